@@ -1,0 +1,67 @@
+"""Parameter scans and bifurcation exploration of the mean field of quadratic integrate-and-fire neurons."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from qifscan.chunks import Plan as Plan
+    from qifscan.chunks import plan as plan
+    from qifscan.cluster import local_cluster as local_cluster
+    from qifscan.drive import Constant as Constant
+    from qifscan.drive import Pulse as Pulse
+    from qifscan.drive import Ramp as Ramp
+    from qifscan.drive import Sampled as Sampled
+    from qifscan.drive import Sine as Sine
+    from qifscan.driver import run as run
+    from qifscan.driver import verify as verify
+    from qifscan.errors import QifscanError as QifscanError
+    from qifscan.errors import RunError as RunError
+    from qifscan.errors import RunInterrupted as RunInterrupted
+    from qifscan.errors import ScanError as ScanError
+    from qifscan.errors import StoreError as StoreError
+    from qifscan.observables import Status as Status
+    from qifscan.plots import show as show
+    from qifscan.scan import Protocol as Protocol
+    from qifscan.scan import Scan as Scan
+    from qifscan.scan import Traces as Traces
+    from qifscan.store import open_scan as open_scan
+    from qifscan.theory import cusp as cusp
+    from qifscan.theory import equilibria as equilibria
+    from qifscan.theory import focus_line as focus_line
+    from qifscan.theory import folds as folds
+    from qifscan.trajectory import replay as replay
+    from qifscan.trajectory import simulate as simulate
+
+# Loaded on first use: importing the package must cost neither jax nor distributed nor matplotlib.
+_PUBLIC = {
+    "chunks": ("Plan", "plan"),
+    "cluster": ("local_cluster",),
+    "drive": ("Constant", "Pulse", "Ramp", "Sampled", "Sine"),
+    "driver": ("run", "verify"),
+    "errors": ("QifscanError", "RunError", "RunInterrupted", "ScanError", "StoreError"),
+    "observables": ("Status",),
+    "plots": ("show",),
+    "scan": ("Protocol", "Scan", "Traces"),
+    "store": ("open_scan",),
+    "theory": ("cusp", "equilibria", "focus_line", "folds"),
+    "trajectory": ("replay", "simulate"),
+}
+_MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = ["__version__", *sorted(_MODULE_OF)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'qifscan' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"qifscan.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

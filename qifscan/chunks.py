@@ -1,0 +1,363 @@
+"""A scan cut into aligned chunks: how many, how large on disk and in memory, how long, before it runs."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from qifscan import kernel
+from qifscan.errors import Fault, ScanError
+from qifscan.kernel import BLOCK, Program, Result, Schedule
+from qifscan.models import MODELS
+from qifscan.scan import Scan
+
+STEPS_PER_CHUNK = 4e8
+"""Point-steps in a chunk: about a second of one core, so that scheduling and writing (10 ms) do not show
+and an interrupted run loses little."""
+
+LEAST_CHUNKS = 16
+"""A small scan is cut into this many all the same: for its progress, and so that several cores end together."""
+
+MOST_POINTS = 65536
+"""Points in a chunk: 256 KiB for each observable, between the file system's cost per file and memory."""
+
+TRACE_BYTES = 2**26
+"""Recorded states of one batch of traces."""
+
+Indices = tuple[np.ndarray[Any, Any], ...]
+
+
+def chunk_shape(sizes: tuple[int, ...], steps: int, points: int | None = None) -> tuple[int, ...]:
+    """Return the shape of a chunk for dimensions of these sizes, as a function of the scan alone.
+
+    Whole rows of the last dimensions, and of the next dimension as many as come near the wanted number of
+    points with the least padding of the batch.
+    """
+    total = math.prod(sizes)
+    wanted = points or max(BLOCK, min(STEPS_PER_CHUNK / steps, total / LEAST_CHUNKS, MOST_POINTS))
+    shape: list[int] = []
+    inner = 1
+    for size in reversed(sizes):
+        most = max(1, min(size, int(wanted // inner)))
+        length = size if most == size else _least_padding(size, inner, most)
+        shape.insert(0, length)
+        inner *= length
+    return tuple(shape)
+
+
+def _least_padding(size: int, inner: int, most: int) -> int:
+    def lanes(length: int) -> int:
+        blocks, width = kernel.batch_shape(inner * length)
+        return -(-size // length) * blocks * width
+
+    return min(range(most, max(most // 2, 1) - 1, -1), key=lanes)
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """The chunks of a scan: a grid of them over the dimensions, then batches of traces.
+
+    A chunk is named by an integer: 0, 1, ... in C order over the grid, and the batches of traces after.
+    """
+
+    scan: Scan
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, scan: Scan, points: int | None = None) -> Chunks:
+        """Cut a scan; `points` is the number of points wanted in a chunk."""
+        if points is not None and points < 1:
+            raise ScanError([Fault("chunk_points", str(points), "at least 1")])
+        steps = scan.protocol.transient_steps + scan.protocol.window_steps
+        return cls(scan, chunk_shape(tuple(scan.sizes.values()), steps, points))
+
+    @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """Number of chunks along every dimension."""
+        return tuple(-(-n // c) for n, c in zip(self.scan.sizes.values(), self.shape, strict=True))
+
+    @cached_property
+    def grid(self) -> int:
+        """Number of chunks of the grid."""
+        return math.prod(self.counts)
+
+    @cached_property
+    def traces(self) -> int:
+        """Number of points that keep their trajectory."""
+        return len(self.scan.trace_indices)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """Where the time loop of a chunk of the grid stops."""
+        return Schedule.of(self.scan.protocol.transient_steps, self.scan.protocol.window_steps)
+
+    @cached_property
+    def trace_schedule(self) -> Schedule:
+        """Where the time loop of a batch of traces stops."""
+        every = self.scan.traces.every if self.scan.traces else None
+        return Schedule.of(self.scan.protocol.transient_steps, self.scan.protocol.window_steps, every)
+
+    @cached_property
+    def trace_batch(self) -> int:
+        """Number of traces in one batch."""
+        variables = len(MODELS[self.scan.model].variables)
+        each = self.trace_schedule.rows * variables * np.dtype(self.scan.precision).itemsize
+        return max(1, min(self.traces, BLOCK, TRACE_BYTES // each))
+
+    def __len__(self) -> int:
+        return self.grid + (-(-self.traces // self.trace_batch) if self.traces else 0)
+
+    def is_trace(self, chunk: int) -> bool:
+        """Whether a chunk is a batch of traces."""
+        return chunk >= self.grid
+
+    def position(self, chunk: int) -> tuple[int, ...]:
+        """Return the place of a chunk in its grid (for a batch of traces: along `trace`)."""
+        if self.is_trace(chunk):
+            return (chunk - self.grid,)
+        return tuple(int(i) for i in np.unravel_index(chunk, self.counts)) if self.counts else ()
+
+    def at(self, position: tuple[int, ...]) -> int:
+        """Return the chunk at a place in the grid."""
+        return int(np.ravel_multi_index(position, self.counts)) if self.counts else 0
+
+    def region(self, chunk: int) -> tuple[slice, ...]:
+        """Return where a chunk lies in the arrays of the dataset: whole chunks of the store."""
+        if self.is_trace(chunk):
+            start = (chunk - self.grid) * self.trace_batch
+            return (slice(start, min(start + self.trace_batch, self.traces)),)
+        return tuple(
+            slice(i * c, min((i + 1) * c, n))
+            for i, c, n in zip(self.position(chunk), self.shape, self.scan.sizes.values(), strict=True)
+        )
+
+    def indices(self, chunk: int) -> Indices:
+        """Return the index of each point of a chunk along every dimension, `(points,)` each, in C order."""
+        (*region,) = self.region(chunk)
+        if self.is_trace(chunk):
+            chosen = self.scan.trace_indices[region[0]]
+            return tuple(np.array(column) for column in zip(*chosen, strict=True))
+        if not region:
+            return (np.zeros(1, dtype=int),)
+        grids = np.meshgrid(*(np.arange(s.start, s.stop) for s in region), indexing="ij")
+        return tuple(grid.ravel() for grid in grids)
+
+    def points(self, chunk: int) -> int:
+        """Return the number of points of a chunk."""
+        return math.prod(s.stop - s.start for s in self.region(chunk))
+
+    def compute(self, chunk: int) -> Result:
+        """Run a chunk: every chunk of a kind is padded to one shape, so that it compiles once."""
+        trace = self.is_trace(chunk)
+        shape = kernel.batch_shape(self.trace_batch if trace else math.prod(self.shape))
+        schedule = self.trace_schedule if trace else self.schedule
+        return run_points(self.scan, self.indices(chunk), schedule, shape, recorded=trace)
+
+
+def point_inputs(scan: Scan, indices: Indices, program: Program) -> Any:
+    """Return the kernel's inputs for the points at these indices."""
+    has_replicates = scan.replicates > 1
+    replicate = indices[-1] if has_replicates else np.zeros(len(indices[0]), dtype=int)
+    columns = scan.columns(indices[: len(scan.axes)] or (replicate,))
+    return kernel.prepare(program, scan.drive, columns, replicate, scan.seed, scan.noise == "common")
+
+
+def run_points(
+    scan: Scan, indices: Indices, schedule: Schedule, shape: tuple[int, int], recorded: bool
+) -> Result:
+    """Run any points of a scan in one batch."""
+    program = Program.of(scan, recorded)
+    return kernel.run_batch(program, point_inputs(scan, indices, program), schedule, scan.drive, shape)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a scan will take. Printing it gives a table.
+
+    `bytes_on_disk` is before compression; `memory` is the most that this process holds while it runs;
+    `seconds` is scaled from one probed batch. Both are None where the plan was made without the probe.
+    """
+
+    chunks: Chunks = field(repr=False)
+    workers: int
+    bytes_on_disk: int
+    compilations: int
+    seconds: float | None = None
+    memory: int | None = None
+
+    @property
+    def points(self) -> int:
+        """Points, replicates included."""
+        return self.chunks.scan.size
+
+    @property
+    def steps(self) -> int:
+        """Steps of every point."""
+        protocol = self.chunks.scan.protocol
+        return protocol.transient_steps + protocol.window_steps
+
+    @property
+    def padding(self) -> float:
+        """Share of the lanes that compute nothing new."""
+        blocks, lanes = kernel.batch_shape(math.prod(self.chunks.shape))
+        return 1.0 - self.points / (self.chunks.grid * blocks * lanes)
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Return the lines of the table."""
+        scan = self.chunks.scan
+        sizes = " x ".join(f"{name} {size}" for name, size in scan.sizes.items())
+        shape = " x ".join(map(str, self.chunks.shape)) or "1"
+        yield "scan", f"{scan.title or scan.model} ({scan.fingerprint[:12]})"
+        yield "points", f"{self.points:,} ({sizes or 'one point'})"
+        yield "steps", f"{self.steps:,} of {scan.protocol.dt:g} ms each, {scan.protocol.integrator}, {scan.precision}"
+        yield "chunks", f"{self.chunks.grid:,} of {shape} points, {self.padding:.1%} padding"
+        if self.chunks.traces:
+            batches = len(self.chunks) - self.chunks.grid
+            yield "traces", f"{self.chunks.traces:,} points in {batches:,} batches, {self.chunks.trace_schedule.rows:,} times each"
+        yield "compilations", f"{self.compilations} per process"
+        yield "on disk", f"{format_bytes(self.bytes_on_disk)} before compression"
+        if self.memory is not None:
+            yield "memory", f"{format_bytes(self.memory)} at most, {self.workers} workers in one process"
+        if self.seconds is not None:
+            yield "time", f"about {format_seconds(self.seconds)} on {self.workers} workers"
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:<13} {text}" for name, text in self.rows())
+
+    def check(self, directory: Path) -> None:
+        """Raise `ScanError` if the scan can't fit on the disk of `directory` or into memory."""
+        faults = []
+        existing = next(p for p in (directory.absolute(), *directory.absolute().parents) if p.exists())
+        free = shutil.disk_usage(existing).free
+        if self.bytes_on_disk > free:
+            found = f"{format_bytes(self.bytes_on_disk)} to write"
+            hint = "take fewer points, observables or traces, or another disk"
+            faults.append(Fault("plan", found, f"at most the {format_bytes(free)} that are free on the disk", hint))
+        available = available_memory()
+        if self.memory is not None and self.memory > available:
+            found = f"{format_bytes(self.memory)} of memory"
+            hint = "take fewer workers, or smaller chunks (chunk_points)"
+            faults.append(Fault("plan", found, f"at most the {format_bytes(available)} that are available", hint))
+        if faults:
+            raise ScanError(faults)
+
+
+def plan(
+    scan: Scan, *, workers: int | None = None, chunk_points: int | None = None, probe: bool = True
+) -> Plan:
+    """Return what a scan will take, before it runs.
+
+    Parameters
+    ----------
+    scan
+        The scan.
+    workers
+        Threads or processes that will run it; by default the cores of this machine.
+    chunk_points
+        Points wanted in a chunk; by default about a second's work, at most 65536.
+    probe
+        Compile the scan's program and run a part of its first batch, for the time and the memory (about
+        a second). Without it those two are None, and jax is not loaded.
+
+    Returns
+    -------
+    Plan
+        Points, chunks, compilations, bytes on disk before compression, memory in bytes, seconds.
+
+    Raises
+    ------
+    ScanError
+        If `chunk_points` is below 1.
+    """
+    chunks = Chunks.of(scan, chunk_points)
+    workers = min(workers or usable_cores(), len(chunks))
+    made = Plan(chunks, workers, _bytes_on_disk(chunks), 1 + (chunks.traces > 0))
+    if not probe:
+        return made
+    seconds = _probe(chunks) / workers
+    return Plan(chunks, workers, made.bytes_on_disk, made.compilations, seconds, _memory(chunks, workers))
+
+
+def _bytes_on_disk(chunks: Chunks) -> int:
+    scan = chunks.scan
+    item = np.dtype(scan.precision).itemsize
+    variables = len(MODELS[scan.model].variables)
+    grid = scan.size * (1 + item * len(scan.observables))
+    return grid + chunks.traces * (1 + item * variables * chunks.trace_schedule.rows)
+
+
+def _probe(chunks: Chunks) -> float:
+    """Return the seconds that the whole scan would take on one worker, from a part of its first batch."""
+    steps = int(chunks.schedule.window[-1])
+    shape = kernel.batch_shape(math.prod(chunks.shape))
+    program = Program.of(chunks.scan)
+    inputs = point_inputs(chunks.scan, chunks.indices(0), program)
+    tried = min(64, steps)
+    for _ in range(8):
+        begin = time.perf_counter()
+        kernel.run_batch(program, inputs, chunks.schedule.limited(tried), chunks.scan.drive, shape)
+        taken = time.perf_counter() - begin
+        # The first try compiles; after that 0.2 s tells the speed to some per cent.
+        if tried == steps or (taken > 0.2 and tried > 64):
+            break
+        tried = min(tried * 8, steps)
+    traced = chunks.traces / (shape[0] * shape[1])
+    return taken * steps / tried * (chunks.grid + traced)
+
+
+def _memory(chunks: Chunks, workers: int) -> int:
+    """Return the bytes of this process with jax loaded, and of one running batch per worker."""
+    shape = kernel.batch_shape(math.prod(chunks.shape))
+    program = Program.of(chunks.scan)
+    inputs = point_inputs(chunks.scan, chunks.indices(0), program)
+    batch = kernel.memory_bytes(program, inputs, chunks.schedule, chunks.scan.drive, shape)
+    if chunks.traces:
+        width = math.prod(kernel.batch_shape(chunks.trace_batch))
+        variables = len(MODELS[chunks.scan.model].variables)
+        item = np.dtype(chunks.scan.precision).itemsize
+        # The record exists on the device, on the host, and once more while it is turned round.
+        batch = max(batch, 3 * width * variables * item * chunks.trace_schedule.rows)
+    return resident_memory() + workers * 2 * batch
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def resident_memory() -> int:
+    """Return the bytes of memory that this process holds now."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def available_memory() -> int:
+    """Return the bytes of memory that this machine could still give."""
+    return int(psutil.virtual_memory().available)
+
+
+def format_bytes(count: float) -> str:
+    """Return a number of bytes in the unit that suits it."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration in the unit that suits it."""
+    for unit, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"
+

@@ -1,0 +1,160 @@
+"""The input current I(t), added to the equation of v: what it can be, and its value within a step.
+
+The numbers of a drive are parameters named `drive_<number>` and can be axes of a scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from qifscan.definition import Definition, Finite
+from qifscan.lazy import LazyModule
+from qifscan.models import NON_NEGATIVE, POSITIVE, Parameter
+
+if TYPE_CHECKING:
+    import jax.numpy as jnp
+else:
+    jnp = LazyModule("jax.numpy")
+
+
+class DriveBase(Definition):
+    """What every drive shares: it is frozen data, and its numbers are parameters."""
+
+    numbers: ClassVar[tuple[Parameter, ...]] = ()
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Return the drive's numbers as parameters named `drive_<number>`, with its values as defaults."""
+        return tuple(
+            Parameter(f"drive_{p.name}", getattr(self, p.name), p.unit, f"drive: {p.meaning}", p.domain)
+            for p in self.numbers
+        )
+
+
+_AMPLITUDE = Parameter("amplitude", None, "1", "amplitude of the input current")
+_START = Parameter("start", None, "ms", "time at which the input begins, from the start of the run")
+
+
+class Constant(DriveBase):
+    """I(t) = amplitude: the same as adding the amplitude to eta."""
+
+    kind: Literal["constant"] = "constant"
+    amplitude: Finite
+    numbers: ClassVar = (_AMPLITUDE,)
+
+
+class Pulse(DriveBase):
+    """I(t) = amplitude for start <= t < start + length, else 0."""
+
+    kind: Literal["pulse"] = "pulse"
+    amplitude: Finite
+    start: Finite = 0.0
+    length: Annotated[Finite, Field(ge=0)]
+    numbers: ClassVar = (
+        _AMPLITUDE,
+        _START,
+        Parameter("length", None, "ms", "duration of the pulse", NON_NEGATIVE),
+    )
+
+
+class Sine(DriveBase):
+    """I(t) = amplitude sin(2 pi t / period + phase)."""
+
+    kind: Literal["sine"] = "sine"
+    amplitude: Finite
+    period: Annotated[Finite, Field(gt=0)]
+    phase: Finite = 0.0
+    numbers: ClassVar = (
+        _AMPLITUDE,
+        Parameter("period", None, "ms", "period of the sine", POSITIVE),
+        Parameter("phase", None, "rad", "phase of the sine at t = 0"),
+    )
+
+
+class Ramp(DriveBase):
+    """I(t) rises linearly from 0 at start to amplitude at start + length, and stays there."""
+
+    kind: Literal["ramp"] = "ramp"
+    amplitude: Finite
+    start: Finite = 0.0
+    length: Annotated[Finite, Field(gt=0)]
+    numbers: ClassVar = (
+        _AMPLITUDE,
+        _START,
+        Parameter("length", None, "ms", "duration of the rise", POSITIVE),
+    )
+
+
+class Sampled(DriveBase):
+    """I(t) = amplitude times the linear interpolation of values at start + k interval; its ends are held."""
+
+    kind: Literal["sampled"] = "sampled"
+    values: tuple[Finite, ...] = Field(min_length=2)
+    interval: Annotated[Finite, Field(gt=0)]
+    amplitude: Finite = 1.0
+    start: Finite = 0.0
+    numbers: ClassVar = (
+        Parameter("amplitude", None, "1", "factor on the sampled values"),
+        _START,
+        Parameter("interval", None, "ms", "time between two samples", POSITIVE),
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _values_as_numbers(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and hasattr(data.get("values"), "tolist"):
+            return {**data, "values": data["values"].tolist()}
+        return data
+
+
+Drive = Annotated[Constant | Pulse | Sine | Ramp | Sampled, Field(discriminator="kind")]
+DRIVES: dict[str, type[DriveBase]] = {
+    "constant": Constant,
+    "pulse": Pulse,
+    "sine": Sine,
+    "ramp": Ramp,
+    "sampled": Sampled,
+}
+
+
+def _constant(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
+    return c["drive_amplitude"]
+
+
+def _pulse(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
+    # The mean over the step, whatever the fraction: an edge inside a step, or at its end, then costs
+    # no order of convergence, where the value at the stages would shift the pulse by half a step.
+    begin = jnp.maximum(time, c["drive_start"])
+    end = jnp.minimum(time + step, c["drive_start"] + c["drive_length"])
+    return c["drive_amplitude"] * jnp.maximum(end - begin, 0.0) / step
+
+
+def _sine(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
+    turns = (time + fraction * step) / c["drive_period"]
+    return c["drive_amplitude"] * jnp.sin(2.0 * jnp.pi * (turns - jnp.floor(turns)) + c["drive_phase"])
+
+
+def _ramp(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
+    risen = (time + fraction * step - c["drive_start"]) / c["drive_length"]
+    return c["drive_amplitude"] * jnp.clip(risen, 0.0, 1.0)
+
+
+def _sampled(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
+    values = c["drive_values"]
+    position = (time + fraction * step - c["drive_start"]) / c["drive_interval"]
+    position = jnp.clip(position, 0.0, values.shape[0] - 1.0)
+    left = jnp.minimum(position.astype(jnp.int32), values.shape[0] - 2)
+    weight = position - left
+    return c["drive_amplitude"] * (values[left] * (1.0 - weight) + values[left + 1] * weight)
+
+
+VALUES: dict[str, Callable[[Any, Any, float, Mapping[str, Any]], Any]] = {
+    "constant": _constant,
+    "pulse": _pulse,
+    "sine": _sine,
+    "ramp": _ramp,
+    "sampled": _sampled,
+}
+"""I at `time + fraction * step` by kind of drive: float64, time and step in ms, constants per point."""

@@ -1,0 +1,158 @@
+"""Ornstein-Uhlenbeck noise by its exact step, from a counter-based generator.
+
+z' = (mean - z)/ou_tau + sigma xi is added to the equation of a variable (outside its derivative, inside
+the division by tau). Its stationary standard deviation is sigma sqrt(ou_tau / 2).
+
+The stream of a point is named by what the point is: a 64-bit hash of the seed, the names and values of
+all its parameters, and its replicate is the key of the generator; the number of the step and of the pair
+of variables is the counter. So no chunking, order or extension can change it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan.lazy import LazyModule
+from qifscan.models import NON_NEGATIVE, POSITIVE, Model, Parameter, Variable
+
+if TYPE_CHECKING:
+    import jax.numpy as jnp
+else:
+    jnp = LazyModule("jax.numpy")
+
+Words = np.ndarray[Any, np.dtype[np.uint64]]
+
+ROUNDS = 20
+"""Rounds of Threefry: the number that its authors recommend, which passes TestU01's BigCrush with margin
+(Salmon, Moraes, Dror, Shaw, SC11, table 2)."""
+
+
+def ou_parameters(variable: Variable) -> tuple[Parameter, ...]:
+    """Return the parameters of the noise on a variable: its mean, sigma and time constant."""
+    name, unit = variable.name, variable.input_unit
+    strength = "ms^-0.5" if unit == "1" else f"{unit} ms^-0.5"
+    return (
+        Parameter(f"{name}_ou_mean", 0.0, unit, f"mean of the noise on {name}"),
+        Parameter(f"{name}_ou_sigma", 0.0, strength, f"strength of the noise on {name}", NON_NEGATIVE),
+        Parameter(f"{name}_ou_tau", 5.0, "ms", f"time constant of the noise on {name}", POSITIVE),
+    )
+
+
+def ou_constants(model: Model, parameters: Mapping[str, Any], dt: float) -> dict[str, Any]:
+    """Return what the exact step reads, per variable: mean, decay, gain, and the stationary std.
+
+    z(t + dt) = mean + (z(t) - mean) decay + gain N(0, 1), with decay = exp(-dt/ou_tau) and
+    gain = sigma sqrt(ou_tau/2 (1 - exp(-2 dt/ou_tau))): exact in law for any dt (Gillespie,
+    Phys. Rev. E 54, 2084 (1996), eqs 1.9 and 2.47). All in float64, one value per point.
+    """
+    constants: dict[str, Any] = {}
+    for name in model.variable_names:
+        sigma, ou_tau = parameters[f"{name}_ou_sigma"], parameters[f"{name}_ou_tau"]
+        constants[f"{name}_mean"] = parameters[f"{name}_ou_mean"]
+        constants[f"{name}_decay"] = np.exp(-dt / ou_tau)
+        constants[f"{name}_gain"] = sigma * np.sqrt(-np.expm1(-2.0 * dt / ou_tau) * ou_tau / 2.0)
+        constants[f"{name}_std"] = sigma * np.sqrt(ou_tau / 2.0)
+    return constants
+
+
+def _name_word(text: str) -> np.uint64:
+    return np.uint64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))
+
+
+def _mix(words: Words) -> Words:
+    """Return the words with every bit depending on every other (the finaliser of SplitMix64)."""
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
+
+
+def _column_words(values: Any) -> Words:
+    """Return one word per value: the bits of a float64 (-0.0 counts as 0.0), a hash of a text."""
+    values = np.asarray(values)
+    if values.dtype.kind in "US":
+        texts, inverse = np.unique(values, return_inverse=True)
+        return np.array([_name_word(str(text)) for text in texts], dtype=np.uint64)[inverse]
+    return (np.ascontiguousarray(values, dtype=np.float64) + 0.0).view(np.uint64)
+
+
+def point_keys(seed: int, columns: Mapping[str, Any], replicate: Any) -> Words:
+    """Return the 64-bit key of every point's noise, shape `(points,)`.
+
+    `columns` holds the parameters that name the point, one array `(points,)` each, numbers or texts;
+    `replicate` is an integer array `(points,)`. Without columns all points share the path of their
+    replicate (common noise).
+    """
+    with np.errstate(over="ignore"):
+        words = _mix(np.asarray(replicate).astype(np.uint64) + _name_word(f"seed {seed}"))
+        for name in sorted(columns):
+            words = _mix(words ^ _mix(_column_words(columns[name]) + _name_word(name)))
+    return words
+
+
+_ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
+
+
+def threefry2x32(key: tuple[Any, Any], counter: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Return two words of 32 random bits for every key and counter (Threefry-2x32, 20 rounds).
+
+    Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11, section 3.3.
+    """
+    schedule = (key[0], key[1], key[0] ^ key[1] ^ np.uint32(0x1BD11BDA))
+    x0, x1 = counter[0] + schedule[0], counter[1] + schedule[1]
+    for round_number in range(ROUNDS):
+        distance = _ROTATIONS[round_number % 8]
+        x0 = x0 + x1
+        x1 = ((x1 << np.uint32(distance)) | (x1 >> np.uint32(32 - distance))) ^ x0
+        if round_number % 4 == 3:
+            injection = round_number // 4 + 1
+            x0 = x0 + schedule[injection % 3]
+            x1 = x1 + schedule[(injection + 1) % 3] + np.uint32(injection)
+    return x0, x1
+
+
+def _cos_sin_turn(turns: Any) -> tuple[Any, Any]:
+    """Return cos and sin of 2 pi turns, for turns in [-1/2, 1/2], to 1e-7 in float32."""
+    if turns.dtype == jnp.float64:
+        return jnp.cos(2.0 * math.pi * turns), jnp.sin(2.0 * math.pi * turns)
+    # XLA's own float32 cos and sin reduce any argument and cost more than the generator; within an
+    # eighth of a turn six terms of the series are exact to rounding.
+    quarter = jnp.round(4.0 * turns)
+    angle = (turns - 0.25 * quarter) * (2.0 * math.pi)
+    square = angle * angle
+    sine = angle * _polynomial(square, [(-1) ** k / math.factorial(2 * k + 1) for k in range(5)])
+    cosine = _polynomial(square, [(-1) ** k / math.factorial(2 * k) for k in range(6)])
+    quadrant = quarter.astype(jnp.int32) & 3
+    odd = (quadrant & 1) == 1
+    cosine, sine = jnp.where(odd, sine, cosine), jnp.where(odd, cosine, sine)
+    cosine = jnp.where((quadrant == 1) | (quadrant == 2), -cosine, cosine)
+    return cosine, jnp.where(quadrant >= 2, -sine, sine)
+
+
+def _polynomial(x: Any, coefficients: list[float]) -> Any:
+    total = jnp.full_like(x, coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        total = total * x + coefficient
+    return total
+
+
+def normal_pair(key: tuple[Any, Any], step: Any, pair: int, dtype: Any) -> tuple[Any, Any]:
+    """Return two independent standard normals for every key, at counter (step, pair).
+
+    Box and Muller's transform of 32 bits each: the radius reaches sqrt(66 ln 2) = 6.76.
+    """
+    counter = (jnp.broadcast_to(jnp.uint32(step), key[0].shape), jnp.full_like(key[0], pair))
+    bits = threefry2x32(key, counter)
+    uniform = (bits[0].astype(dtype) + 0.5) * 2.0**-32
+    radius = jnp.sqrt(-2.0 * jnp.log(uniform))
+    cosine, sine = _cos_sin_turn(bits[1].astype(jnp.int32).astype(dtype) * 2.0**-32)
+    return radius * cosine, radius * sine
+
+
+def split_key(words: Words) -> tuple[Any, Any]:
+    """Return 64-bit keys as the two 32-bit words that the generator reads."""
+    return (words >> np.uint64(32)).astype(np.uint32), (words & np.uint64(0xFFFFFFFF)).astype(np.uint32)

@@ -1,0 +1,472 @@
+"""The dataset on disk: create it, write a chunk, tell what is finished, open it. The only user of zarr.
+
+A chunk of the scan is one whole chunk of every array, written by one task; `status` is written last, so its
+chunk is the record that the rest is there. Status 0 means "not run" and is the fill value, never a result.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import shutil
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan import __version__
+from qifscan.chunks import Chunks
+from qifscan.errors import ScanError, StoreError
+from qifscan.kernel import Result
+from qifscan.lazy import LazyModule
+from qifscan.models import MODELS
+from qifscan.observables import STATUS_MEANINGS, Status, observables
+from qifscan.scan import Scan
+from qifscan.theory import NAMED_STATES
+
+if TYPE_CHECKING:
+    import xarray as xr
+    import zarr
+    import zarr.codecs
+else:
+    xr = LazyModule("xarray")
+    zarr = LazyModule("zarr")
+
+SCHEMA = 1
+"""Version of the layout; a store of another one is refused."""
+
+STALE_SECONDS = 600
+"""Age at which a `.partial` file, left by a killed writer, is swept away."""
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Store:
+    """An existing store: its path, the scan that it belongs to, and how that is cut."""
+
+    path: Path
+    chunks: Chunks
+
+    @property
+    def scan(self) -> Scan:
+        """The scan that the store belongs to."""
+        return self.chunks.scan
+
+
+@dataclass(frozen=True)
+class _Variable:
+    """An array of the dataset, as it is created."""
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: str
+    fill: Any
+    attributes: dict[str, Any]
+
+
+def create(path: Path, chunks: Chunks) -> Store:
+    """Create the store of a scan: every array, coordinate and attribute, and no result.
+
+    It is built beside `path` and renamed, so that a store is either whole or not there.
+    """
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_template(partial, chunks)
+        partial.rename(path)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise StoreError(f"{path}: can't be written ({error.strerror or error}); nothing was written") from error
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return Store(path, chunks)
+
+
+def load(path: Path) -> Store:
+    """Return the store at `path`; raise `StoreError` if it is not one, or not readable."""
+    attributes = _attributes(path)
+    try:
+        scan = Scan.from_json(attributes["qifscan_scan"])
+        chunks = Chunks(scan, tuple(attributes["qifscan_chunk_shape"]))
+    except (KeyError, TypeError, ValueError, ScanError) as error:
+        raise StoreError(f"{path}: the scan in its attributes can't be read ({error!r}); the store is damaged") from None
+    if scan.fingerprint != attributes.get("qifscan_fingerprint"):
+        raise StoreError(
+            f"{path}: its scan gives fingerprint {scan.fingerprint[:12]}, its attributes say "
+            f"{str(attributes.get('qifscan_fingerprint'))[:12]}; it is damaged, or of another version of qifscan"
+        )
+    return Store(path, chunks)
+
+
+def exists(path: Path) -> bool:
+    """Whether anything is at `path`."""
+    return path.exists()
+
+
+def _attributes(path: Path) -> dict[str, Any]:
+    metadata = path / "zarr.json"
+    if not path.exists():
+        raise StoreError(f"{path}: not found; expected a store that qifscan run has made")
+    if not metadata.is_file():
+        raise StoreError(f"{path}: found no zarr.json, expected a store that qifscan run has made")
+    try:
+        attributes = dict(json.loads(metadata.read_text(encoding="utf-8"))["attributes"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: zarr.json can't be read ({error}); the store is damaged") from None
+    if "qifscan_schema" not in attributes:
+        raise StoreError(f"{path}: is a zarr store of something else, expected one that qifscan run has made")
+    if attributes["qifscan_schema"] != SCHEMA:
+        found = attributes["qifscan_schema"]
+        raise StoreError(f"{path}: has layout version {found}, this qifscan reads version {SCHEMA}")
+    return attributes
+
+
+def check_scan(store: Store, scan: Scan) -> None:
+    """Raise `StoreError`, naming both scans and what differs, if the store belongs to another scan."""
+    if store.scan.fingerprint == scan.fingerprint:
+        return
+    theirs, ours = store.scan.definition(), scan.definition()
+    differing = [key for key in ours if key != "title" and ours[key] != theirs.get(key)]
+    name = f'"{store.scan.title}" ' if store.scan.title else ""
+    raise StoreError(
+        f"{store.path}: belongs to another scan, {name}{store.scan.fingerprint[:12]}, not {scan.fingerprint[:12]}; "
+        f"they differ in {', '.join(differing)}; give another path, or remove the store"
+    )
+
+
+def _write_template(path: Path, chunks: Chunks) -> None:
+    group = zarr.create_group(store=str(path), zarr_format=3)
+    for name, variable in _variables(chunks).items():
+        group.create_array(
+            name=name,
+            shape=variable.shape,
+            chunks=variable.chunks,
+            dtype=variable.dtype,
+            fill_value=variable.fill,
+            dimension_names=variable.dims,
+            attributes=variable.attributes,
+            compressors=_codecs(),
+        )
+    for name, dim, values, attributes in _coordinates(chunks):
+        text = values.dtype.kind in "US"
+        coordinate = group.create_array(
+            name=name,
+            shape=values.shape,
+            chunks=(max(len(values), 1),),
+            dtype="string" if text else values.dtype,
+            dimension_names=(dim,),
+            attributes=attributes,
+        )
+        coordinate[:] = values.astype(object) if text else values
+    group.attrs.update(_template_attributes(chunks))
+
+
+def _codecs() -> list[Any]:
+    # Shuffled zstd is the smallest of those measured on rate maps (1.7 times); the checksum is what
+    # finds a flipped bit, which zstd by itself does not.
+    blosc = zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")
+    return [blosc, zarr.codecs.Crc32cCodec()]
+
+
+def _variables(chunks: Chunks) -> dict[str, _Variable]:
+    scan = chunks.scan
+    dims, shape = tuple(scan.sizes), tuple(scan.sizes.values())
+    rows = observables(MODELS[scan.model])
+    variables = {
+        name: _Variable(
+            dims, shape, chunks.shape, scan.precision, np.nan, _attrs(rows[name].unit, rows[name].meaning)
+        )
+        for name in scan.observables
+    }
+    variables["status"] = _Variable(dims, shape, chunks.shape, "uint8", 0, _status_attributes("point"))
+    return variables | (_trace_variables(chunks) if chunks.traces else {})
+
+
+def _trace_variables(chunks: Chunks) -> dict[str, _Variable]:
+    rows, count, batch = chunks.trace_schedule.rows, chunks.traces, chunks.trace_batch
+    variables = {
+        f"{v.name}_trace": _Variable(
+            ("trace", "time"), (count, rows), (batch, rows), chunks.scan.precision, np.nan, _attrs(v.unit, v.meaning)
+        )
+        for v in MODELS[chunks.scan.model].variables
+    }
+    status = _Variable(("trace",), (count,), (batch,), "uint8", 0, _status_attributes("trace"))
+    return variables | {"trace_status": status}
+
+
+def _attrs(unit: str, meaning: str) -> dict[str, Any]:
+    return {"units": unit, "long_name": meaning}
+
+
+def _status_attributes(subject: str) -> dict[str, Any]:
+    return {
+        "long_name": f"how the {subject} ended; 0: not run",
+        "flag_masks": [int(flag) for flag in Status],
+        "flag_meanings": " ".join(str(flag.name) for flag in Status),
+        "comment": "; ".join(f"{flag.name}: {meaning}" for flag, meaning in STATUS_MEANINGS.items()),
+    }
+
+
+def _coordinates(chunks: Chunks) -> Iterator[tuple[str, str, Array, dict[str, Any]]]:
+    scan = chunks.scan
+    for axis in scan.axes.values():
+        if axis.zipped:
+            yield axis.name, axis.name, axis.labels, {"long_name": "number of the parameter set"}
+        for name, column in axis.columns.items():
+            yield name, axis.name, column, _parameter_attributes(scan, name)
+    if scan.replicates > 1:
+        yield "replicate", "replicate", np.arange(scan.replicates), {"long_name": "number of the replicate"}
+    if chunks.traces:
+        yield from _trace_coordinates(chunks)
+
+
+def _trace_coordinates(chunks: Chunks) -> Iterator[tuple[str, str, Array, dict[str, Any]]]:
+    scan, every = chunks.scan, chunks.scan.traces.every if chunks.scan.traces else 1
+    times = np.arange(chunks.trace_schedule.rows) * every * scan.protocol.dt
+    yield "time", "time", times, _attrs("ms", "time from the start of the run")
+    indices = [np.array(column) for column in zip(*scan.trace_indices, strict=True)]
+    for (dim, _), index in zip(scan.sizes.items(), indices, strict=True):
+        values = scan.axes[dim].labels if dim in scan.axes else np.arange(scan.replicates)
+        yield f"trace_{dim}", "trace", values[index], {"long_name": f"{dim} of the trace"}
+
+
+def _parameter_attributes(scan: Scan, name: str) -> dict[str, Any]:
+    if name == "initial":
+        return {"long_name": "initial state", "comment": f"one of {', '.join(NAMED_STATES)}"}
+    parameter = scan.parameters[name]
+    return _attrs(parameter.unit, parameter.meaning)
+
+
+def _template_attributes(chunks: Chunks) -> dict[str, Any]:
+    scan = chunks.scan
+    model = MODELS[scan.model]
+    now = _now()
+    return {
+        "Conventions": "CF-1.11",
+        "title": scan.title or f"scan of {scan.model}",
+        "source": f"qifscan {__version__}: {model.meaning}",
+        "references": model.reference,
+        "created": now,
+        "history": f"{now} created by qifscan {__version__}",
+        "qifscan_schema": SCHEMA,
+        "qifscan_scan": scan.to_json(),
+        "qifscan_fingerprint": scan.fingerprint,
+        "qifscan_chunk_shape": list(chunks.shape),
+        "dtype": scan.precision,
+        **provenance(),
+    }
+
+
+def provenance() -> dict[str, str]:
+    """Return the versions and the device that the numbers come from, without loading jax."""
+    packages = ("jax", "jaxlib", "numpy", "xarray", "zarr", "dask")
+    versions = {f"{name}_version": version(name) for name in packages}
+    return {
+        "qifscan_version": __version__,
+        "python_version": platform.python_version(),
+        **versions,
+        "device": _device(),
+    }
+
+
+def _device() -> str:
+    """Return the processor and its vector extensions, on which the last bits depend."""
+    name, flags = platform.processor() or platform.machine(), set()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return f"cpu: {name}"
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            name = value.strip()
+        if key.strip() == "flags":
+            flags = {"avx2", "fma", "avx512f"} & set(value.split())
+            break
+    return f"cpu: {name} ({' '.join(sorted(flags)) or platform.machine()})"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def origin(store: Store) -> dict[str, Any]:
+    """Return the attributes that tell where a store was begun."""
+    return _attributes(store.path)
+
+
+def read_points(store: Store, place: Mapping[str, Array]) -> dict[str, Array]:
+    """Return every observable and the status at the points of these indices, `(points,)` each."""
+    arrays = _handles(str(store.path), os.stat(store.path).st_ino)
+    indices = tuple(place[dim] for dim in store.scan.sizes)
+    names = [*store.scan.observables, "status"]
+    return {n: np.atleast_1d(arrays[n].vindex[indices] if indices else arrays[n][()]) for n in names}
+
+
+def add_history(store: Store, event: str) -> None:
+    """Append a line to the history of a store."""
+    group = zarr.open_group(str(store.path), mode="r+")
+    group.attrs.update({"history": f"{group.attrs['history']}\n{_now()} {event}"})
+
+
+@lru_cache(maxsize=8)
+def _handles(path: str, inode: int) -> Mapping[str, Any]:
+    """Return the arrays of a store, opened once per process; the inode tells a store made anew."""
+    group = zarr.open_group(path, mode="r+")
+    # An all-NaN chunk is a result like any other; without this it would not be written, and a chunk
+    # that was lost could not be told from it.
+    return {name: array.with_config({"write_empty_chunks": True}) for name, array in group.arrays()}
+
+
+def write(store: Store, chunk: int, result: Result) -> None:
+    """Write the results of a chunk, its status last."""
+    arrays = _handles(str(store.path), os.stat(store.path).st_ino)
+    chunks, region = store.chunks, store.chunks.region(chunk)
+    shape = tuple(s.stop - s.start for s in region)
+    if chunks.is_trace(chunk):
+        assert result.record is not None
+        for index, variable in enumerate(MODELS[store.scan.model].variables):
+            arrays[f"{variable.name}_trace"][region] = result.record[..., index]
+        arrays["trace_status"][region] = result.status
+        return
+    for name, values in result.observables.items():
+        arrays[name][region] = values.reshape(shape)
+    arrays["status"][region] = result.status.reshape(shape)
+
+
+def finished(store: Store) -> set[int]:
+    """Return the chunks that are on disk with everything that belongs to them.
+
+    A status chunk says that its chunk was finished; one whose files have since been lost or emptied is not
+    counted, so that a rerun computes it again.
+    """
+    chunks = store.chunks
+    rows = [*store.scan.observables, "status"]
+    done = set.intersection(*(_positions(store, name, len(chunks.counts)) for name in rows))
+    found = {chunks.at(position) for position in done}
+    if chunks.traces:
+        names = [f"{v.name}_trace" for v in MODELS[store.scan.model].variables]
+        traced = {(i, 0) for (i,) in _positions(store, "trace_status", 1)}
+        traced = set.intersection(traced, *(_positions(store, name, 2) for name in names))
+        found |= {chunks.grid + i for i, _ in traced}
+    return found
+
+
+def _positions(store: Store, name: str, dimensions: int) -> set[tuple[int, ...]]:
+    """Return the places of an array's chunks that are on disk and not empty."""
+    root = store.path / name / "c"
+    if dimensions == 0:
+        return {()} if _has_content(root) else set()
+    found: set[tuple[int, ...]] = set()
+    _walk(str(root), (), dimensions, found)
+    return found
+
+
+def _walk(folder: str, place: tuple[int, ...], depth: int, found: set[tuple[int, ...]]) -> None:
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        # Anything but a number is a killed writer's `.partial` file.
+        if not entry.name.isdigit():
+            continue
+        here = (*place, int(entry.name))
+        if depth > 1:
+            _walk(entry.path, here, depth - 1, found)
+        elif entry.stat().st_size > 0:
+            found.add(here)
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def sweep(store: Store) -> int:
+    """Remove what killed writers have left half-written; return how many files there were."""
+    swept = 0
+    oldest = datetime.now(UTC).timestamp() - STALE_SECONDS
+    for leftover in store.path.rglob("*.partial"):
+        try:
+            if leftover.stat().st_mtime < oldest:
+                leftover.unlink()
+                swept += 1
+        except OSError:
+            continue
+    return swept
+
+
+def damaged(store: Store, chunks: set[int]) -> dict[int, str]:
+    """Read every array of these chunks; return those that can't be read, with the reason."""
+    arrays = _handles(str(store.path), os.stat(store.path).st_ino)
+    faults = {}
+    for chunk in sorted(chunks):
+        trace = store.chunks.is_trace(chunk)
+        names = [n for n in arrays if n.endswith(("_trace", "trace_status"))] if trace else [*store.scan.observables, "status"]
+        for name in names:
+            try:
+                values = arrays[name][store.chunks.region(chunk)]
+            except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
+                faults[chunk] = f"{name} can't be read: {str(error).splitlines()[0]}"
+                break
+            if name.endswith("status") and not np.all(values & int(Status.computed)):
+                faults[chunk] = f"{name} says that points are not run"
+    return faults
+
+
+def discard(store: Store, chunk: int) -> None:
+    """Take back a chunk's status, so that the next run computes it again."""
+    name = "trace_status" if store.chunks.is_trace(chunk) else "status"
+    place = "/".join(map(str, store.chunks.position(chunk)))
+    (store.path / name / "c" / place).unlink(missing_ok=True)
+
+
+def open_scan(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Open the store of a scan as a lazy dataset, also while the scan is running.
+
+    Parameters
+    ----------
+    path
+        The store.
+
+    Returns
+    -------
+    xarray.Dataset
+        One variable for every observable and `status`, with the dimensions of the scan in its order, and
+        `replicate` last; units and long names in the attributes. Where `status` is 0 the point has not been
+        run yet, and its observables are NaN. The variables are dask arrays, one block per chunk of the store.
+        The attributes hold the resolved scan (`qifscan_scan`, JSON), its fingerprint, versions and history.
+
+    Raises
+    ------
+    StoreError
+        If there is no store of qifscan at `path`, or it is damaged.
+    """
+    store = load(Path(path))
+    with warnings.catch_warnings():
+        # A killed writer's leftovers beside the arrays are no concern of the reader.
+        warnings.filterwarnings("ignore", message="Object at .* is not recognized")
+        dataset = xr.open_zarr(str(store.path), consolidated=False, zarr_format=3, chunks={})
+    model = MODELS[store.scan.model]
+    order = [*store.scan.observables, "status"]
+    if store.chunks.traces:
+        order += [*(f"{v.name}_trace" for v in model.variables), "trace_status"]
+    return dataset[order]
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an error means that no further chunk can be written either."""
+    hopeless = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+    return isinstance(error, OSError) and error.errno in hopeless
