@@ -26,7 +26,7 @@ STEPS_PER_CHUNK = 4e8
 and an interrupted run loses little."""
 
 LEAST_CHUNKS = 16
-"""A small scan is cut into this many all the same: for its progress, and so that several cores end together."""
+"""A small scan is cut into this many all the same: for its progress, and so that cores end together."""
 
 MOST_POINTS = 65536
 """Points in a chunk: 256 KiB for each observable, between the file system's cost per file and memory."""
@@ -219,11 +219,18 @@ class Plan:
         shape = " x ".join(map(str, self.chunks.shape)) or "1"
         yield "scan", f"{scan.title or scan.model} ({scan.fingerprint[:12]})"
         yield "points", f"{self.points:,} ({sizes or 'one point'})"
-        yield "steps", f"{self.steps:,} of {scan.protocol.dt:g} ms each, {scan.protocol.integrator}, {scan.precision}"
+        yield (
+            "steps",
+            f"{self.steps:,} of {scan.protocol.dt:g} ms each, {scan.protocol.integrator}, {scan.precision}",
+        )
         yield "chunks", f"{self.chunks.grid:,} of {shape} points, {self.padding:.1%} padding"
         if self.chunks.traces:
             batches = len(self.chunks) - self.chunks.grid
-            yield "traces", f"{self.chunks.traces:,} points in {batches:,} batches, {self.chunks.trace_schedule.rows:,} times each"
+            yield (
+                "traces",
+                f"{self.chunks.traces:,} points in {batches:,} batches, "
+                f"{self.chunks.trace_schedule.rows:,} times each",
+            )
         yield "compilations", f"{self.compilations} per process"
         yield "on disk", f"{format_bytes(self.bytes_on_disk)} before compression"
         if self.memory is not None:
@@ -242,12 +249,16 @@ class Plan:
         if self.bytes_on_disk > free:
             found = f"{format_bytes(self.bytes_on_disk)} to write"
             hint = "take fewer points, observables or traces, or another disk"
-            faults.append(Fault("plan", found, f"at most the {format_bytes(free)} that are free on the disk", hint))
+            faults.append(
+                Fault("plan", found, f"at most the {format_bytes(free)} that are free on the disk", hint)
+            )
         available = available_memory()
         if self.memory is not None and self.memory > available:
             found = f"{format_bytes(self.memory)} of memory"
             hint = "take fewer workers, or smaller chunks (chunk_points)"
-            faults.append(Fault("plan", found, f"at most the {format_bytes(available)} that are available", hint))
+            faults.append(
+                Fault("plan", found, f"at most the {format_bytes(available)} that are available", hint)
+            )
         if faults:
             raise ScanError(faults)
 
@@ -360,4 +371,3 @@ def format_seconds(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds:.1f} s"
-

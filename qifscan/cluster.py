@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,7 +26,7 @@ else:
 Work = Callable[[Any, int], Any]
 
 WINDOW = 512
-"""Tasks that the Dask scheduler holds at a time: enough to keep workers busy, few enough to forget quickly."""
+"""Tasks that the Dask scheduler holds at a time: it keeps workers busy, and is soon forgotten."""
 
 KILLED_RETRIES = 2
 """Times that a chunk is tried again by itself after a worker died with it: the chunk may be innocent."""
@@ -43,7 +43,7 @@ class Executor(Protocol):
     def name(self) -> str:
         """The executor in words."""
 
-    def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
         """Run the work for each chunk; yield each with its result or exception as it finishes."""
 
 
@@ -54,7 +54,7 @@ class Serial:
     workers: int = 1
     name: str = "this thread"
 
-    def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
         """Run the work for each chunk in order."""
         for chunk in chunks:
             yield chunk, _attempt(work, argument, chunk)
@@ -71,7 +71,7 @@ class Threads:
         """The executor in words."""
         return f"{self.workers} threads of this process"
 
-    def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
         """Run the work in threads, with a few chunks waiting at any time."""
         pending: dict[Future[Any], int] = {}
         queue = iter(chunks)
@@ -106,14 +106,14 @@ class DaskClient:
     @property
     def workers(self) -> int:
         """Threads of all workers."""
-        return max(1, sum(self.client.nthreads().values()))
+        return max(1, int(sum(self.client.nthreads().values())))
 
     @property
     def name(self) -> str:
         """The executor in words."""
         return f"{self.workers} threads of the Dask cluster {self.client.scheduler.address}"
 
-    def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
         """Run the work on the cluster, a window of chunks at a time."""
         queue, killed = list(reversed(chunks)), dict[int, int]()
         # The key holds a name of this run: Dask would hand an earlier run's result for a known key.
@@ -199,7 +199,8 @@ def local_cluster(workers: int | None = None, **options: Any) -> Any:
     """
     # XLA would start a pool of a thread a core in each of the processes.
     environment = {"PJRT_NPROC": "1"}
-    cluster = distributed.LocalCluster(
+    # A client that starts its cluster itself also ends it.
+    return distributed.Client(
         n_workers=workers or usable_cores(),
         threads_per_worker=1,
         host="127.0.0.1",
@@ -207,13 +208,3 @@ def local_cluster(workers: int | None = None, **options: Any) -> Any:
         env=environment | options.pop("env", {}),
         **options,
     )
-    client = distributed.Client(cluster)
-    cluster_close = client.close
-
-    def close(*arguments: Any, **keywords: Any) -> Any:
-        closed = cluster_close(*arguments, **keywords)
-        cluster.close()
-        return closed
-
-    client.close = close
-    return client

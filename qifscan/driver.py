@@ -130,6 +130,14 @@ def run(
     RunInterrupted
         On Ctrl-C, after the chunks that were running have ended.
     """
+    execute(scan, path, client=client, workers=workers, chunk_points=chunk_points, progress=progress)
+    return store.open_scan(path)
+
+
+def execute(
+    scan: Scan, path: AnyPath, *, client: Any, workers: int | None, chunk_points: int | None, progress: Any
+) -> None:
+    """Do what `run` does, and open nothing afterwards: xarray with dask takes a second to load."""
     path = Path(path).absolute()
     chosen = executor(client, workers)
     opened = _prepared(scan, path, chosen, chunk_points)
@@ -140,7 +148,6 @@ def run(
         store.add_history(opened, f"run of {len(pending)} chunks on {chosen.name}")
         with _reporter(progress) as report:
             _run_pending(opened, chosen, pending, report)
-    return store.open_scan(path)
 
 
 def _prepared(scan: Scan, path: Path, chosen: Executor, chunk_points: int | None) -> Store:
@@ -157,7 +164,9 @@ def _prepared(scan: Scan, path: Path, chosen: Executor, chunk_points: int | None
 
 def _warn_of_other_device(opened: Store) -> None:
     begun, here = store.origin(opened), store.provenance()
-    differing = [f"{k} {begun.get(k)} -> {here[k]}" for k in ("device", "jax_version") if begun.get(k) != here[k]]
+    differing = [
+        f"{k} {begun.get(k)} -> {here[k]}" for k in ("device", "jax_version") if begun.get(k) != here[k]
+    ]
     if differing:
         logger.warning(
             "%s was begun elsewhere (%s): new points may differ from it in the last bits",
@@ -187,7 +196,8 @@ def _run_pending(opened: Store, chosen: Executor, pending: list[int], report: An
         outcomes.close()
         left = len(chunks) - len(store.finished(opened))
         raise RunInterrupted(
-            f"{opened.path}: stopped with {left} of {len(chunks)} chunks left; the same command goes on from there"
+            f"{opened.path}: stopped with {left} of {len(chunks)} chunks left; "
+            "the same command goes on from there"
         ) from None
     finally:
         outcomes.close()
@@ -226,7 +236,9 @@ def _failed(opened: Store, failures: dict[int, BaseException]) -> RunError:
     else:
         reason = f"{type(error).__name__}: {reason}"
         advice = "the same command tries the rest again"
-    return RunError(f"{opened.path}: chunk {chunk} failed ({reason}); {left} of {total} chunks are missing; {advice}")
+    return RunError(
+        f"{opened.path}: chunk {chunk} failed ({reason}); {left} of {total} chunks are missing; {advice}"
+    )
 
 
 @contextmanager
@@ -334,9 +346,7 @@ def verify(path: AnyPath, *, points: int = 256, repair: bool = False) -> Verdict
         for chunk in damaged:
             store.discard(opened, chunk)
     repaired = len(damaged) if repair else 0
-    return Verdict(
-        opened.path, len(opened.chunks), len(done), recomputed, (*faults, *differing), repaired
-    )
+    return Verdict(opened.path, len(opened.chunks), len(done), recomputed, (*faults, *differing), repaired)
 
 
 def _recompute(opened: Store, grid: list[int], points: int) -> tuple[int, list[str]]:
@@ -353,7 +363,9 @@ def _recompute(opened: Store, grid: list[int], points: int) -> tuple[int, list[s
     stored = store.read_points(opened, place)
     faults = []
     for name, values in {**again.observables, "status": again.status}.items():
-        same = values.view(np.uint8).reshape(len(values), -1) == stored[name].view(np.uint8).reshape(len(values), -1)
+        same = values.view(np.uint8).reshape(len(values), -1) == stored[name].view(np.uint8).reshape(
+            len(values), -1
+        )
         for row in np.flatnonzero(~same.all(axis=1))[:3]:
             labels = ", ".join(f"{dim}={_label(scan, dim, index[row])}" for dim, index in place.items())
             faults.append(f"{name} at {labels}: stored {stored[name][row]!r}, computed {values[row]!r}")
@@ -364,10 +376,18 @@ def _label(scan: Scan, dim: str, index: int) -> Any:
     return scan.axes[dim].labels[index] if dim in scan.axes else index
 
 
-def state_of(path: AnyPath) -> Progress:
-    """Return how far the run of a store is, from what is on disk."""
+def state_of(path: AnyPath) -> tuple[Progress, dict[str, int]]:
+    """Return how far the run of a store is, and how many points ended in which way, from what is on disk.
+
+    "ok" is computed and nothing else; a point with several flags counts under each.
+    """
     opened = store.load(Path(path))
     done = store.finished(opened)
     pending = [chunk for chunk in range(len(opened.chunks)) if chunk not in done]
-    return _start(opened.chunks, pending)
-
+    values, counts = np.unique(store.status(opened), return_counts=True)
+    ended = dict.fromkeys(["ok", *(str(f.name) for f in Status if f is not Status.computed), "not run"], 0)
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        names = [str(f.name) for f in Status if value & f and f is not Status.computed]
+        for name in names or ["ok" if value else "not run"]:
+            ended[name] += count
+    return _start(opened.chunks, pending), ended

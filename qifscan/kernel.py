@@ -37,7 +37,7 @@ Indices = tuple[np.ndarray[Any, Any], ...]
 
 BLOCK = 256
 """Lanes of a block: its state, parameters and folds stay in the first-level cache, and XLA's dispatch of a
-step is paid for 256 points at once. Measured: 128 to 2048 differ by less than a third, 8192 is half as fast."""
+step is paid for 256 points at once. Measured: 128 to 2048 differ by a third, 8192 is half as fast."""
 
 LANES = 16
 """A narrow batch has a multiple of this many lanes: whole vectors, so that every lane takes the same path
@@ -124,7 +124,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a batch: observables and status `(points,)`, and the record `(points, rows, variables)`."""
+    """What came of a batch: observables, status `(points,)`, and the record `(points, rows, variables)`."""
 
     observables: dict[str, np.ndarray[Any, Any]]
     status: np.ndarray[Any, Any]
@@ -226,9 +226,7 @@ def memory_bytes(
     arguments = (_padded(inputs, shape), _schedule_tree(schedule), _samples(drive))
     with jax.enable_x64(True):
         analysis = _compiled(program, arguments).memory_analysis()
-    return int(
-        analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes
-    )
+    return int(analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes)
 
 
 def _padded(inputs: Tree, shape: tuple[int, int]) -> Tree:
@@ -307,16 +305,18 @@ def _step(program: Program, constants: Tree, key: Any, n: Any, moving: Tree) -> 
     def inputs(fraction: float) -> Any:
         values = []
         for name in model.variable_names:
-            value = _at_fraction(noise[name], later[name], fraction) if name in noise else constants[f"{name}_mean"]
+            value = (
+                _at_fraction(noise[name], later[name], fraction)
+                if name in noise
+                else constants[f"{name}_mean"]
+            )
             if name == model.driven and program.drive is not None:
                 time = n.astype(jnp.float64) * dt
                 value = value + VALUES[program.drive](time, dt, fraction, constants).astype(value.dtype)
             values.append(value)
         return tuple(values)
 
-    state = INTEGRATORS[program.integrator].step(
-        lambda y, z: model.field(y, z, constants), state, inputs, dt
-    )
+    state = INTEGRATORS[program.integrator].step(lambda y, z: model.field(y, z, constants), state, inputs, dt)
     return state, later, jnp.minimum(lowest, state[model.variable_names.index("r")])
 
 
@@ -348,7 +348,9 @@ def _initial_noise(program: Program, block: Tree) -> dict[str, Any]:
 def _next_noise(program: Program, c: Tree, key: Any, n: Any, noise: dict[str, Any]) -> dict[str, Any]:
     draws = _draws(program, key, n)
     return {
-        name: c[f"{name}_mean"] + (noise[name] - c[f"{name}_mean"]) * c[f"{name}_decay"] + c[f"{name}_gain"] * draw
+        name: c[f"{name}_mean"]
+        + (noise[name] - c[f"{name}_mean"]) * c[f"{name}_decay"]
+        + c[f"{name}_gain"] * draw
         for name, draw in draws.items()
     }
 

@@ -38,7 +38,10 @@ def complete(given: Mapping[str, Values], declared: Iterable[Parameter]) -> dict
     Raises `ScanError` with a line for every unknown name, missing value and value outside its domain.
     """
     known = {parameter.name: parameter for parameter in declared}
-    faults = [_unknown(name, list(known)) for name in given if name not in known]
+    names = list(known)
+    faults = [
+        Fault(n, "an unknown parameter", one_of(names), near(n, names)) for n in given if n not in known
+    ]
     chosen = {name: value for name, value in given.items() if name in known}
     for name, parameter in known.items():
         if name not in given and parameter.default is None:
@@ -53,15 +56,6 @@ def complete(given: Mapping[str, Values], declared: Iterable[Parameter]) -> dict
     faults += _misnamed(arrays)
     _raise_if_any(faults)
     return arrays
-
-
-def unknown(kind: str, name: object, known: Sequence[str]) -> Fault:
-    """Return the fault of a name that is not among the known ones."""
-    return Fault(kind, f'"{name}"', one_of(known), near(str(name), known))
-
-
-def _unknown(name: str, known: Sequence[str]) -> Fault:
-    return Fault(name, "an unknown parameter", one_of(known), near(name, known))
 
 
 def _raise_if_any(faults: Sequence[Fault]) -> None:

@@ -205,7 +205,11 @@ def _spectrum(index: int) -> Fold:
     def close(total: Any, segment: Any, stop: Any, window: Window) -> Any:
         buffer, start = segment
         full = stop % (buffer.shape[0] * SAMPLE_STEPS) == 0
-        return buffer, start, total[2] + lax.cond(full, _periodogram, lambda b: jnp.zeros_like(total[2]), buffer)
+        return (
+            buffer,
+            start,
+            total[2] + lax.cond(full, _periodogram, lambda b: jnp.zeros_like(total[2]), buffer),
+        )
 
     return Fold(init, open_segment, update, close)
 
@@ -263,7 +267,11 @@ def _of_variable(variable: Variable) -> tuple[Observable, ...]:
             f"{name}_min", unit, f"{meaning}, lowest in the window", f"{name} minimum", lambda total, w: total
         ),
         Observable(
-            f"{name}_max", unit, f"{meaning}, highest in the window", f"{name} maximum", lambda total, w: total
+            f"{name}_max",
+            unit,
+            f"{meaning}, highest in the window",
+            f"{name} maximum",
+            lambda total, w: total,
         ),
         Observable(
             f"{name}_final",

@@ -1,4 +1,4 @@
-"""`Scan`: what is asked for - axes, fixed parameters, protocol, noise, drive, observables - as frozen data."""
+"""`Scan`: what is asked for - axes, parameters, protocol, noise, drive, observables - as frozen data."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import json
 import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
+from qifscan.axes import Axis, Column, find, labels_of, read_axis, read_numbers, repeated, unknown_parameter
 from qifscan.definition import Definition, Finite, raise_if_any, show
 from qifscan.drive import Drive, DriveBase
 from qifscan.errors import Fault, ScanError, near, one_of
@@ -28,108 +28,6 @@ NUMBERS_VERSION = 1
 
 MAX_STEPS = 2**31 - 2
 """The step is a 32-bit counter."""
-
-Column = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Axis:
-    """A dimension of a scan: one column of values per parameter, all of one length.
-
-    An axis of one parameter has that parameter's name; a zipped axis has a name of its own and changes
-    several parameters together.
-    """
-
-    name: str
-    columns: Mapping[str, Column]
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
-
-    @property
-    def zipped(self) -> bool:
-        """Whether the axis has a name of its own."""
-        return self.name not in self.columns
-
-    @property
-    def labels(self) -> Column:
-        """The values of the dimension's coordinate: the parameter's, or 0, 1, 2, ... if zipped."""
-        return np.arange(len(self)) if self.zipped else self.columns[self.name]
-
-    def definition(self) -> Any:
-        """Return the axis as JSON data."""
-        columns = {name: column.tolist() for name, column in self.columns.items()}
-        return columns if self.zipped else columns[self.name]
-
-
-_SPACES = {"linspace": np.linspace, "geomspace": np.geomspace}
-
-
-def _column(where: str, given: Any, parameter: Parameter | None, faults: list[Fault]) -> Column:
-    """Return the values of an axis as an array; faults are added to the list."""
-    if isinstance(given, Mapping):
-        given = _spaced(where, given, faults)
-    values = given.tolist() if hasattr(given, "tolist") else given
-    if isinstance(values, (str, int, float)) or not isinstance(values, Iterable):
-        expected = "a list of values, { linspace = [first, last, count] } or { geomspace = [...] }"
-        faults.append(Fault(where, show(values), expected, "a single value belongs into fixed"))
-        return np.empty(0)
-    values = list(values)
-    if parameter is None:
-        return _names(where, values, faults)
-    return _numbers(where, values, parameter, faults)
-
-
-def _spaced(where: str, given: Mapping[str, Any], faults: list[Fault]) -> Any:
-    if len(given) == 1:
-        (kind, arguments), = given.items()
-        if kind in _SPACES:
-            try:
-                first, last, count = arguments
-                return _SPACES[kind](float(first), float(last), int(count))
-            except (TypeError, ValueError):
-                faults.append(Fault(f"{where}.{kind}", show(arguments), "[first, last, count]"))
-                return np.array([0.0])
-        if kind == "values":
-            return given["values"]
-    faults.append(Fault(where, show(dict(given)), "a list, or one of linspace, geomspace, values"))
-    return np.array([0.0])
-
-
-def _names(where: str, values: list[Any], faults: list[Fault]) -> Column:
-    unknown = [value for value in values if value not in NAMED_STATES]
-    faults += [
-        Fault(where, show(value), one_of(NAMED_STATES), near(str(value), list(NAMED_STATES)))
-        for value in unknown
-    ]
-    if not values:
-        faults.append(Fault(where, "no values", "at least one", "name a state"))
-    return np.array(values if not unknown else ["rest"], dtype=str)
-
-
-def _numbers(where: str, values: list[Any], parameter: Parameter, faults: list[Fault]) -> Column:
-    if not values:
-        faults.append(Fault(where, "no values", "at least one", "give values, or take the axis out"))
-        return np.empty(0)
-    wrong = [v for v in values if not _is_finite(v) or not parameter.domain.holds(v)]
-    if wrong:
-        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        faults.append(Fault(where, f"{show(wrong[0])}{more}", parameter.domain.words))
-        return np.zeros(len(values))
-    return np.array(values, dtype=np.float64) + 0.0
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _repeated(rows: Sequence[Any]) -> Any | None:
-    seen: set[Any] = set()
-    for row in rows:
-        if row in seen:
-            return row
-        seen.add(row)
-    return None
 
 
 class Protocol(Definition):
@@ -154,7 +52,9 @@ class Protocol(Definition):
     @classmethod
     def _known_integrator(cls, value: str) -> str:
         if value not in INTEGRATORS:
-            raise_if_any([Fault("integrator", f'"{value}"', one_of(INTEGRATORS), near(value, list(INTEGRATORS)))])
+            raise_if_any(
+                [Fault("integrator", f'"{value}"', one_of(INTEGRATORS), near(value, list(INTEGRATORS)))]
+            )
         return value
 
     @field_validator("dt")
@@ -166,7 +66,9 @@ class Protocol(Definition):
             raise_if_any([Fault("window", f"{window:g} ms", f"at least one step, dt = {value:g} ms", hint)])
         if math.isfinite(window) and (window + transient) / value > MAX_STEPS:
             found = f"{(window + transient) / value:.3g} steps of {value:g} ms"
-            raise_if_any([Fault("dt", found, f"at most {MAX_STEPS:.3g} steps", "make dt larger or the run shorter")])
+            raise_if_any(
+                [Fault("dt", found, f"at most {MAX_STEPS:.3g} steps", "make dt larger or the run shorter")]
+            )
         return value
 
     @property
@@ -239,9 +141,7 @@ class Scan(Definition):
     replicates: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     noise: Literal["independent", "common"] = "independent"
-    observables: tuple[str, ...] = Field(
-        default=("r_mean", "r_std", "r_min", "r_max"), validate_default=True
-    )
+    observables: tuple[str, ...] = Field(default=("r_mean", "r_std", "r_min", "r_max"), validate_default=True)
     traces: Traces | None = None
     precision: Literal["float32", "float64"] = "float32"
 
@@ -254,7 +154,9 @@ class Scan(Definition):
         try:
             return handler(value)
         except ScanError as error:
-            raise_if_any([Fault(f"{info.field_name}.{f.where}", f.found, f.expected, f.hint) for f in error.faults])
+            raise_if_any(
+                [Fault(f"{info.field_name}.{f.where}", f.found, f.expected, f.hint) for f in error.faults]
+            )
         raise AssertionError("unreachable")
 
     @field_validator("model")
@@ -271,13 +173,21 @@ class Scan(Definition):
             return value
         if hasattr(value, "to_dict"):
             return {str(name): column for name, column in value.to_dict("list").items()}
-        rows = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else None
+        rows = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else []
         if not rows or not all(isinstance(row, Mapping) for row in rows):
             raise_if_any([Fault("points", show(value), "a list of parameter sets, or a mapping of columns")])
         keys = list(rows[0])
         for i, row in enumerate(rows):
             if set(row) != set(keys):
-                raise_if_any([Fault(f"points[{i}]", f"parameters {sorted(row)}", f"the same as points[0], {sorted(keys)}")])
+                raise_if_any(
+                    [
+                        Fault(
+                            f"points[{i}]",
+                            f"parameters {sorted(row)}",
+                            f"the same as points[0], {sorted(keys)}",
+                        )
+                    ]
+                )
         return {key: [row[key] for row in rows] for key in keys}
 
     @field_validator("axes")
@@ -290,7 +200,7 @@ class Scan(Definition):
         if known is None:
             return {}
         faults: list[Fault] = []
-        axes = {name: _axis(name, entry, known, faults) for name, entry in given.items()}
+        axes = {name: read_axis(name, entry, known, faults) for name, entry in given.items()}
         owners: dict[str, str] = {}
         for axis in axes.values():
             for column in axis.columns:
@@ -315,12 +225,12 @@ class Scan(Definition):
             if name == "initial":
                 faults.append(Fault(where, show(number), "a number", "the initial state is protocol.initial"))
             elif name not in known:
-                faults.append(_unknown(where, name, list(known)))
+                faults.append(unknown_parameter(where, name, list(known)))
             elif name in swept:
                 hint = f"take it out of fixed or out of axes.{swept[name]}"
                 faults.append(Fault(where, f"{show(number)} and an axis", "one of them", hint))
             else:
-                _numbers(where, [number], known[name], faults)
+                read_numbers(where, [number], known[name], faults)
         raise_if_any(faults)
         return {name: float(number) + 0.0 for name, number in value.items()}
 
@@ -337,13 +247,14 @@ class Scan(Definition):
         ]
         if not value:
             faults.append(Fault("observables", "none", "at least one", one_of(known)))
-        again = _repeated(value)
+        again = repeated(value)
         if again is not None:
             faults.append(Fault("observables", f'"{again}" twice', "each once"))
         protocol = info.data.get("protocol")
         least = 4 * SEGMENT
         if protocol is not None and protocol.window_steps < least and any("frequency" in n for n in value):
-            hint = f"a spectrum averages {SAMPLE_STEPS} steps into a sample and needs {least // SAMPLE_STEPS} samples"
+            samples = least // SAMPLE_STEPS
+            hint = f"a spectrum averages {SAMPLE_STEPS} steps into a sample and needs {samples} samples"
             found = f"{protocol.window_steps} steps"
             faults.append(Fault("protocol.window", found, f"at least {least} steps for a frequency", hint))
         raise_if_any(faults)
@@ -355,9 +266,9 @@ class Scan(Definition):
         if value is None or "axes" not in info.data or "replicates" not in info.data:
             return value
         faults: list[Fault] = []
-        labels = _labels(info.data["axes"], info.data["replicates"])
+        labels = labels_of(info.data["axes"], info.data["replicates"])
         for i, point in enumerate(value.points):
-            _select(f"traces.points[{i}]", point, labels, faults)
+            find(f"traces.points[{i}]", point, labels, faults)
         raise_if_any(faults)
         return value
 
@@ -382,9 +293,13 @@ class Scan(Definition):
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise ScanError([Fault(str(path), error.strerror or str(error), "a readable TOML file")]) from None
+            raise ScanError(
+                [Fault(str(path), error.strerror or str(error), "a readable TOML file")]
+            ) from None
         except UnicodeDecodeError as error:
-            raise ScanError([Fault(str(path), f"a byte that is not UTF-8 at {error.start}", "TOML text")]) from None
+            raise ScanError(
+                [Fault(str(path), f"a byte that is not UTF-8 at {error.start}", "TOML text")]
+            ) from None
         except tomllib.TOMLDecodeError as error:
             raise ScanError([Fault(str(path), str(error), "TOML")]) from None
         try:
@@ -427,7 +342,7 @@ class Scan(Definition):
     @property
     def sizes(self) -> dict[str, int]:
         """Length of every dimension of the dataset, in order; `replicate` is last, if there are several."""
-        return {name: len(labels) for name, labels in _labels(self.axes, self.replicates).items()}
+        return {name: len(labels) for name, labels in labels_of(self.axes, self.replicates).items()}
 
     @property
     def size(self) -> int:
@@ -446,11 +361,11 @@ class Scan(Definition):
         """Index along every dimension of each point that keeps its trajectory, without repetition."""
         if self.traces is None:
             return []
-        labels = _labels(self.axes, self.replicates)
+        labels = labels_of(self.axes, self.replicates)
         chosen = [
             index
             for i, point in enumerate(self.traces.points)
-            for index in _select(f"traces.points[{i}]", point, labels, [])
+            for index in find(f"traces.points[{i}]", point, labels, [])
         ]
         return list(dict.fromkeys(chosen))
 
@@ -460,7 +375,7 @@ class Scan(Definition):
         Raises `ScanError` for a dimension that is not there or a value that is not on its axis.
         """
         faults: list[Fault] = []
-        found = _select("point", labels, _labels(self.axes, self.replicates), faults)
+        found = find("point", labels, labels_of(self.axes, self.replicates), faults)
         if faults:
             raise ScanError(faults)
         return found
@@ -493,97 +408,8 @@ def _known(info: ValidationInfo) -> dict[str, Parameter] | None:
     return scan_parameters(MODELS[info.data["model"]], info.data["drive"])
 
 
-def _unknown(where: str, name: str, known: list[str]) -> Fault:
-    if name.startswith("drive_"):
-        hint = "a drive_ parameter needs a drive that has that number"
-        return Fault(where, f'unknown parameter "{name}"', one_of(known), near(name, known) or hint)
-    return Fault(where, f'unknown parameter "{name}"', one_of(known), near(name, known))
-
-
-def _axis(name: str, entry: Any, known: Mapping[str, Parameter], faults: list[Fault]) -> Axis:
-    where = f"axes.{name}" if name != "point" else "points"
-    if name == "replicate":
-        faults.append(Fault(where, "an axis", "another name", "give replicates = N instead"))
-        return Axis(name, {name: np.arange(1)})
-    if name in known or name == "initial":
-        columns = {name: _column(where, entry, known.get(name), faults)}
-    elif isinstance(entry, Mapping) and not set(entry) & {*_SPACES, "values"}:
-        columns = _zipped(where, entry, known, faults)
-    else:
-        faults.append(_unknown(where, name, [*known, "initial"]))
-        return Axis(name, {name: np.arange(1)})
-    again = _repeated(list(zip(*(c.tolist() for c in columns.values()), strict=False)))
-    if again is not None and not any(fault.where.startswith(where) for fault in faults):
-        shown = show(again[0] if name in columns else dict(zip(columns, again, strict=True)))
-        faults.append(Fault(where, f"{shown} twice", "each value once", "for repetition give replicates = N"))
-    return Axis(name, columns)
-
-
-def _zipped(
-    where: str, entry: Mapping[str, Any], known: Mapping[str, Parameter], faults: list[Fault]
-) -> dict[str, Column]:
-    columns = {}
-    for name, values in entry.items():
-        if name in known or name == "initial":
-            columns[name] = _column(f"{where}.{name}", values, known.get(name), faults)
-        else:
-            faults.append(_unknown(f"{where}.{name}", name, [*known, "initial"]))
-    lengths = {name: len(column) for name, column in columns.items()}
-    if not entry:
-        faults.append(Fault(where, "no parameters", "the parameters that change along it"))
-    if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{name}: {length}" for name, length in lengths.items())
-        faults.append(Fault(where, f"axes of unequal length ({found})", "one length for all"))
-    return columns or {"none": np.arange(1)}
-
-
-def _labels(axes: Mapping[str, Axis], replicates: int) -> dict[str, Column]:
-    labels = {axis.name: axis.labels for axis in axes.values()}
-    return labels | ({"replicate": np.arange(replicates)} if replicates > 1 else {})
-
-
-def _select(
-    where: str, point: Mapping[str, Any], labels: Mapping[str, Column], faults: list[Fault]
-) -> list[tuple[int, ...]]:
-    """Return the indices of the points at these labels, in the order of the dataset."""
-    for name in set(point) - set(labels):
-        hint = near(name, list(labels)) or "a parameter that is no axis has one value at all points"
-        faults.append(Fault(f"{where}.{name}", f'unknown dimension "{name}"', one_of(labels), hint))
-    chosen = []
-    for name, values in labels.items():
-        if name not in point:
-            chosen.append(np.arange(len(values)))
-            continue
-        match = _match(values, point[name])
-        if match is None:
-            hint = f"the nearest is {show(_nearest(values, point[name]))}"
-            faults.append(Fault(f"{where}.{name}", show(point[name]), "a value of that axis", hint))
-        else:
-            chosen.append(np.array([match]))
-    if len(chosen) < len(labels):
-        return []
-    grids = np.meshgrid(*chosen, indexing="ij") if chosen else []
-    return [tuple(map(int, index)) for index in zip(*(grid.ravel() for grid in grids), strict=True)]
-
-
-def _match(values: Column, value: Any) -> int | None:
-    if values.dtype.kind in "US":
-        found = np.flatnonzero(values == value)
-    elif isinstance(value, (int, float, np.number)):
-        found = np.flatnonzero(np.isclose(values, float(value), rtol=1e-9, atol=1e-12))
-    else:
-        return None
-    return int(found[0]) if len(found) else None
-
-
-def _nearest(values: Column, value: Any) -> Any:
-    if values.dtype.kind in "US" or not isinstance(value, (int, float, np.number)):
-        return values[0].item()
-    return values[np.argmin(np.abs(values - float(value)))].item()
-
-
 def _initial_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """Return what is wrong with the initial state: a name that is not known, or numbers that are not whole."""
+    """Return what is wrong with the initial state: an unknown name, or numbers for some variables only."""
     variables = MODELS[data["model"]].variable_names
     initial = data["protocol"].initial
     swept = {column for axis in data["axes"].values() for column in axis.columns}
@@ -621,5 +447,3 @@ def _mean_input_faults(data: Mapping[str, Any]) -> list[Fault]:
         expected = "above -delta/(pi tau), or there is no equilibrium to start from"
         return [Fault("r_ou_mean", f"{mean:g}", expected, "give protocol.initial as numbers")]
     return []
-
-

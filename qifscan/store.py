@@ -14,6 +14,7 @@ import shutil
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -87,7 +88,9 @@ def create(path: Path, chunks: Chunks) -> Store:
         partial.rename(path)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise StoreError(f"{path}: can't be written ({error.strerror or error}); nothing was written") from error
+        raise StoreError(
+            f"{path}: can't be written ({error.strerror or error}); nothing was written"
+        ) from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -101,11 +104,13 @@ def load(path: Path) -> Store:
         scan = Scan.from_json(attributes["qifscan_scan"])
         chunks = Chunks(scan, tuple(attributes["qifscan_chunk_shape"]))
     except (KeyError, TypeError, ValueError, ScanError) as error:
-        raise StoreError(f"{path}: the scan in its attributes can't be read ({error!r}); the store is damaged") from None
+        raise StoreError(
+            f"{path}: the scan in its attributes can't be read ({error!r}); the store is damaged"
+        ) from None
     if scan.fingerprint != attributes.get("qifscan_fingerprint"):
         raise StoreError(
             f"{path}: its scan gives fingerprint {scan.fingerprint[:12]}, its attributes say "
-            f"{str(attributes.get('qifscan_fingerprint'))[:12]}; it is damaged, or of another version of qifscan"
+            f"{str(attributes.get('qifscan_fingerprint'))[:12]}; it is damaged, or of another qifscan"
         )
     return Store(path, chunks)
 
@@ -141,7 +146,8 @@ def check_scan(store: Store, scan: Scan) -> None:
     differing = [key for key in ours if key != "title" and ours[key] != theirs.get(key)]
     name = f'"{store.scan.title}" ' if store.scan.title else ""
     raise StoreError(
-        f"{store.path}: belongs to another scan, {name}{store.scan.fingerprint[:12]}, not {scan.fingerprint[:12]}; "
+        f"{store.path}: belongs to another scan, {name}{store.scan.fingerprint[:12]}, "
+        f"not {scan.fingerprint[:12]}; "
         f"they differ in {', '.join(differing)}; give another path, or remove the store"
     )
 
@@ -198,7 +204,12 @@ def _trace_variables(chunks: Chunks) -> dict[str, _Variable]:
     rows, count, batch = chunks.trace_schedule.rows, chunks.traces, chunks.trace_batch
     variables = {
         f"{v.name}_trace": _Variable(
-            ("trace", "time"), (count, rows), (batch, rows), chunks.scan.precision, np.nan, _attrs(v.unit, v.meaning)
+            ("trace", "time"),
+            (count, rows),
+            (batch, rows),
+            chunks.scan.precision,
+            np.nan,
+            _attrs(v.unit, v.meaning),
         )
         for v in MODELS[chunks.scan.model].variables
     }
@@ -315,6 +326,18 @@ def read_points(store: Store, place: Mapping[str, Array]) -> dict[str, Array]:
     return {n: np.atleast_1d(arrays[n].vindex[indices] if indices else arrays[n][()]) for n in names}
 
 
+def status(store: Store) -> Array:
+    """Return the status of every point; chunks that can't be read count as not run."""
+    array = _handles(str(store.path), os.stat(store.path).st_ino)["status"]
+    values = np.zeros(array.shape, dtype=np.uint8)
+    for chunk in finished(store):
+        if not store.chunks.is_trace(chunk):
+            region = store.chunks.region(chunk)
+            with suppress(Exception):
+                values[region] = array[region]
+    return values
+
+
 def add_history(store: Store, event: str) -> None:
     """Append a line to the history of a store."""
     group = zarr.open_group(str(store.path), mode="r+")
@@ -414,7 +437,11 @@ def damaged(store: Store, chunks: set[int]) -> dict[int, str]:
     faults = {}
     for chunk in sorted(chunks):
         trace = store.chunks.is_trace(chunk)
-        names = [n for n in arrays if n.endswith(("_trace", "trace_status"))] if trace else [*store.scan.observables, "status"]
+        names = (
+            [n for n in arrays if n.endswith(("_trace", "trace_status"))]
+            if trace
+            else [*store.scan.observables, "status"]
+        )
         for name in names:
             try:
                 values = arrays[name][store.chunks.region(chunk)]
@@ -454,16 +481,21 @@ def open_scan(path: str | os.PathLike[str]) -> xr.Dataset:
     StoreError
         If there is no store of qifscan at `path`, or it is damaged.
     """
-    store = load(Path(path))
+    return read(Path(path), chunks={})
+
+
+def read(path: Path, chunks: Any = None) -> xr.Dataset:
+    """Return the dataset of a store; with `chunks=None` lazy too, but without dask."""
+    store = load(path)
     with warnings.catch_warnings():
         # A killed writer's leftovers beside the arrays are no concern of the reader.
         warnings.filterwarnings("ignore", message="Object at .* is not recognized")
-        dataset = xr.open_zarr(str(store.path), consolidated=False, zarr_format=3, chunks={})
-    model = MODELS[store.scan.model]
+        dataset = xr.open_zarr(str(store.path), consolidated=False, zarr_format=3, chunks=chunks)
     order = [*store.scan.observables, "status"]
     if store.chunks.traces:
-        order += [*(f"{v.name}_trace" for v in model.variables), "trace_status"]
-    return dataset[order]
+        order += [*(f"{v.name}_trace" for v in MODELS[store.scan.model].variables), "trace_status"]
+    ordered: xr.Dataset = dataset[order]
+    return ordered
 
 
 def disk_is_full(error: BaseException) -> bool:

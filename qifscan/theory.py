@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qifscan.errors import Fault, ScanError
-from qifscan.labels import Values, complete, labelled, unknown
+from qifscan.errors import Fault, ScanError, near, one_of
+from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
 from qifscan.models import QIF
 
@@ -31,6 +31,7 @@ else:
     xr = LazyModule("xarray")
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool]]
 Curve: TypeAlias = Callable[..., tuple[Array, Array]]
 
 MODELS_WITH_THEORY = ("qif",)
@@ -44,6 +45,9 @@ _U_CUSP = math.sqrt(math.sqrt(0.75))
 _C_CUSP = 8.0 / 3.0 * _U_CUSP
 _EPS = float(np.finfo(np.float64).eps)
 
+_MOST_C = 1e100
+"""Beyond, squares and cubes overflow, and a root could be lost without notice."""
+
 _BLOCK = 1 << 14
 """Points at a time: a dozen work arrays of a block stay in the cache."""
 
@@ -55,9 +59,11 @@ the range of the exponents within this many."""
 def roots(eta: ArrayLike, J: ArrayLike, delta: ArrayLike, tau: ArrayLike) -> Array:
     """Return the rates of all equilibria, ascending, NaN where there is none: `broadcast + (3,)`, in 1/ms.
 
-    pi^2 R^4 - J R^3 - eta R^2 - delta^2 / (4 pi^2) = 0 with R = tau r > 0. One or three; on a fold, two.
-    NaN also where delta or tau is not above 0. To the last digits, and to half of them on a fold, where
-    the rounding of the parameters already moves the roots as far.
+    pi^2 R^4 - J R^3 - eta R^2 - delta^2 / (4 pi^2) = 0 with R = tau r > 0. One or three: the pair that
+    merges on a fold is there as long as it is two numbers.
+    NaN also where delta or tau is not above 0, and out of all proportion: |eta| / delta beyond 1e200,
+    |J| / sqrt(delta) beyond 1e100, a rate that overflows. To the last digits; near a fold to fewer,
+    down to half of them, because there the rounding of the parameters alone moves the roots as far.
     Source: Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015), eq. 12 at rest.
     """
     given = np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for value in (eta, J, delta, tau)))
@@ -67,7 +73,10 @@ def roots(eta: ArrayLike, J: ArrayLike, delta: ArrayLike, tau: ArrayLike) -> Arr
         eta_, J_, delta_, tau_ = (value[block] for value in flat)
         with np.errstate(all="ignore"):
             scale, rate = _scales(delta_, tau_)
-            found[block] = rate[:, None] * _scaled_roots(eta_ / delta_, J_ / scale)
+            e, c = eta_ / delta_, J_ / scale
+            e = np.where((np.abs(e) < _MOST_C * _MOST_C) & (np.abs(c) < _MOST_C), e, np.nan)
+            rates = rate[:, None] * _scaled_roots(e, c)
+            found[block] = np.sort(np.where((rates > 0.0) & (rates < np.inf), rates, np.nan), axis=-1)
     return found.reshape(*given[0].shape, 3)
 
 
@@ -75,7 +84,8 @@ def fold_rates(J: ArrayLike, delta: ArrayLike, tau: ArrayLike) -> Array:
     """Return the rates at the two folds in eta, ascending, NaN below the cusp: `broadcast + (2,)`, in 1/ms.
 
     J = 2 pi^2 R + delta^2 / (2 pi^2 R^3) with R = tau r > 0. At every eta the lower branch lies at or
-    below the first rate, the upper branch at or above the second.
+    below the first rate, the upper branch at or above the second. NaN also where `roots` is.
+    Source: Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015), eq. 12 at rest.
     """
     given = np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for value in (J, delta, tau)))
     flat = [value.ravel() for value in given]
@@ -98,13 +108,13 @@ def equilibria(model: str = "qif", **parameters: Values) -> xr.Dataset:
     its name) or a DataArray; they broadcast by dimension. Along `equilibrium` the rates ascend; where
     there are fewer than three the rest is NaN. Variables: `r` (1/ms), `v`, `stable`, `kind` (0 none,
     1 node, 2 focus, 3 saddle); `eigenvalue_real`, `eigenvalue_imag` (1/ms, along `eigenvalue`, ascending);
-    `count`, without the dimension `equilibrium`. A point on a fold has two equilibria; the one on the
-    fold has the eigenvalue 0 and is not stable.
+    `count`, 1 or 3, without the dimension `equilibrium`. Within rounding of a fold an eigenvalue is 0,
+    and such an equilibrium is not called stable.
     Raises `ScanError` for an unknown model or parameter and for values that are not allowed.
     Source: Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015).
     """
     if model not in MODELS_WITH_THEORY:
-        raise ScanError([unknown("model", model, MODELS_WITH_THEORY)])
+        raise ScanError([_unknown("model", model, MODELS_WITH_THEORY)])
     given = complete(parameters, QIF.parameters)
     tau, eta, delta, J = _values(given, "tau", "eta", "delta", "J")
     r = roots(eta, J, delta, tau)
@@ -246,10 +256,14 @@ def named_state(name: str, parameters: Mapping[str, Array]) -> dict[str, Array]:
     "rest" and "down" are the same state in the plain model. Raises `ScanError` for an unknown name.
     """
     if name not in NAMED_STATES:
-        raise ScanError([unknown("initial", name, list(NAMED_STATES))])
+        raise ScanError([_unknown("initial", name, list(NAMED_STATES))])
     tau, eta, delta, J = (np.asarray(parameters[key]) for key in ("tau", "eta", "delta", "J"))
     r = NAMED_STATES[name](roots(eta, J, delta, tau))
     return {"r": r, "v": _potential(r, delta, tau)}
+
+
+def _unknown(where: str, name: object, known: Sequence[str]) -> Fault:
+    return Fault(where, f'"{name}"', one_of(known), near(str(name), known))
 
 
 def _potential(r: Array, delta: Array, tau: Array) -> Array:
@@ -323,7 +337,7 @@ def _newton(curve: Curve, start: Array, end: Array, *constants: Array) -> Array:
     return found
 
 
-def _where(curve: Curve, chosen: Array, start: Array, end: Array, *constants: Array) -> Array:
+def _where(curve: Curve, chosen: Mask, start: Array, end: Array, *constants: Array) -> Array:
     """Solve where `chosen`; NaN elsewhere."""
     found = np.full(chosen.shape, np.nan)
     found[chosen] = _newton(curve, start[chosen], end[chosen], *(constant[chosen] for constant in constants))
@@ -337,34 +351,33 @@ def _scaled_folds(c: Array) -> tuple[Array, Array]:
     exponent = np.frexp(2.0 * c)[1]
     left = np.ldexp(1.0, -((exponent + 2) // 3))
     end = np.full(c.shape, _U_CUSP)
-    above = c > _C_CUSP
+    above = (c > _C_CUSP) & (c < _MOST_C)
     return _where(_fold_condition, above, left, end, c), _where(_fold_condition, above, 0.5 * c, end, c)
 
 
 def _scaled_roots(e: Array, c: Array) -> Array:
-    """Return the positive roots of E(u) = e, `(points, 3)`, ascending, then NaN."""
+    """Return the positive roots of E(u) = e on the three pieces, `(points, 3)`, NaN on those without one."""
     low_fold, high_fold = _scaled_folds(c)
     nothing = np.zeros_like(c)
     folded = _input(high_fold, c, nothing)[0] < _input(low_fold, c, nothing)[0]
     # Without folds both ends of the middle piece are the inflection point.
     low_fold, high_fold = np.where(folded, low_fold, _U_CUSP), np.where(folded, high_fold, _U_CUSP)
     highest, lowest = _input(low_fold, c, nothing)[0], _input(high_fold, c, nothing)[0]
-    inflection = np.full(c.shape, _U_CUSP)
-    on_lower = e <= highest
+    on_lower = (e < highest) | ((e == highest) & ~folded)
     on_middle = (e < highest) & (e > lowest)
-    on_upper = (e > lowest) | ((e == lowest) & folded)
+    on_upper = e > lowest
+    # Between the inflection and the root: there u^2 - 1 / (4 u^2) = c u + e is replaced by its value at u_c.
+    inner = (_U_CUSP * _U_CUSP - 0.25 / (_U_CUSP * _U_CUSP) - e) / c
     # Roots on two pieces never share a number, however near the fold.
-    inside = np.where(
-        e < _input(inflection, c, nothing)[0], high_fold * (1.0 - 8.0 * _EPS), low_fold * (1.0 + 8.0 * _EPS)
-    )
+    outer = np.where(inner > _U_CUSP, high_fold * (1.0 - 8.0 * _EPS), low_fold * (1.0 + 8.0 * _EPS))
     lower = _where(_input, on_lower, _below(e, c), low_fold, c, e)
-    middle = _where(_input, on_middle, inflection, inside, c, e)
+    middle = _where(_input, on_middle, inner, outer, c, e)
     upper = _where(_input, on_upper, _above(e, c, high_fold), high_fold, c, e)
-    return np.sort(np.stack((lower, middle, upper), axis=-1), axis=-1)
+    return np.stack((lower, middle, upper), axis=-1)
 
 
 def _below(e: Array, c: Array) -> Array:
-    """Return a lower bound of the root below u_c: 1 / (4 u^2) = u^2 - c u - e <= u_c^2 + max(-c, 0) u_c - e."""
+    """Return a lower bound of the root below u_c: 1 / (4 u^2) = u^2 - c u - e, the most it is at u_c."""
     most = _U_CUSP * _U_CUSP + np.maximum(-c, 0.0) * _U_CUSP - e
     return 0.5 / np.sqrt(most) * (1.0 - 8.0 * _EPS)
 
@@ -394,7 +407,7 @@ def _dataset(
     variables: Mapping[str, tuple[tuple[str, ...], Any, dict[str, Any]]],
     along: Mapping[str, tuple[Any, dict[str, Any]]] | None = None,
 ) -> xr.Dataset:
-    """Return variables along the dimensions of the parameters and their own, with the parameters as coordinates."""
+    """Return variables along the parameters' dimensions and their own; the parameters are coordinates."""
     along = along or {}
     taken = {*variables, *along}
     faults = [

@@ -110,7 +110,9 @@ def _distinct(points: dict[str, Any], size: int) -> dict[str, Any] | None:
 
 
 def _all_columns(scan: Scan, points: dict[str, Any], size: int) -> dict[str, Any]:
-    every = {name: np.repeat(column[:1], size) for name, column in scan.columns((np.zeros(1, dtype=int),)).items()}
+    every = {
+        name: np.repeat(column[:1], size) for name, column in scan.columns((np.zeros(1, dtype=int),)).items()
+    }
     return every | {name: np.ascontiguousarray(column) for name, column in points.items()}
 
 
@@ -128,7 +130,11 @@ def _dataset(
         )
         for i, v in enumerate(model.variables)
     }
-    status = (dims, result.status.reshape(shape), {"flag_masks": [int(f) for f in Status], "flag_meanings": " ".join(str(f.name) for f in Status)})
+    status = (
+        dims,
+        result.status.reshape(shape),
+        {"flag_masks": [int(f) for f in Status], "flag_meanings": " ".join(str(f.name) for f in Status)},
+    )
     time = ("time", times, {"units": "ms", "long_name": "time from the start of the run"})
     attributes = {"model": model.name, "reference": model.reference, "protocol": protocol.model_dump_json()}
     return xr.Dataset(

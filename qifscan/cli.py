@@ -1,0 +1,187 @@
+"""The command `qifscan`: a few lines over the Python API."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+import qifscan
+from qifscan.errors import Fault, QifscanError, RunInterrupted, ScanError
+
+if TYPE_CHECKING:
+    from qifscan.scan import Scan
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def _clear_errors(command: Command) -> Command:
+    """Turn what is wrong with a request into one line each on standard error, without a traceback."""
+
+    @wraps(command)
+    def guarded(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except QifscanError as error:
+            for line in str(error).splitlines():
+                click.echo(f"error: {line}", err=True)
+            sys.exit(INTERRUPTED if isinstance(error, RunInterrupted) else BAD_INPUT)
+
+    return guarded  # type: ignore[return-value]
+
+
+@click.group()
+@click.version_option(qifscan.__version__, prog_name="qifscan")
+def main() -> None:
+    """Scan the mean field of quadratic integrate-and-fire neurons over its parameters.
+
+    SCAN is a TOML file, STORE the dataset that a run of it made. Where a command takes a store and gets a
+    scan, it takes the store of that name in this folder (bistability.toml: bistability.zarr).
+    """
+
+
+_SCAN = click.argument("scan", type=click.Path(path_type=Path))
+_STORE = click.argument("store", type=click.Path(path_type=Path), metavar="SCAN_OR_STORE")
+_WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Threads; by default one a core.")
+_CHUNK = click.option(
+    "--chunk-points", type=click.IntRange(min=1), help="Points wanted in a chunk of a new store."
+)
+
+
+@main.command()
+@_SCAN
+@_WORKERS
+@_CHUNK
+@click.option("--no-probe", is_flag=True, help="Don't run a part of the scan for its time and memory.")
+@click.option("--json", "as_json", is_flag=True, help="Print the resolved scan as JSON instead.")
+@_clear_errors
+def plan(scan: Path, workers: int | None, chunk_points: int | None, no_probe: bool, as_json: bool) -> None:
+    """Tell what SCAN will take - points, chunks, disk, memory, time - before it runs."""
+    resolved = _scan_of(scan)
+    if as_json:
+        click.echo(resolved.to_json())
+        return
+    made = qifscan.plan(resolved, workers=workers, chunk_points=chunk_points, probe=not no_probe)
+    click.echo(str(made))
+    made.check(Path.cwd())
+
+
+@main.command()
+@_SCAN
+@click.argument("store", type=click.Path(path_type=Path), required=False)
+@_WORKERS
+@_CHUNK
+@click.option("--client", default="auto", help='"threads", "serial", or the address of a Dask scheduler.')
+@_clear_errors
+def run(scan: Path, store: Path | None, workers: int | None, chunk_points: int | None, client: str) -> None:
+    """Run SCAN into STORE; if it is there already, do only the rest.
+
+    Without STORE, the store has the name of the scan and lies in this folder.
+    """
+    from qifscan.driver import execute
+
+    definition = _scan_of(scan)
+    target = store or _default_store(scan)
+    execute(definition, target, client=client, workers=workers, chunk_points=chunk_points, progress="auto")
+    _report(target)
+
+
+@main.command()
+@_STORE
+@_clear_errors
+def status(store: Path) -> None:
+    """Tell how far the run of a store is, and how its points ended."""
+    _report(_store_of(store))
+
+
+@main.command()
+@_STORE
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The PNG; by default beside the store.")
+@click.option("-v", "--observable", "observables", multiple=True, help="Row of panels; may be repeated.")
+@click.option("--x", help="Dimension across.")
+@click.option("--y", help='Dimension up; "" draws lines over x.')
+@click.option("--facet", help="Dimension of the columns.")
+@click.option("--select", multiple=True, metavar="NAME=VALUE", help="Value of a further dimension.")
+@click.option("--no-folds", is_flag=True, help="Leave the exact folds out.")
+@_clear_errors
+def show(
+    store: Path,
+    output: Path | None,
+    observables: tuple[str, ...],
+    x: str | None,
+    y: str | None,
+    facet: str | None,
+    select: tuple[str, ...],
+    no_folds: bool,
+) -> None:
+    """Draw the observables of a store as maps or lines, with the exact folds over them, into a PNG."""
+    source = _store_of(store)
+    target = output or source.with_suffix(".png")
+    figure = qifscan.show(
+        source, observables or None, x=x, y=y, facet=facet, select=_selection(select), folds=not no_folds
+    )
+    try:
+        figure.savefig(target)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ScanError([Fault(str(target), str(reason), "a file that can be written")]) from None
+    click.echo(f"figure        {target}")
+
+
+@main.command()
+@_STORE
+@click.option("--points", default=256, type=click.IntRange(min=0), help="Points to compute again.")
+@click.option("--repair", is_flag=True, help="Take damaged chunks back, so that a run computes them again.")
+@_clear_errors
+def verify(store: Path, points: int, repair: bool) -> None:
+    """Read every chunk of a store, and compute a random sample of its points again, bit for bit."""
+    verdict = qifscan.verify(_store_of(store), points=points, repair=repair)
+    click.echo(str(verdict))
+    sys.exit(0 if verdict.sound else 1)
+
+
+def _scan_of(path: Path) -> Scan:
+    if path.is_dir():
+        raise ScanError([Fault(str(path), "a folder", "a TOML file of a scan")])
+    return qifscan.Scan.from_toml(path)
+
+
+def _default_store(path: Path) -> Path:
+    return Path(path.with_suffix(".zarr").name)
+
+
+def _store_of(path: Path) -> Path:
+    """Return the store that is meant: the path, or for a scan the store of its name in this folder."""
+    return _default_store(path) if path.suffix == ".toml" else path
+
+
+def _report(store: Path) -> None:
+    from qifscan.driver import state_of
+
+    progress, ended = state_of(store)
+    counted = ", ".join(f"{count:,} {name}" for name, count in ended.items() if count)
+    click.echo(f"dataset       {store}")
+    click.echo(f"finished      {progress}")
+    click.echo(f"points        {counted}")
+    if progress.chunks < progress.all_chunks:
+        click.echo("to go on      run the same command again: it does the rest")
+
+
+def _selection(pairs: tuple[str, ...]) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise ScanError([Fault("--select", f'"{pair}"', "NAME=VALUE, such as delta=1")])
+        try:
+            chosen[name] = float(value)
+        except ValueError:
+            chosen[name] = value
+    return chosen

@@ -1,0 +1,327 @@
+"""A stored scan as maps or lines, with the exact folds over them. Draws; computes no observable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan import theory
+from qifscan.errors import Fault, ScanError, near, one_of
+from qifscan.lazy import LazyModule
+from qifscan.scan import Scan
+from qifscan.store import read
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:
+    xr = LazyModule("xarray")
+
+MOST_PANELS = 6
+"""Columns of panels; a facet with more values asks for a selection."""
+
+SYMBOLS = {
+    "eta": r"$\eta$",
+    "delta": r"$\Delta$",
+    "tau": r"$\tau$",
+    "J": r"$J$",
+    "v_ou_sigma": r"$\sigma_v$",
+    "r_ou_sigma": r"$\sigma_r$",
+}
+
+NOT_DEFINED = "0.88"
+FOLD_COLOUR = "#d1495b"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a figure shows: the dimensions across and up (None: lines), the columns, and what is selected."""
+
+    x: str
+    y: str | None
+    facet: str | None
+    selected: Mapping[str, Any]
+    averaged: bool
+
+
+def show(
+    data: xr.Dataset | str | os.PathLike[str],
+    observables: Sequence[str] | None = None,
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    facet: str | None = None,
+    select: Mapping[str, Any] | None = None,
+    folds: bool = True,
+) -> Figure:
+    """Draw observables of a scan: maps over two dimensions, or lines over one.
+
+    Parameters
+    ----------
+    data
+        A dataset of `run` or `open_scan`, or the path of a store. It may be unfinished.
+    observables
+        One row of panels each; by default the first of the scan.
+    x, y
+        Dimensions across and up; by default the first two numeric ones. With `y=""`, lines over `x`.
+    facet
+        The dimension that makes the columns (lines: the colours); by default the shortest one left.
+    select
+        Values of further dimensions, the nearest on the axis; a dimension that is neither shown nor
+        selected is taken at its middle, which the title says. Replicates are averaged unless selected.
+    folds
+        Draw the exact folds (saddle-node bifurcations) of the plain model over the simulation.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure; points that diverged or have not been run are grey.
+
+    Raises
+    ------
+    ScanError
+        If there is no such dimension, value or observable, or nothing to draw.
+    StoreError
+        If the store can't be read.
+    """
+    dataset = read(Path(data)) if isinstance(data, (str, os.PathLike)) else data
+    scan = Scan.from_json(dataset.attrs["qifscan_scan"])
+    chosen = list(observables or scan.observables[:1])
+    _check_observables(chosen, dataset)
+    layout = _layout(scan, x, y, facet, dict(select or {}))
+    shown = _selected(dataset[[*chosen, "status"]], layout)
+    return _draw(shown, chosen, scan, layout, folds)
+
+
+def _check_observables(chosen: Sequence[str], dataset: xr.Dataset) -> None:
+    known = [str(name) for name in dataset.data_vars if not str(name).endswith("_trace")]
+    faults = [
+        Fault("observable", f'"{name}"', one_of(known), near(name, known))
+        for name in chosen
+        if name not in known
+    ]
+    if faults:
+        raise ScanError(faults)
+
+
+def _layout(scan: Scan, x: str | None, y: str | None, facet: str | None, select: dict[str, Any]) -> Layout:
+    sizes = scan.sizes
+    given = {"x": x, "y": y, "facet": facet}
+    faults = [
+        Fault(where, f'"{name}"', one_of(sizes), near(name, list(sizes)))
+        for where, name in [*given.items(), *(("select", name) for name in select)]
+        if name and name not in sizes
+    ]
+    if faults:
+        raise ScanError(faults)
+    free = [name for name in sizes if name not in select and name != "replicate" and sizes[name] > 1]
+    numeric = [n for n in free if n not in given.values() and not _is_text(scan, n)]
+    across = x or next(iter(numeric), None)
+    if across is None:
+        raise ScanError([Fault("x", "no dimension with several values", "one to draw over", "select less")])
+    up = None if y == "" else y or next((n for n in numeric if n != across), None)
+    left = [name for name in free if name not in (across, up)]
+    columns = facet or min(left, key=lambda name: sizes[name], default=None)
+    if columns is not None and facet is None and sizes[columns] > MOST_PANELS:
+        columns = None
+    if columns is not None and sizes[columns] > (MOST_PANELS if up else 12):
+        found = f"{sizes[columns]} values of {columns}"
+        raise ScanError(
+            [Fault("facet", found, f"at most {MOST_PANELS if up else 12}", "select some, or another facet")]
+        )
+    middle = {n: _middle(scan, n) for n in left if n != columns}
+    averaged = "replicate" in sizes and "replicate" not in select and "replicate" not in (across, up, columns)
+    return Layout(across, up, columns, {**select, **middle}, averaged)
+
+
+def _is_text(scan: Scan, name: str) -> bool:
+    return name in scan.axes and scan.axes[name].labels.dtype.kind in "US"
+
+
+def _middle(scan: Scan, name: str) -> Any:
+    labels = scan.axes[name].labels if name in scan.axes else np.arange(scan.replicates)
+    return labels[len(labels) // 2].item()
+
+
+def _selected(dataset: xr.Dataset, layout: Layout) -> xr.Dataset:
+    """Return the part of the dataset that is drawn, in memory."""
+    for name, value in layout.selected.items():
+        text = dataset[name].dtype.kind not in "fiu"
+        try:
+            dataset = dataset.sel({name: value}, method=None if text else "nearest")
+        except (KeyError, TypeError, ValueError):
+            known = dataset[name].values.tolist()
+            raise ScanError(
+                [Fault(f"select.{name}", repr(value), f"a value of that axis, such as {known[0]!r}")]
+            ) from None
+    dataset = dataset.compute()
+    ran = dataset["status"] > 0
+    dataset = dataset.where(ran) if not ran.all() else dataset
+    return dataset.mean("replicate", keep_attrs=True) if layout.averaged else dataset
+
+
+def _draw(shown: xr.Dataset, chosen: list[str], scan: Scan, layout: Layout, folds: bool) -> Figure:
+    from matplotlib.figure import Figure
+
+    columns = shown[layout.facet].values.tolist() if layout.facet and layout.y else [None]
+    figure = Figure(
+        figsize=(1.2 + 3.8 * len(columns), 0.8 + 3.2 * len(chosen)), layout="constrained", dpi=150
+    )
+    grid = figure.subplots(len(chosen), len(columns), squeeze=False, sharex=True, sharey="row")
+    for row, name in enumerate(chosen):
+        if layout.y is None:
+            _lines(grid[row, 0], shown[name], layout)
+        else:
+            _maps(figure, grid[row], shown[name], columns, layout)
+    for axes in grid.ravel():
+        _finish_axes(axes, shown, layout)
+        if folds:
+            _draw_folds(axes, scan, layout, shown)
+    for axes in grid[:, 0] if layout.y else []:
+        axes.set_ylabel(_label(shown[layout.y]))
+    for axes in grid[-1]:
+        axes.set_xlabel(_label(shown[layout.x]))
+    figure.suptitle(_title(shown, scan, layout), fontsize="medium")
+    return figure
+
+
+def _maps(figure: Figure, row: Any, values: xr.DataArray, columns: list[Any], layout: Layout) -> None:
+    import matplotlib as mpl
+
+    colours = mpl.colormaps["viridis"].with_extremes(bad=NOT_DEFINED)
+    flat = values.values[np.isfinite(values.values)]
+    low, high = (flat.min(), flat.max()) if flat.size else (0.0, 1.0)
+    for axes, column in zip(row, columns, strict=True):
+        panel = values if column is None else values.sel({layout.facet: column})
+        panel = panel.transpose(layout.y, layout.x)
+        mesh = axes.pcolormesh(
+            panel[layout.x].values,
+            panel[layout.y].values,
+            np.ma.masked_invalid(panel.values),
+            shading="nearest",
+            cmap=colours,
+            vmin=low,
+            vmax=high,
+            rasterized=True,
+        )
+        axes.set_facecolor(NOT_DEFINED)
+        if column is not None:
+            axes.set_title(_value(str(layout.facet), column), fontsize="medium")
+    figure.colorbar(mesh, ax=list(row), label=_label(values), pad=0.02)
+
+
+def _lines(axes: Axes, values: xr.DataArray, layout: Layout) -> None:
+    columns = values[layout.facet].values.tolist() if layout.facet else [None]
+    for column in columns:
+        line = values if column is None else values.sel({layout.facet: column})
+        label = None if column is None else _value(str(layout.facet), column)
+        axes.plot(line[layout.x].values, line.values, ".-", markersize=3, linewidth=1, label=label)
+    axes.set_ylabel(_label(values))
+    if layout.facet:
+        axes.legend(fontsize="small", frameon=False)
+
+
+def _finish_axes(axes: Axes, shown: xr.Dataset, layout: Layout) -> None:
+    for name, scale in ((layout.x, axes.set_xscale), (layout.y, axes.set_yscale)):
+        if name is not None and _is_geometric(shown[name].values):
+            scale("log")
+
+
+def _is_geometric(values: Any) -> bool:
+    """Whether the values of an axis are evenly spaced in their logarithm and not in themselves."""
+    if len(values) < 3 or not np.all(values > 0):
+        return False
+    steps, ratios = np.diff(values), np.diff(np.log(values))
+    return bool(np.allclose(ratios, ratios[0], rtol=1e-6) and not np.allclose(steps, steps[0], rtol=1e-6))
+
+
+def _draw_folds(axes: Axes, scan: Scan, layout: Layout, shown: xr.Dataset) -> None:
+    limits = axes.get_xlim(), axes.get_ylim()
+    label: str | None = "folds (exact)"
+    for across, up in _fold_curves(scan, layout, shown):
+        axes.plot(across, up, color="white", linewidth=2.4, alpha=0.7) if layout.y else None
+        axes.plot(across, up, color=FOLD_COLOUR, linewidth=1.3, label=label)
+        label = None
+    axes.set_xlim(limits[0])
+    axes.set_ylim(limits[1])
+    if label is None and (layout.y or not layout.facet):
+        axes.legend(fontsize="small", loc="upper right", framealpha=0.8)
+
+
+def _fold_curves(scan: Scan, layout: Layout, shown: xr.Dataset) -> Iterator[tuple[Any, Any]]:
+    """Return the fold curves in the plane of the figure, where eta is one of its axes."""
+    if scan.model != "qif" or "eta" not in (layout.x, layout.y):
+        return
+    if any(axis.zipped and set(axis.columns) & {"eta", "J", "delta"} for axis in scan.axes.values()):
+        return
+    other = layout.y if layout.x == "eta" else layout.x
+    limits = shown[other].values if other is not None else np.array([0.0, 1.0])
+    along = _fine(limits, scan, layout, other)
+    fixed = {name: _fixed(scan, layout, name) for name in ("J", "delta", "v_ou_mean", "drive_amplitude")}
+    if other in fixed:
+        fixed[other] = along
+    shift = fixed["v_ou_mean"] + (
+        fixed["drive_amplitude"] if scan.drive and scan.drive.kind == "constant" else 0.0
+    )
+    lines = theory.folds(
+        **{
+            name: xr.DataArray(np.broadcast_to(fixed[name], along.shape), dims="along")
+            for name in ("J", "delta")
+        }
+    )
+    for branch in lines["fold"].values:
+        eta = lines["eta"].sel(fold=branch).values - shift
+        if not np.isfinite(eta).any():
+            continue
+        if other is None:
+            yield np.full(2, eta[0]), np.array([-1e30, 1e30])
+        else:
+            yield (eta, along) if layout.x == "eta" else (along, eta)
+
+
+def _fine(values: Any, scan: Scan, layout: Layout, other: str | None) -> Any:
+    """Return many values over the range of an axis, with the cusp among them."""
+    fine = np.linspace(values.min(), values.max(), 801)
+    if other != "J":
+        return fine
+    cusp = (8 * np.pi / 3) * 0.75**0.25 * np.sqrt(_fixed(scan, layout, "delta"))
+    return np.sort(np.append(fine, cusp * (1 + 1e-12)))
+
+
+def _fixed(scan: Scan, layout: Layout, name: str) -> float:
+    if name in layout.selected:
+        return float(layout.selected[name])
+    if name not in scan.parameters:
+        return 0.0
+    default = scan.parameters[name].default
+    return float(scan.fixed.get(name, 0.0 if default is None else default))
+
+
+def _title(shown: xr.Dataset, scan: Scan, layout: Layout) -> str:
+    parts = [
+        _value(name, shown[name].item() if name in shown.coords else v) for name, v in layout.selected.items()
+    ]
+    if layout.averaged:
+        parts.append(f"mean of {scan.replicates} replicates")
+    missing = float((shown["status"].isnull() | (shown["status"] == 0)).mean())
+    if missing:
+        parts.append(f"{missing:.0%} not run yet")
+    title = scan.title or f"scan of {scan.model}"
+    return title + (f"\n{', '.join(parts)}" if parts else "")
+
+
+def _value(name: str, value: Any) -> str:
+    text = value if isinstance(value, str) else f"{value:.4g}"
+    return f"{SYMBOLS.get(name, name)} = {text}"
+
+
+def _label(values: xr.DataArray) -> str:
+    name = str(values.name)
+    unit = values.attrs.get("units", "1")
+    return SYMBOLS.get(name, name) + (f" ({unit})" if unit != "1" else "")
