@@ -214,10 +214,19 @@ def _spectrum(index: int) -> Fold:
     return Fold(init, open_segment, update, close)
 
 
+def _sum_rows(values: Any) -> Any:
+    """Return the sum over the first axis, added in one order: XLA's own order changes with the lanes."""
+    while values.shape[0] > 1:
+        half = values.shape[0] // 2
+        odd = values[2 * half :]
+        values = jnp.concatenate([values[:half] + values[half : 2 * half], odd])
+    return values[0]
+
+
 def _periodogram(buffer: Any) -> Any:
     samples = buffer.astype(jnp.float64)
     taper = jnp.sin(jnp.pi * (jnp.arange(samples.shape[0]) + 0.5) / samples.shape[0]) ** 2
-    centred = (samples - jnp.mean(samples, axis=0)) * taper[:, None]
+    centred = (samples - _sum_rows(samples) / samples.shape[0]) * taper[:, None]
     return jnp.abs(jnp.fft.rfft(centred, axis=0)) ** 2
 
 
@@ -234,7 +243,7 @@ def _frequency(total: Any, window: Window) -> Any:
     samples = buffer.shape[0]
     frequency = (peak + 1 + offset) / (samples * SAMPLE_STEPS * window.dt)
     segments = window.steps // (samples * SAMPLE_STEPS)
-    amplitude = jnp.sqrt(jnp.sum(power, axis=0) / segments) / (samples * SAMPLE_STEPS)
+    amplitude = jnp.sqrt(_sum_rows(power) / segments) / (samples * SAMPLE_STEPS)
     # Below a hundred-thousandth of the state there is rounding, not motion.
     moving = amplitude > 1e-5 * jnp.maximum(jnp.abs(start), 1e-3)
     return jnp.where(moving & (middle > left) & (middle > right), frequency, jnp.nan)

@@ -494,7 +494,9 @@ def read(path: Path, chunks: Any = None) -> xr.Dataset:
     order = [*store.scan.observables, "status"]
     if store.chunks.traces:
         order += [*(f"{v.name}_trace" for v in MODELS[store.scan.model].variables), "trace_status"]
-    ordered: xr.Dataset = dataset[order]
+    # Columns of a zipped axis are no index, and xarray takes them for data unless told.
+    coordinates = [name for name in dataset.data_vars if name not in order]
+    ordered: xr.Dataset = dataset.set_coords(coordinates)[order]
     return ordered
 
 

@@ -385,10 +385,8 @@ def _below(e: Array, c: Array) -> Array:
 def _above(e: Array, c: Array, least: Array) -> Array:
     """Return an upper bound of the root above `least`: u^2 - c u <= e + 1 / (4 least^2)."""
     most = e + 0.25 / (least * least)
-    # Rounding must not bring the bound below the root; next to a fold the terms cancel.
-    square = 0.25 * c * c + most
-    square = np.maximum(square, 0.0) + 8.0 * _EPS * (0.25 * c * c + np.abs(most))
-    root = np.sqrt(square)
+    # Not negative where there is a root, but for rounding next to a fold.
+    root = np.sqrt(np.maximum(0.25 * c * c + most, 0.0))
     bound = np.where(c > 0.0, 0.5 * c + root, most / (root - 0.5 * c))
     return np.maximum(bound, least) * (1.0 + 8.0 * _EPS)
 

@@ -1,0 +1,43 @@
+# make demo | test | lint | bench; each sets up what it needs in .venv on first use.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/run.stamp
+	$(BIN)/qifscan run scans/quickstart.toml
+	$(BIN)/qifscan show scans/quickstart.toml
+
+test: .venv/test.stamp
+	$(BIN)/python -m pytest
+
+lint: .venv/lint.stamp
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+bench: .venv/test.stamp
+	$(BIN)/python benchmarks/memory.py
+
+clean:
+	rm -rf .venv quickstart.zarr quickstart.png
+
+.venv/python.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "qifscan needs Python 3.11 or newer; set PYTHON=, e.g. make demo PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/run.stamp: .venv/python.stamp pyproject.toml constraints.txt
+	@echo "setting up .venv (about a minute)"
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/test.stamp: .venv/run.stamp
+	@$(PIP) --editable '.[test]'
+	@touch $@
+
+.venv/lint.stamp: .venv/run.stamp
+	@$(PIP) --editable '.[lint]'
+	@touch $@

@@ -1,0 +1,276 @@
+"""A point's numbers depend on the point alone: not on chunks, order, workers, restarts or neighbours."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import qifscan as qs
+from qifscan import store
+from qifscan.chunks import Chunks
+from qifscan.driver import compute_chunk
+
+ALL = [
+    *(f"{v}_{o}" for v in "rv" for o in ("mean", "std", "min", "max", "final", "frequency")),
+    "up_fraction",
+    "switch_count",
+]
+
+
+def noisy_scan(**changes):
+    """A scan of 6 x 5 x 2 x 3 points with noise on both variables, a drive, and every observable."""
+    definition = {
+        "axes": {
+            "eta": np.linspace(-6.0, -3.0, 6),
+            "J": np.linspace(10.0, 20.0, 5),
+            "initial": ["down", "up"],
+        },
+        "fixed": {"v_ou_sigma": 0.4, "r_ou_sigma": 0.002},
+        "replicates": 3,
+        "seed": 7,
+        "drive": qs.Sine(amplitude=0.3, period=7.0),
+        "protocol": qs.Protocol(transient=3.3, window=9.1, dt=0.01),
+        "observables": ALL,
+        "traces": qs.Traces(points=[{"J": 15.0, "initial": "up", "replicate": 1}], every=7),
+    }
+    return qs.Scan(**{**definition, **changes})
+
+
+def contents(path):
+    """Return every array of a store in memory."""
+    dataset = qs.open_scan(path).load()
+    return {str(name): values.values for name, values in dataset.variables.items()}
+
+
+def assert_identical(path, expected):
+    found = contents(path)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert found[name].tobytes() == values.tobytes() or np.array_equal(found[name], values), name
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The arrays of the noisy scan, run in one thread with chunks of the default shape."""
+    path = tmp_path_factory.mktemp("reference") / "scan.zarr"
+    dataset = qs.run(noisy_scan(), path, client="serial")
+    assert (dataset["status"].values == 1).all()
+    assert np.ptp(dataset["r_mean"].values) > 0.5
+    return contents(path)
+
+
+@pytest.mark.parametrize("points", [1, 7, 100])
+def test_chunks_of_any_size_give_the_same_bits(reference, tmp_path, points):
+    qs.run(noisy_scan(), tmp_path / "scan.zarr", client="serial", chunk_points=points)
+    assert_identical(tmp_path / "scan.zarr", reference)
+
+
+def test_threads_give_the_same_bits_as_one_thread(reference, tmp_path):
+    qs.run(noisy_scan(), tmp_path / "scan.zarr", client="threads", workers=2, chunk_points=16)
+    assert_identical(tmp_path / "scan.zarr", reference)
+
+
+def test_chunks_in_any_order_give_the_same_bits(reference, tmp_path):
+    path = tmp_path / "scan.zarr"
+    chunks = Chunks.of(noisy_scan(), 16)
+    store.create(path, chunks)
+    for chunk in np.random.default_rng(3).permutation(len(chunks)):
+        compute_chunk(str(path), int(chunk))
+    assert_identical(path, reference)
+
+
+@pytest.mark.cluster
+def test_two_dask_workers_give_the_same_bits_as_this_process(reference, tmp_path):
+    with qs.local_cluster(2) as client:
+        dataset = qs.run(noisy_scan(), tmp_path / "scan.zarr", client=client, chunk_points=16)
+        assert len(client.scheduler_info()["workers"]) == 2
+    assert "Dask cluster" in dataset.attrs["history"]
+    assert_identical(tmp_path / "scan.zarr", reference)
+
+
+@pytest.mark.cluster
+def test_an_active_dask_client_is_used_without_being_named(tmp_path):
+    with qs.local_cluster(1):
+        dataset = qs.run(noisy_scan(traces=None), tmp_path / "scan.zarr")
+    assert "Dask cluster" in dataset.attrs["history"]
+
+
+def test_a_part_of_the_grid_gives_the_bits_of_the_whole(reference, tmp_path):
+    part = noisy_scan(axes={"J": [15.0], "initial": ["up"], "eta": [-6.0, -3.6]}, traces=None)
+    dataset = qs.run(part, tmp_path / "part.zarr")
+    for name in ALL:
+        whole = reference[name][np.ix_([0, 4], [2], [1], [0, 1, 2])]
+        assert dataset[name].transpose("eta", "J", "initial", "replicate").values.tobytes() == whole.tobytes()
+
+
+def test_zipped_axes_give_the_bits_of_the_grid(reference, tmp_path):
+    points = [{"eta": -6.0, "J": 20.0}, {"eta": -3.0, "J": 10.0}]
+    scan = noisy_scan(points=points, axes={"initial": ["down", "up"]}, traces=None)
+    dataset = qs.run(scan, tmp_path / "points.zarr")
+    for name in ALL:
+        expected = np.stack([reference[name][0, 4], reference[name][5, 0]])
+        assert dataset[name].values.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("integrator", "precision", "noise"),
+    [
+        ("rk4", "float32", "common"),
+        ("rk4", "float64", "independent"),
+        ("heun", "float32", "independent"),
+        ("euler", "float64", "common"),
+        ("exp_auto", "float32", "independent"),
+    ],
+)
+def test_a_replayed_point_has_its_stored_bits(tmp_path, integrator, precision, noise):
+    protocol = qs.Protocol(transient=1.28, window=6.4, dt=0.005, integrator=integrator)
+    scan = noisy_scan(protocol=protocol, precision=precision, noise=noise, traces=None)
+    qs.run(scan, tmp_path / "scan.zarr")
+    for eta, every in ((-6.0, 1), (-3.0, 13)):
+        point = {"eta": eta, "J": 12.5, "initial": "up", "replicate": 2}
+        replayed = qs.replay(tmp_path / "scan.zarr", every=every, **point)
+        assert replayed.attrs["checked"] == "equal bit for bit"
+        stored = qs.open_scan(tmp_path / "scan.zarr").sel(**point)
+        for name in ALL:
+            assert replayed[name].values.tobytes() == stored[name].values.tobytes()
+
+
+def test_a_trace_kept_by_the_scan_is_the_replayed_trajectory(reference, tmp_path):
+    qs.run(noisy_scan(), tmp_path / "scan.zarr")
+    point = {"eta": -4.8, "J": 15.0, "initial": "up", "replicate": 1}
+    replayed = qs.replay(tmp_path / "scan.zarr", every=7, **point)
+    kept = qs.open_scan(tmp_path / "scan.zarr")
+    which = int(np.flatnonzero(np.isclose(kept["trace_eta"], -4.8))[0])
+    assert kept["trace_status"].values.tolist() == [1] * 6
+    for name in ("r", "v"):
+        assert kept[f"{name}_trace"][which].values.tobytes() == replayed[name].values.tobytes()
+    assert np.array_equal(kept["time"], replayed["time"])
+
+
+KILLED = """
+import sys
+import qifscan as qs
+from tests.test_same_everywhere import noisy_scan
+qs.run(noisy_scan(), sys.argv[1], client="{client}", chunk_points=4,
+       progress=lambda state: print(state.chunks, flush=True))
+"""
+
+
+@pytest.mark.parametrize("client", ["serial", "threads"])
+def test_a_run_killed_half_way_and_resumed_gives_the_same_bits(reference, tmp_path, client):
+    path = tmp_path / "scan.zarr"
+    code = KILLED.format(client=client)
+    run = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert run.stdout is not None
+    for line in run.stdout:
+        if int(line) >= 15:
+            break
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    run.stdout.close()
+    opened = store.load(path)
+    done = store.finished(opened)
+    assert 15 <= len(done) < len(opened.chunks)
+    states = []
+    qs.run(noisy_scan(), path, progress=states.append)
+    assert states[0].chunks == len(done)
+    assert len(states) == 1 + len(opened.chunks) - len(done)
+    assert_identical(path, reference)
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(reference, tmp_path):
+    path = tmp_path / "scan.zarr"
+    code = KILLED.format(client="threads")
+    run = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert run.stdout is not None
+    for line in run.stdout:
+        if int(line) >= 5:
+            break
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    assert "RunInterrupted" in errors
+    assert "the same command goes on from there" in errors
+    assert not list(path.rglob("*.partial"))
+    qs.run(noisy_scan(), path)
+    assert_identical(path, reference)
+
+
+def test_a_finished_store_is_not_computed_again(reference, tmp_path):
+    path = tmp_path / "scan.zarr"
+    qs.run(noisy_scan(), path)
+    before = {p: p.stat().st_mtime_ns for p in path.rglob("*") if p.is_file()}
+    time.sleep(0.01)
+    qs.run(noisy_scan(), path, progress=lambda state: pytest.fail("something was run"))
+    assert {p: p.stat().st_mtime_ns for p in path.rglob("*") if p.is_file()} == before
+
+
+def test_a_lost_or_damaged_chunk_is_found_and_computed_again(reference, tmp_path):
+    path = tmp_path / "scan.zarr"
+    qs.run(noisy_scan(), path, chunk_points=30)
+    chunks = sorted((path / "r_mean" / "c").rglob("0"))
+    files = [p for p in chunks if p.is_file()]
+    flipped = bytearray(files[0].read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    files[0].write_bytes(bytes(flipped))
+    verdict = qs.verify(path, points=10)
+    assert not verdict.sound
+    assert "r_mean can't be read" in verdict.faults[0]
+    qs.verify(path, points=10, repair=True)
+    files[1].unlink()
+    files[2].write_bytes(b"")
+    qs.run(noisy_scan(), path)
+    assert_identical(path, reference)
+    assert qs.verify(path, points=50).sound
+
+
+def test_verify_finds_a_number_that_was_changed(tmp_path):
+    path = tmp_path / "scan.zarr"
+    qs.run(noisy_scan(), path)
+    store._handles(str(path), os.stat(path).st_ino)["r_mean"][3] = 0.123
+    verdict = qs.verify(path, points=2000)
+    assert not verdict.sound
+    assert verdict.faults[0].startswith("r_mean at eta=-4.2")
+    with pytest.raises(qs.StoreError, match="r_mean of this point is stored as"):
+        qs.replay(path, eta=-4.2, J=15.0, initial="up", replicate=0)
+
+
+def test_a_point_that_diverges_is_a_result_and_not_run_again(tmp_path):
+    protocol = qs.Protocol(
+        transient=0.0, window=50.0, dt=0.5, integrator="euler", initial={"r": 1.0, "v": 50.0}
+    )
+    scan = qs.Scan(axes={"eta": [5.0, 6.0]}, protocol=protocol)
+    dataset = qs.run(scan, tmp_path / "scan.zarr")
+    assert (dataset["status"].values & qs.Status.diverged).all()
+    assert np.isnan(dataset["r_mean"].values).all()
+    qs.run(scan, tmp_path / "scan.zarr", progress=lambda state: pytest.fail("something was run"))
+
+
+def test_an_unfinished_store_opens_and_shows_what_is_there(tmp_path, reference):
+    path = tmp_path / "scan.zarr"
+    chunks = Chunks.of(noisy_scan(), 30)
+    store.create(path, chunks)
+    compute_chunk(str(path), 2)
+    dataset = qs.open_scan(path)
+    ran = dataset["status"].values > 0
+    assert ran.sum() == 30
+    assert np.isnan(dataset["r_mean"].values[~ran]).all()
+    assert np.array_equal(dataset["r_mean"].values[ran], reference["r_mean"][ran])
+    assert qs.replay(path, eta=-6.0, J=10.0, initial="up", replicate=0).attrs["checked"] == "not run yet"
+    assert "% not run yet" in qs.show(path).get_suptitle()
+
+
+def test_a_scan_compiles_once_for_its_grid_and_once_for_its_traces(tmp_path):
+    from qifscan import kernel
+
+    before = kernel.compile_count()
+    scan = noisy_scan(protocol=qs.Protocol(transient=0.5, window=6.0, dt=0.004))
+    qs.run(scan, tmp_path / "scan.zarr", chunk_points=20)
+    assert kernel.compile_count() == before + 2
