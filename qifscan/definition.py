@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
-from qifscan.errors import Fault, ScanError, near, one_of
+from qifscan.errors import Fault, ScanError, nearest, show, unknown
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+def plain(value: Any) -> Any:
+    """Return a scalar of numpy, jax or xarray as the number of Python that it is."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+
+
+def ordered(value: Any) -> Any:
+    """Return a list, array or other sequence as a list; a set has no order, and a text is not a list."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, (str, bytes, Mapping, Set)) or not isinstance(value, Iterable):
+        raise PydanticCustomError("list_type", "a list")
+    return list(value)
+
+
+# Strict: pydantic would take a text or a truth value for a number. -0.0 is 0.0, the same scan.
+Finite = Annotated[
+    float, BeforeValidator(plain), Field(strict=True, allow_inf_nan=False), AfterValidator(lambda x: x + 0.0)
+]
+Integer = Annotated[int, BeforeValidator(plain), Field(strict=True)]
 
 
 class Faults(ValueError):
@@ -27,18 +46,13 @@ def raise_if_any(faults: Sequence[Fault]) -> None:
         raise Faults(faults)
 
 
-def show(value: Any) -> str:
-    """Return a value as a short text on one line."""
-    text = repr(value) if isinstance(value, float) else " ".join(json.dumps(value, default=str).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 class Definition(BaseModel):
     """Frozen data; a `ScanError` with one line for every mistake if it can't be made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    def __init__(self, **data: Any) -> None:
+    # Positional only: a file may well hold a key "self".
+    def __init__(self, /, **data: Any) -> None:
         try:
             super().__init__(**data)
         except ValidationError as error:
@@ -46,27 +60,57 @@ class Definition(BaseModel):
 
 
 def _faults_of(error: ValidationError, owner: type[BaseModel]) -> Iterator[Fault]:
-    for item in error.errors():
+    items = error.errors()
+    unknown_keys = [str(item["loc"][-1]) for item in items if item["type"] == "extra_forbidden"]
+    misspelt = {nearest(key, owner.model_fields) for key in unknown_keys}
+    for item in items:
         cause = item.get("ctx", {}).get("error")
-        if isinstance(cause, (Faults, ScanError)):
+        if isinstance(cause, Faults):
             yield from cause.faults
-        else:
+        elif isinstance(cause, ScanError):
+            part = item["loc"][0]
+            yield from (Fault(f"{part}.{f.where}", f.found, f.expected, f.hint) for f in cause.faults)
+        elif not _is_told_already(item, items, misspelt):
             yield _fault_of(item, owner)
+
+
+def _is_told_already(item: Any, items: Sequence[Any], misspelt: set[str | None]) -> bool:
+    """Whether a key is missing because it is misspelt, or a list too short because an entry is wrong."""
+    if item["type"] == "too_short":
+        return any(other["loc"][:-1] == item["loc"] for other in items)
+    return item["type"] == "missing" and item["loc"][-1] in misspelt
+
+
+_EXPECTED = {
+    "finite_number": "a finite number",
+    "float_type": "a finite number",
+    "int_type": "an integer",
+    "greater_than": "a number above {gt:g}",
+    "greater_than_equal": "a number not below {ge:g}",
+    "less_than": "a number below {lt:g}",
+    "less_than_equal": "a number not above {le:g}",
+    "string_type": "a text",
+    "too_short": "at least {min_length} values",
+    "list_type": "a list",
+    "dict_type": "a table, NAME = VALUE for each entry",
+    "model_type": "a table, NAME = VALUE for each entry",
+    "model_attributes_type": "a table, NAME = VALUE for each entry",
+}
+"""What pydantic would call "Input should be ...", in our words."""
 
 
 def _fault_of(item: Any, owner: type[BaseModel]) -> Fault:
     """Return pydantic's description of one mistake in our words."""
-    path = [str(part) for part in item["loc"]]
-    where, kind = ".".join(path), item["type"]
+    path = [part for part in item["loc"] if part != "[key]"]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    kind, context = item["type"], item.get("ctx", {})
     if kind == "extra_forbidden":
-        known = [name for name in owner.model_fields if name != "kind"]
-        return Fault(where, f'unknown key "{path[-1]}"', one_of(known), near(path[-1], known))
+        return unknown(where, path[-1], [name for name in owner.model_fields if name != "kind"], "key")
     if kind == "missing":
         return Fault(where, "nothing", "a value", "add it")
-    if kind.startswith("union_tag"):
-        known = [tag.strip(" '") for tag in item["ctx"].get("expected_tags", "").split(",") if tag]
-        tag = str(item["ctx"].get("tag", ""))
-        expected = one_of(known) if known else "the name of a kind"
-        return Fault(f"{where}.kind", f'"{tag}"' if tag else "nothing", expected, near(tag, known))
-    message = item["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return Fault(where, show(item["input"]), message)
+    if kind == "literal_error":
+        return unknown(where, item["input"], re.findall("'([^']*)'", context["expected"]))
+    if kind == "union_tag_invalid":
+        return unknown(f"{where}.kind", context["tag"], re.findall("'([^']*)'", context["expected_tags"]))
+    expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else item["msg"]
+    return Fault(where, show(item["input"]), expected.removeprefix("Input should be "))

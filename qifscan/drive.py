@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field
 
-from qifscan.definition import Definition, Finite
+from qifscan.definition import Definition, Finite, ordered
 from qifscan.lazy import LazyModule
 from qifscan.models import NON_NEGATIVE, POSITIVE, Parameter
 
@@ -91,7 +91,7 @@ class Sampled(DriveBase):
     """I(t) = amplitude times the linear interpolation of values at start + k interval; its ends are held."""
 
     kind: Literal["sampled"] = "sampled"
-    values: tuple[Finite, ...] = Field(min_length=2)
+    values: Annotated[tuple[Finite, ...], BeforeValidator(ordered), Field(min_length=2)]
     interval: Annotated[Finite, Field(gt=0)]
     amplitude: Finite = 1.0
     start: Finite = 0.0
@@ -100,13 +100,6 @@ class Sampled(DriveBase):
         _START,
         Parameter("interval", None, "ms", "time between two samples", POSITIVE),
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _values_as_numbers(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and hasattr(data.get("values"), "tolist"):
-            return {**data, "values": data["values"].tolist()}
-        return data
 
 
 Drive = Annotated[Constant | Pulse | Sine | Ramp | Sampled, Field(discriminator="kind")]

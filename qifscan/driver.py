@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,15 +76,14 @@ def compute_chunk(path: str, chunk: int) -> Outcome:
     return Outcome(len(result.status), flags, time.perf_counter() - begin)
 
 
-_stores: dict[tuple[str, int], Store] = {}
-
-
 def _opened(path: str) -> Store:
-    """Return the store, read once per process; the inode tells a store made anew at the same path."""
-    key = path, os.stat(path).st_ino
-    if key not in _stores:
-        _stores[key] = store.load(Path(path))
-    return _stores[key]
+    return _loaded(path, store.identity(path))
+
+
+@lru_cache(maxsize=8)
+def _loaded(path: str, identity: tuple[int, int]) -> Store:
+    """Return the store, read once per process and run."""
+    return store.load(Path(path))
 
 
 def run(
@@ -144,8 +144,7 @@ def execute(
     done = store.finished(opened)
     pending = [chunk for chunk in range(len(opened.chunks)) if chunk not in done]
     if pending:
-        store.sweep(opened)
-        store.add_history(opened, f"run of {len(pending)} chunks on {chosen.name}")
+        store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}")
         with _reporter(progress) as report:
             _run_pending(opened, chosen, pending, report)
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+LONGEST_LIST = 130
+"""Characters of known names in a line: those of all observables. With a near name fewer do."""
 
 
 class QifscanError(Exception):
@@ -22,7 +27,9 @@ class Fault:
 
     def __str__(self) -> str:
         line = f"{self.where}: found {self.found}, expected {self.expected}"
-        return f"{line}; {self.hint}" if self.hint else line
+        line = f"{line}; {self.hint}" if self.hint else line
+        # A name that the user gave may hold a line break.
+        return " ".join(line.splitlines())
 
 
 class ScanError(QifscanError, ValueError):
@@ -45,12 +52,45 @@ class RunInterrupted(RunError, KeyboardInterrupt):
     """A run that was stopped by Ctrl-C; what was written stays."""
 
 
-def near(name: str, known: Sequence[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the one of `known` that was probably meant, whatever its case, or None."""
+    folded = {other.casefold(): other for other in known}
+    matches = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return folded[matches[0]] if matches else None
+
+
+def near(name: str, known: Iterable[str]) -> str:
     """Return a hint that names the nearest of `known`, or nothing if none is near."""
-    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f'did you mean "{matches[0]}"?' if matches else ""
+    meant = nearest(name, known)
+    return "" if meant is None else f'did you mean "{meant}"?'
 
 
-def one_of(known: Iterable[str]) -> str:
-    """Return the known names as the text of an expectation."""
-    return "one of " + ", ".join(known)
+def one_of(known: Iterable[str], first: str | None = None) -> str:
+    """Return the known names as the text of an expectation; with a `first`, it and a few others."""
+    names = sorted(known, key=lambda name: name != first)
+    room = LONGEST_LIST if first is None else LONGEST_LIST // 3
+    shown = [name for i, name in enumerate(names) if len(", ".join(names[: i + 1])) <= room] or names[:1]
+    more = f", ... ({len(names)} in all)" if len(shown) < len(names) else ""
+    return ("one of " if len(names) > 1 else "") + ", ".join(shown) + more
+
+
+def unknown(where: str, name: Any, known: Iterable[str], kind: str = "") -> Fault:
+    """Return the fault of a name that is not known: of which kind, what is known, and the nearest."""
+    known = list(known)
+    found = f"unknown {kind} {show(name)}" if kind else show(name)
+    meant = nearest(str(name), known)
+    return Fault(where, found, one_of(known, meant), near(str(name), known))
+
+
+def show(value: Any) -> str:
+    """Return a value as a short text on one line."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if value is None:
+        return "nothing"
+    try:
+        is_data = isinstance(value, (str, int, list, tuple, dict))
+        text = json.dumps(value, default=repr, ensure_ascii=False) if is_data else repr(value)
+    except (TypeError, ValueError):
+        text = f"a {type(value).__name__}"
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else f"{text[:57]}..."

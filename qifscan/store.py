@@ -320,7 +320,7 @@ def origin(store: Store) -> dict[str, Any]:
 
 def read_points(store: Store, place: Mapping[str, Array]) -> dict[str, Array]:
     """Return every observable and the status at the points of these indices, `(points,)` each."""
-    arrays = _handles(str(store.path), os.stat(store.path).st_ino)
+    arrays = _arrays(store)
     indices = tuple(place[dim] for dim in store.scan.sizes)
     names = [*store.scan.observables, "status"]
     return {n: np.atleast_1d(arrays[n].vindex[indices] if indices else arrays[n][()]) for n in names}
@@ -328,7 +328,7 @@ def read_points(store: Store, place: Mapping[str, Array]) -> dict[str, Array]:
 
 def status(store: Store) -> Array:
     """Return the status of every point; chunks that can't be read count as not run."""
-    array = _handles(str(store.path), os.stat(store.path).st_ino)["status"]
+    array = _arrays(store)["status"]
     values = np.zeros(array.shape, dtype=np.uint8)
     for chunk in finished(store):
         if not store.chunks.is_trace(chunk):
@@ -338,15 +338,33 @@ def status(store: Store) -> Array:
     return values
 
 
-def add_history(store: Store, event: str) -> None:
-    """Append a line to the history of a store."""
-    group = zarr.open_group(str(store.path), mode="r+")
-    group.attrs.update({"history": f"{group.attrs['history']}\n{_now()} {event}"})
+def begin_run(store: Store, event: str) -> None:
+    """Sweep away what killed writers have left half-written, and add a line to the history."""
+    try:
+        _sweep(store)
+        group = zarr.open_group(str(store.path), mode="r+")
+        group.attrs.update({"history": f"{group.attrs['history']}\n{_now()} {event}"})
+    except OSError as error:
+        reason = error.strerror or error
+        raise StoreError(f"{store.path}: can't be written ({reason}); nothing in it was changed") from error
+
+
+def identity(path: str | Path) -> tuple[int, int]:
+    """Return what tells this store from any other that has been, or will be, at the same path.
+
+    The inode alone does not: a file system gives it again to the next folder that is made there.
+    """
+    metadata = os.stat(os.path.join(path, "zarr.json"))
+    return metadata.st_ino, metadata.st_mtime_ns
+
+
+def _arrays(store: Store) -> Mapping[str, Any]:
+    return _opened_arrays(str(store.path), identity(store.path))
 
 
 @lru_cache(maxsize=8)
-def _handles(path: str, inode: int) -> Mapping[str, Any]:
-    """Return the arrays of a store, opened once per process; the inode tells a store made anew."""
+def _opened_arrays(path: str, identity: tuple[int, int]) -> Mapping[str, Any]:
+    """Return the arrays of a store, opened once per process and run."""
     group = zarr.open_group(path, mode="r+")
     # An all-NaN chunk is a result like any other; without this it would not be written, and a chunk
     # that was lost could not be told from it.
@@ -355,7 +373,7 @@ def _handles(path: str, inode: int) -> Mapping[str, Any]:
 
 def write(store: Store, chunk: int, result: Result) -> None:
     """Write the results of a chunk, its status last."""
-    arrays = _handles(str(store.path), os.stat(store.path).st_ino)
+    arrays = _arrays(store)
     chunks, region = store.chunks, store.chunks.region(chunk)
     shape = tuple(s.stop - s.start for s in region)
     if chunks.is_trace(chunk):
@@ -417,23 +435,17 @@ def _has_content(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def sweep(store: Store) -> int:
-    """Remove what killed writers have left half-written; return how many files there were."""
-    swept = 0
+def _sweep(store: Store) -> None:
     oldest = datetime.now(UTC).timestamp() - STALE_SECONDS
     for leftover in store.path.rglob("*.partial"):
-        try:
+        with suppress(OSError):
             if leftover.stat().st_mtime < oldest:
                 leftover.unlink()
-                swept += 1
-        except OSError:
-            continue
-    return swept
 
 
 def damaged(store: Store, chunks: set[int]) -> dict[int, str]:
     """Read every array of these chunks; return those that can't be read, with the reason."""
-    arrays = _handles(str(store.path), os.stat(store.path).st_ino)
+    arrays = _arrays(store)
     faults = {}
     for chunk in sorted(chunks):
         trace = store.chunks.is_trace(chunk)

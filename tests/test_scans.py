@@ -1,0 +1,97 @@
+"""The scans that are shipped: right where theory knows the answer, and the notebook runs."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import qifscan as qs
+
+SCANS = Path(__file__).parents[1] / "scans"
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    """The stored dataset of scans/quickstart.toml."""
+    path = tmp_path_factory.mktemp("scans") / "quickstart.zarr"
+    qs.run(qs.Scan.from_toml(SCANS / "quickstart.toml"), path)
+    return path
+
+
+def two_states(dataset):
+    """Return where the runs from below and from above have ended apart."""
+    down, up = (dataset["r_final"].sel(initial=i) for i in ("down", "up"))
+    return abs(up - down) > 0.05 * up
+
+
+@pytest.mark.parametrize("folder", sorted(SCANS.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_shipped_scan_is_valid_and_titled(folder):
+    scan = qs.Scan.from_toml(folder)
+    assert scan.title
+    assert scan.size > 10_000
+
+
+def test_the_simulated_wedge_ends_within_one_grid_step_of_the_folds(quickstart):
+    dataset = qs.open_scan(quickstart).sel(J=15.0, method="nearest")
+    apart = two_states(dataset).values
+    eta = dataset["eta"].values
+    step = eta[1] - eta[0]
+    # The folds of J = 15, delta = 1 (NUMBERS: roots of the fold condition in 40 digits), moved to the
+    # nearest J of the grid by d eta / d J = -r at a fold.
+    moved = float(dataset["J"]) - 15.0
+    left = -5.7435271616578158 - 0.75391972723878985 * moved
+    right = -3.1361340861956852 - 0.16256979681321443 * moved
+    assert apart.sum() > 15
+    assert np.all(np.diff(np.flatnonzero(apart)) == 1)
+    assert abs(eta[apart].min() - left) <= step
+    assert abs(eta[apart].max() - right) <= step
+
+
+def test_every_point_of_the_map_rests_at_an_equilibrium(quickstart):
+    dataset = qs.open_scan(quickstart).load()
+    exact = qs.equilibria(eta=dataset["eta"], J=dataset["J"])
+    distance = abs(exact["r"] / dataset["r_final"] - 1.0).min("equilibrium")
+    assert (dataset["status"] == 1).all()
+    assert float(distance.max()) < 1e-4
+    assert float(dataset["r_std"].max()) < 1e-4
+
+
+def test_the_map_is_bistable_exactly_where_theory_has_three_equilibria(quickstart):
+    dataset = qs.open_scan(quickstart).load()
+    exact = qs.equilibria(eta=dataset["eta"], J=dataset["J"])
+    # Nearer than 2 % in rate to the saddle, 5 % can't tell the states apart.
+    near_cusp = (exact["r"].max("equilibrium") < 1.06 * exact["r"].min("equilibrium")) & (exact["count"] == 3)
+    same = two_states(dataset) == (exact["count"] == 3)
+    assert bool((same | near_cusp).all())
+
+
+def test_the_notebook_runs_at_small_size(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QIFSCAN_NOTEBOOK_SIZE", "12")
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    spaces = runpy.run_path(str(SCANS / "explore.py"))
+    assert spaces["trajectory"].attrs["checked"] == "equal bit for bit"
+
+
+def test_the_wedge_also_appears_from_starts_that_know_no_theory(tmp_path):
+    """Every point from a silent start and from an active one; brute force finds the exact wedge."""
+    eta, J = np.linspace(-10.0, 5.0, 61), np.linspace(0.0, 30.0, 31)
+    starts = {"r_initial": [0.02, 0.8], "v_initial": [-2.0, 0.0]}
+    scan = qs.Scan(
+        axes={"eta": eta, "J": J, "start": starts},
+        protocol=qs.Protocol(transient=60.0, window=10.0),
+        observables=["r_final"],
+    )
+    ends = qs.run(scan, tmp_path / "starts.zarr")["r_final"].load()
+    silent, active = (ends.isel(start=i, drop=True) for i in (0, 1))
+    apart = abs(active - silent) > 0.05 * active
+    folds = qs.folds(J=J)["eta"]
+    step = eta[1] - eta[0]
+    inside = (apart["eta"] > folds.sel(fold="upper") + step) & (apart["eta"] < folds.sel(fold="lower") - step)
+    outside = ~(
+        (apart["eta"] > folds.sel(fold="upper") - step) & (apart["eta"] < folds.sel(fold="lower") + step)
+    )
+    assert int(inside.sum()) > 200
+    assert bool(apart.where(inside, True).all())
+    assert not bool(apart.where(outside, False).any())
