@@ -185,7 +185,7 @@ def _run_pending(opened: Store, chosen: Executor, pending: list[int], report: An
         for chunk, outcome in outcomes:
             if isinstance(outcome, BaseException):
                 failures[chunk] = outcome
-                logger.error("chunk %d failed: %r", chunk, outcome)
+                logger.info("chunk %d failed: %r", chunk, outcome)
                 if store.disk_is_full(outcome) or len(failures) >= MOST_FAILURES:
                     break
                 continue

@@ -322,7 +322,7 @@ def read_points(store: Store, place: Mapping[str, Array]) -> dict[str, Array]:
     """Return every observable and the status at the points of these indices, `(points,)` each."""
     arrays = _arrays(store)
     indices = tuple(place[dim] for dim in store.scan.sizes)
-    names = [*store.scan.observables, "status"]
+    names = _grid_names(store.chunks)
     return {n: np.atleast_1d(arrays[n].vindex[indices] if indices else arrays[n][()]) for n in names}
 
 
@@ -359,16 +359,34 @@ def identity(path: str | Path) -> tuple[int, int]:
 
 
 def _arrays(store: Store) -> Mapping[str, Any]:
-    return _opened_arrays(str(store.path), identity(store.path))
+    names = (*_grid_names(store.chunks), *_trace_names(store.chunks))
+    return _opened_arrays(str(store.path), identity(store.path), names)
+
+
+def _grid_names(chunks: Chunks) -> list[str]:
+    """Return the arrays of a chunk of the grid, the one that is written last at the end."""
+    return [*chunks.scan.observables, "status"]
+
+
+def _trace_names(chunks: Chunks) -> list[str]:
+    """Return the arrays of a batch of traces, the one that is written last at the end."""
+    if not chunks.traces:
+        return []
+    return [*(f"{v.name}_trace" for v in MODELS[chunks.scan.model].variables), "trace_status"]
 
 
 @lru_cache(maxsize=8)
-def _opened_arrays(path: str, identity: tuple[int, int]) -> Mapping[str, Any]:
+def _opened_arrays(path: str, identity: tuple[int, int], names: tuple[str, ...]) -> Mapping[str, Any]:
     """Return the arrays of a store, opened once per process and run."""
-    group = zarr.open_group(path, mode="r+")
+    try:
+        group = zarr.open_group(path, mode="r+")
+        arrays = {name: group[name] for name in names}
+    except (KeyError, ValueError, TypeError) as error:
+        reason = str(error).strip("'\"")
+        raise StoreError(f"{path}: its arrays can't be read ({reason}); the store is damaged") from None
     # An all-NaN chunk is a result like any other; without this it would not be written, and a chunk
     # that was lost could not be told from it.
-    return {name: array.with_config({"write_empty_chunks": True}) for name, array in group.arrays()}
+    return {name: array.with_config({"write_empty_chunks": True}) for name, array in arrays.items()}
 
 
 def write(store: Store, chunk: int, result: Result) -> None:
@@ -394,13 +412,12 @@ def finished(store: Store) -> set[int]:
     counted, so that a rerun computes it again.
     """
     chunks = store.chunks
-    rows = [*store.scan.observables, "status"]
-    done = set.intersection(*(_positions(store, name, len(chunks.counts)) for name in rows))
+    done = set.intersection(*(_positions(store, n, len(chunks.counts)) for n in _grid_names(chunks)))
     found = {chunks.at(position) for position in done}
     if chunks.traces:
-        names = [f"{v.name}_trace" for v in MODELS[store.scan.model].variables]
-        traced = {(i, 0) for (i,) in _positions(store, "trace_status", 1)}
-        traced = set.intersection(traced, *(_positions(store, name, 2) for name in names))
+        *traces, status_name = _trace_names(chunks)
+        traced = {(i, 0) for (i,) in _positions(store, status_name, 1)}
+        traced = set.intersection(traced, *(_positions(store, name, 2) for name in traces))
         found |= {chunks.grid + i for i, _ in traced}
     return found
 
@@ -449,11 +466,7 @@ def damaged(store: Store, chunks: set[int]) -> dict[int, str]:
     faults = {}
     for chunk in sorted(chunks):
         trace = store.chunks.is_trace(chunk)
-        names = (
-            [n for n in arrays if n.endswith(("_trace", "trace_status"))]
-            if trace
-            else [*store.scan.observables, "status"]
-        )
+        names = _trace_names(store.chunks) if trace else _grid_names(store.chunks)
         for name in names:
             try:
                 values = arrays[name][store.chunks.region(chunk)]
@@ -503,9 +516,10 @@ def read(path: Path, chunks: Any = None) -> xr.Dataset:
         # A killed writer's leftovers beside the arrays are no concern of the reader.
         warnings.filterwarnings("ignore", message="Object at .* is not recognized")
         dataset = xr.open_zarr(str(store.path), consolidated=False, zarr_format=3, chunks=chunks)
-    order = [*store.scan.observables, "status"]
-    if store.chunks.traces:
-        order += [*(f"{v.name}_trace" for v in MODELS[store.scan.model].variables), "trace_status"]
+    order = [*_grid_names(store.chunks), *_trace_names(store.chunks)]
+    missing = [name for name in order if name not in dataset]
+    if missing:
+        raise StoreError(f"{path}: has no array {missing[0]}; the store is damaged")
     # Columns of a zipped axis are no index, and xarray takes them for data unless told.
     coordinates = [name for name in dataset.data_vars if name not in order]
     ordered: xr.Dataset = dataset.set_coords(coordinates)[order]

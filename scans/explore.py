@@ -65,20 +65,32 @@ print(f"bistable in {share:.0%} of this rectangle")
 # %% [markdown]
 # ## One slice, beside the theory
 #
-# `equilibria` returns every equilibrium with its eigenvalues, on the same axes. Filled: stable.
+# eta enters the equation of v as it stands, so the equilibria are a graph over the rate: at every r there is
+# one eta. Between the two folds they are saddles.
 
 # %%
 J = float(dataset["J"].sel(J=15.0, method="nearest"))
-exact = qs.equilibria(eta=np.linspace(-10, 0, 400), J=J)
+r = np.geomspace(0.04, 1.6, 500)
+eta = np.pi**2 * r**2 - J * r - 1 / (4 * np.pi**2 * r**2)
+folds = qs.folds(J=J)
+unstable = (r > float(folds["r"].min())) & (r < float(folds["r"].max()))
 figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
 for state, colour in (("down", "C0"), ("up", "C1")):
-    line = dataset["r_mean"].sel(J=J, initial=state).sel(eta=slice(-10, 0))
+    line = dataset["r_mean"].sel(J=J, initial=state)
     axes.plot(line["eta"], line, "o", color=colour, markersize=4, label=f"simulated from {state}")
-axes.plot(exact["eta"], exact["r"].where(exact["stable"]), "k-", linewidth=1)
-axes.plot(exact["eta"], exact["r"].where(~exact["stable"]), "k--", linewidth=1)
-axes.set(xlabel=r"$\eta$", ylabel="rate (1/ms)", title=f"J = {J:.3g}: solid stable, dashed unstable")
-axes.legend(frameon=False)
+axes.plot(eta, np.where(unstable, np.nan, r), "k-", linewidth=1, label="stable (exact)")
+axes.plot(eta, np.where(unstable, r, np.nan), "k--", linewidth=1, label="unstable (exact)")
+axes.plot(folds["eta"], folds["r"], "s", color="C3", markersize=5, label="folds (exact)")
+axes.set(xlabel=r"$\eta$", ylabel="rate (1/ms)", title=f"J = {J:.3g}", xlim=(-10, 0), ylim=(0, 1.6))
+axes.legend(frameon=False, fontsize="small")
 figure.savefig("explore-slice.png")
+
+# %% [markdown]
+# `equilibria` gives all of them at any parameters, with eigenvalues and kind, on labelled axes.
+
+# %%
+exact = qs.equilibria(eta=-5.0, J=[10.0, 15.0, 20.0])
+print(exact[["r", "eigenvalue_real"]].to_dataframe()[["r", "eigenvalue_real"]].dropna().to_string())
 
 # %% [markdown]
 # ## Replay a point

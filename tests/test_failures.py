@@ -1,0 +1,133 @@
+"""What goes wrong while a scan runs: nothing that was finished is lost, and a rerun does the rest."""
+
+import errno
+
+import numpy as np
+import pytest
+
+import qifscan as qs
+from qifscan import driver, store
+
+
+def small_scan():
+    return qs.Scan(
+        axes={"eta": np.linspace(-6.0, -3.0, 40)},
+        protocol=qs.Protocol(transient=0.5, window=0.5),
+        observables=["r_mean", "v_final"],
+    )
+
+
+@pytest.fixture
+def fails_after(monkeypatch):
+    """Make the writing of chunks fail with an error after so many."""
+    write = store.write
+
+    def install(count, error):
+        written = []
+
+        def failing(opened, chunk, result):
+            if len(written) >= count:
+                raise error
+            written.append(chunk)
+            write(opened, chunk, result)
+
+        monkeypatch.setattr(driver.store, "write", failing)
+
+    yield install
+    monkeypatch.undo()
+
+
+def test_a_full_disk_ends_the_run_with_one_clear_line_and_a_rerun_completes_it(
+    tmp_path, monkeypatch, fails_after
+):
+    path = tmp_path / "scan.zarr"
+    expected = qs.run(small_scan(), tmp_path / "whole.zarr").load()
+    fails_after(3, OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(qs.RunError) as caught:
+        qs.run(small_scan(), path, client="serial", chunk_points=4)
+    assert str(caught.value) == (
+        f"{path}: chunk 3 failed (No space left on device); 7 of 10 chunks are missing; "
+        "make room or give write access, then run the same command: it does the rest"
+    )
+    progress, ended = driver.state_of(path)
+    assert (progress.chunks, progress.points) == (3, 12)
+    assert ended["ok"] == 12
+    assert ended["not run"] == 28
+    monkeypatch.undo()
+    assert qs.run(small_scan(), path).load().equals(expected)
+
+
+def test_a_chunk_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
+    path = tmp_path / "scan.zarr"
+    write = store.write
+
+    def failing(opened, chunk, result):
+        if chunk == 4:
+            raise RuntimeError("a bad worker")
+        write(opened, chunk, result)
+
+    monkeypatch.setattr(driver.store, "write", failing)
+    with pytest.raises(qs.RunError, match=r"chunk 4 failed \(RuntimeError: a bad worker\); 1 of 10 chunks"):
+        qs.run(small_scan(), path, client="threads", chunk_points=4)
+    assert driver.state_of(path)[0].chunks == 9
+
+
+def test_a_scan_of_which_every_chunk_fails_ends_early(tmp_path, fails_after):
+    fails_after(0, RuntimeError("never"))
+    begun = []
+    with pytest.raises(qs.RunError, match="10 of 10 chunks are missing"):
+        qs.run(small_scan(), tmp_path / "scan.zarr", client="serial", chunk_points=4, progress=begun.append)
+    assert len(begun) == 1
+
+
+def test_a_killed_writers_leftovers_are_not_counted_and_the_store_opens(tmp_path):
+    path = tmp_path / "scan.zarr"
+    qs.run(small_scan(), path, chunk_points=4)
+    for folder in (path, path / "status" / "c", path / "r_mean" / "c"):
+        (folder / "3.0123456789abcdef0123456789abcdef.partial").write_bytes(b"half")
+    (path / "status" / "c" / "3").unlink()
+    assert driver.state_of(path)[0].chunks == 9
+    assert int((qs.open_scan(path)["status"] > 0).sum()) == 36
+    qs.run(small_scan(), path)
+    assert driver.state_of(path)[0].chunks == 10
+
+
+def test_every_run_is_in_the_history_with_versions_and_device(tmp_path):
+    path = tmp_path / "scan.zarr"
+    attributes = qs.run(small_scan(), path).attrs
+    assert "created by qifscan" in attributes["history"]
+    assert "run of" in attributes["history"].splitlines()[1]
+    for key in ("jax_version", "zarr_version", "xarray_version", "device", "dtype", "created"):
+        assert attributes[key]
+    assert qs.Scan.from_json(attributes["qifscan_scan"]) == small_scan()
+    assert attributes["qifscan_fingerprint"] == small_scan().fingerprint
+
+
+def test_every_variable_is_labelled_as_cf_asks(tmp_path):
+    dataset = qs.run(small_scan(), tmp_path / "scan.zarr")
+    for variable in dataset.variables.values():
+        assert variable.attrs["long_name"]
+    assert {str(n) for n, v in dataset.variables.items() if "units" in v.attrs} == {
+        "eta",
+        "r_mean",
+        "v_final",
+    }
+    status = dataset["status"].attrs
+    assert len(status["flag_masks"]) == len(status["flag_meanings"].split())
+    assert status["flag_masks"] == [int(flag) for flag in qs.Status]
+
+
+def test_progress_counts_chunks_points_and_flags(tmp_path):
+    states = []
+    qs.run(small_scan(), tmp_path / "scan.zarr", chunk_points=16, progress=states.append)
+    assert [state.points for state in states][0] == 0
+    assert states[-1].points == states[-1].all_points == 40
+    assert states[-1].chunks == states[-1].all_chunks
+    assert states[-1].flags["computed"] == 40
+    assert states[-1].remaining == 0.0
+
+
+def test_an_unknown_client_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(qs.ScanError, match="client: found 'proceses'"):
+        qs.run(small_scan(), tmp_path / "scan.zarr", client="proceses")
+    assert list(tmp_path.iterdir()) == []
