@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,9 @@ def _layout(scan: Scan, x: str | None, y: str | None, facet: str | None, select:
         for where, name in [*given.items(), *(("select", name) for name in select)]
         if name and name not in sizes
     ]
+    named = [name for name in given.values() if name]
+    faults += [Fault(k, str(n), "one that is not selected") for k, n in given.items() if n and n in select]
+    faults += [Fault("x, y, facet", f"{n} twice", "each once") for n in set(named) if named.count(n) > 1]
     if faults:
         raise ScanError(faults)
     free = [name for name in sizes if name not in select and name != "replicate" and sizes[name] > 1]
@@ -135,31 +139,34 @@ def _layout(scan: Scan, x: str | None, y: str | None, facet: str | None, select:
         raise ScanError(
             [Fault("facet", found, f"at most {MOST_PANELS if up else 12}", "select some, or another facet")]
         )
-    middle = {n: _middle(scan, n) for n in left if n != columns}
+    shown = {across, up, columns, "replicate"}
+    chosen = {n: _on_axis(scan, n, select.get(n)) for n in sizes if n in select or n not in shown}
     averaged = "replicate" in sizes and "replicate" not in select and "replicate" not in (across, up, columns)
-    return Layout(across, up, columns, {**select, **middle}, averaged)
+    return Layout(across, up, columns, chosen, averaged)
 
 
 def _is_text(scan: Scan, name: str) -> bool:
     return name in scan.axes and scan.axes[name].labels.dtype.kind in "US"
 
 
-def _middle(scan: Scan, name: str) -> Any:
+def _on_axis(scan: Scan, name: str, value: Any) -> Any:
+    """Return the value of an axis that is nearest to the wanted one; without one, the middle of the axis."""
     labels = scan.axes[name].labels if name in scan.axes else np.arange(scan.replicates)
-    return labels[len(labels) // 2].item()
+    if value is None:
+        return labels[len(labels) // 2].item()
+    if _is_text(scan, name):
+        if value in labels:
+            return value
+    elif isinstance(value, (int, float)):
+        return labels[np.argmin(np.abs(labels - value))].item()
+    raise ScanError(
+        [Fault(f"select.{name}", repr(value), f"a value of that axis, such as {labels[0].item()!r}")]
+    )
 
 
 def _selected(dataset: xr.Dataset, layout: Layout) -> xr.Dataset:
     """Return the part of the dataset that is drawn, in memory."""
-    for name, value in layout.selected.items():
-        text = dataset[name].dtype.kind not in "fiu"
-        try:
-            dataset = dataset.sel({name: value}, method=None if text else "nearest")
-        except (KeyError, TypeError, ValueError):
-            known = dataset[name].values.tolist()
-            raise ScanError(
-                [Fault(f"select.{name}", repr(value), f"a value of that axis, such as {known[0]!r}")]
-            ) from None
+    dataset = dataset.sel(layout.selected)
     dataset = dataset.compute()
     ran = dataset["status"] > 0
     dataset = dataset.where(ran) if not ran.all() else dataset
@@ -179,10 +186,14 @@ def _draw(shown: xr.Dataset, chosen: list[str], scan: Scan, layout: Layout, fold
             _lines(grid[row, 0], shown[name], layout)
         else:
             _maps(figure, grid[row], shown[name], columns, layout)
+    drawn = False
     for axes in grid.ravel():
         _finish_axes(axes, shown, layout)
-        if folds:
-            _draw_folds(axes, scan, layout, shown)
+        drawn |= folds and _draw_folds(axes, scan, layout)
+    if (layout.facet is not None and layout.y is None) or drawn:
+        grid[0, -1].legend(
+            fontsize="small", loc="best" if layout.y is None else "upper right", framealpha=0.8
+        )
     for axes in grid[:, 0] if layout.y else []:
         axes.set_ylabel(_label(shown[layout.y]))
     for axes in grid[-1]:
@@ -223,8 +234,6 @@ def _lines(axes: Axes, values: xr.DataArray, layout: Layout) -> None:
         label = None if column is None else _value(str(layout.facet), column)
         axes.plot(line[layout.x].values, line.values, ".-", markersize=3, linewidth=1, label=label)
     axes.set_ylabel(_label(values))
-    if layout.facet:
-        axes.legend(fontsize="small", frameon=False)
 
 
 def _finish_axes(axes: Axes, shown: xr.Dataset, layout: Layout) -> None:
@@ -241,56 +250,54 @@ def _is_geometric(values: Any) -> bool:
     return bool(np.allclose(ratios, ratios[0], rtol=1e-6) and not np.allclose(steps, steps[0], rtol=1e-6))
 
 
-def _draw_folds(axes: Axes, scan: Scan, layout: Layout, shown: xr.Dataset) -> None:
-    limits = axes.get_xlim(), axes.get_ylim()
+def _draw_folds(axes: Axes, scan: Scan, layout: Layout) -> bool:
+    """Draw the fold curves up to the edges of a panel; return whether there are any in it."""
+    across_limits, up_limits = axes.get_xlim(), axes.get_ylim()
+    along = up_limits if layout.x == "eta" else across_limits
     label: str | None = "folds (exact)"
-    for across, up in _fold_curves(scan, layout, shown):
-        axes.plot(across, up, color="white", linewidth=2.4, alpha=0.7) if layout.y else None
-        axes.plot(across, up, color=FOLD_COLOUR, linewidth=1.3, label=label)
+    for eta, other in _fold_curves(scan, layout, along):
+        curve = (eta, other) if layout.x == "eta" else (other, eta)
+        if layout.y is not None:
+            axes.plot(*curve, color="white", linewidth=2.4, alpha=0.7)
+        style = "-" if layout.y is not None else "--"
+        axes.plot(*curve, style, color=FOLD_COLOUR, linewidth=1.3, label=label)
         label = None
-    axes.set_xlim(limits[0])
-    axes.set_ylim(limits[1])
-    if label is None and (layout.y or not layout.facet):
-        axes.legend(fontsize="small", loc="upper right", framealpha=0.8)
+    axes.set_xlim(across_limits)
+    axes.set_ylim(up_limits)
+    return label is None
 
 
-def _fold_curves(scan: Scan, layout: Layout, shown: xr.Dataset) -> Iterator[tuple[Any, Any]]:
-    """Return the fold curves in the plane of the figure, where eta is one of its axes."""
-    if scan.model != "qif" or "eta" not in (layout.x, layout.y):
+def _fold_curves(scan: Scan, layout: Layout, limits: tuple[float, float]) -> Iterator[tuple[Any, Any]]:
+    """Return eta of each fold over the other dimension of the figure, where eta is one of the two."""
+    if scan.model not in theory.MODELS_WITH_THEORY or "eta" not in (layout.x, layout.y):
         return
     if any(axis.zipped and set(axis.columns) & {"eta", "J", "delta"} for axis in scan.axes.values()):
         return
     other = layout.y if layout.x == "eta" else layout.x
-    limits = shown[other].values if other is not None else np.array([0.0, 1.0])
     along = _fine(limits, scan, layout, other)
-    fixed = {name: _fixed(scan, layout, name) for name in ("J", "delta", "v_ou_mean", "drive_amplitude")}
+    fixed: dict[str, Any] = {n: _fixed(scan, layout, n) for n in ("J", "delta", "v_ou_mean")}
     if other in fixed:
         fixed[other] = along
-    shift = fixed["v_ou_mean"] + (
-        fixed["drive_amplitude"] if scan.drive and scan.drive.kind == "constant" else 0.0
-    )
-    lines = theory.folds(
-        **{
-            name: xr.DataArray(np.broadcast_to(fixed[name], along.shape), dims="along")
-            for name in ("J", "delta")
-        }
-    )
-    for branch in lines["fold"].values:
-        eta = lines["eta"].sel(fold=branch).values - shift
-        if not np.isfinite(eta).any():
-            continue
-        if other is None:
-            yield np.full(2, eta[0]), np.array([-1e30, 1e30])
-        else:
-            yield (eta, along) if layout.x == "eta" else (along, eta)
+    if scan.drive is not None and scan.drive.kind == "constant":
+        fixed["v_ou_mean"] = fixed["v_ou_mean"] + _fixed(scan, layout, "drive_amplitude")
+    along_curve = {
+        n: xr.DataArray(np.broadcast_to(fixed[n], along.shape), dims="along") for n in ("J", "delta")
+    }
+    eta = theory.folds(**along_curve)["eta"] - np.broadcast_to(fixed["v_ou_mean"], along.shape)[:, None]
+    for branch in eta["fold"].values:
+        curve = eta.sel(fold=branch).values
+        if np.isfinite(curve).any():
+            yield curve, along
 
 
-def _fine(values: Any, scan: Scan, layout: Layout, other: str | None) -> Any:
-    """Return many values over the range of an axis, with the cusp among them."""
-    fine = np.linspace(values.min(), values.max(), 801)
+def _fine(limits: tuple[float, float], scan: Scan, layout: Layout, other: str | None) -> Any:
+    """Return many values between the limits, with the cusp among them."""
+    low, high = limits
+    fine = np.geomspace(low, high, 801) if other == "delta" and low > 0 else np.linspace(low, high, 801)
+    fine = np.maximum(fine, 1e-12) if other == "delta" else fine
     if other != "J":
         return fine
-    cusp = (8 * np.pi / 3) * 0.75**0.25 * np.sqrt(_fixed(scan, layout, "delta"))
+    cusp = float(theory.cusp(delta=_fixed(scan, layout, "delta"))["J"])
     return np.sort(np.append(fine, cusp * (1 + 1e-12)))
 
 
@@ -304,14 +311,14 @@ def _fixed(scan: Scan, layout: Layout, name: str) -> float:
 
 
 def _title(shown: xr.Dataset, scan: Scan, layout: Layout) -> str:
-    parts = [
-        _value(name, shown[name].item() if name in shown.coords else v) for name, v in layout.selected.items()
-    ]
+    parts = [_value(name, value) for name, value in layout.selected.items()]
     if layout.averaged:
         parts.append(f"mean of {scan.replicates} replicates")
     missing = float((shown["status"].isnull() | (shown["status"] == 0)).mean())
     if missing:
         parts.append(f"{missing:.0%} not run yet")
+    if not np.isfinite(shown.to_array().values).all():
+        parts.append("grey: not defined")
     title = scan.title or f"scan of {scan.model}"
     return title + (f"\n{', '.join(parts)}" if parts else "")
 
@@ -324,4 +331,5 @@ def _value(name: str, value: Any) -> str:
 def _label(values: xr.DataArray) -> str:
     name = str(values.name)
     unit = values.attrs.get("units", "1")
+    unit = re.sub(r"\^([-\d.]+)", r"$^{\1}$", unit)
     return SYMBOLS.get(name, name) + (f" ({unit})" if unit != "1" else "")
