@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from qifscan.definition import show
-from qifscan.errors import Fault, near, one_of
+from qifscan.definition import plain
+from qifscan.errors import Fault, near, nearest, one_of, show, unknown
 from qifscan.models import Parameter
 from qifscan.theory import NAMED_STATES
 
@@ -27,6 +28,10 @@ class Axis:
 
     name: str
     columns: Mapping[str, Column]
+
+    def __post_init__(self) -> None:
+        for column in self.columns.values():
+            column.flags.writeable = False
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -49,64 +54,94 @@ class Axis:
 
 _SPACES: dict[str, Callable[..., Column]] = {"linspace": np.linspace, "geomspace": np.geomspace}
 
+MOST_SPACED = 1_000_000
+"""Values of a linspace: beyond any scan, and a slip of the keyboard must not fill the memory."""
 
-def _column(where: str, given: Any, parameter: Parameter | None, faults: list[Fault]) -> Column:
-    """Return the values of an axis as an array; faults are added to the list."""
-    if isinstance(given, Mapping):
-        given = _spaced(where, given, faults)
-    values = given.tolist() if hasattr(given, "tolist") else given
-    if isinstance(values, (str, int, float)) or not isinstance(values, Iterable):
-        expected = "a list of values, { linspace = [first, last, count] } or { geomspace = [...] }"
-        faults.append(Fault(where, show(values), expected, "a single value belongs into fixed"))
-        return np.empty(0)
-    values = list(values)
-    if parameter is None:
-        return _names(where, values, faults)
-    return read_numbers(where, values, parameter, faults)
+_A_COLUMN = "a list of values, { linspace = [first, last, count] } or { geomspace = [...] }"
 
 
-def _spaced(where: str, given: Mapping[str, Any], faults: list[Fault]) -> Any:
-    if len(given) == 1:
-        ((kind, arguments),) = given.items()
-        if kind in _SPACES:
-            try:
-                first, last, count = arguments
-                return _SPACES[kind](float(first), float(last), int(count))
-            except (TypeError, ValueError):
-                faults.append(Fault(f"{where}.{kind}", show(arguments), "[first, last, count]"))
-                return np.array([0.0])
-        if kind == "values":
-            return given["values"]
-    faults.append(Fault(where, show(dict(given)), "a list, or one of linspace, geomspace, values"))
-    return np.array([0.0])
+def number(value: Any) -> float | None:
+    """Return a finite number as a float, and None for anything else: a text and a truth value are none."""
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        converted = float(value)
+    except OverflowError:
+        return None
+    return converted if math.isfinite(converted) else None
+
+
+def read_number(where: str, given: Any, parameter: Parameter, faults: list[Fault]) -> float:
+    """Return a number that lies in the parameter's domain; faults are added to the list."""
+    return float(_numbers(where, [given], parameter, faults)[0])
+
+
+def _numbers(where: str, values: list[Any], parameter: Parameter, faults: list[Fault]) -> Column:
+    """Return numbers that lie in the parameter's domain as float64; faults are added to the list."""
+    numbers = [number(value) for value in values]
+    wrong = [i for i, x in enumerate(numbers) if x is None or not parameter.domain.holds(x)]
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        expected = "a finite number" if numbers[wrong[0]] is None else parameter.domain.words
+        faults.append(Fault(where, f"{show(values[wrong[0]])}{more}", expected))
+        return np.zeros(len(values))
+    # -0.0 is 0.0: the same point.
+    return np.array(numbers, dtype=np.float64) + 0.0
 
 
 def _names(where: str, values: list[Any], faults: list[Fault]) -> Column:
-    unknown = [value for value in values if value not in NAMED_STATES]
-    faults += [
-        Fault(where, show(value), one_of(NAMED_STATES), near(str(value), list(NAMED_STATES)))
-        for value in unknown
-    ]
-    if not values:
-        faults.append(Fault(where, "no values", "at least one", "name a state"))
-    return np.array(values if not unknown else ["rest"], dtype=str)
+    wrong = [value for value in values if not isinstance(value, str) or value not in NAMED_STATES]
+    faults += [unknown(where, value, NAMED_STATES) for value in wrong]
+    return np.array(["rest"] * len(values) if wrong else values, dtype=str)
 
 
-def read_numbers(where: str, values: list[Any], parameter: Parameter, faults: list[Fault]) -> Column:
-    """Return numbers that lie in the parameter's domain as float64; faults are added to the list."""
+def _column(where: str, given: Any, parameter: Parameter | None, faults: list[Fault]) -> Column | None:
+    """Return the values of an axis, names of states where there is no parameter; faults go to the list."""
+    known = len(faults)
+    if isinstance(given, Mapping):
+        given = _spaced(where, given, faults)
+    if len(faults) > known:
+        return None
+    values = given.tolist() if hasattr(given, "tolist") else plain(given)
+    if isinstance(values, (str, bytes, Set)) or not isinstance(values, Iterable):
+        place = "fixed" if parameter is not None else "protocol"
+        faults.append(Fault(where, show(values), _A_COLUMN, f"a single value belongs in {place}"))
+        return None
+    values = list(values)
     if not values:
         faults.append(Fault(where, "no values", "at least one", "give values, or take the axis out"))
-        return np.empty(0)
-    wrong = [v for v in values if not _is_finite(v) or not parameter.domain.holds(v)]
-    if wrong:
-        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        faults.append(Fault(where, f"{show(wrong[0])}{more}", parameter.domain.words))
-        return np.zeros(len(values))
-    return np.array(values, dtype=np.float64) + 0.0
+        return None
+    if isinstance(values[0], (list, tuple)):
+        faults.append(Fault(where, show(values), "a list of values", "nested lists are no axis"))
+        return None
+    if parameter is None:
+        return _names(where, values, faults)
+    return _numbers(where, values, parameter, faults)
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _spaced(where: str, given: Mapping[str, Any], faults: list[Fault]) -> Any:
+    kind, arguments = next(iter(given.items()), ("", None))
+    if len(given) == 1 and kind == "values":
+        return arguments
+    if len(given) != 1 or kind not in _SPACES:
+        meant = near(str(kind), _SPACES) or "parameters that change together need an axis of another name"
+        faults.append(Fault(where, show(given), _A_COLUMN, meant))
+        return None
+    where, expected = f"{where}.{kind}", "[first, last, count]"
+    parts = list(arguments) if isinstance(arguments, (list, tuple, np.ndarray)) else []
+    ends = [x for x in map(number, parts[:2]) if x is not None]
+    count = plain(parts[2]) if len(parts) == 3 else None
+    if len(ends) < 2 or isinstance(count, bool) or not isinstance(count, int):
+        faults.append(Fault(where, show(arguments), expected, "two finite numbers and an integer"))
+    elif not 1 <= count <= MOST_SPACED:
+        faults.append(Fault(where, f"a count of {show(count)}", f"1 to {MOST_SPACED:,}"))
+    elif kind == "geomspace" and not (min(ends) > 0 or max(ends) < 0):
+        faults.append(Fault(where, show(arguments), expected, "first and last on one side of 0"))
+    else:
+        with np.errstate(all="ignore"):
+            return _SPACES[kind](*ends, count)
+    return None
 
 
 def repeated(rows: Sequence[Any]) -> Any | None:
@@ -119,50 +154,72 @@ def repeated(rows: Sequence[Any]) -> Any | None:
     return None
 
 
-def unknown_parameter(where: str, name: str, known: list[str]) -> Fault:
-    """Return the fault of a parameter that is not known, with its near name."""
+def unknown_parameter(where: str, name: str, known: Sequence[str]) -> Fault:
+    """Return the fault of a parameter that is not known, with the one that was meant."""
+    if not isinstance(name, str):
+        return Fault(where, show(name), "the name of a parameter")
+    # BrainPy's rates.QIF calls r and v by the letters y and x.
+    renamed = {"x": "v", "y": "r"}.get(name[:1], "") + name[1:]
+    if name[1:].startswith("_ou_") and renamed in known:
+        return Fault(where, f"unknown parameter {show(name)}", renamed, f'did you mean "{renamed}"?')
     if name.startswith("drive_"):
-        hint = "a drive_ parameter needs a drive that has that number"
-        return Fault(where, f'unknown parameter "{name}"', one_of(known), near(name, known) or hint)
-    return Fault(where, f'unknown parameter "{name}"', one_of(known), near(name, known))
+        driven = [other for other in known if other.startswith("drive_")]
+        if not driven:
+            return Fault(where, f"unknown parameter {show(name)}", "a drive that has it", "give a drive")
+        meant = nearest(name.removeprefix("drive_"), [other.removeprefix("drive_") for other in driven])
+        hint = f'did you mean "drive_{meant}"?' if meant else ""
+        return Fault(where, f"unknown parameter {show(name)}", one_of(driven), hint)
+    return unknown(where, name, known, "parameter")
 
 
-def read_axis(name: str, entry: Any, known: Mapping[str, Parameter], faults: list[Fault]) -> Axis:
+def read_axis(name: str, entry: Any, known: Mapping[str, Parameter], faults: list[Fault]) -> Axis | None:
     """Return an axis from what the user gave for it; faults are added to the list."""
-    where = f"axes.{name}" if name != "point" else "points"
+    where, before = f"axes.{name}", len(faults)
     if name == "replicate":
         faults.append(Fault(where, "an axis", "another name", "give replicates = N instead"))
-        return Axis(name, {name: np.arange(1)})
-    if name in known or name == "initial":
-        columns = {name: _column(where, entry, known.get(name), faults)}
+    elif name in known or name == "initial":
+        column = _column(where, entry, known.get(name), faults)
+        axis = None if column is None else Axis(name, {name: column})
+        if axis is not None and len(faults) == before:
+            faults += _repetition(where, axis)
+        return axis
     elif isinstance(entry, Mapping) and not set(entry) & {*_SPACES, "values"}:
-        columns = _zipped(where, entry, known, faults)
+        return read_zipped(where, name, entry, known, faults)
     else:
         faults.append(unknown_parameter(where, name, [*known, "initial"]))
-        return Axis(name, {name: np.arange(1)})
-    again = repeated(list(zip(*(c.tolist() for c in columns.values()), strict=False)))
-    if again is not None and not any(fault.where.startswith(where) for fault in faults):
-        shown = show(again[0] if name in columns else dict(zip(columns, again, strict=True)))
-        faults.append(Fault(where, f"{shown} twice", "each value once", "for repetition give replicates = N"))
-    return Axis(name, columns)
+    return None
 
 
-def _zipped(
-    where: str, entry: Mapping[str, Any], known: Mapping[str, Parameter], faults: list[Fault]
-) -> dict[str, Column]:
-    columns = {}
-    for name, values in entry.items():
-        if name in known or name == "initial":
-            columns[name] = _column(f"{where}.{name}", values, known.get(name), faults)
-        else:
-            faults.append(unknown_parameter(f"{where}.{name}", name, [*known, "initial"]))
-    lengths = {name: len(column) for name, column in columns.items()}
+def read_zipped(
+    where: str, name: str, entry: Mapping[str, Any], known: Mapping[str, Parameter], faults: list[Fault]
+) -> Axis | None:
+    """Return an axis of parameters that change together; faults are added to the list."""
+    columns: dict[str, Column] = {}
+    before = len(faults)
     if not entry:
         faults.append(Fault(where, "no parameters", "the parameters that change along it"))
+    for key, values in entry.items():
+        if key in known or key == "initial":
+            column = _column(f"{where}.{key}", values, known.get(key), faults)
+            columns |= {} if column is None else {key: column}
+        else:
+            faults.append(unknown_parameter(f"{where}.{key}", key, [*known, "initial"]))
+    lengths = {key: len(column) for key, column in columns.items()}
     if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{name}: {length}" for name, length in lengths.items())
-        faults.append(Fault(where, f"axes of unequal length ({found})", "one length for all"))
-    return columns or {"none": np.arange(1)}
+        found = ", ".join(f"{length} values of {key}" for key, length in lengths.items())
+        faults.append(Fault(where, found, "one length for all"))
+    axis = Axis(name, columns) if columns else None
+    if axis is not None and len(faults) == before:
+        faults += _repetition(where, axis)
+    return axis
+
+
+def _repetition(where: str, axis: Axis) -> list[Fault]:
+    again = repeated(list(zip(*(column.tolist() for column in axis.columns.values()), strict=True)))
+    if again is None:
+        return []
+    shown = show(dict(zip(axis.columns, again, strict=True)) if axis.zipped else again[0])
+    return [Fault(where, f"{shown} twice", "each value once", "for repetition give replicates = N")]
 
 
 def labels_of(axes: Mapping[str, Axis], replicates: int) -> dict[str, Column]:
@@ -171,41 +228,48 @@ def labels_of(axes: Mapping[str, Axis], replicates: int) -> dict[str, Column]:
     return labels | ({"replicate": np.arange(replicates)} if replicates > 1 else {})
 
 
+def locate(
+    where: str, point: Mapping[str, Any], labels: Mapping[str, Column], faults: list[Fault]
+) -> dict[str, int]:
+    """Return the index along each dimension that the point names; faults are added to the list."""
+    for name in point:
+        if name not in labels and labels:
+            hint = near(name, labels) or "leave out what is no axis; a zipped axis is named by its index"
+            faults.append(Fault(f"{where}.{name}", f"unknown dimension {show(name)}", one_of(labels), hint))
+        elif name not in labels:
+            hint = "leave out what is no axis"
+            faults.append(Fault(f"{where}.{name}", f"unknown dimension {show(name)}", "no dimension", hint))
+    named = [name for name in labels if name in point]
+    return {name: _index(f"{where}.{name}", labels[name], point[name], faults) for name in named}
+
+
+def _index(where: str, values: Column, value: Any, faults: list[Fault]) -> int:
+    """Return where a value is on an axis: the nearest one, if that is equal but for rounding."""
+    if values.dtype.kind in "US":
+        if value in (names := values.tolist()):
+            return int(names.index(value))
+        faults.append(unknown(where, value, names))
+        return 0
+    wanted = number(value)
+    if wanted is None:
+        faults.append(Fault(where, show(value), "a number that is on the axis"))
+        return 0
+    with np.errstate(over="ignore"):
+        closest = int(np.argmin(np.abs(values - wanted)))
+    # A linspace over 0 may hold 1e-17 there: rounding on the scale of the axis.
+    if not math.isclose(values[closest], wanted, rel_tol=1e-9, abs_tol=1e-14 * np.abs(values).max()):
+        hint = f"the nearest is {show(values[closest])}"
+        faults.append(Fault(where, show(value), "a value of that axis", hint))
+    return closest
+
+
 def find(
     where: str, point: Mapping[str, Any], labels: Mapping[str, Column], faults: list[Fault]
 ) -> list[tuple[int, ...]]:
     """Return the indices of the points at these labels, in the order of the dataset."""
-    for name in set(point) - set(labels):
-        hint = near(name, list(labels)) or "a parameter that is no axis has one value at all points"
-        faults.append(Fault(f"{where}.{name}", f'unknown dimension "{name}"', one_of(labels), hint))
-    chosen = []
-    for name, values in labels.items():
-        if name not in point:
-            chosen.append(np.arange(len(values)))
-            continue
-        match = _match(values, point[name])
-        if match is None:
-            hint = f"the nearest is {show(_nearest(values, point[name]))}"
-            faults.append(Fault(f"{where}.{name}", show(point[name]), "a value of that axis", hint))
-        else:
-            chosen.append(np.array([match]))
-    if len(chosen) < len(labels):
+    known = len(faults)
+    at = locate(where, point, labels, faults)
+    if len(faults) > known:
         return []
-    grids = np.meshgrid(*chosen, indexing="ij") if chosen else []
-    return [tuple(map(int, index)) for index in zip(*(grid.ravel() for grid in grids), strict=True)]
-
-
-def _match(values: Column, value: Any) -> int | None:
-    if values.dtype.kind in "US":
-        found = np.flatnonzero(values == value)
-    elif isinstance(value, (int, float, np.number)):
-        found = np.flatnonzero(np.isclose(values, float(value), rtol=1e-9, atol=1e-12))
-    else:
-        return None
-    return int(found[0]) if len(found) else None
-
-
-def _nearest(values: Column, value: Any) -> Any:
-    if values.dtype.kind in "US" or not isinstance(value, (int, float, np.number)):
-        return values[0].item()
-    return values[np.argmin(np.abs(values - float(value)))].item()
+    chosen = [[at[name]] if name in at else range(len(values)) for name, values in labels.items()]
+    return list(itertools.product(*chosen))

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 
 from qifscan import kernel
-from qifscan.errors import Fault, ScanError
+from qifscan.errors import Fault, ScanError, check_count, counted
 from qifscan.kernel import BLOCK, Program, Result, Schedule
 from qifscan.models import MODELS
 from qifscan.scan import Scan
@@ -73,11 +73,18 @@ class Chunks:
     scan: Scan
     shape: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        sizes = tuple(self.scan.sizes.values())
+        if len(self.shape) != len(sizes) or any(
+            c not in range(1, n + 1) for c, n in zip(self.shape, sizes, strict=False)
+        ):
+            raise ValueError(f"chunks of shape {self.shape} do not fit the dimensions {sizes}")
+
     @classmethod
     def of(cls, scan: Scan, points: int | None = None) -> Chunks:
         """Cut a scan; `points` is the number of points wanted in a chunk."""
-        if points is not None and points < 1:
-            raise ScanError([Fault("chunk_points", str(points), "at least 1")])
+        if points is not None:
+            check_count("chunk_points", points)
         steps = scan.protocol.transient_steps + scan.protocol.window_steps
         return cls(scan, chunk_shape(tuple(scan.sizes.values()), steps, points))
 
@@ -108,11 +115,23 @@ class Chunks:
         return Schedule.of(self.scan.protocol.transient_steps, self.scan.protocol.window_steps, every)
 
     @cached_property
+    def trace_rows(self) -> int:
+        """Times in a trace: the start and every kept step."""
+        # Not from `trace_schedule`, which lists the steps: a plan must stand what no memory would.
+        protocol, every = self.scan.protocol, self.scan.traces.every if self.scan.traces else 1
+        return 1 + (protocol.transient_steps + protocol.window_steps) // every
+
+    @cached_property
+    def trace_bytes(self) -> int:
+        """Bytes of one trace, all variables together."""
+        return (
+            self.trace_rows * len(MODELS[self.scan.model].variables) * np.dtype(self.scan.precision).itemsize
+        )
+
+    @cached_property
     def trace_batch(self) -> int:
         """Number of traces in one batch."""
-        variables = len(MODELS[self.scan.model].variables)
-        each = self.trace_schedule.rows * variables * np.dtype(self.scan.precision).itemsize
-        return max(1, min(self.traces, BLOCK, TRACE_BYTES // each))
+        return max(1, min(self.traces, BLOCK, TRACE_BYTES // self.trace_bytes))
 
     def __len__(self) -> int:
         return self.grid + (-(-self.traces // self.trace_batch) if self.traces else 0)
@@ -143,12 +162,12 @@ class Chunks:
 
     def indices(self, chunk: int) -> Indices:
         """Return the index of each point of a chunk along every dimension, `(points,)` each, in C order."""
-        (*region,) = self.region(chunk)
+        region = self.region(chunk)
+        if not self.scan.sizes:
+            return (np.zeros(1, dtype=int),)
         if self.is_trace(chunk):
             chosen = self.scan.trace_indices[region[0]]
             return tuple(np.array(column) for column in zip(*chosen, strict=True))
-        if not region:
-            return (np.zeros(1, dtype=int),)
         grids = np.meshgrid(*(np.arange(s.start, s.stop) for s in region), indexing="ij")
         return tuple(grid.ravel() for grid in grids)
 
@@ -225,18 +244,16 @@ class Plan:
         )
         yield "chunks", f"{self.chunks.grid:,} of {shape} points, {self.padding:.1%} padding"
         if self.chunks.traces:
-            batches = len(self.chunks) - self.chunks.grid
-            yield (
-                "traces",
-                f"{self.chunks.traces:,} points in {batches:,} batches, "
-                f"{self.chunks.trace_schedule.rows:,} times each",
-            )
+            batches = counted(len(self.chunks) - self.chunks.grid, "batch", "batches")
+            yield "traces", f"{self.chunks.traces:,} in {batches}, {self.chunks.trace_rows:,} times each"
         yield "compilations", f"{self.compilations} per process"
         yield "on disk", f"{format_bytes(self.bytes_on_disk)} before compression"
+        workers = counted(self.workers, "worker")
         if self.memory is not None:
-            yield "memory", f"{format_bytes(self.memory)} at most, {self.workers} workers in one process"
+            yield "memory", f"{format_bytes(self.memory)} at most, {workers} in one process"
         if self.seconds is not None:
-            yield "time", f"about {format_seconds(self.seconds)} on {self.workers} workers"
+            short = self.seconds < 1.0
+            yield "time", f"{'under 1 s' if short else 'about ' + format_seconds(self.seconds)} on {workers}"
 
     def __str__(self) -> str:
         return "\n".join(f"{name:<13} {text}" for name, text in self.rows())
@@ -248,17 +265,15 @@ class Plan:
         free = shutil.disk_usage(existing).free
         if self.bytes_on_disk > free:
             found = f"{format_bytes(self.bytes_on_disk)} to write"
+            expected = f"at most the {format_bytes(free)} that are free on the disk of {existing}"
             hint = "take fewer points, observables or traces, or another disk"
-            faults.append(
-                Fault("plan", found, f"at most the {format_bytes(free)} that are free on the disk", hint)
-            )
+            faults.append(Fault("plan", found, expected, hint))
         available = available_memory()
         if self.memory is not None and self.memory > available:
             found = f"{format_bytes(self.memory)} of memory"
+            expected = f"at most the {format_bytes(available)} that are available"
             hint = "take fewer workers, or smaller chunks (chunk_points)"
-            faults.append(
-                Fault("plan", found, f"at most the {format_bytes(available)} that are available", hint)
-            )
+            faults.append(Fault("plan", found, expected, hint))
         if faults:
             raise ScanError(faults)
 
@@ -288,23 +303,24 @@ def plan(
     Raises
     ------
     ScanError
-        If `chunk_points` is below 1.
+        If `workers` or `chunk_points` is below 1.
     """
+    if workers is not None:
+        check_count("workers", workers)
     chunks = Chunks.of(scan, chunk_points)
     workers = min(workers or usable_cores(), len(chunks))
     made = Plan(chunks, workers, _bytes_on_disk(chunks), 1 + (chunks.traces > 0))
     if not probe:
         return made
     seconds = _probe(chunks) / workers
-    return Plan(chunks, workers, made.bytes_on_disk, made.compilations, seconds, _memory(chunks, workers))
+    return Plan(chunks, workers, made.bytes_on_disk, made.compilations, seconds, memory(chunks, workers))
 
 
 def _bytes_on_disk(chunks: Chunks) -> int:
     scan = chunks.scan
     item = np.dtype(scan.precision).itemsize
-    variables = len(MODELS[scan.model].variables)
     grid = scan.size * (1 + item * len(scan.observables))
-    return grid + chunks.traces * (1 + item * variables * chunks.trace_schedule.rows)
+    return grid + chunks.traces * (1 + chunks.trace_bytes)
 
 
 def _probe(chunks: Chunks) -> float:
@@ -326,7 +342,7 @@ def _probe(chunks: Chunks) -> float:
     return taken * steps / tried * (chunks.grid + traced)
 
 
-def _memory(chunks: Chunks, workers: int) -> int:
+def memory(chunks: Chunks, workers: int) -> int:
     """Return the bytes of this process with jax loaded, and of one running batch per worker."""
     shape = kernel.batch_shape(math.prod(chunks.shape))
     program = Program.of(chunks.scan)
@@ -334,10 +350,8 @@ def _memory(chunks: Chunks, workers: int) -> int:
     batch = kernel.memory_bytes(program, inputs, chunks.schedule, chunks.scan.drive, shape)
     if chunks.traces:
         width = math.prod(kernel.batch_shape(chunks.trace_batch))
-        variables = len(MODELS[chunks.scan.model].variables)
-        item = np.dtype(chunks.scan.precision).itemsize
         # The record exists on the device, on the host, and once more while it is turned round.
-        batch = max(batch, 3 * width * variables * item * chunks.trace_schedule.rows)
+        batch = max(batch, 3 * width * chunks.trace_bytes)
     return resident_memory() + workers * 2 * batch
 
 

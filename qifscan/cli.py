@@ -63,7 +63,10 @@ _CHUNK = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Print the resolved scan as JSON instead.")
 @_clear_errors
 def plan(scan: Path, workers: int | None, chunk_points: int | None, no_probe: bool, as_json: bool) -> None:
-    """Tell what SCAN will take - points, chunks, disk, memory, time - before it runs."""
+    """Tell what SCAN will take before it runs.
+
+    Points, chunks, disk, memory and time; nothing is written.
+    """
     resolved = _scan_of(scan)
     if as_json:
         click.echo(resolved.to_json())
@@ -81,9 +84,10 @@ def plan(scan: Path, workers: int | None, chunk_points: int | None, no_probe: bo
 @click.option("--client", default="auto", help='"threads", "serial", or the address of a Dask scheduler.')
 @_clear_errors
 def run(scan: Path, store: Path | None, workers: int | None, chunk_points: int | None, client: str) -> None:
-    """Run SCAN into STORE; if it is there already, do only the rest.
+    """Run SCAN into STORE; what is there already stays.
 
-    Without STORE, the store has the name of the scan and lies in this folder.
+    Without STORE, the store has the name of the scan and lies in this folder. If it is there already,
+    only the rest is computed.
     """
     from qifscan.driver import execute
 
@@ -97,18 +101,27 @@ def run(scan: Path, store: Path | None, workers: int | None, chunk_points: int |
 @_STORE
 @_clear_errors
 def status(store: Path) -> None:
-    """Tell how far the run of a store is, and how its points ended."""
+    """Tell how far the run of a store is.
+
+    With how its points ended; also while it is running.
+    """
     _report(_store_of(store))
 
 
 @main.command()
 @_STORE
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The PNG; by default beside the store.")
-@click.option("-v", "--observable", "observables", multiple=True, help="Row of panels; may be repeated.")
-@click.option("--x", help="Dimension across.")
-@click.option("--y", help='Dimension up; "" draws lines over x.')
-@click.option("--facet", help="Dimension of the columns.")
-@click.option("--select", multiple=True, metavar="NAME=VALUE", help="Value of a further dimension.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="The picture; by default beside the store."
+)
+@click.option(
+    "-v", "--observable", "observables", metavar="NAME", multiple=True, help="Row of panels; may be repeated."
+)
+@click.option("--x", metavar="NAME", help="Dimension across.")
+@click.option("--y", metavar="NAME", help='Dimension up; "" draws lines over x.')
+@click.option("--facet", metavar="NAME", help="Dimension of the columns.")
+@click.option(
+    "--select", multiple=True, metavar="NAME=VALUE", help="Value of a further dimension; may be repeated."
+)
 @click.option("--no-folds", is_flag=True, help="Leave the exact folds out.")
 @_clear_errors
 def show(
@@ -121,27 +134,44 @@ def show(
     select: tuple[str, ...],
     no_folds: bool,
 ) -> None:
-    """Draw the observables of a store as maps or lines, with the exact folds over them, into a PNG."""
+    """Draw a store as maps or lines into a PNG.
+
+    The exact folds (saddle-node bifurcations) of the model are drawn over the observables.
+    """
     source = _store_of(store)
     target = output or source.with_suffix(".png")
+    # matplotlib would add the ending by itself, and we would name a file that is not there.
+    target = target if target.suffix else target.with_suffix(".png")
+    if not target.absolute().parent.is_dir():
+        raise ScanError([Fault(str(target), "no such folder", "a file in a folder that is there")])
     figure = qifscan.show(
         source, observables or None, x=x, y=y, facet=facet, select=_selection(select), folds=not no_folds
     )
     try:
         figure.savefig(target)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ScanError([Fault(str(target), str(reason), "a file that can be written")]) from None
+        reason = str(getattr(error, "strerror", None) or error)
+        raise ScanError([Fault(str(target), f'"{reason}"', "a picture that can be written")]) from None
     click.echo(f"figure        {target}")
 
 
 @main.command()
 @_STORE
-@click.option("--points", default=256, type=click.IntRange(min=0), help="Points to compute again.")
+@click.option(
+    "--points",
+    default=256,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Points to compute again.",
+)
 @click.option("--repair", is_flag=True, help="Take damaged chunks back, so that a run computes them again.")
 @_clear_errors
 def verify(store: Path, points: int, repair: bool) -> None:
-    """Read every chunk of a store, and compute a random sample of its points again, bit for bit."""
+    """Read a store through, and compute a sample of it again.
+
+    Every finished chunk is read, with its checksum; points drawn at random are computed again and
+    compared bit for bit. The exit code is 1 if anything is wrong.
+    """
     verdict = qifscan.verify(_store_of(store), points=points, repair=repair)
     click.echo(str(verdict))
     sys.exit(0 if verdict.sound else 1)
@@ -149,7 +179,9 @@ def verify(store: Path, points: int, repair: bool) -> None:
 
 def _scan_of(path: Path) -> Scan:
     if path.is_dir():
-        raise ScanError([Fault(str(path), "a folder", "a TOML file of a scan")])
+        raise ScanError(
+            [Fault(str(path), "a folder", "a TOML file of a scan", "give the scan, not its store")]
+        )
     return qifscan.Scan.from_toml(path)
 
 
@@ -171,7 +203,7 @@ def _report(store: Path) -> None:
     click.echo(f"finished      {progress}")
     click.echo(f"points        {counted}")
     if progress.chunks < progress.all_chunks:
-        click.echo("to go on      run the same command again: it does the rest")
+        click.echo("to go on      qifscan run again: it does the rest")
 
 
 def _selection(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qifscan.chunks import usable_cores
-from qifscan.errors import Fault, ScanError
+from qifscan.errors import Fault, ScanError, check_count, show
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -43,6 +43,10 @@ class Executor(Protocol):
     def name(self) -> str:
         """The executor in words."""
 
+    @property
+    def local(self) -> bool:
+        """Whether the chunks run in this process."""
+
     def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
         """Run the work for each chunk; yield each with its result or exception as it finishes."""
 
@@ -53,6 +57,7 @@ class Serial:
 
     workers: int = 1
     name: str = "this thread"
+    local: bool = True
 
     def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
         """Run the work for each chunk in order."""
@@ -65,6 +70,7 @@ class Threads:
     """This process, one thread a core: XLA releases the interpreter's lock while a chunk runs."""
 
     workers: int
+    local: bool = True
 
     @property
     def name(self) -> str:
@@ -102,6 +108,7 @@ class DaskClient:
     """The workers of a Dask cluster, through a client that the user made."""
 
     client: Any
+    local: bool = False
 
     @property
     def workers(self) -> int:
@@ -157,6 +164,8 @@ def executor(client: Any, workers: int | None) -> Executor:
     `"auto"`: the active Dask client if there is one, else this machine's cores; `"threads"`; `"serial"`; a
     `distributed.Client`; or a scheduler's address.
     """
+    if workers is not None:
+        check_count("workers", workers)
     if client == "serial":
         return Serial()
     if client == "threads":
@@ -165,11 +174,19 @@ def executor(client: Any, workers: int | None) -> Executor:
         active = _active_client()
         return DaskClient(active) if active is not None else Threads(workers or usable_cores())
     if isinstance(client, str) and "://" in client:
-        return DaskClient(distributed.Client(client, set_as_default=False))
+        return DaskClient(_connected(client))
     if hasattr(client, "submit") and hasattr(client, "scheduler"):
         return DaskClient(client)
     expected = '"auto", "threads", "serial", a distributed.Client, or an address such as "tcp://host:8786"'
-    raise ScanError([Fault("client", repr(client), expected)])
+    raise ScanError([Fault("client", show(client), expected)])
+
+
+def _connected(address: str) -> Any:
+    try:
+        return distributed.Client(address, set_as_default=False)
+    except (OSError, ValueError) as error:
+        fault = Fault("client", show(address), "the address of a running scheduler", str(error)[:120])
+        raise ScanError([fault]) from None
 
 
 def _active_client() -> Any | None:

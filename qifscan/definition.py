@@ -90,7 +90,7 @@ _EXPECTED = {
     "less_than": "a number below {lt:g}",
     "less_than_equal": "a number not above {le:g}",
     "string_type": "a text",
-    "too_short": "at least {min_length} values",
+    "too_short": "a list of at least {min_length}",
     "list_type": "a list",
     "dict_type": "a table, NAME = VALUE for each entry",
     "model_type": "a table, NAME = VALUE for each entry",

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan import store
-from qifscan.chunks import Chunks, plan, run_points
+from qifscan.chunks import Chunks, memory, plan, run_points
 from qifscan.cluster import Executor, executor
-from qifscan.errors import RunError, RunInterrupted
+from qifscan.errors import RunError, RunInterrupted, StoreError, check_count, counted
 from qifscan.kernel import batch_shape
 from qifscan.observables import Status
 from qifscan.scan import Scan
@@ -122,7 +122,7 @@ def run(
     Raises
     ------
     ScanError
-        If the scan can't fit on the disk or in memory.
+        If the scan can't fit on the disk, or into this machine's memory where it runs here.
     StoreError
         If `path` is the store of another scan, no store, damaged, or can't be written.
     RunError
@@ -157,6 +157,9 @@ def _prepared(scan: Scan, path: Path, chosen: Executor, chunk_points: int | None
         _warn_of_other_device(opened)
         return opened
     estimate = plan(scan, workers=chosen.workers, chunk_points=chunk_points, probe=False)
+    if chosen.local:
+        # What is compiled for it is what the run compiles first.
+        estimate = replace(estimate, memory=memory(estimate.chunks, estimate.workers))
     estimate.check(path)
     return store.create(path, estimate.chunks)
 
@@ -226,6 +229,8 @@ def _after(state: Progress, outcome: Outcome, trace: bool, seconds: float) -> Pr
 def _failed(opened: Store, failures: dict[int, BaseException]) -> RunError:
     """Return the error that says what failed, what is left, and how to go on."""
     chunk, error = next(iter(failures.items()))
+    if isinstance(error, StoreError):
+        return RunError(str(error))
     total = len(opened.chunks)
     left = total - len(store.finished(opened))
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -304,12 +309,13 @@ class Verdict:
     def __str__(self) -> str:
         lines = [
             f"chunks        {self.finished} of {self.chunks} finished, each read and its checksum tested",
-            f"recomputed    {self.recomputed} points, compared bit for bit with the store",
+            f"recomputed    {counted(self.recomputed, 'point')}, compared bit for bit with the store",
             *(f"fault         {fault}" for fault in self.faults),
         ]
         if self.repaired:
-            lines.append(f"repair        {self.repaired} damaged chunks taken back; run the scan again")
-        lines.append(f"verdict       {'sound' if self.sound else f'{len(self.faults)} faults'}")
+            taken = counted(self.repaired, "damaged chunk")
+            lines.append(f"repair        {taken} taken back; run the scan again")
+        lines.append(f"verdict       {'sound' if self.sound else counted(len(self.faults), 'fault')}")
         return "\n".join(lines)
 
 
@@ -332,9 +338,12 @@ def verify(path: AnyPath, *, points: int = 256, repair: bool = False) -> Verdict
 
     Raises
     ------
+    ScanError
+        If `points` is not a count.
     StoreError
         If there is no store of qifscan at `path`.
     """
+    check_count("points", points, least=0)
     opened = store.load(Path(path))
     done = store.finished(opened)
     damaged = store.damaged(opened, done)
@@ -350,7 +359,7 @@ def verify(path: AnyPath, *, points: int = 256, repair: bool = False) -> Verdict
 
 def _recompute(opened: Store, grid: list[int], points: int) -> tuple[int, list[str]]:
     """Compute a random sample of stored points again; return how many, and what differs."""
-    if not grid or points < 1:
+    if not grid or not points:
         return 0, []
     scan, chunks = opened.scan, opened.chunks
     rng = np.random.default_rng(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,7 @@ def one_of(known: Iterable[str], first: str | None = None) -> str:
     room = LONGEST_LIST if first is None else LONGEST_LIST // 3
     shown = [name for i, name in enumerate(names) if len(", ".join(names[: i + 1])) <= room] or names[:1]
     more = f", ... ({len(names)} in all)" if len(shown) < len(names) else ""
-    return ("one of " if len(names) > 1 else "") + ", ".join(shown) + more
+    return f"one of {', '.join(shown)}{more}"
 
 
 def unknown(where: str, name: Any, known: Iterable[str], kind: str = "") -> Fault:
@@ -94,3 +94,15 @@ def show(value: Any) -> str:
         text = f"a {type(value).__name__}"
     text = " ".join(text.split())
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def check_count(where: str, count: Any, least: int = 1) -> None:
+    """Raise `ScanError` unless this is an integer of at least so much."""
+    is_integer = hasattr(count, "__index__") and not isinstance(count, bool)
+    if not is_integer or count < least:
+        raise ScanError([Fault(where, show(count), f"an integer of at least {least}")])
+
+
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """Return a count and its noun, in the singular or the plural."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"

@@ -168,7 +168,8 @@ def _level_defined(total: Any) -> Any:
 
 
 def _up_fraction(total: Any, window: Window) -> Any:
-    return jnp.where(_level_defined(total), total[2] / window.steps, jnp.nan)
+    # Two integers would be divided in float32.
+    return jnp.where(_level_defined(total), total[2].astype(jnp.float64) / window.steps, jnp.nan)
 
 
 def _switch_count(total: Any, window: Window) -> Any:
@@ -183,33 +184,35 @@ def spectrum_samples(window: Window) -> int:
     return available // max(segments, 1) // unit * unit
 
 
-def _spectrum(index: int) -> Fold:
-    """Periodogram averaged over non-overlapping segments with a Hann window (Welch 1967)."""
+def _spectrum(index: int, rate_index: int) -> Fold:
+    """Periodogram averaged over non-overlapping segments with a Hann window (Welch 1967).
+
+    With it the lowest and highest rate, which tell motion from rounding: v may be 0 at rest, the rate is not.
+    """
 
     def init(state: Any, c: Mapping[str, Any], window: Window) -> Any:
         samples = spectrum_samples(window)
         shape = state[index].shape
         buffer = jnp.zeros((samples, *shape), state[index].dtype)
-        return buffer, state[index], jnp.zeros((samples // 2 + 1, *shape), jnp.float64)
+        range_of_rate = (state[rate_index], state[rate_index])
+        return buffer, state[index], range_of_rate, jnp.zeros((samples // 2 + 1, *shape), jnp.float64)
 
     def open_segment(total: Any, state: Any) -> Any:
-        return total[:2]
+        return total[:3]
 
     def update(segment: Any, state: Any, step: Any) -> Any:
-        buffer, start = segment
+        buffer, start, (lowest, highest) = segment
+        rate = state[rate_index]
         row = (step // SAMPLE_STEPS) % buffer.shape[0]
         # The first of a sample's steps replaces what the last segment left there.
         kept = jnp.where(step % SAMPLE_STEPS == 0, 0.0, buffer[row])
-        return buffer.at[row].set(kept + (state[index] - start)), start
+        buffer = buffer.at[row].set(kept + (state[index] - start))
+        return buffer, start, (jnp.minimum(lowest, rate), jnp.maximum(highest, rate))
 
     def close(total: Any, segment: Any, stop: Any, window: Window) -> Any:
-        buffer, start = segment
+        buffer, power = segment[0], total[3]
         full = stop % (buffer.shape[0] * SAMPLE_STEPS) == 0
-        return (
-            buffer,
-            start,
-            total[2] + lax.cond(full, _periodogram, lambda b: jnp.zeros_like(total[2]), buffer),
-        )
+        return *segment, power + lax.cond(full, _periodogram, lambda b: jnp.zeros_like(power), buffer)
 
     return Fold(init, open_segment, update, close)
 
@@ -232,26 +235,25 @@ def _periodogram(buffer: Any) -> Any:
 
 def _frequency(total: Any, window: Window) -> Any:
     """Return the frequency of the highest peak, by a parabola through the logarithm of three bins."""
-    buffer, start, power = total
+    buffer, _, (lowest, highest), power = total
     bins = power[1:-1]
-    # A peak lies above both neighbours; the first bin is a trend, not a cycle: a period must fit
-    # twice into a segment.
+    # A peak lies above both neighbours; the first bin is a trend, not a cycle.
     peak = jnp.argmax(bins[1:-1], axis=0) + 1
     left, middle, right = (jnp.take_along_axis(bins, (peak + k)[None], axis=0)[0] for k in (-1, 0, 1))
     curvature = jnp.log(left) - 2.0 * jnp.log(middle) + jnp.log(right)
     offset = 0.5 * (jnp.log(left) - jnp.log(right)) / curvature
-    samples = buffer.shape[0]
-    frequency = (peak + 1 + offset) / (samples * SAMPLE_STEPS * window.dt)
-    segments = window.steps // (samples * SAMPLE_STEPS)
-    amplitude = jnp.sqrt(_sum_rows(power) / segments) / (samples * SAMPLE_STEPS)
-    # Below a hundred-thousandth of the state there is rounding, not motion.
-    moving = amplitude > 1e-5 * jnp.maximum(jnp.abs(start), 1e-3)
-    return jnp.where(moving & (middle > left) & (middle > right), frequency, jnp.nan)
+    cycles = peak + 1 + offset
+    # Float32 rounding moves the rate of a point at rest by 1e-5 of it at most (measured).
+    moving = highest - lowest > 1e-4 * highest
+    # Below two periods in a segment the peak leans on its image at the negative frequency.
+    found = moving & (middle > left) & (middle > right) & (cycles >= 2.0)
+    return jnp.where(found, cycles / (buffer.shape[0] * SAMPLE_STEPS * window.dt), jnp.nan)
 
 
 def folds(model: Model) -> dict[str, Fold]:
     """Return every fold of a model by name."""
     table: dict[str, Fold] = {}
+    rate_index = model.variable_names.index("r")
     for index, name in enumerate(model.variable_names):
         table |= {
             f"{name} sum": _moments(index, 1),
@@ -259,9 +261,9 @@ def folds(model: Model) -> dict[str, Fold]:
             f"{name} minimum": _extreme(index, "minimum"),
             f"{name} maximum": _extreme(index, "maximum"),
             f"{name} final": _final(index),
-            f"{name} spectrum": _spectrum(index),
+            f"{name} spectrum": _spectrum(index, rate_index),
         }
-    table["r levels"] = _levels(model.variable_names.index("r"))
+    table["r levels"] = _levels(rate_index)
     return table
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qifscan import theory
-from qifscan.errors import Fault, ScanError, near, one_of
+from qifscan.axes import number
+from qifscan.errors import Fault, ScanError, StoreError, unknown
+from qifscan.errors import show as show_value
 from qifscan.lazy import LazyModule
 from qifscan.scan import Scan
 from qifscan.store import read
@@ -35,6 +37,9 @@ SYMBOLS = {
     "v_ou_sigma": r"$\sigma_v$",
     "r_ou_sigma": r"$\sigma_r$",
 }
+
+MOVES_FOLDS = ("J", "delta", "tau", "r_ou_mean", "v_ou_mean", "drive_amplitude")
+"""Parameters on which eta of a fold depends; a mean of the noise on r widens delta by pi tau r_ou_mean."""
 
 NOT_DEFINED = "0.88"
 FOLD_COLOUR = "#d1495b"
@@ -102,11 +107,7 @@ def show(
 
 def _check_observables(chosen: Sequence[str], dataset: xr.Dataset) -> None:
     known = [str(name) for name in dataset.data_vars if not str(name).endswith("_trace")]
-    faults = [
-        Fault("observable", f'"{name}"', one_of(known), near(name, known))
-        for name in chosen
-        if name not in known
-    ]
+    faults = [unknown("observable", name, known) for name in chosen if name not in known]
     if faults:
         raise ScanError(faults)
 
@@ -115,20 +116,22 @@ def _layout(scan: Scan, x: str | None, y: str | None, facet: str | None, select:
     sizes = scan.sizes
     given = {"x": x, "y": y, "facet": facet}
     faults = [
-        Fault(where, f'"{name}"', one_of(sizes), near(name, list(sizes)))
+        unknown(where, name, sizes)
         for where, name in [*given.items(), *(("select", name) for name in select)]
         if name and name not in sizes
     ]
     named = [name for name in given.values() if name]
     faults += [Fault(k, str(n), "one that is not selected") for k, n in given.items() if n and n in select]
-    faults += [Fault("x, y, facet", f"{n} twice", "each once") for n in set(named) if named.count(n) > 1]
+    twice = dict.fromkeys(name for name in named if named.count(name) > 1)
+    faults += [Fault("x, y, facet", f"{name} twice", "each once") for name in twice]
     if faults:
         raise ScanError(faults)
     free = [name for name in sizes if name not in select and name != "replicate" and sizes[name] > 1]
     numeric = [n for n in free if n not in given.values() and not _is_text(scan, n)]
     across = x or next(iter(numeric), None)
     if across is None:
-        raise ScanError([Fault("x", "no dimension with several values", "one to draw over", "select less")])
+        hint = "select less" if select else "qifscan.replay gives the trajectory of a point"
+        raise ScanError([Fault("x", "no dimension with several values", "one to draw over", hint)])
     up = None if y == "" else y or next((n for n in numeric if n != across), None)
     left = [name for name in free if name not in (across, up)]
     columns = facet or min(left, key=lambda name: sizes[name], default=None)
@@ -157,17 +160,23 @@ def _on_axis(scan: Scan, name: str, value: Any) -> Any:
     if _is_text(scan, name):
         if value in labels:
             return value
-    elif isinstance(value, (int, float)):
-        return labels[np.argmin(np.abs(labels - value))].item()
-    raise ScanError(
-        [Fault(f"select.{name}", repr(value), f"a value of that axis, such as {labels[0].item()!r}")]
-    )
+        raise ScanError([unknown(f"select.{name}", value, map(str, labels))])
+    wanted, least, most = number(value), labels.min().item(), labels.max().item()
+    if wanted is None or not least <= wanted <= most:
+        expected = f"a value of that axis, from {least:g} to {most:g}"
+        raise ScanError([Fault(f"select.{name}", show_value(value), expected)])
+    return labels[np.argmin(np.abs(labels - wanted))].item()
 
 
 def _selected(dataset: xr.Dataset, layout: Layout) -> xr.Dataset:
     """Return the part of the dataset that is drawn, in memory."""
     dataset = dataset.sel(layout.selected)
-    dataset = dataset.compute()
+    try:
+        dataset = dataset.compute()
+    except (OSError, ValueError, RuntimeError) as error:
+        source, reason = dataset.encoding.get("source", "dataset"), " ".join(str(error).split())
+        hint = "qifscan verify finds what is damaged and repairs it"
+        raise StoreError(f"{source}: a chunk can't be read ({reason}); {hint}") from None
     ran = dataset["status"] > 0
     dataset = dataset.where(ran) if not ran.all() else dataset
     return dataset.mean("replicate", keep_attrs=True) if layout.averaged else dataset
@@ -187,9 +196,14 @@ def _draw(shown: xr.Dataset, chosen: list[str], scan: Scan, layout: Layout, fold
         else:
             _maps(figure, grid[row], shown[name], columns, layout)
     drawn = False
-    for axes in grid.ravel():
+    for axes, column in zip(grid.ravel(), columns * len(chosen), strict=True):
         _finish_axes(axes, shown, layout)
-        drawn |= folds and _draw_folds(axes, scan, layout)
+        panel = (
+            layout
+            if column is None
+            else replace(layout, selected={**layout.selected, str(layout.facet): column})
+        )
+        drawn |= folds and _draw_folds(axes, scan, panel)
     if (layout.facet is not None and layout.y is None) or drawn:
         grid[0, -1].legend(
             fontsize="small", loc="best" if layout.y is None else "upper right", framealpha=0.8
@@ -271,21 +285,23 @@ def _fold_curves(scan: Scan, layout: Layout, limits: tuple[float, float]) -> Ite
     """Return eta of each fold over the other dimension of the figure, where eta is one of the two."""
     if scan.model not in theory.MODELS_WITH_THEORY or "eta" not in (layout.x, layout.y):
         return
-    if any(axis.zipped and set(axis.columns) & {"eta", "J", "delta"} for axis in scan.axes.values()):
+    if any(axis.zipped and {"eta", *MOVES_FOLDS} & set(axis.columns) for axis in scan.axes.values()):
         return
+    if layout.y is None and layout.facet in MOVES_FOLDS:
+        return  # every colour has folds of its own
     other = layout.y if layout.x == "eta" else layout.x
     along = _fine(limits, scan, layout, other)
-    fixed: dict[str, Any] = {n: _fixed(scan, layout, n) for n in ("J", "delta", "v_ou_mean")}
-    if other in fixed:
-        fixed[other] = along
+    at = {name: along if name == other else _fixed(scan, layout, name) for name in MOVES_FOLDS}
+    width, shift = at["delta"] + np.pi * at["tau"] * at["r_ou_mean"], at["v_ou_mean"]
     if scan.drive is not None and scan.drive.kind == "constant":
-        fixed["v_ou_mean"] = fixed["v_ou_mean"] + _fixed(scan, layout, "drive_amplitude")
-    along_curve = {
-        n: xr.DataArray(np.broadcast_to(fixed[n], along.shape), dims="along") for n in ("J", "delta")
-    }
-    eta = theory.folds(**along_curve)["eta"] - np.broadcast_to(fixed["v_ou_mean"], along.shape)[:, None]
+        shift = shift + at["drive_amplitude"]
+    J, width, shift = (np.broadcast_to(value, along.shape) for value in (at["J"], width, shift))
+    there = width > 0
+    parameters = {"J": J[there], "delta": width[there]}
+    eta = theory.folds(**{n: xr.DataArray(values, dims="along") for n, values in parameters.items()})["eta"]
     for branch in eta["fold"].values:
-        curve = eta.sel(fold=branch).values
+        curve = np.full(along.shape, np.nan)
+        curve[there] = eta.sel(fold=branch).values - shift[there]
         if np.isfinite(curve).any():
             yield curve, along
 
@@ -294,11 +310,11 @@ def _fine(limits: tuple[float, float], scan: Scan, layout: Layout, other: str | 
     """Return many values between the limits, with the cusp among them."""
     low, high = limits
     fine = np.geomspace(low, high, 801) if other == "delta" and low > 0 else np.linspace(low, high, 801)
-    fine = np.maximum(fine, 1e-12) if other == "delta" else fine
     if other != "J":
         return fine
-    cusp = float(theory.cusp(delta=_fixed(scan, layout, "delta"))["J"])
-    return np.sort(np.append(fine, cusp * (1 + 1e-12)))
+    delta, tau, mean = (_fixed(scan, layout, name) for name in ("delta", "tau", "r_ou_mean"))
+    cusps = [float(theory.cusp(delta=width)["J"]) for width in (delta + np.pi * tau * mean,) if width > 0]
+    return np.sort([*fine, *(cusp * (1 + 1e-12) for cusp in cusps)])
 
 
 def _fixed(scan: Scan, layout: Layout, name: str) -> float:

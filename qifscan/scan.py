@@ -6,17 +6,29 @@ import hashlib
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from qifscan.axes import Axis, Column, find, labels_of, read_axis, read_numbers, repeated, unknown_parameter
-from qifscan.definition import Definition, Finite, raise_if_any, show
-from qifscan.drive import Drive, DriveBase
-from qifscan.errors import Fault, ScanError, near, one_of
+from qifscan.axes import (
+    Axis,
+    Column,
+    find,
+    labels_of,
+    locate,
+    number,
+    read_axis,
+    read_number,
+    read_zipped,
+    repeated,
+    unknown_parameter,
+)
+from qifscan.definition import Definition, Finite, Integer, ordered, raise_if_any
+from qifscan.drive import DRIVES, Drive, DriveBase
+from qifscan.errors import Fault, ScanError, one_of, show, unknown
 from qifscan.integrate import INTEGRATORS
 from qifscan.models import MODELS, Model, Parameter
 from qifscan.noise import ou_parameters
@@ -44,17 +56,27 @@ class Protocol(Definition):
     window: Annotated[Finite, Field(gt=0)] = 100.0
     # At dt = 0.01 tau classical Runge-Kutta keeps every stable state of eta in [-10, 10], J in [0, 30]
     # stable (NaN-free and within 1e-3), and its price is twice Heun's.
-    dt: Annotated[Finite, Field(gt=0)] = 0.01
+    dt: Annotated[Finite, Field(gt=0)] = Field(default=0.01, validate_default=True)
     initial: str | dict[str, Finite] = "rest"
     integrator: str = "rk4"
 
     @field_validator("integrator")
     @classmethod
     def _known_integrator(cls, value: str) -> str:
-        if value not in INTEGRATORS:
-            raise_if_any(
-                [Fault("integrator", f'"{value}"', one_of(INTEGRATORS), near(value, list(INTEGRATORS)))]
-            )
+        raise_if_any([] if value in INTEGRATORS else [unknown("integrator", value, INTEGRATORS)])
+        return value
+
+    @field_validator("initial", mode="before")
+    @classmethod
+    def _name_or_numbers(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            wrong = {name: given for name, given in value.items() if number(given) is None}
+            raise_if_any([Fault(f"initial.{n}", show(x), "a finite number") for n, x in wrong.items()])
+        elif not isinstance(value, str):
+            expected = f"{one_of(NAMED_STATES)}, or a number for every variable"
+            raise_if_any([Fault("initial", show(value), expected)])
+        elif value not in NAMED_STATES:
+            raise_if_any([unknown("initial", value, NAMED_STATES)])
         return value
 
     @field_validator("dt")
@@ -96,8 +118,8 @@ class Traces(Definition):
     it leaves out means all of its values. A zipped axis is named by its index, `replicate` likewise.
     """
 
-    points: tuple[dict[str, Any], ...] = Field(min_length=1)
-    every: Annotated[int, Field(ge=1)] = 1
+    points: Annotated[tuple[dict[str, Any], ...], BeforeValidator(ordered), Field(min_length=1)]
+    every: Annotated[Integer, Field(ge=1)] = 1
 
 
 def scan_parameters(model: Model, drive: DriveBase | None) -> dict[str, Parameter]:
@@ -121,9 +143,10 @@ class Scan(Definition):
     `{"linspace": [first, last, count]}`, `{"geomspace": [...]}`; or a new name to several parameters that
     change together (a zipped axis). `points` is a list of parameter sets, or a mapping of equal columns: a
     zipped axis named `point`, before the others. The parameter `initial` can be an axis of named states.
-    `fixed` holds other parameters; what is named nowhere has its default. `replicates` > 1 adds the last
-    dimension `replicate`. `noise` is "independent" (a path of its own for every point and replicate) or
-    "common" (one path per replicate, the same at every point). `precision` is "float32" or "float64".
+    Without axes the scan is a single point. `fixed` holds other parameters; what is named nowhere has its
+    default. `replicates` > 1 adds the last dimension `replicate`. `noise` is "independent" (a path of its
+    own for every point and replicate) or "common" (one path per replicate, the same at every point).
+    `precision` is "float32" or "float64".
 
     Parameters: those of the model (`tau, eta, delta, J`), `<variable>_ou_mean`, `_ou_sigma`, `_ou_tau` for r
     and v, `drive_<number>` of the drive, `r_initial`, `v_initial`, `down_threshold`, `up_threshold`.
@@ -138,32 +161,28 @@ class Scan(Definition):
     points: Any = None
     axes: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     fixed: dict[str, Any] = Field(default_factory=dict, validate_default=True)
-    replicates: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    replicates: Annotated[Integer, Field(ge=1, le=2**31 - 1)] = 1
+    seed: Annotated[Integer, Field(ge=0, lt=2**63)] = 0
     noise: Literal["independent", "common"] = "independent"
-    observables: tuple[str, ...] = Field(default=("r_mean", "r_std", "r_min", "r_max"), validate_default=True)
+    observables: Annotated[tuple[str, ...], BeforeValidator(ordered)] = Field(
+        default=("r_mean", "r_std", "r_min", "r_max"), validate_default=True
+    )
     traces: Traces | None = None
     precision: Literal["float32", "float64"] = "float32"
 
     # pydantic validates in the order of the fields; each validator sees what came before and was right.
 
-    @field_validator("drive", "protocol", "traces", mode="wrap")
-    @classmethod
-    def _part(cls, value: Any, handler: Any, info: ValidationInfo) -> Any:
-        """Put the name of the part before its mistakes."""
-        try:
-            return handler(value)
-        except ScanError as error:
-            raise_if_any(
-                [Fault(f"{info.field_name}.{f.where}", f.found, f.expected, f.hint) for f in error.faults]
-            )
-        raise AssertionError("unreachable")
-
     @field_validator("model")
     @classmethod
     def _known_model(cls, value: str) -> str:
-        if value not in MODELS:
-            raise_if_any([Fault("model", f'"{value}"', one_of(MODELS), near(value, list(MODELS)))])
+        raise_if_any([] if value in MODELS else [unknown("model", value, MODELS)])
+        return value
+
+    @field_validator("drive", mode="before")
+    @classmethod
+    def _drive_has_a_kind(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "kind" not in value:
+            raise_if_any([Fault("drive.kind", "nothing", one_of(DRIVES), "add it")])
         return value
 
     @field_validator("points")
@@ -171,68 +190,67 @@ class Scan(Definition):
     def _points_as_columns(cls, value: Any) -> Any:
         if value is None or isinstance(value, Mapping):
             return value
-        if hasattr(value, "to_dict"):
+        if hasattr(value, "to_dict") and hasattr(value, "columns"):
             return {str(name): column for name, column in value.to_dict("list").items()}
-        rows = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else []
+        rows = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, Set)) else []
         if not rows or not all(isinstance(row, Mapping) for row in rows):
             raise_if_any([Fault("points", show(value), "a list of parameter sets, or a mapping of columns")])
-        keys = list(rows[0])
-        for i, row in enumerate(rows):
-            if set(row) != set(keys):
-                raise_if_any(
-                    [
-                        Fault(
-                            f"points[{i}]",
-                            f"parameters {sorted(row)}",
-                            f"the same as points[0], {sorted(keys)}",
-                        )
-                    ]
-                )
-        return {key: [row[key] for row in rows] for key in keys}
+        first = set(rows[0])
+        other = next((i for i, row in enumerate(rows) if set(row) != first), None)
+        if other is not None:
+            found = f"the parameters {show(list(rows[other]))}"
+            expected = f"those of points[0], {show(list(rows[0]))}"
+            raise_if_any([Fault(f"points[{other}]", found, expected)])
+        return {name: [row[name] for row in rows] for name in rows[0]}
 
     @field_validator("axes")
     @classmethod
     def _resolved_axes(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Axis]:
-        given = dict(value)
-        if info.data.get("points") is not None:
-            given = {"point": info.data["points"], **given}
-        known = _known(info)
-        if known is None:
+        if "model" not in info.data:
             return {}
+        known, points = _known(info), info.data.get("points")
         faults: list[Fault] = []
-        axes = {name: read_axis(name, entry, known, faults) for name, entry in given.items()}
+        read = [] if points is None else [read_zipped("points", "point", points, known, faults)]
+        read += [read_axis(name, entry, known, faults) for name, entry in value.items()]
+        if points is not None and "point" in value:
+            faults.append(Fault("axes.point", "an axis", "another name", "points make the axis of that name"))
+        axes = [axis for axis in read if axis is not None]
         owners: dict[str, str] = {}
-        for axis in axes.values():
+        for axis in axes:
             for column in axis.columns:
                 if column in owners:
-                    faults.append(
-                        Fault(f"axes.{axis.name}", f'"{column}" again', f"once, in axes.{owners[column]}")
-                    )
-                owners[column] = axis.name
+                    hint = f'take it out of "{owners[column]}" or of "{axis.name}"'
+                    faults.append(Fault(f"axes.{axis.name}", f'"{column}" in two axes', "one", hint))
+                owners.setdefault(column, axis.name)
+        model = MODELS[info.data["model"]]
+        faults += [fault for axis in axes if axis.zipped for fault in _name_faults(axis.name, model)]
         raise_if_any(faults)
-        return axes
+        return {axis.name: axis for axis in axes}
 
     @field_validator("fixed")
     @classmethod
     def _resolved_fixed(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, float]:
-        known = _known(info)
-        if known is None:
+        if "model" not in info.data:
             return {}
+        known, axes = _known(info), info.data.get("axes", {})
         faults: list[Fault] = []
-        swept = {column: axis.name for axis in info.data.get("axes", {}).values() for column in axis.columns}
-        for name, number in value.items():
+        swept = {column: axis.name for axis in axes.values() for column in axis.columns}
+        fixed = {}
+        for name, given in value.items():
             where = f"fixed.{name}"
             if name == "initial":
-                faults.append(Fault(where, show(number), "a number", "the initial state is protocol.initial"))
+                faults.append(Fault(where, show(given), "no initial state here", "give protocol.initial"))
             elif name not in known:
                 faults.append(unknown_parameter(where, name, list(known)))
-            elif name in swept:
-                hint = f"take it out of fixed or out of axes.{swept[name]}"
-                faults.append(Fault(where, f"{show(number)} and an axis", "one of them", hint))
             else:
-                read_numbers(where, [number], known[name], faults)
+                fixed[name] = read_number(where, given, known[name], faults)
+            if name in swept:
+                hint = f"take it out of fixed or out of axes.{swept[name]}"
+                faults.append(Fault(where, f"{show(given)} and an axis", "one of them", hint))
+        if "axes" in info.data and "protocol" in info.data:
+            faults += _initial_faults(MODELS[info.data["model"]], info.data["protocol"], axes, fixed, known)
         raise_if_any(faults)
-        return {name: float(number) + 0.0 for name, number in value.items()}
+        return fixed
 
     @field_validator("observables")
     @classmethod
@@ -240,16 +258,12 @@ class Scan(Definition):
         if "model" not in info.data:
             return value
         known = list(observables(MODELS[info.data["model"]]))
-        faults = [
-            Fault("observables", f'"{name}"', one_of(known), near(name, known))
-            for name in value
-            if name not in known
-        ]
+        faults = [unknown("observables", name, known) for name in value if name not in known]
         if not value:
-            faults.append(Fault("observables", "none", "at least one", one_of(known)))
+            faults.append(Fault("observables", "none", one_of(known), "name at least one"))
         again = repeated(value)
         if again is not None:
-            faults.append(Fault("observables", f'"{again}" twice', "each once"))
+            faults.append(Fault("observables", f"{show(again)} twice", "each once"))
         protocol = info.data.get("protocol")
         least = 4 * SEGMENT
         if protocol is not None and protocol.window_steps < least and any("frequency" in n for n in value):
@@ -263,22 +277,15 @@ class Scan(Definition):
     @field_validator("traces")
     @classmethod
     def _traced_points_exist(cls, value: Traces | None, info: ValidationInfo) -> Traces | None:
-        if value is None or "axes" not in info.data or "replicates" not in info.data:
+        """Check that the points are on the grid, and name each by the exact values of the axes."""
+        if value is None or not {"model", "axes", "replicates"} <= info.data.keys():
             return value
         faults: list[Fault] = []
         labels = labels_of(info.data["axes"], info.data["replicates"])
-        for i, point in enumerate(value.points):
-            find(f"traces.points[{i}]", point, labels, faults)
+        found = [locate(f"traces.points[{i}]", p, labels, faults) for i, p in enumerate(value.points)]
         raise_if_any(faults)
-        return value
-
-    @field_validator("precision", mode="after")
-    @classmethod
-    def _initial_state_is_whole(cls, value: str, info: ValidationInfo) -> str:
-        # Registered on the last field, so that axes, fixed and protocol are all there.
-        if all(part in info.data for part in ("model", "protocol", "axes", "fixed")):
-            raise_if_any(_initial_faults(info.data))
-        return value
+        points = [{name: labels[name][i].item() for name, i in point.items()} for point in found]
+        return Traces(points=points, every=value.every)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Scan) and self.definition() == other.definition()
@@ -291,17 +298,16 @@ class Scan(Definition):
         """Read a scan from a TOML file; mistakes name the file, and the line where it does not parse."""
         path = Path(path)
         try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
+            # Some editors put a byte order mark before the text.
+            data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
-            raise ScanError(
-                [Fault(str(path), error.strerror or str(error), "a readable TOML file")]
-            ) from None
+            found = (error.strerror or str(error)).lower()
+            raise ScanError([Fault(str(path), found, "a TOML file of a scan")]) from None
         except UnicodeDecodeError as error:
-            raise ScanError(
-                [Fault(str(path), f"a byte that is not UTF-8 at {error.start}", "TOML text")]
-            ) from None
-        except tomllib.TOMLDecodeError as error:
-            raise ScanError([Fault(str(path), str(error), "TOML")]) from None
+            found = f"a byte that is not UTF-8 at position {error.start}"
+            raise ScanError([Fault(str(path), found, "a TOML file of a scan")]) from None
+        except (ValueError, RecursionError) as error:
+            raise ScanError([Fault(str(path), _uncapitalised(error), "a TOML file of a scan")]) from None
         try:
             return cls(**data)
         except ScanError as error:
@@ -312,14 +318,25 @@ class Scan(Definition):
     @classmethod
     def from_json(cls, text: str) -> Scan:
         """Read a scan from the JSON that `to_json` wrote."""
-        data = json.loads(text)
-        data.pop("numbers_version", None)
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise ScanError([Fault("scan", _uncapitalised(error), "the JSON of a scan")]) from None
+        if not isinstance(data, dict):
+            raise ScanError([Fault("scan", show(data), "the JSON of a scan")])
+        for derived in ("dimensions", "numbers_version"):
+            data.pop(derived, None)
         return cls(**data)
 
     def definition(self) -> dict[str, Any]:
         """Return the resolved scan as JSON data: every default filled in, every axis as values."""
-        data = self.model_dump(mode="json", exclude={"axes", "points"})
+        data = self.model_dump(mode="json", exclude={"axes", "points", "fixed"})
         data["axes"] = {axis.name: axis.definition() for axis in self.axes.values()}
+        # Said again as a list: JSON objects and Python's dicts are equal in any order, datasets are not.
+        data["dimensions"] = list(self.sizes)
+        swept = {column for axis in self.axes.values() for column in axis.columns}
+        values = {name: self.fixed.get(name, p.default) for name, p in self.parameters.items()}
+        data["fixed"] = {n: x for n, x in values.items() if x is not None and n not in swept}
         data["numbers_version"] = NUMBERS_VERSION
         return data
 
@@ -362,11 +379,7 @@ class Scan(Definition):
         if self.traces is None:
             return []
         labels = labels_of(self.axes, self.replicates)
-        chosen = [
-            index
-            for i, point in enumerate(self.traces.points)
-            for index in find(f"traces.points[{i}]", point, labels, [])
-        ]
+        chosen = [index for point in self.traces.points for index in find("traces", point, labels, [])]
         return list(dict.fromkeys(chosen))
 
     def select(self, **labels: Any) -> list[tuple[int, ...]]:
@@ -402,48 +415,86 @@ class Scan(Definition):
         return columns
 
 
-def _known(info: ValidationInfo) -> dict[str, Parameter] | None:
-    if "model" not in info.data or "drive" not in info.data:
-        return None
-    return scan_parameters(MODELS[info.data["model"]], info.data["drive"])
+def _uncapitalised(error: BaseException) -> str:
+    return str(error)[:1].lower() + str(error)[1:]
 
 
-def _initial_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """Return what is wrong with the initial state: an unknown name, or numbers for some variables only."""
-    variables = MODELS[data["model"]].variable_names
-    initial = data["protocol"].initial
-    swept = {column for axis in data["axes"].values() for column in axis.columns}
-    numbers = {name for name in variables if f"{name}_initial" in swept | set(data["fixed"])}
-    if isinstance(initial, dict):
-        unknown = [name for name in initial if name not in variables]
-        if unknown:
-            return [Fault("protocol.initial", f'unknown variable "{n}"', one_of(variables)) for n in unknown]
-        numbers |= set(initial)
-    elif initial not in NAMED_STATES:
-        hint = near(initial, list(NAMED_STATES))
-        return [Fault("protocol.initial", f'"{initial}"', f"{one_of(NAMED_STATES)}, or numbers", hint)]
-    missing = [name for name in variables if name not in numbers]
-    if numbers and "initial" in swept:
-        return [Fault("axes.initial", "named states and numbers", "one of them", "take one of them out")]
-    if numbers and missing:
-        found = f"a number for {', '.join(sorted(numbers))} only"
-        return [Fault("protocol.initial", found, f"one for {', '.join(variables)}", f"add {missing[0]}")]
-    return [] if numbers else _mean_input_faults(data)
+def _known(info: ValidationInfo) -> dict[str, Parameter]:
+    """Return the parameters of the scan; if its drive is wrong those of any drive, to find what else is."""
+    known = scan_parameters(MODELS[info.data["model"]], info.data.get("drive"))
+    if "drive" not in info.data:
+        numbers = {f"drive_{p.name}" for kind in DRIVES.values() for p in kind.numbers}
+        known |= {name: Parameter(name, None, "", "a number of the drive") for name in sorted(numbers)}
+    return known
 
 
-def _mean_input_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """A named state needs an equilibrium: delta + pi tau r_ou_mean above 0."""
-    columns = {n: c for axis in data["axes"].values() for n, c in axis.columns.items()}
-    known = scan_parameters(MODELS[data["model"]], data["drive"])
-
-    def least(name: str, pick: Any = np.min) -> float:
-        if name in columns:
-            return float(pick(columns[name]))
-        return float(data["fixed"].get(name, known[name].default))
-
-    mean = least("r_ou_mean")
-    width = least("delta") + math.pi * least("tau", np.max) * mean
-    if mean < 0 and width <= 0:
-        expected = "above -delta/(pi tau), or there is no equilibrium to start from"
-        return [Fault("r_ou_mean", f"{mean:g}", expected, "give protocol.initial as numbers")]
+def _name_faults(name: str, model: Model) -> list[Fault]:
+    """Return what is wrong with the name of a zipped axis: it becomes a variable of the dataset."""
+    where, variables = f"axes.{name}", model.variable_names
+    if not name.isidentifier():
+        return [Fault(where, f"the name {show(name)}", "letters, digits and _, as of a variable")]
+    taken = {*variables, *observables(model), *(f"{v}_trace" for v in variables), "status", "time", "trace"}
+    if name in taken or name.startswith("trace_"):
+        return [Fault(where, f"the name {show(name)}", "another one", "the dataset has a variable of it")]
     return []
+
+
+def _initial_faults(
+    model: Model,
+    protocol: Protocol,
+    axes: Mapping[str, Axis],
+    fixed: Mapping[str, float],
+    known: Mapping[str, Parameter],
+) -> list[Fault]:
+    """Return what is wrong with the initial state: given twice, or in part, or where there is no rest."""
+    where, initial = "protocol.initial", protocol.initial
+    columns = {name: column for axis in axes.values() for name, column in axis.columns.items()}
+    given = list(initial) if isinstance(initial, dict) else []
+    faults = [
+        unknown(f"{where}.{name}", name, model.variable_names, "variable")
+        for name in given
+        if name not in model.variable_names
+    ]
+    named = [v for v in model.variable_names if f"{v}_initial" in columns.keys() | fixed.keys()]
+    faults += [
+        Fault(f"{where}.{v}", f"a number, and {v}_initial", "one of them", "take one of them out")
+        for v in named
+        if v in given
+    ]
+    is_named = initial != Protocol.model_fields["initial"].default and not given
+    ways = {
+        show(initial): is_named,
+        "an axis of states": "initial" in columns,
+        "numbers": bool(given or named),
+    }
+    chosen = [way for way, is_given in ways.items() if is_given]
+    if len(chosen) > 1:
+        faults.append(Fault(where, " and ".join(chosen), "one of them", "take the others out"))
+    missing = [v for v in model.variable_names if v not in given and v not in named]
+    if missing and (given or named) and not faults:
+        has = ", ".join(v for v in model.variable_names if v not in missing)
+        faults.append(Fault(where, f"a number for {has} only", f"one for {', '.join(missing)} too"))
+    return faults or ([] if given or named else _rest_faults(axes, fixed, known))
+
+
+def _rest_faults(
+    axes: Mapping[str, Axis], fixed: Mapping[str, float], known: Mapping[str, Parameter]
+) -> list[Fault]:
+    """A named state needs an equilibrium: delta + pi tau r_ou_mean above 0, at every point."""
+    worst = {"r_ou_mean": np.min, "delta": np.min, "tau": np.max}
+    values: dict[str, Any] = {name: fixed.get(name, known[name].default) for name in worst}
+    for axis in axes.values():
+        swept = [name for name in worst if name in axis.columns]
+        # Values that change together are taken together: at most one axis holds two of the three.
+        values |= {n: axis.columns[n] if len(swept) > 1 else worst[n](axis.columns[n]) for n in swept}
+    if np.min(values["delta"]) <= 0 or np.min(values["tau"]) <= 0:
+        return []
+    width = values["delta"] + math.pi * values["tau"] * values["r_ou_mean"]
+    if np.min(width) > 0:
+        return []
+    mean, delta, tau = (
+        np.broadcast_to(values[n], np.shape(width)).flat[np.argmin(width)]
+        for n in ("r_ou_mean", "delta", "tau")
+    )
+    expected = f"above -delta/(pi tau) = {-delta / (math.pi * tau):.4g}: below there is no rest to start from"
+    return [Fault("r_ou_mean", f"{mean:g}", expected, "give protocol.initial as numbers")]

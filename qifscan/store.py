@@ -81,6 +81,9 @@ def create(path: Path, chunks: Chunks) -> Store:
 
     It is built beside `path` and renamed, so that a store is either whole or not there.
     """
+    blocked = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
+    if blocked is not None:
+        raise StoreError(f"{path}: can't be written ({blocked} is a file); nothing was written")
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +108,7 @@ def load(path: Path) -> Store:
         chunks = Chunks(scan, tuple(attributes["qifscan_chunk_shape"]))
     except (KeyError, TypeError, ValueError, ScanError) as error:
         raise StoreError(
-            f"{path}: the scan in its attributes can't be read ({error!r}); the store is damaged"
+            f"{path}: the scan in its attributes can't be read ({_short(error)}); the store is damaged"
         ) from None
     if scan.fingerprint != attributes.get("qifscan_fingerprint"):
         raise StoreError(
@@ -113,6 +116,10 @@ def load(path: Path) -> Store:
             f"{str(attributes.get('qifscan_fingerprint'))[:12]}; it is damaged, or of another qifscan"
         )
     return Store(path, chunks)
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def exists(path: Path) -> bool:
@@ -323,7 +330,11 @@ def read_points(store: Store, place: Mapping[str, Array]) -> dict[str, Array]:
     arrays = _arrays(store)
     indices = tuple(place[dim] for dim in store.scan.sizes)
     names = _grid_names(store.chunks)
-    return {n: np.atleast_1d(arrays[n].vindex[indices] if indices else arrays[n][()]) for n in names}
+    try:
+        return {n: np.atleast_1d(arrays[n].vindex[indices] if indices else arrays[n][()]) for n in names}
+    except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
+        reason = f"a chunk can't be read ({_short(error)})"
+        raise StoreError(f"{store.path}: {reason}; qifscan verify finds and repairs it") from None
 
 
 def status(store: Store) -> Array:
@@ -343,7 +354,7 @@ def begin_run(store: Store, event: str) -> None:
     try:
         _sweep(store)
         group = zarr.open_group(str(store.path), mode="r+")
-        group.attrs.update({"history": f"{group.attrs['history']}\n{_now()} {event}"})
+        group.attrs.update({"history": f"{group.attrs.get('history', '')}\n{_now()} {event}"})
     except OSError as error:
         reason = error.strerror or error
         raise StoreError(f"{store.path}: can't be written ({reason}); nothing in it was changed") from error

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +15,7 @@ import numpy as np
 from qifscan import kernel, store
 from qifscan.chunks import run_points
 from qifscan.drive import DriveBase
-from qifscan.errors import Fault, ScanError, StoreError
+from qifscan.errors import Fault, ScanError, StoreError, check_count
 from qifscan.kernel import Program, Schedule, batch_shape
 from qifscan.labels import labelled
 from qifscan.lazy import LazyModule
@@ -76,22 +80,22 @@ def simulate(
     ScanError
         If anything in the request is wrong; one line for every mistake.
     """
-    protocol = Protocol(transient=0.0, window=t_end, dt=dt, initial=initial, integrator=integrator)
-    if every < 1:
-        raise ScanError([Fault("every", str(every), "at least 1")])
+    check_count("every", every)
     values = labelled(parameters)
     template = next(iter(values.values())) if values else xr.DataArray(0.0)
     points = {name: value.values.ravel() for name, value in values.items()}
-    scan = Scan(
-        model=model,
-        drive=drive,
-        protocol=protocol,
-        points=_distinct(points, template.size),
-        fixed={name: float(column[0]) for name, column in points.items() if template.size == 1},
-        seed=seed,
-        precision=precision,
-        observables=["r_final"],
-    )
+    with _faults_at_arguments():
+        protocol = Protocol(transient=0.0, window=t_end, dt=dt, initial=initial, integrator=integrator)
+        scan = Scan(
+            model=model,
+            drive=drive,
+            protocol=protocol,
+            points=_distinct(points, template.size),
+            fixed={name: float(column[0]) for name, column in points.items() if template.size == 1},
+            seed=seed,
+            precision=precision,
+            observables=["r_final"],
+        )
     program = Program.of(scan, recorded=True)
     columns = _all_columns(scan, points, template.size)
     replicate = np.zeros(template.size, dtype=int)
@@ -99,6 +103,19 @@ def simulate(
     schedule = Schedule.of(0, protocol.window_steps, every)
     result = kernel.run_batch(program, inputs, schedule, drive, batch_shape(template.size))
     return _dataset(MODELS[model], result, template, protocol, every, scan)
+
+
+@contextmanager
+def _faults_at_arguments() -> Iterator[None]:
+    """Place each mistake at the argument that holds it, not at the part of a scan that it became."""
+    try:
+        yield
+    except ScanError as error:
+        places = [re.sub(r"^(fixed|points|protocol)\.", "", fault.where) for fault in error.faults]
+        raise ScanError(
+            replace(fault, where="t_end" if place == "window" else place)
+            for fault, place in zip(error.faults, places, strict=True)
+        ) from None
 
 
 def _distinct(points: dict[str, Any], size: int) -> dict[str, Any] | None:
@@ -173,8 +190,7 @@ def replay(path: str | os.PathLike[str], *, every: int = 1, **labels: Any) -> xr
     if len(chosen) != 1:
         missing = ", ".join(name for name in scan.sizes if name not in labels)
         raise ScanError([Fault("point", f"{len(chosen)} points", "one point", f"give a value for {missing}")])
-    if every < 1:
-        raise ScanError([Fault("every", str(every), "at least 1")])
+    check_count("every", every)
     index = tuple(np.array([i]) for i in chosen[0])
     protocol = scan.protocol
     schedule = Schedule.of(protocol.transient_steps, protocol.window_steps, every)

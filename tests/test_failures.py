@@ -120,7 +120,7 @@ def test_every_variable_is_labelled_as_cf_asks(tmp_path):
 def test_progress_counts_chunks_points_and_flags(tmp_path):
     states = []
     qs.run(small_scan(), tmp_path / "scan.zarr", chunk_points=16, progress=states.append)
-    assert [state.points for state in states][0] == 0
+    assert states[0].points == 0
     assert states[-1].points == states[-1].all_points == 40
     assert states[-1].chunks == states[-1].all_chunks
     assert states[-1].flags["computed"] == 40

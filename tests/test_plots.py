@@ -78,6 +78,44 @@ def test_a_mean_of_the_noise_moves_the_folds(tmp_path):
     assert found == pytest.approx([-6.2435271616578158, -3.6361340861956852], abs=1e-9)
 
 
+def folds_at(axes, up):
+    return sorted(np.interp(up, line.get_ydata(), line.get_xdata()) for line in curves(axes))
+
+
+def test_every_panel_has_the_folds_of_its_own_value(tmp_path):
+    scan = qs.Scan(
+        axes={"eta": np.linspace(-14.0, 0.0, 5), "J": np.linspace(5.0, 25.0, 4), "delta": [1.0, 2.0]},
+        protocol=qs.Protocol(transient=0.1, window=0.1),
+    )
+    qs.run(scan, tmp_path / "scan.zarr")
+    first, second = qs.show(tmp_path / "scan.zarr", facet="delta").axes[:2]
+    assert folds_at(first, 15.0) == pytest.approx([-5.7435271616578158, -3.1361340861956852], abs=2e-3)
+    # Twice the delta and sqrt(2) times the J: twice the eta.
+    scaled = folds_at(second, 15.0 * np.sqrt(2.0))
+    assert scaled == pytest.approx([-11.487054323315632, -6.2722681723913705], abs=2e-3)
+
+
+def test_lines_whose_colours_have_folds_of_their_own_have_none(cube):
+    assert curves(qs.show(cube, y="", facet="initial").axes[0])
+    assert not curves(qs.show(cube, y="", facet="J").axes[0])
+
+
+def test_folds_move_with_a_mean_of_the_noise_and_a_constant_drive_along_an_axis(tmp_path):
+    scan = qs.Scan(
+        axes={"eta": np.linspace(-8.0, 0.0, 5), "drive_amplitude": [0.0, 1.0, 2.0]},
+        # delta + pi tau r_ou_mean = 0.5 + 0.5
+        fixed={"delta": 0.5, "tau": 2.0, "r_ou_mean": 0.25 / np.pi, "v_ou_mean": 0.5},
+        drive=qs.Constant(amplitude=0.0),
+        protocol=qs.Protocol(transient=0.1, window=0.1),
+    )
+    qs.run(scan, tmp_path / "scan.zarr")
+    axes = qs.show(tmp_path / "scan.zarr").axes[0]
+    for amplitude in (0.0, 1.5):
+        shift = 0.5 + amplitude
+        exact = [-5.7435271616578158 - shift, -3.1361340861956852 - shift]
+        assert folds_at(axes, amplitude) == pytest.approx(exact, abs=2e-3)
+
+
 def test_a_geometric_axis_is_drawn_in_its_logarithm(cube):
     figure = qs.show(cube, x="eta", y="delta", select={"J": 15.0})
     assert figure.axes[0].get_yscale() == "log"
@@ -102,7 +140,7 @@ def test_points_without_a_value_are_grey_and_the_title_says_so(tmp_path):
         ({"observables": ["r_meen"]}, 'found "r_meen", expected one of'),
         ({"x": "etta"}, 'did you mean "eta"'),
         ({"select": {"gamma": 1.0}}, 'select: found "gamma"'),
-        ({"select": {"initial": "middle"}}, "a value of that axis, such as 'down'"),
+        ({"select": {"initial": "middle"}}, 'found "middle", expected one of down, up'),
         ({"x": "eta", "select": {"eta": 0.0}}, "found eta, expected one that is not selected"),
         ({"facet": "eta", "x": "eta"}, "found eta twice"),
     ],

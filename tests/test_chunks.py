@@ -1,0 +1,276 @@
+"""Chunks hold every point once, aligned; a plan tells the numbers, and what can't fit is refused."""
+
+import itertools
+import math
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import qifscan as qs
+from qifscan import chunks, kernel
+from qifscan.chunks import Chunks, chunk_shape, format_bytes, format_seconds
+
+FEW = settings(derandomize=True, deadline=None, max_examples=50)
+NAMES = ("eta", "J", "tau", "delta", "v_ou_sigma")
+
+
+def scan_of(sizes, replicates=1, **changes):
+    """Return a scan of these sizes, whose values on every axis are 1, 2, 3, ..."""
+    axes = {name: np.arange(1.0, size + 1.0) for name, size in zip(NAMES, sizes, strict=False)}
+    protocol = qs.Protocol(transient=1.0, window=2.0)
+    return qs.Scan(**{"axes": axes, "replicates": replicates, "protocol": protocol, **changes})
+
+
+@st.composite
+def grids(draw, most):
+    """Draw the sizes of 0 to 5 dimensions of up to 40 values, and of replicates: at most so many points."""
+    sizes = []
+    for _ in range(draw(st.integers(0, 5))):
+        sizes.append(draw(st.integers(1, max(1, min(40, most // math.prod(sizes))))))
+    replicates = draw(st.integers(1, max(1, min(40, most // math.prod(sizes)))))
+    return draw(st.permutations(sizes)), replicates
+
+
+WANTED = st.none() | st.integers(1, 5000)
+
+
+@FEW
+@given(grids(most=3000), WANTED)
+def test_the_chunks_hold_every_point_of_the_grid_once(grid, wanted):
+    cut = Chunks.of(scan_of(*grid), wanted)
+    shape = tuple(cut.scan.sizes.values())
+    times = np.zeros(shape, dtype=int)
+    for chunk in range(len(cut)):
+        times[cut.region(chunk)] += 1
+    assert (times == 1).all()
+    assert sum(cut.points(chunk) for chunk in range(len(cut))) == math.prod(shape)
+
+
+@FEW
+@given(grids(most=3000), WANTED)
+def test_a_region_is_a_whole_chunk_of_the_store_and_its_indices_are_in_the_order_of_the_array(grid, wanted):
+    cut = Chunks.of(scan_of(*grid), wanted)
+    sizes = tuple(cut.scan.sizes.values())
+    blocks, lanes = kernel.batch_shape(math.prod(cut.shape))
+    for chunk in range(min(len(cut), 100)):
+        region = cut.region(chunk)
+        for part, length, size in zip(region, cut.shape, sizes, strict=True):
+            assert part.start % length == 0
+            assert part.stop == min(part.start + length, size)
+        inside = list(itertools.product(*(range(part.start, part.stop) for part in region)))
+        if sizes:
+            assert list(zip(*cut.indices(chunk), strict=True)) == inside
+        assert len(cut.indices(chunk)[0]) == len(inside) == cut.points(chunk) <= blocks * lanes
+
+
+@FEW
+@given(grids(most=40**6), st.integers(1, 10**6), st.data())
+def test_a_chunk_is_found_at_its_position_in_a_grid_of_any_size(grid, wanted, data):
+    cut = Chunks.of(scan_of(*grid), wanted)
+    sizes = tuple(cut.scan.sizes.values())
+    assert cut.grid == math.prod(-(-size // length) for size, length in zip(sizes, cut.shape, strict=True))
+    chunk = data.draw(st.integers(0, cut.grid - 1))
+    assert cut.at(cut.position(chunk)) == chunk
+    starts = [i * length for i, length in zip(cut.position(chunk), cut.shape, strict=True)]
+    assert [part.start for part in cut.region(chunk)] == starts
+
+
+@FEW
+@given(st.lists(st.integers(1, 10**6), max_size=6), st.integers(1, 10**9), st.integers(1, 10**6))
+def test_a_chunk_has_at_most_the_points_that_are_wanted_and_whole_inner_rows(sizes, steps, wanted):
+    shape = chunk_shape(tuple(sizes), steps, wanted)
+    assert math.prod(shape) <= wanted
+    assert all(1 <= length <= size for length, size in zip(shape, sizes, strict=True))
+    # Dimensions before the one that is cut have length 1, those after it are whole.
+    cut = [i for i, (length, size) in enumerate(zip(shape, sizes, strict=True)) if length < size]
+    if cut:
+        assert all(length == 1 for length in shape[: cut[-1]])
+        assert shape[cut[-1] + 1 :] == tuple(sizes[cut[-1] + 1 :])
+
+
+def test_a_chunk_is_about_a_second_of_work_within_its_bounds():
+    points = {
+        (sizes, steps): math.prod(chunk_shape(sizes, steps))
+        for sizes, steps in [
+            ((2048, 2048), 10_000),
+            ((64, 64), 10_000),
+            ((512, 512), 10**8),
+            ((4096, 4096), 100),
+        ]
+    }
+    assert 20_000 <= points[(2048, 2048), 10_000] <= 40_000  # 4e8 point-steps over 10^4 steps
+    assert points[(64, 64), 10_000] == 256  # 4096 points in 16 chunks
+    assert points[(512, 512), 10**8] == 256  # 4 points of work, but never less than a block
+    assert points[(4096, 4096), 100] == 65536  # never more, for the memory
+
+
+def test_the_cut_does_not_depend_on_who_runs_it():
+    scan = scan_of((40, 40), 3)
+    plans = [qs.plan(scan, workers=workers, probe=False) for workers in (1, 2, 7, 64, None)]
+    assert len({(p.chunks.shape, p.chunks.grid, p.bytes_on_disk) for p in plans}) == 1
+    assert [p.workers for p in plans[:4]] == [1, 2, 7, min(64, len(plans[0].chunks))]
+
+
+@FEW
+@given(grids(most=300), st.integers(1, 50), st.integers(1, 400), st.data())
+def test_the_batches_of_traces_hold_every_trace_once_in_order(grid, every, room, data):
+    sizes, replicates = grid
+    points = []
+    for _ in range(data.draw(st.integers(1, 3))):
+        chosen = [name for name in zip(NAMES, sizes, strict=False) if data.draw(st.booleans())]
+        points.append({name: float(data.draw(st.integers(1, size))) for name, size in chosen})
+    scan = scan_of(sizes, replicates, traces={"points": points, "every": every})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "TRACE_BYTES", room * 1000)
+        cut = Chunks.of(scan)
+        batches = range(cut.grid, len(cut))
+        found = [index for chunk in batches for index in zip(*cut.indices(chunk), strict=True)]
+        assert found == scan.trace_indices or not scan.sizes
+        assert cut.traces == len(scan.trace_indices)
+        bounds = [(part.start, part.stop) for chunk in batches for (part,) in [cut.region(chunk)]]
+        assert bounds[0][0] == 0
+        assert bounds[-1][1] == cut.traces
+        assert all(a[1] == b[0] for a, b in itertools.pairwise(bounds))
+        assert all(stop - start == cut.trace_batch for start, stop in bounds[:-1])
+        assert [cut.position(chunk) for chunk in batches] == [(i,) for i in range(len(batches))]
+        assert all(cut.is_trace(chunk) for chunk in batches)
+        assert not any(cut.is_trace(chunk) for chunk in range(cut.grid))
+        # 300 steps: the start and every so many, two float32 each; a batch keeps to its room.
+        assert cut.trace_rows == cut.trace_schedule.rows == 1 + 300 // every
+        assert cut.trace_bytes == (1 + 300 // every) * 2 * 4
+        assert cut.trace_batch == 1 or cut.trace_batch * cut.trace_bytes <= room * 1000
+
+
+def test_a_cut_that_does_not_fit_its_scan_is_refused():
+    scan = scan_of((4, 3))
+    for shape in ((4,), (4, 3, 1), (0, 3), (4, 4), ("4", 3), (1.5, 1)):
+        with pytest.raises(ValueError, match="do not fit"):
+            Chunks(scan, shape)
+
+
+def planned(**changes):
+    """Return the plan of 8 x 8 x 2 points, 300 steps of 3 observables, with 16 traces every 10 steps."""
+    scan = scan_of(
+        (8, 8),
+        replicates=2,
+        title="by hand",
+        observables=["r_mean", "r_std", "v_mean"],
+        traces={"points": [{"J": 1.0}], "every": 10},
+    )
+    return qs.plan(scan, chunk_points=32, **{"workers": 3, "probe": False, **changes})
+
+
+def test_a_plan_has_the_numbers_that_a_hand_computes():
+    made = planned()
+    assert made.points == 128
+    assert made.steps == 300
+    assert made.chunks.shape == (2, 8, 2)
+    assert (made.chunks.grid, made.chunks.traces, len(made.chunks)) == (4, 16, 5)
+    assert made.compilations == 2
+    # 128 points of 3 float32 and a status; 16 traces of 31 times 2 float32 and a status.
+    assert made.bytes_on_disk == 128 * (3 * 4 + 1) + 16 * (31 * 2 * 4 + 1)
+    assert made.padding == 0.0
+    assert (made.seconds, made.memory) == (None, None)
+    assert str(made).splitlines() == [
+        f"scan          by hand ({made.chunks.scan.fingerprint[:12]})",
+        "points        128 (eta 8 x J 8 x replicate 2)",
+        "steps         300 of 0.01 ms each, rk4, float32",
+        "chunks        4 of 2 x 8 x 2 points, 0.0% padding",
+        "traces        16 in 1 batch, 31 times each",
+        "compilations  2 per process",
+        "on disk       5.5 KiB before compression",
+    ]
+
+
+def test_padding_is_the_share_of_lanes_that_compute_nothing_new():
+    # 5 chunks of 20 points, in 32 lanes each.
+    made = qs.plan(scan_of((100,)), chunk_points=20, probe=False)
+    lanes = len(made.chunks) * math.prod(kernel.batch_shape(math.prod(made.chunks.shape)))
+    assert made.padding == pytest.approx(1.0 - 100 / lanes)
+    assert made.points == 100
+
+
+def test_the_probe_adds_time_and_memory():
+    made = planned(probe=True)
+    assert made.seconds > 0.0
+    assert made.memory > 2**20
+    names = [line.split()[0] for line in str(made).splitlines()]
+    assert names[-2:] == ["memory", "time"]
+    assert "3 workers" in str(made)
+
+
+def test_a_plan_without_the_probe_does_not_load_jax():
+    code = (
+        "import sys, qifscan as qs\n"
+        "scan = qs.Scan(axes={'eta': [-5.0]}, traces={'points': [{}]}, drive=qs.Constant(amplitude=1))\n"
+        "print(qs.plan(scan, probe=False)); print('jax' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_what_does_not_fit_on_the_disk_or_in_memory_is_refused_with_the_numbers(tmp_path, monkeypatch):
+    free = {"disk": 2**30, "memory": 2**30}
+    asked = []
+
+    def disk_usage(path):
+        asked.append(path)
+        return shutil._ntuple_diskusage(2**40, 0, free["disk"])
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    monkeypatch.setattr(chunks, "available_memory", lambda: free["memory"])
+    made = qs.Plan(planned().chunks, workers=2, bytes_on_disk=2**31, compilations=1, memory=3 * 2**30)
+    with pytest.raises(qs.ScanError) as caught:
+        made.check(tmp_path / "not" / "there" / "yet.zarr")
+    disk, memory = str(caught.value).splitlines()
+    assert disk.startswith(
+        "plan: found 2.0 GiB to write, expected at most the 1.0 GiB that are free on the disk"
+    )
+    assert str(tmp_path) in disk
+    assert memory.startswith("plan: found 3.0 GiB of memory, expected at most the 1.0 GiB that are available")
+    assert asked == [tmp_path]
+    free["disk"] = 2**31
+    with pytest.raises(qs.ScanError, match=r"^plan: found 3\.0 GiB of memory"):
+        made.check(tmp_path)
+    free["memory"] = 3 * 2**30
+    made.check(tmp_path)
+
+
+def test_a_plan_without_the_probe_does_not_ask_for_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(chunks, "available_memory", lambda: 0)
+    planned().check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1.5 * 2**20, "1.5 MiB"),
+        (2**30, "1.0 GiB"),
+        (2**51, "2048.0 TiB"),
+    ],
+)
+def test_bytes_are_written_in_the_unit_that_suits_them(count, text):
+    assert format_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (119.0, "119.0 s"),
+        (120.0, "2.0 min"),
+        (7199.0, "120.0 min"),
+        (9000.0, "2.5 h"),
+        (2e5, "2.3 d"),
+    ],
+)
+def test_durations_are_written_in_the_unit_that_suits_them(seconds, text):
+    assert format_seconds(seconds) == text

@@ -1,0 +1,462 @@
+"""The generator against published vectors, its normals and the Ornstein-Uhlenbeck process against their laws.
+
+Statistical tests have a fixed seed; each of their bounds is wrong with probability 1e-6 under the law that it
+tests (two-sided), so that a new seed would fail one of the few hundred here once in some thousand times.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.random import threefry_2x32
+from scipy import linalg, stats
+
+import qifscan as qs
+from qifscan import chunks
+from qifscan.kernel import Schedule, batch_shape
+from qifscan.models import QIF
+from qifscan.noise import _cos_sin_turn, normal_pair, point_keys, split_key, threefry2x32
+
+ERROR = 1e-6
+SIGMAS = stats.norm.isf(ERROR / 2)
+ONES = 0xFFFFFFFF
+
+
+def assert_standard_mean(values, variance=1.0):
+    """Values have mean 0, given the variance of each: z-test of the mean of many."""
+    assert abs(np.mean(values)) * np.sqrt(np.size(values) / variance) < SIGMAS
+
+
+def assert_uncorrelated(a, b):
+    """Neither standard normals nor their squares are correlated: the mean products are N(0, 1/n)."""
+    assert_standard_mean(a * b)
+    assert_standard_mean((a * a - 1) * (b * b - 1), 4.0)
+
+
+def assert_normal(values):
+    assert stats.kstest(np.ravel(values), "norm").pvalue > ERROR
+
+
+def normals(words, step=0, pair=0, dtype="float64"):
+    """Return the pair of normals of every key."""
+    with jax.enable_x64(True):
+        found = jax.jit(normal_pair, static_argnums=(2, 3))(split_key(words), step, pair, jnp.dtype(dtype))
+        return tuple(np.asarray(x, dtype=np.float64) for x in found)
+
+
+def keys(size, seed=0):
+    return np.random.default_rng(seed).integers(0, 2**64, size, dtype=np.uint64)
+
+
+# The generator
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "expected"),
+    [
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        ((ONES, ONES), (ONES, ONES), (0x1CB996FC, 0xBB002BE7)),
+        ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344), (0xC4923A9C, 0x483DF7A0)),
+    ],
+    ids=["zero", "ones", "pi"],
+)
+def test_threefry_gives_the_known_answers_of_random123(counter, key, expected):
+    words = [np.array([word], dtype=np.uint32) for word in (*key, *counter)]
+    assert [int(x[0]) for x in threefry2x32(tuple(words[:2]), tuple(words[2:]))] == list(expected)
+
+
+def test_threefry_is_that_of_jax():
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        k0, k1 = rng.integers(0, 2**32, 2, dtype=np.uint32)
+        counters = rng.integers(0, 2**32, (2, 501), dtype=np.uint32)
+        ours = threefry2x32((np.full(501, k0), np.full(501, k1)), (counters[0], counters[1]))
+        theirs = np.asarray(threefry_2x32((k0, k1), counters))
+        assert np.array_equal(np.stack(ours), theirs)
+
+
+def test_the_float32_cosine_and_sine_of_a_turn_are_exact_to_rounding():
+    with jax.enable_x64(True):
+        turns = np.concatenate(
+            [np.linspace(-0.5, 0.5, 2**20 + 1), *(k / 8 + np.linspace(-1e-6, 1e-6, 99) for k in range(-3, 4))]
+        ).astype(np.float32)
+        found = [np.asarray(x) for x in jax.jit(_cos_sin_turn)(turns)]
+        fine = [np.asarray(x) for x in jax.jit(_cos_sin_turn)(turns.astype(np.float64))]
+    exact = np.cos(2 * np.pi * turns.astype(np.float64)), np.sin(2 * np.pi * turns.astype(np.float64))
+    for single, double, truth in zip(found, fine, exact, strict=True):
+        assert single.dtype == np.float32
+        assert np.max(np.abs(single - truth)) < 1.2e-7
+        assert np.max(np.abs(double - truth)) < 1e-15
+
+
+@pytest.fixture(scope="module", params=["float32", "float64"])
+def many(request):
+    """2^22 normals: pairs of 2^21 keys."""
+    return normals(keys(2**21), dtype=request.param)
+
+
+def test_the_moments_of_the_normals_are_those_of_the_normal_law_up_to_the_sixth(many):
+    values = np.concatenate(many)
+    moment = {0: 1, 1: 0, 2: 1, 3: 0, 4: 3, 5: 0, 6: 15, 8: 105, 10: 945, 12: 10395}
+    power = np.ones_like(values)
+    for k in range(1, 7):
+        power *= values
+        assert_standard_mean(power - moment[k], moment[2 * k] - moment[k] ** 2)
+
+
+def test_the_normals_have_the_distribution_of_the_normal_law_out_to_its_tails(many):
+    for values in many:
+        assert_normal(values[: 2**20])
+    values = np.concatenate(many)
+    for bound in (2.0, 3.0, 4.0, 5.0):
+        for tail in (values > bound, values < -bound):
+            assert stats.binomtest(int(tail.sum()), values.size, stats.norm.sf(bound)).pvalue > ERROR
+    assert 4.5 < np.abs(values).max() <= np.sqrt(66 * np.log(2))
+
+
+def test_the_radius_reaches_its_largest_value_and_zero_and_stays_finite():
+    """32 zero bits are the largest radius, 32 ones the smallest: in float32 their uniform rounds to 1."""
+    with jax.enable_x64(True):
+        for dtype, smallest in (("float32", 0.0), ("float64", np.sqrt(-2 * np.log1p(-(2.0**-33))))):
+            bits = np.array([0, ONES], dtype=np.uint32)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("qifscan.noise.threefry2x32", lambda key, counter, bits=bits: (bits, 0 * bits))
+                found = normal_pair((bits, bits), 0, 0, jnp.dtype(dtype))
+            np.testing.assert_allclose(found[0], [np.sqrt(66 * np.log(2)), smallest], rtol=1e-6, atol=1e-12)
+            assert np.array_equal(found[1], [0.0, 0.0])
+
+
+def test_the_two_normals_of_a_pair_are_independent(many):
+    assert_uncorrelated(*many)
+
+
+def test_steps_and_pairs_of_variables_give_independent_normals():
+    words = keys(2**19, seed=2)
+    now = normals(words, step=7)
+    for step, pair in ((8, 0), (9, 0), (7, 1), (8, 1), (2**31 - 2, 0), (2**32 - 1, 0)):
+        other = normals(words, step=step, pair=pair)
+        for i in range(2):
+            for k in range(2):
+                assert_uncorrelated(now[i], other[k])
+
+
+NEIGHBOURS = {
+    "eta one rounding apart": {"eta": np.arange(-(2**18) // 2, 2**18 // 2) * 2.0**-50 - 5.0},
+    "eta on a grid": {"eta": np.linspace(-10.0, 10.0, 2**18)},
+    "eta and J on a grid": {
+        "eta": np.repeat(np.linspace(-10.0, 0.0, 2**9), 2**9),
+        "J": np.tile(np.linspace(0.0, 20.0, 2**9), 2**9),
+    },
+    "the states of a point": {
+        "eta": np.repeat(np.linspace(-10.0, 0.0, 2**17), 2),
+        "initial": np.tile(["down", "up"], 2**17),
+    },
+}
+
+
+@pytest.mark.parametrize("name", list(NEIGHBOURS))
+def test_points_with_neighbouring_parameters_have_independent_normals(name):
+    words = point_keys(0, NEIGHBOURS[name], np.zeros(2**18, dtype=int))
+    assert len(np.unique(words)) == 2**18
+    for normal in normals(words):
+        assert_standard_mean(normal)
+        for distance in (1, 2, 2**9):
+            assert_uncorrelated(normal[:-distance], normal[distance:])
+
+
+def test_replicates_and_seeds_have_independent_normals():
+    columns = {"eta": np.full(2**18, -5.0)}
+    first, second = (normals(point_keys(seed, columns, np.arange(2**18))) for seed in (0, 1))
+    for a, b in zip(first, second, strict=True):
+        assert_normal(a)
+        assert_uncorrelated(a[1:], a[:-1])
+        assert_uncorrelated(a, b)
+
+
+# What names a point
+
+
+def test_no_two_points_of_a_grid_of_a_million_have_the_same_key():
+    """Of random 64-bit keys two would agree with probability 3e-8."""
+    eta, J, replicate = (
+        grid.ravel()
+        for grid in np.meshgrid(
+            np.linspace(-10, 0, 500), np.linspace(0, 30, 500), np.arange(4), indexing="ij"
+        )
+    )
+    assert len(np.unique(point_keys(0, {"eta": eta, "J": J}, replicate))) == eta.size == 10**6
+
+
+def test_equal_parameters_give_equal_keys_whatever_their_order_and_their_neighbours():
+    columns = {
+        "eta": np.array([-5.0, -4.0]),
+        "J": np.array([15.0, 16.0]),
+        "initial": np.array(["up", "down"]),
+    }
+    replicate = np.array([3, 4])
+    words = point_keys(9, columns, replicate)
+    assert np.array_equal(point_keys(9, dict(reversed(columns.items())), replicate), words)
+    for i in range(2):
+        alone = point_keys(9, {name: column[i : i + 1] for name, column in columns.items()}, replicate[[i]])
+        assert alone[0] == words[i]
+
+
+def test_negative_zero_and_integers_name_the_point_of_the_equal_float():
+    def key(eta):
+        return point_keys(0, {"eta": np.array([eta])}, np.array([0]))[0]
+
+    assert key(-0.0) == key(0.0) == key(0)
+    assert key(-5) == key(-5.0)
+
+
+def test_every_part_of_what_a_point_is_changes_its_key():
+    base = {"eta": -5.0, "J": 15.0, "initial": "up"}
+
+    def key(seed=0, replicate=0, **columns):
+        return point_keys(seed, {k: np.array([x]) for k, x in columns.items()}, np.array([replicate]))[0]
+
+    others = [
+        key(seed=1, **base),
+        key(seed=2**63 - 1, **base),
+        key(replicate=1, **base),
+        key(**base | {"eta": np.nextafter(-5.0, 0.0)}),
+        key(**base | {"eta": 15.0, "J": -5.0}),
+        key(**base | {"J": -15.0}),
+        key(**base | {"initial": "down"}),
+        key(**base | {"delta": 1.0}),
+        key(**base | {"tau": 1.0}),
+        key(eta=-5.0, J=15.0),
+        key(),
+        key(replicate=1),
+    ]
+    assert len({key(**base), *others}) == 1 + len(others)
+
+
+# The Ornstein-Uhlenbeck process, read off trajectories of the kernel
+
+DT = 0.01
+STEPS = 128
+LANES = 4096
+OU_TAUS = np.array([50 * DT, DT, DT / 10])
+MEANS = {"r": 0.02, "v": 0.3}
+STDS = {"r": 0.03, "v": 0.4}
+LAGS = np.array([1, 5, 25, 50, 100])
+
+
+def noise_paths(scan, indices=None, steps=STEPS):
+    """Return z of r and of v, `(points, steps)` each, solved for in Euler's `y += dt (field + z) / tau`.
+
+    float64 keeps z to about 1e-13, float32 to 1e-5.
+    """
+    assert scan.protocol.integrator == "euler"
+    count = len(scan.select()) if indices is None else len(indices[0])
+    indices = tuple(np.array(scan.select()).T) if indices is None else indices
+    if not indices:
+        indices = (np.zeros(1, dtype=int),)
+    schedule = Schedule.of(0, steps, 1)
+    result = chunks.run_points(scan, indices, schedule, batch_shape(count), recorded=True)
+    columns = scan.columns(indices[: len(scan.axes)] or (np.zeros(count, dtype=int),))
+    r, v = np.moveaxis(result.record, -1, 0).astype(np.float64)
+    # The constants as the kernel rounds them, so that in float32 no offset is taken for noise.
+    exact = QIF.constants({name: x[:, None] for name, x in columns.items() if name != "initial"})
+    constants = {name: x.astype(scan.precision).astype(np.float64) for name, x in exact.items()}
+    slopes = QIF.field((r[:, :-1], v[:, :-1]), (0.0, 0.0), constants)
+    return {
+        name: columns["tau"][:, None] * (np.diff(y) / scan.protocol.dt - slope)
+        for name, y, slope in zip("rv", (r, v), slopes, strict=True)
+    }
+
+
+def euler_scan(**definition):
+    protocol = qs.Protocol(transient=0.0, window=1.0, dt=DT, integrator="euler", initial="rest")
+    base = {"protocol": protocol, "observables": ["r_final"], "precision": "float64"}
+    definition["fixed"] = {"J": 0.0} | definition.get("fixed", {})
+    return qs.Scan(**base | definition)
+
+
+@pytest.fixture(scope="module", params=["float32", "float64"])
+def ou(request):
+    """z of both variables, `(time constants, replicates, steps)`: dt << ou_tau, dt = ou_tau, dt >> ou_tau."""
+    columns = {"r_ou_tau": OU_TAUS, "v_ou_tau": OU_TAUS}
+    columns |= {f"{name}_ou_sigma": STDS[name] / np.sqrt(OU_TAUS / 2) for name in "rv"}
+    fixed = {f"{name}_ou_mean": MEANS[name] for name in "rv"}
+    scan = euler_scan(points=columns, fixed=fixed, replicates=LANES, seed=3, precision=request.param)
+    return {name: z.reshape(3, LANES, STEPS) for name, z in noise_paths(scan).items()}
+
+
+def whitened(z, name):
+    """Return the start and the steps of z as the standard normals that an exact step must have drawn."""
+    decay = np.exp(-DT / OU_TAUS)[:, None, None]
+    deviation = (z - MEANS[name]) / STDS[name]
+    steps = (deviation[..., 1:] - decay * deviation[..., :-1]) / np.sqrt(1 - decay**2)
+    return np.concatenate([deviation[..., :1], steps], axis=-1)
+
+
+@pytest.mark.parametrize("name", ["r", "v"])
+def test_the_noise_has_its_mean_and_its_stationary_std_from_the_first_step_on_at_any_dt(ou, name):
+    """Over replicates at one time: the mean is normal, the sum of squares is chi-squared."""
+    low, high = stats.chi2.ppf([ERROR / 2, 1 - ERROR / 2], LANES)
+    for z in ou[name]:
+        for step in (0, 1, 2, 50, STEPS - 1):
+            deviation = (z[:, step] - MEANS[name]) / STDS[name]
+            assert_standard_mean(deviation)
+            assert low < np.sum(deviation**2) < high
+
+
+@pytest.mark.parametrize("name", ["r", "v"])
+def test_the_noise_decorrelates_with_its_time_constant_at_any_dt(ou, name):
+    """Fisher's transform of a correlation over replicates is normal, with variance 1/(n - 3)."""
+    for z, ou_tau in zip(ou[name], OU_TAUS, strict=True):
+        for start in (0, 20):
+            for lag in LAGS:
+                found = np.corrcoef(z[:, start], z[:, start + lag])[0, 1]
+                expected = np.exp(-lag * DT / ou_tau)
+                assert abs(np.arctanh(found) - np.arctanh(expected)) * np.sqrt(LANES - 3) < SIGMAS
+
+
+@pytest.mark.parametrize("name", ["r", "v"])
+def test_the_noise_is_drawn_from_independent_normals_by_the_exact_step(ou, name):
+    """The start and all steps, whitened by the closed form: so all joint laws in time are right at once."""
+    for normal in whitened(ou[name], name):
+        assert_standard_mean(normal)
+        assert_standard_mean(normal**2 - 1, 2.0)
+        assert_standard_mean(normal**3, 15.0)
+        assert_standard_mean(normal**4 - 3, 96.0)
+        assert_normal(normal)
+        assert_normal(normal[:, 0])
+        for lag in (1, 2, 10):
+            assert_uncorrelated(normal[:, lag:], normal[:, :-lag])
+
+
+def test_points_replicates_and_variables_have_uncorrelated_noise(ou):
+    r, v = (whitened(ou[name], name) for name in "rv")
+    assert_uncorrelated(r, v)
+    assert_uncorrelated(r[..., 1:], v[..., :-1])
+    for normal in (r, v):
+        assert_uncorrelated(normal[0], normal[1])
+        assert_uncorrelated(normal[1], normal[2])
+        assert_uncorrelated(normal[:, 1:], normal[:, :-1])
+
+
+def test_the_path_of_a_point_is_drawn_from_the_normals_of_its_key():
+    """Step by step in NumPy, from the documented counters: the start at 2^32 - 1, step n at n."""
+    fixed = {"v_ou_sigma": 0.7, "r_ou_sigma": 0.02, "v_ou_tau": 0.05, "v_ou_mean": 0.2}
+    scan = euler_scan(fixed=fixed, seed=11)
+    words = point_keys(11, scan.columns((np.zeros(1, dtype=int),)), np.array([0]))
+    std, decay = 0.7 * np.sqrt(0.05 / 2), np.exp(-DT / 0.05)
+    z = [0.2 + std * normals(words, 2**32 - 1)[1][0]]
+    for n in range(STEPS - 1):
+        z.append(0.2 + (z[-1] - 0.2) * decay + std * np.sqrt(1 - decay**2) * normals(words, n)[1][0])
+    np.testing.assert_allclose(noise_paths(scan)["v"][0], z, rtol=0, atol=1e-11)
+
+
+def test_common_noise_is_one_path_per_replicate_at_every_point_and_independent_noise_is_not():
+    definition = {
+        "axes": {"eta": [-7.0, -5.0, -2.0]},
+        "replicates": 3,
+        "fixed": {"v_ou_sigma": 0.5, "r_ou_sigma": 0.01},
+    }
+    common = noise_paths(euler_scan(noise="common", **definition))
+    own = noise_paths(euler_scan(**definition))
+    for name in "rv":
+        z = common[name].reshape(3, 3, STEPS)
+        np.testing.assert_allclose(z, np.broadcast_to(z[:1], z.shape), rtol=0, atol=1e-11)
+        paths = [*z[0], *own[name]]
+        apart = [np.abs(a - b).max() / np.std(paths[0]) for i, a in enumerate(paths) for b in paths[:i]]
+        assert min(apart) > 0.1
+
+
+def test_noise_on_r_leaves_the_common_noise_on_v_as_it_is():
+    alone = euler_scan(noise="common", replicates=3, fixed={"v_ou_sigma": 0.5})
+    both = euler_scan(noise="common", replicates=3, fixed={"v_ou_sigma": 0.5, "r_ou_sigma": 0.01})
+    np.testing.assert_allclose(noise_paths(alone)["v"], noise_paths(both)["v"], rtol=0, atol=1e-11)
+    assert np.abs(noise_paths(alone)["r"]).max() < 1e-11
+    assert np.abs(noise_paths(both)["r"]).max() > 0.001
+
+
+def test_a_point_has_the_same_noise_in_a_scan_and_in_simulate():
+    scan = euler_scan(axes={"eta": [-7.0, -5.0]}, fixed={"v_ou_sigma": 0.5}, seed=5)
+    schedule, index = Schedule.of(0, STEPS, 1), (np.array([1]),)
+    kept = chunks.run_points(scan, index, schedule, batch_shape(1), recorded=True).record[0]
+    same = {"dt": DT, "integrator": "euler", "seed": 5, "J": 0.0, "v_ou_sigma": 0.5}
+    again = qs.simulate(t_end=STEPS * DT, eta=-5.0, **same)
+    assert np.array_equal(kept[:, 1], again["v"].values)
+
+
+# Through the model
+
+
+def test_a_step_of_rk4_sees_the_noise_linear_between_its_ends():
+    """The path of the point, read off Euler's steps, put into rk4 written out in NumPy."""
+    fixed = {"J": 0.0, "v_ou_sigma": 2.0, "r_ou_sigma": 0.05, "v_ou_tau": 0.5, "r_ou_tau": 0.2}
+    z = noise_paths(euler_scan(fixed=fixed, seed=2))
+    z = np.stack([z["r"][0], z["v"][0]])
+    run = qs.simulate(t_end=(STEPS - 1) * DT, dt=DT, seed=2, **fixed)
+    path = np.stack([run["r"].values, run["v"].values])
+
+    def slope(y, z):
+        r, v = y
+        return np.stack([1 / np.pi + 2 * r * v, v * v - 5 - (np.pi * r) ** 2]) + z
+
+    y, now, middle, later = path[:, :-1], z[:, :-1], (z[:, :-1] + z[:, 1:]) / 2, z[:, 1:]
+    k1 = slope(y, now)
+    k2 = slope(y + DT / 2 * k1, middle)
+    k3 = slope(y + DT / 2 * k2, middle)
+    k4 = slope(y + DT * k3, later)
+    np.testing.assert_allclose(path[:, 1:], y + DT / 6 * (k1 + 2 * k2 + 2 * k3 + k4), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("integrator", ["rk4", "exp_auto"])
+def test_a_mean_of_the_noise_shifts_eta_and_delta(integrator):
+    """r_ou_mean = m is delta + pi tau m, v_ou_mean = m is eta + m: equal but for rounding."""
+    same = {"t_end": 20.0, "dt": 0.02, "tau": 1.7, "J": 12.0, "integrator": integrator}
+    same["initial"] = {"r": 0.3, "v": -0.5}
+    moved = qs.simulate(**same, eta=-3.0, delta=0.8, v_ou_mean=1.3, r_ou_mean=0.05)
+    shifted = qs.simulate(**same, eta=-3.0 + 1.3, delta=0.8 + np.pi * 1.7 * 0.05)
+    for name in "rv":
+        np.testing.assert_allclose(moved[name], shifted[name], rtol=1e-11, atol=1e-12)
+
+
+RESPONSES = {
+    # initial state: fixed point; var r, var v and their covariance per sigma^2, noise on v with ou_tau = 5
+    "down": (0.081134441950119719, -1.9616199885831653, 3.444571288e-4, 0.2056490652, 8.32807834e-3),
+    "up": (1.0305967988375715, -0.15442988302642608, 0.1122839207, 0.0743284696, 0.0168251956),
+}
+
+
+def lyapunov(r, v, ou_tau):
+    """Return the stationary covariance of (r, v, z) of the model linearised at a fixed point, sigma = 1."""
+    drift = np.array([[2 * v, 2 * r, 0.0], [15.0 - 2 * np.pi**2 * r, 2 * v, 1.0], [0.0, 0.0, -1 / ou_tau]])
+    return linalg.solve_continuous_lyapunov(drift, -np.diag([0.0, 0.0, 1.0]))
+
+
+@pytest.mark.parametrize("state", ["down", "up"])
+def test_the_tabulated_linear_responses_solve_the_lyapunov_equation(state):
+    r, v, *expected = RESPONSES[state]
+    found = lyapunov(r, v, 5.0)
+    np.testing.assert_allclose([found[0, 0], found[1, 1], found[0, 1]], expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("state", ["down", "up"])
+def test_weak_noise_on_v_moves_the_state_as_linear_response_says(state, tmp_path):
+    """Second moments about the fixed point, each a mean over 4096 independent replicates: z-test.
+
+    sigma keeps the std a fortieth of the distance to the saddle or less, so that the next order of the
+    response (of relative size std^2 over distance^2, about 1e-3) stays below the statistical error.
+    """
+    r, v, var_r, var_v, _ = RESPONSES[state]
+    sigma, replicates = 0.04, 4096
+    scan = qs.Scan(
+        fixed={"v_ou_sigma": sigma, "v_ou_tau": 5.0},
+        protocol=qs.Protocol(transient=40.0, window=200.0, dt=0.05, initial=state),
+        replicates=replicates,
+        observables=["r_mean", "r_std", "v_mean", "v_std"],
+        precision="float64",
+        seed=21,
+    )
+    dataset = qs.run(scan, tmp_path / "scan.zarr")
+    for name, rest, expected in (("r", r, var_r), ("v", v, var_v)):
+        squares = (dataset[f"{name}_std"] ** 2 + (dataset[f"{name}_mean"] - rest) ** 2).values / sigma**2
+        error = squares.std(ddof=1) / np.sqrt(replicates)
+        assert error < 0.01 * expected
+        assert abs(squares.mean() - expected) < SIGMAS * error

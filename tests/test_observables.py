@@ -1,0 +1,427 @@
+"""Every observable against NumPy and SciPy on the kept trajectory, and how points end."""
+
+import numpy as np
+import pytest
+from scipy import signal
+
+import qifscan as qs
+from qifscan import chunks
+from qifscan.kernel import Schedule, batch_shape
+from qifscan.observables import SAMPLE_STEPS, Window, spectrum_samples
+
+MOMENTS = [f"{v}_{o}" for v in "rv" for o in ("mean", "std", "min", "max", "final")]
+FREQUENCIES = ["r_frequency", "v_frequency"]
+LEVELS = ["up_fraction", "switch_count"]
+ALL = [*MOMENTS, *FREQUENCIES, *LEVELS]
+
+FOLD_RATES = (0.16256979681321443, 0.75391972723878985)
+"""Of J = 15, delta = 1, tau = 1."""
+
+
+def window_scan(transient_steps, window_steps, dt=0.01, initial="rest", integrator="rk4", **definition):
+    protocol = qs.Protocol(
+        transient=transient_steps * dt,
+        window=window_steps * dt,
+        dt=dt,
+        initial=initial,
+        integrator=integrator,
+    )
+    assert (protocol.transient_steps, protocol.window_steps) == (transient_steps, window_steps)
+    return qs.Scan(protocol=protocol, **definition)
+
+
+def run_all(scan, keep=True):
+    """Run all points in one batch: the observables, status, and r and v in the window, `(points, steps)`."""
+    indices = tuple(np.array(scan.select()).T) or (np.zeros(1, dtype=int),)
+    protocol = scan.protocol
+    schedule = Schedule.of(protocol.transient_steps, protocol.window_steps, 1 if keep else None)
+    result = chunks.run_points(scan, indices, schedule, batch_shape(scan.size), recorded=keep)
+    if not keep:
+        return result.observables, result.status, None
+    kept = np.moveaxis(result.record[:, protocol.transient_steps + 1 :], -1, 0)
+    assert kept.shape == (2, scan.size, protocol.window_steps)
+    return result.observables, result.status, dict(zip("rv", kept, strict=True))
+
+
+def peak(series, dt):
+    """Return the frequency of the highest inner peak of SciPy's Welch spectrum, NaN below two periods.
+
+    Between the bins by the parabola through the logarithm of three.
+    """
+    length = spectrum_samples(Window(len(series), dt))
+    samples = series[: len(series) // SAMPLE_STEPS * SAMPLE_STEPS].reshape(-1, SAMPLE_STEPS).mean(axis=1)
+    taper = np.sin(np.pi * (np.arange(length) + 0.5) / length) ** 2
+    frequency, power = signal.welch(samples, 1 / (SAMPLE_STEPS * dt), taper, noverlap=0, detrend="constant")
+    k = 2 + np.argmax(power[2:-2])
+    if not power[k - 1] < power[k] > power[k + 1]:
+        return np.nan
+    vertex = np.polyfit([-1, 0, 1], np.log(power[k - 1 : k + 2]), 2)
+    cycles = k - vertex[1] / (2 * vertex[0])
+    return cycles * frequency[1] if cycles >= 2 else np.nan
+
+
+def levels(rates, down, up):
+    """Return the fraction of steps spent up and the number of switches, step by step.
+
+    `rates` begins with the rate at the start of the window, which is no step of it.
+    """
+    is_up = rates[0] > np.sqrt(down * up)
+    steps_up = switches = 0
+    for rate in rates[1:]:
+        before = is_up
+        if is_up and rate <= down:
+            is_up = False
+        elif not is_up and rate >= up:
+            is_up = True
+        steps_up += is_up
+        switches += is_up != before
+    return steps_up / (len(rates) - 1), switches
+
+
+def moments(series):
+    series = series.astype(np.float64)
+    return {
+        "mean": series.mean(),
+        "std": series.std(),
+        "min": series.min(),
+        "max": series.max(),
+        "final": series[-1],
+    }
+
+
+# Every observable is what NumPy makes of the trajectory
+
+
+def lively_scan(transient_steps, window_steps, precision):
+    """Driven and noisy points that switch between the levels, spike, and rest; one with tau = 3."""
+    points = {
+        "eta": [-5.0, -5.0, -4.0, 3.0, -5.0],
+        "tau": [1.0, 1.0, 1.0, 1.0, 3.0],
+        "drive_amplitude": [4.0, 2.0, 3.0, 1.0, 4.0],
+        "drive_period": [6.0, 3.7, 5.0, 0.9, 9.0],
+        "v_ou_sigma": [1.0, 3.0, 0.0, 0.5, 1.0],
+        "r_ou_sigma": [0.0, 0.01, 0.0, 0.02, 0.0],
+    }
+    return window_scan(
+        transient_steps,
+        window_steps,
+        points=points,
+        fixed={"v_ou_tau": 2.0, "r_initial": 0.1, "v_initial": -1.5},
+        drive=qs.Sine(amplitude=1.0, period=1.0),
+        precision=precision,
+        observables=ALL,
+        seed=8,
+    )
+
+
+def measured_by_numpy(r, v, before, tau, dt):
+    """Return every observable of a window of steps, given the rate before its first step."""
+    expected = {}
+    for name, series in (("r", r), ("v", v)):
+        expected |= {f"{name}_{key}": value for key, value in moments(series).items()}
+        expected[f"{name}_frequency"] = peak(series.astype(np.float64), dt)
+    up_fraction, switches = levels(np.append(before, r), *(rate / tau for rate in FOLD_RATES))
+    return expected | {"up_fraction": up_fraction, "switch_count": switches}
+
+
+def test_every_observable_is_what_numpy_makes_of_the_replayed_trajectory(tmp_path):
+    """The window of 2577 steps ends 17 steps after a closed segment, and within a sample of the spectrum."""
+    scan = lively_scan(213, 2577, "float64")
+    stored = qs.run(scan, tmp_path / "scan.zarr")
+    assert (stored["status"] == 1).all()
+    for point, tau in enumerate(scan.axes["point"].columns["tau"]):
+        replayed = qs.replay(tmp_path / "scan.zarr", point=point)
+        r, v = (replayed[name].values[214:] for name in "rv")
+        expected = measured_by_numpy(r, v, replayed["r"].values[213], tau, scan.protocol.dt)
+        for name in ALL:
+            np.testing.assert_allclose(
+                stored[name].values[point], expected[name], rtol=1e-12, atol=1e-12, err_msg=name
+            )
+    assert stored["switch_count"].sum() >= 10
+
+
+def test_float32_observables_are_what_float64_makes_of_the_float32_trajectory():
+    scan = lively_scan(0, 4096, "float32")
+    found, status, kept = run_all(scan)
+    assert (status == 1).all()
+    columns = scan.columns(tuple(np.array(scan.select()).T))
+    for point, tau in enumerate(columns["tau"]):
+        r, v = kept["r"][point], kept["v"][point]
+        expected = measured_by_numpy(r, v, columns["r_initial"][point], tau, scan.protocol.dt)
+        for name in ALL:
+            np.testing.assert_allclose(found[name][point], expected[name], rtol=2e-6, err_msg=name)
+    assert found["switch_count"].sum() >= 10
+
+
+@pytest.mark.parametrize(("transient_steps", "window_steps"), [(0, 1), (5, 1), (0, 128), (3, 1001)])
+def test_a_window_of_any_length_after_a_transient_of_any_length_is_measured_whole(
+    transient_steps, window_steps
+):
+    """The std is the root of a difference of squares: from the start of the window it keeps 8 digits."""
+    scan = window_scan(
+        transient_steps,
+        window_steps,
+        initial={"r": 0.01, "v": -2.0},
+        axes={"eta": [-5.0, 3.0]},
+        precision="float64",
+        observables=MOMENTS,
+    )
+    found, status, kept = run_all(scan)
+    assert status.tolist() == [1, 1]
+    for name, series in kept.items():
+        for point in range(2):
+            for key, expected in moments(series[point]).items():
+                tolerance = 1e-8 if key == "std" else 1e-15
+                np.testing.assert_allclose(
+                    found[f"{name}_{key}"][point], expected, rtol=1e-13, atol=tolerance
+                )
+
+
+def test_a_million_float32_steps_keep_their_mean_and_their_std():
+    """Against float64 sums; first a motion of 1e-5 about a rate of 1, where a sum of squares loses all."""
+    scan = window_scan(
+        0,
+        2**20 + 77,
+        dt=0.05,
+        initial="up",
+        axes={"drive_amplitude": [1e-4, 3.0]},
+        drive=qs.Sine(amplitude=0.0, period=100.0),
+        integrator="heun",
+        observables=["r_mean", "r_std", "v_mean", "v_std"],
+    )
+    found, status, kept = run_all(scan)
+    assert status.tolist() == [1, 1]
+    for name, series in kept.items():
+        for point in range(2):
+            truth = moments(series[point])
+            for key in ("mean", "std"):
+                np.testing.assert_allclose(found[f"{name}_{key}"][point], truth[key], rtol=1e-6)
+    naive = np.mean(kept["r"][0] ** 2) - np.mean(kept["r"][0]) ** 2
+    assert abs(naive / kept["r"][0].astype(np.float64).var() - 1) > 0.5
+
+
+@pytest.mark.parametrize(("precision", "rounding"), [("float32", 1e-6), ("float64", 1e-14)])
+def test_a_state_at_rest_has_no_std_and_no_frequency(precision, rounding):
+    """v is near 0 on the upper branch at large J, where rounding moves it by 1e-4 of itself: no frequency."""
+    scan = window_scan(
+        100,
+        4096,
+        axes={
+            "eta": np.linspace(-10.0, 10.0, 11),
+            "J": np.linspace(-10.0, 30.0, 11),
+            "initial": ["down", "up"],
+        },
+        precision=precision,
+        observables=["r_mean", "r_std", "v_std", *FREQUENCIES],
+    )
+    found, status, _ = run_all(scan, keep=False)
+    assert (status == 1).all()
+    assert (found["r_std"] <= rounding * found["r_mean"]).all()
+    assert (found["v_std"] <= rounding * 5).all()
+    assert np.isnan([found[name] for name in FREQUENCIES]).all()
+
+
+# Frequency
+
+
+@pytest.mark.parametrize(
+    ("steps", "samples"),
+    [(512, 128), (515, 128), (640, 160), (10_000, 2496), (16_384, 4096), (16_512, 2048), (40_000, 3328)],
+)
+def test_the_segments_of_a_spectrum_fill_the_window_and_hold_at_most_4096_samples(steps, samples):
+    """Worked by hand: a quarter of the steps in the fewest equal segments, down to a multiple of 32."""
+    assert spectrum_samples(Window(steps, 0.01)) == samples
+
+
+def test_a_sine_driven_point_has_the_frequency_of_its_drive():
+    """Weak and strong drives, within a fiftieth of the spectrum's resolution of 1/665.6 ms."""
+    scan = window_scan(
+        4000,
+        40_000,
+        dt=0.05,
+        initial="down",
+        points={
+            "drive_amplitude": [3.0, 0.1, 0.1, 0.01, 0.01, 0.01],
+            "drive_period": [100.0, 100.0, 20.0, 7.77, 2.9, 1.37],
+        },
+        drive=qs.Sine(amplitude=1.0, period=1.0),
+        precision="float64",
+        observables=FREQUENCIES,
+    )
+    found, status, _ = run_all(scan, keep=False)
+    assert (status == 1).all()
+    for name in FREQUENCIES:
+        error = found[name] - 1 / scan.axes["point"].columns["drive_period"]
+        assert np.max(np.abs(error)) < 0.02 / 665.6
+
+
+def test_a_cycle_that_does_not_fit_twice_into_a_segment_has_no_frequency():
+    """A segment of 20.48 ms: of 8 ms the frequency is right to 3 %, of 11 ms and more there is none."""
+    scan = window_scan(
+        1000,
+        2048,
+        initial="down",
+        axes={"drive_period": [8.0, 11.0, 13.0, 17.0, 25.0]},
+        fixed={"drive_amplitude": 0.05},
+        drive=qs.Sine(amplitude=1.0, period=1.0),
+        observables=FREQUENCIES,
+    )
+    found, _, _ = run_all(scan, keep=False)
+    for name in FREQUENCIES:
+        assert np.isnan(found[name]).tolist() == [False, True, True, True, True]
+        assert abs(8.0 * found[name][0] - 1) < 0.03
+
+
+def test_the_noisy_upper_focus_has_the_frequency_of_its_linear_response():
+    """The peak of |transfer|^2 times the noise's spectrum; eigenvalues -0.30886 +- 3.31863i.
+
+    Of r under noise on v it is 1/((w0^2 - w^2)^2 + (2 g w)^2)/(1 + (ou_tau w)^2), here with ou_tau = 0.05.
+    A replicate's peak scatters by 0.023 per ms (the line is 0.1 wide) and the median of 512 by 0.0013:
+    the bound is 5 times that.
+    """
+    g, w = 0.30885976605285215, 3.3186289820064804
+    frequency = np.linspace(0.3, 0.8, 5001)
+    omega = 2 * np.pi * frequency
+    response = 1 / ((g * g + w * w - omega**2) ** 2 + (2 * g * omega) ** 2) / (1 + (0.05 * omega) ** 2)
+    highest = frequency[np.argmax(response)]
+    assert abs(highest - w / (2 * np.pi)) < 0.005
+    scan = window_scan(
+        1000,
+        40_000,
+        initial="up",
+        fixed={"v_ou_sigma": 1.0, "v_ou_tau": 0.05},
+        replicates=512,
+        observables=["r_frequency"],
+        seed=4,
+    )
+    found, status, _ = run_all(scan, keep=False)
+    assert (status == 1).all()
+    assert abs(np.median(found["r_frequency"]) - highest) < 0.0065
+
+
+# Levels
+
+
+def test_levels_change_at_two_thresholds_as_a_loop_over_the_steps_says():
+    """Thresholds in and outside the range of the rate; starts below, between and above them."""
+    thresholds = {
+        "down_threshold": [0.1, 0.2, 0.2, 0.09, 0.3, 0.001],
+        "up_threshold": [0.3, 1.0, 0.5, 0.1, 50.0, 0.002],
+    }
+    scan = window_scan(
+        0,
+        3001,
+        axes={"threshold": thresholds, "r_initial": [0.09, 0.21, 0.5, 1.0]},
+        fixed={"v_initial": -1.0, "v_ou_sigma": 3.0},
+        drive=qs.Sine(amplitude=4.0, period=6.0),
+        precision="float64",
+        observables=LEVELS,
+    )
+    found, status, kept = run_all(scan)
+    assert (status == 1).all()
+    columns = scan.columns(tuple(np.array(scan.select()).T))
+    total = 0
+    for point in range(scan.size):
+        rates = np.append(columns["r_initial"][point], kept["r"][point])
+        expected = levels(rates, columns["down_threshold"][point], columns["up_threshold"][point])
+        np.testing.assert_allclose(found["up_fraction"][point], expected[0], rtol=1e-14)
+        assert found["switch_count"][point] == expected[1]
+        total += expected[1]
+    assert total > 50
+
+
+def test_the_default_thresholds_are_the_rates_of_the_folds():
+    """The same numbers as with the known rates given: J = 15, delta = 1, at tau = 1 and 2."""
+    definition = {
+        "fixed": {"v_ou_sigma": 3.0, "eta": -4.5},
+        "replicates": 8,
+        "noise": "common",
+        "drive": qs.Sine(amplitude=4.0, period=6.0),
+        "observables": LEVELS,
+        "precision": "float64",
+    }
+    taus = np.array([1.0, 2.0])
+    given = {"tau": taus, "down_threshold": FOLD_RATES[0] / taus, "up_threshold": FOLD_RATES[1] / taus}
+    default, _, _ = run_all(window_scan(0, 5000, axes={"tau": taus}, **definition), keep=False)
+    explicit, _, _ = run_all(window_scan(0, 5000, points=given, **definition), keep=False)
+    for name in LEVELS:
+        assert np.array_equal(default[name], explicit[name])
+    assert default["switch_count"].sum() > 20
+
+
+def test_without_a_fold_there_are_no_levels_unless_thresholds_are_given():
+    """The cusp lies at J = 7.7962 for delta = 1."""
+    axes = {"J": [0.0, 7.79, 7.80, 15.0]}
+    found, status, _ = run_all(window_scan(0, 10, axes=axes, observables=LEVELS), keep=False)
+    given = {"down_threshold": 0.2, "up_threshold": 0.4}
+    other, _, _ = run_all(window_scan(0, 10, axes=axes, fixed=given, observables=LEVELS), keep=False)
+    assert (status == 1).all()
+    for name in LEVELS:
+        assert np.isnan(found[name]).tolist() == [True, True, False, False]
+        assert np.array_equal(other[name], np.zeros(4))
+
+
+def test_the_basin_of_the_upper_state_holds_2175_of_10201_starts():
+    """Another program's count (DOP853): r in [0, 2], v in [-3, 3], 101 x 101 inclusive, after 25 ms."""
+    scan = window_scan(
+        2499,
+        1,
+        axes={"r_initial": np.linspace(0.0, 2.0, 101), "v_initial": np.linspace(-3.0, 3.0, 101)},
+        observables=["r_final", "up_fraction"],
+    )
+    found, status, _ = run_all(scan, keep=False)
+    assert (status == 1).all()
+    assert np.count_nonzero(found["r_final"] > 0.47298034068468413) == 2175
+    assert found["up_fraction"].sum() == 2175
+
+
+# How points end
+
+
+def test_a_point_that_diverges_is_flagged_is_nan_and_disturbs_no_neighbour():
+    definition = {"observables": ALL, "fixed": {"r_initial": 0.1, "v_ou_sigma": 0.3}}
+    starts = [-2.0, 1e30, 0.0, -1e30, 3e38, -1.0]
+    scan = window_scan(7, 600, axes={"v_initial": starts}, **definition)
+    found, status, _ = run_all(scan, keep=False)
+    diverged = np.array([False, True, False, True, True, False])
+    assert np.array_equal((status & qs.Status.diverged) > 0, diverged)
+    assert np.array_equal(status[~diverged], [1, 1, 1])
+    sound, _, _ = run_all(
+        window_scan(7, 600, axes={"v_initial": np.array(starts)[~diverged]}, **definition), keep=False
+    )
+    for name in ALL:
+        assert np.isnan(found[name][diverged]).all(), name
+        assert found[name][~diverged].tobytes() == sound[name].tobytes(), name
+
+
+def test_a_step_too_long_for_a_spiking_point_diverges_and_leaves_the_quiet_ones_alone():
+    scan = window_scan(
+        0, 200, dt=0.3, integrator="euler", axes={"eta": [-5.0, 20.0]}, initial={"r": 0.08, "v": -1.9}
+    )
+    found, status, _ = run_all(scan, keep=False)
+    assert status[0] == 1
+    assert status[1] & qs.Status.diverged
+    assert np.isfinite([found[name][0] for name in found]).all()
+    assert np.isnan([found[name][1] for name in found]).all()
+
+
+def test_a_negative_rate_is_flagged_wherever_it_occurs_and_nowhere_else():
+    """Strong noise on r; then a start below 0, which the flow leaves before the window (r' > 0 at r = 0)."""
+    scan = window_scan(
+        100, 500, axes={"r_ou_sigma": [0.0, 0.001, 2.0]}, observables=["r_min"], replicates=4, seed=1
+    )
+    found, status, _ = run_all(scan, keep=False)
+    lowest = found["r_min"].reshape(3, 4)
+    assert np.array_equal(status.reshape(3, 4), [[1] * 4, [1] * 4, [5] * 4])
+    assert lowest[:2].min() > 0 > lowest[2].min()
+    start = window_scan(200, 10, axes={"r_initial": [-0.01, 0.01]}, fixed={"v_initial": -2.0})
+    found, status, _ = run_all(start, keep=False)
+    assert status.tolist() == [1 | qs.Status.rate_negative, 1]
+    assert (found["r_min"] > 0).all()
+
+
+def test_observables_that_are_not_defined_leave_the_status_of_a_point_as_it_is():
+    scan = window_scan(0, 600, axes={"J": [0.0]}, observables=[*FREQUENCIES, *LEVELS])
+    found, status, _ = run_all(scan, keep=False)
+    assert np.isnan([found[name][0] for name in found]).all()
+    assert status.tolist() == [1]
