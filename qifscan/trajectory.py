@@ -184,13 +184,13 @@ def replay(path: str | os.PathLike[str], *, every: int = 1, **labels: Any) -> xr
     StoreError
         If the store can't be read, or if an observable differs in any bit from the stored one.
     """
+    check_count("every", every)
     opened = store.load(Path(path))
     scan = opened.scan
     chosen = scan.select(**labels)
     if len(chosen) != 1:
         missing = ", ".join(name for name in scan.sizes if name not in labels)
         raise ScanError([Fault("point", f"{len(chosen)} points", "one point", f"give a value for {missing}")])
-    check_count("every", every)
     index = tuple(np.array([i]) for i in chosen[0])
     protocol = scan.protocol
     schedule = Schedule.of(protocol.transient_steps, protocol.window_steps, every)

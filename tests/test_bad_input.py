@@ -495,6 +495,15 @@ def test_a_mean_of_the_noise_without_rest_is_refused_where_a_point_has_none_and_
             lambda: qs.plan(qs.Scan(axes=AXES), chunk_points="a"),
             'chunk_points: found "a", expected an integer',
         ),
+        (lambda: qs.run(qs.Scan(axes=AXES), "s.zarr", workers=0), "workers: found 0, expected an integer"),
+        (lambda: qs.verify("s.zarr", points="a"), 'points: found "a", expected an integer of at least 0'),
+        (lambda: qs.replay("s.zarr", every=0), "every: found 0, expected an integer of at least 1"),
+        (lambda: qs.simulate(t_end=1, every="x"), 'every: found "x", expected an integer of at least 1'),
+        (lambda: qs.simulate(t_end=-1), "t_end: found -1, expected a number above 0"),
+        (lambda: qs.simulate(t_end=1, dt=0), "dt: found 0, expected a number above 0"),
+        (lambda: qs.simulate(t_end=1, tau=-1), "tau: found -1.0, expected a number above 0"),
+        (lambda: qs.simulate(t_end=1, tau=[1, -1]), "tau: found -1.0, expected a number above 0"),
+        (lambda: qs.simulate(t_end=1, etta=1), 'etta: found unknown parameter "etta"'),
         (lambda: qs.Scan(axes=AXES).select(eta=3), "point.eta: found 3, expected a value of that axis"),
         (lambda: qs.Scan(axes=AXES).select(J=3), 'point.J: found unknown dimension "J", expected one of eta'),
         (lambda: qs.Scan().select(J=3), 'point.J: found unknown dimension "J", expected no dimension'),
@@ -782,7 +791,7 @@ def test_a_command_line_that_is_wrong_ends_with_2(tmp_path, monkeypatch, argumen
 
 
 def test_an_unknown_client_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(qs.ScanError, match="client: found 'treads', expected"):
+    with pytest.raises(qs.ScanError, match='client: found "treads", expected'):
         qs.run(qs.Scan(**TINY), tmp_path / "tiny.zarr", client="treads")
     scan = write(tmp_path / "tiny.toml", TINY)
     code, lines = qifscan("run", scan, tmp_path / "tiny.zarr", "--client", "treads")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import qifscan as qs
-from qifscan import driver, store
+from qifscan import chunks, driver, store
 
 
 def small_scan():
@@ -127,7 +127,22 @@ def test_progress_counts_chunks_points_and_flags(tmp_path):
     assert states[-1].remaining == 0.0
 
 
+def test_a_chunk_whose_store_is_damaged_is_said_once(tmp_path, fails_after):
+    path = tmp_path / "scan.zarr"
+    fails_after(0, qs.StoreError(f"{path}: its arrays can't be read; the store is damaged"))
+    with pytest.raises(qs.RunError) as caught:
+        qs.run(small_scan(), path, client="serial")
+    assert str(caught.value) == f"{path}: its arrays can't be read; the store is damaged"
+
+
+def test_a_scan_that_does_not_fit_into_memory_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(chunks, "available_memory", lambda: 2**20)
+    with pytest.raises(qs.ScanError, match=r"plan: found .* of memory, expected at most the 1\.0 MiB"):
+        qs.run(small_scan(), tmp_path / "scan.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_client_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(qs.ScanError, match="client: found 'proceses'"):
+    with pytest.raises(qs.ScanError, match='client: found "proceses"'):
         qs.run(small_scan(), tmp_path / "scan.zarr", client="proceses")
     assert list(tmp_path.iterdir()) == []
