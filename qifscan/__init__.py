@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from qifscan.drive import Sampled as Sampled
     from qifscan.drive import Sine as Sine
     from qifscan.driver import run as run
-    from qifscan.driver import verify as verify
     from qifscan.errors import QifscanError as QifscanError
     from qifscan.errors import RunError as RunError
     from qifscan.errors import RunInterrupted as RunInterrupted
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from qifscan.errors import StoreError as StoreError
     from qifscan.observables import Status as Status
     from qifscan.plots import show as show
+    from qifscan.population import QIF as QIF
     from qifscan.scan import Protocol as Protocol
     from qifscan.scan import Scan as Scan
     from qifscan.scan import Traces as Traces
@@ -35,20 +35,23 @@ if TYPE_CHECKING:
     from qifscan.theory import folds as folds
     from qifscan.trajectory import replay as replay
     from qifscan.trajectory import simulate as simulate
+    from qifscan.verification import verify as verify
 
 # Loaded on first use: importing the package must cost neither jax nor distributed nor matplotlib.
 _PUBLIC = {
     "chunks": ("Plan", "plan"),
     "cluster": ("local_cluster",),
     "drive": ("Constant", "Pulse", "Ramp", "Sampled", "Sine"),
-    "driver": ("run", "verify"),
+    "driver": ("run",),
     "errors": ("QifscanError", "RunError", "RunInterrupted", "ScanError", "StoreError"),
     "observables": ("Status",),
     "plots": ("show",),
+    "population": ("QIF",),
     "scan": ("Protocol", "Scan", "Traces"),
     "store": ("open_scan",),
     "theory": ("cusp", "equilibria", "focus_line", "folds"),
     "trajectory": ("replay", "simulate"),
+    "verification": ("verify",),
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
 

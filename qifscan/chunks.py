@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ import psutil
 
 from qifscan import kernel
 from qifscan.errors import Fault, ScanError, check_count, counted
-from qifscan.kernel import BLOCK, Program, Result, Schedule
+from qifscan.kernel import BLOCK, Schedule
 from qifscan.models import MODELS
+from qifscan.points import Measured, Points, diagnostics, run_points
 from qifscan.scan import Scan
 
 STEPS_PER_CHUNK = 4e8
@@ -106,13 +107,13 @@ class Chunks:
     @cached_property
     def schedule(self) -> Schedule:
         """Where the time loop of a chunk of the grid stops."""
-        return Schedule.of(self.scan.protocol.transient_steps, self.scan.protocol.window_steps)
+        return Schedule.of(self.scan.protocol)
 
     @cached_property
     def trace_schedule(self) -> Schedule:
         """Where the time loop of a batch of traces stops."""
         every = self.scan.traces.every if self.scan.traces else None
-        return Schedule.of(self.scan.protocol.transient_steps, self.scan.protocol.window_steps, every)
+        return Schedule.of(self.scan.protocol, every)
 
     @cached_property
     def trace_rows(self) -> int:
@@ -175,28 +176,27 @@ class Chunks:
         """Return the number of points of a chunk."""
         return math.prod(s.stop - s.start for s in self.region(chunk))
 
-    def compute(self, chunk: int) -> Result:
-        """Run a chunk: every chunk of a kind is padded to one shape, so that it compiles once."""
+    def first(self, trace: bool = False) -> Points:
+        """Return the points of the first chunk, or of the first batch of traces."""
+        return Points.of(self.scan, self.indices(self.grid if trace else 0))
+
+    def sample(self, count: int) -> Indices:
+        """Return the indices of so many points spread evenly over the scan, or of all if there are fewer."""
+        size = self.scan.size
+        chosen = np.unique(np.linspace(0, size - 1, min(count, size)).astype(np.int64))
+        if not self.scan.sizes:
+            return (chosen,)
+        return tuple(np.unravel_index(chosen, tuple(self.scan.sizes.values())))
+
+    def compute(self, chunk: int, rows: np.ndarray[Any, Any] | None = None) -> Measured:
+        """Run a chunk, or only these of its points: every chunk of a kind is padded to one shape, so that it
+        compiles once."""
         trace = self.is_trace(chunk)
         shape = kernel.batch_shape(self.trace_batch if trace else math.prod(self.shape))
         schedule = self.trace_schedule if trace else self.schedule
-        return run_points(self.scan, self.indices(chunk), schedule, shape, recorded=trace)
-
-
-def point_inputs(scan: Scan, indices: Indices, program: Program) -> Any:
-    """Return the kernel's inputs for the points at these indices."""
-    has_replicates = scan.replicates > 1
-    replicate = indices[-1] if has_replicates else np.zeros(len(indices[0]), dtype=int)
-    columns = scan.columns(indices[: len(scan.axes)] or (replicate,))
-    return kernel.prepare(program, scan.drive, columns, replicate, scan.seed, scan.noise == "common")
-
-
-def run_points(
-    scan: Scan, indices: Indices, schedule: Schedule, shape: tuple[int, int], recorded: bool
-) -> Result:
-    """Run any points of a scan in one batch."""
-    program = Program.of(scan, recorded)
-    return kernel.run_batch(program, point_inputs(scan, indices, program), schedule, scan.drive, shape)
+        indices = self.indices(chunk)
+        chosen = indices if rows is None else tuple(index[rows] for index in indices)
+        return run_points(Points.of(self.scan, chosen), schedule, shape)
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,8 @@ class Plan:
     """What a scan will take. Printing it gives a table.
 
     `bytes_on_disk` is before compression; `memory` is the most that this process holds while it runs;
-    `seconds` is scaled from one probed batch. Both are None where the plan was made without the probe.
+    `seconds` is scaled from one probed batch, `mean_steps` is the mean number of steps in a base step. They
+    are None where the plan was made without the probe, and know nothing of points that will be run again.
     """
 
     chunks: Chunks = field(repr=False)
@@ -213,6 +214,7 @@ class Plan:
     compilations: int
     seconds: float | None = None
     memory: int | None = None
+    mean_steps: float | None = None
 
     @property
     def points(self) -> int:
@@ -221,9 +223,19 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Steps of every point."""
+        """Base steps of every point."""
         protocol = self.chunks.scan.protocol
         return protocol.transient_steps + protocol.window_steps
+
+    @property
+    def steps_in_words(self) -> str:
+        """Steps of a point and their length."""
+        base = self.chunks.scan.protocol.base
+        if self.chunks.scan.protocol.dt != "auto":
+            return f"{self.steps:,} of {base:g} ms each"
+        if self.mean_steps is None:
+            return f"{self.steps:,} of {base:g} ms each or finer, as the point needs"
+        return f"{self.steps * self.mean_steps:,.0f} on average, of {base / self.mean_steps:.2g} ms"
 
     @property
     def padding(self) -> float:
@@ -238,15 +250,12 @@ class Plan:
         shape = " x ".join(map(str, self.chunks.shape)) or "1"
         yield "scan", f"{scan.title or scan.model} ({scan.fingerprint[:12]})"
         yield "points", f"{self.points:,} ({sizes or 'one point'})"
-        yield (
-            "steps",
-            f"{self.steps:,} of {scan.protocol.dt:g} ms each, {scan.protocol.integrator}, {scan.precision}",
-        )
+        yield "steps", f"{self.steps_in_words}, {scan.protocol.integrator}, {scan.precision}"
         yield "chunks", f"{self.chunks.grid:,} of {shape} points, {self.padding:.1%} padding"
         if self.chunks.traces:
             batches = counted(len(self.chunks) - self.chunks.grid, "batch", "batches")
             yield "traces", f"{self.chunks.traces:,} in {batches}, {self.chunks.trace_rows:,} times each"
-        yield "compilations", f"{self.compilations} per process"
+        yield "compilations", f"{self.compilations} per process{'' if self.compilations == 1 else ' at most'}"
         yield "on disk", f"{format_bytes(self.bytes_on_disk)} before compression"
         workers = counted(self.workers, "worker")
         if self.memory is not None:
@@ -309,50 +318,75 @@ def plan(
         check_count("workers", workers)
     chunks = Chunks.of(scan, chunk_points)
     workers = min(workers or usable_cores(), len(chunks))
-    made = Plan(chunks, workers, _bytes_on_disk(chunks), 1 + (chunks.traces > 0))
+    made = Plan(chunks, workers, _bytes_on_disk(chunks), _compilations(chunks))
     if not probe:
         return made
     seconds = _probe(chunks) / workers
-    return Plan(chunks, workers, made.bytes_on_disk, made.compilations, seconds, memory(chunks, workers))
+    return replace(made, seconds=seconds, memory=memory(chunks, workers), mean_steps=_mean_steps(chunks))
+
+
+def _compilations(chunks: Chunks) -> int:
+    """Return how many programs a process may compile: of the grid and of traces, each once more where a
+    finer step has to fill in a path of noise that was drawn already."""
+    scan = chunks.scan
+    finer = bool(scan.noisy) and scan.protocol.dt == "auto" and scan.noise == "independent"
+    return (1 + (chunks.traces > 0)) * (1 + finer)
 
 
 def _bytes_on_disk(chunks: Chunks) -> int:
     scan = chunks.scan
     item = np.dtype(scan.precision).itemsize
-    grid = scan.size * (1 + item * len(scan.observables))
+    beside = sum(np.dtype(row.dtype).itemsize for row in diagnostics(scan).values())
+    grid = scan.size * (1 + item * len(scan.observables) + beside)
     return grid + chunks.traces * (1 + chunks.trace_bytes)
+
+
+SAMPLE = 4096
+"""Points whose steps tell the mean number of steps of a point."""
+
+
+def _mean_steps(chunks: Chunks) -> float:
+    """Return the mean number of steps in a base step, before anything is run again."""
+    halvings = Points.of(chunks.scan, chunks.sample(SAMPLE)).steps().halvings
+    return float(np.mean(2.0**halvings))
 
 
 def _probe(chunks: Chunks) -> float:
     """Return the seconds that the whole scan would take on one worker, from a part of its first batch."""
-    steps = int(chunks.schedule.window[-1])
-    shape = kernel.batch_shape(math.prod(chunks.shape))
-    program = Program.of(chunks.scan)
-    inputs = point_inputs(chunks.scan, chunks.indices(0), program)
-    tried = min(64, steps)
+    points, schedule = chunks.first(), chunks.schedule
+    steps, shape = points.steps(), kernel.batch_shape(math.prod(chunks.shape))
+    # The first call compiles.
+    points.run(steps, schedule.limited(1), shape)
+    tried = min(64, schedule.steps)
     for _ in range(8):
         begin = time.perf_counter()
-        kernel.run_batch(program, inputs, chunks.schedule.limited(tried), chunks.scan.drive, shape)
+        points.run(steps, schedule.limited(tried), shape)
         taken = time.perf_counter() - begin
-        # The first try compiles; after that 0.2 s tells the speed to some per cent.
-        if tried == steps or (taken > 0.2 and tried > 64):
+        # 0.2 s tell the speed to some per cent.
+        if tried == schedule.steps or taken > 0.2:
             break
-        tried = min(tried * 8, steps)
-    traced = chunks.traces / (shape[0] * shape[1])
-    return taken * steps / tried * (chunks.grid + traced)
+        tried = min(tried * 8, schedule.steps)
+    work = float(np.sum(2.0**steps.halvings))
+    ahead = _mean_steps(chunks) * (chunks.scan.size + chunks.traces)
+    return taken * schedule.steps / tried * ahead / work
 
 
 def memory(chunks: Chunks, workers: int) -> int:
     """Return the bytes of this process with jax loaded, and of one running batch per worker."""
-    shape = kernel.batch_shape(math.prod(chunks.shape))
-    program = Program.of(chunks.scan)
-    inputs = point_inputs(chunks.scan, chunks.indices(0), program)
-    batch = kernel.memory_bytes(program, inputs, chunks.schedule, chunks.scan.drive, shape)
+    batch = _batch_bytes(chunks)
     if chunks.traces:
         width = math.prod(kernel.batch_shape(chunks.trace_batch))
         # The record exists on the device, on the host, and once more while it is turned round.
         batch = max(batch, 3 * width * chunks.trace_bytes)
     return resident_memory() + workers * 2 * batch
+
+
+def _batch_bytes(chunks: Chunks) -> int:
+    points, schedule = chunks.first(), chunks.schedule
+    steps, shape = points.steps(), kernel.batch_shape(math.prod(chunks.shape))
+    program = points.program(steps, schedule)
+    inputs = points.inputs(program, steps)
+    return kernel.memory_bytes(program, inputs, steps, schedule, chunks.scan.drive, shape)
 
 
 def usable_cores() -> int:

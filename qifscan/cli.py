@@ -81,19 +81,38 @@ def plan(scan: Path, workers: int | None, chunk_points: int | None, no_probe: bo
 @click.argument("store", type=click.Path(path_type=Path), required=False)
 @_WORKERS
 @_CHUNK
+@click.option(
+    "--extend", type=click.Path(path_type=Path), metavar="OLD", help="Store to take over what it has of SCAN."
+)
 @click.option("--client", default="auto", help='"threads", "serial", or the address of a Dask scheduler.')
 @_clear_errors
-def run(scan: Path, store: Path | None, workers: int | None, chunk_points: int | None, client: str) -> None:
+def run(
+    scan: Path,
+    store: Path | None,
+    workers: int | None,
+    chunk_points: int | None,
+    extend: Path | None,
+    client: str,
+) -> None:
     """Run SCAN into STORE; what is there already stays.
 
     Without STORE, the store has the name of the scan and lies in this folder. If it is there already,
-    only the rest is computed.
+    only the rest is computed. With --extend, the points that SCAN has in common with the store OLD are taken
+    from there.
     """
     from qifscan.driver import execute
 
     definition = _scan_of(scan)
     target = store or _default_store(scan)
-    execute(definition, target, client=client, workers=workers, chunk_points=chunk_points, progress="auto")
+    execute(
+        definition,
+        target,
+        extend=extend,
+        client=client,
+        workers=workers,
+        chunk_points=chunk_points,
+        progress="auto",
+    )
     _report(target)
 
 
@@ -169,8 +188,9 @@ def show(
 def verify(store: Path, points: int, repair: bool) -> None:
     """Read a store through, and compute a sample of it again.
 
-    Every finished chunk is read, with its checksum; points drawn at random are computed again and
-    compared bit for bit. The exit code is 1 if anything is wrong.
+    Every finished chunk is read, with its checksum; points drawn at random are computed again and compared
+    bit for bit, and with half the step in float64; what has come to rest is compared with the exact
+    equilibria. The exit code is 1 if anything is wrong.
     """
     verdict = qifscan.verify(_store_of(store), points=points, repair=repair)
     click.echo(str(verdict))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import BeforeValidator, Field
 
 from qifscan.definition import Definition, Finite, ordered
@@ -141,6 +142,58 @@ def _sampled(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any
     left = jnp.minimum(position.astype(jnp.int32), values.shape[0] - 2)
     weight = position - left
     return c["drive_amplitude"] * (values[left] * (1.0 - weight) + values[left + 1] * weight)
+
+
+def _period(c: Mapping[str, Any]) -> Any:
+    return c["drive_period"]
+
+
+def _length(c: Mapping[str, Any]) -> Any:
+    # A pulse shorter than a step is there with its mean over the step; one of no length is not there.
+    return np.where(c["drive_length"] > 0.0, c["drive_length"], np.inf)
+
+
+TIMES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "constant": lambda c: np.inf,
+    "pulse": _length,
+    "sine": _period,
+    "ramp": _length,
+    "sampled": lambda c: 25.0 * c["drive_interval"],
+}
+"""Time in which I changes, ms, by kind of drive: a step is to be a small fraction of it."""
+
+
+def extremes(drive: DriveBase | None, c: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the lowest and the highest input that a drive can give with these numbers, one per point."""
+    if drive is None:
+        return 0.0, 0.0
+    amplitude = c["drive_amplitude"]
+    if isinstance(drive, Sampled):
+        ends = amplitude * min(drive.values), amplitude * max(drive.values)
+    elif isinstance(drive, Constant):
+        return amplitude, amplitude
+    else:
+        ends = (-amplitude if isinstance(drive, Sine) else 0.0 * amplitude), amplitude
+    return np.minimum(*ends), np.maximum(*ends)
+
+
+def final_input(drive: DriveBase | None, c: Mapping[str, Any], end: float) -> Any:
+    """Return the input at the end of a run if it is constant by then, else NaN; one per point."""
+    if drive is None:
+        return 0.0
+    amplitude = c["drive_amplitude"]
+    if isinstance(drive, Constant):
+        return amplitude
+    if isinstance(drive, Sine):
+        return np.where(amplitude == 0.0, 0.0, np.nan)
+    begun = end - c["drive_start"]
+    if isinstance(drive, Pulse):
+        return np.where((begun > 0.0) & (begun <= c["drive_length"]), amplitude, 0.0)
+    if isinstance(drive, Sampled):
+        length, ends = c["drive_interval"] * (len(drive.values) - 1), (drive.values[0], drive.values[-1])
+    else:
+        length, ends = c["drive_length"], (0.0, 1.0)
+    return amplitude * np.where(begun <= 0.0, ends[0], np.where(begun >= length, ends[1], np.nan))
 
 
 VALUES: dict[str, Callable[[Any, Any, float, Mapping[str, Any]], Any]] = {

@@ -8,17 +8,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import store
-from qifscan.chunks import Chunks, memory, plan, run_points
-from qifscan.cluster import Executor, executor
-from qifscan.errors import RunError, RunInterrupted, StoreError, check_count, counted
-from qifscan.kernel import batch_shape
+from qifscan import extension, store
+from qifscan.chunks import Chunks, memory, plan
+from qifscan.cluster import Executor, Work, executor
+from qifscan.errors import RunError, RunInterrupted, StoreError
+from qifscan.extension import Older
 from qifscan.observables import Status
 from qifscan.scan import Scan
 from qifscan.store import Store
@@ -66,11 +66,15 @@ class Progress:
         return f"{self.chunks} of {self.all_chunks} chunks, {self.points:,} of {self.all_points:,} points"
 
 
-def compute_chunk(path: str, chunk: int) -> Outcome:
-    """Run one chunk of the store at `path` and write it: the task of every executor."""
+def compute_chunk(path: str, chunk: int, extend: str | None = None) -> Outcome:
+    """Run one chunk of the store at `path`, but for what the store at `extend` has of it, and write it: the
+    task of every executor."""
     begin = time.perf_counter()
     opened = _opened(path)
-    result = opened.chunks.compute(chunk)
+    if extend is None:
+        result = opened.chunks.compute(chunk)
+    else:
+        result = extension.compute(opened.chunks, chunk, _older(extend, store.identity(extend)))
     store.write(opened, chunk, result)
     flags = {str(f.name): int(np.count_nonzero(result.status & int(f))) for f in Status}
     return Outcome(len(result.status), flags, time.perf_counter() - begin)
@@ -86,10 +90,17 @@ def _loaded(path: str, identity: tuple[int, int]) -> Store:
     return store.load(Path(path))
 
 
+@lru_cache(maxsize=8)
+def _older(path: str, identity: tuple[int, int]) -> Older:
+    """Return the store that is extended, looked through once per process and run."""
+    return Older.of(store.load(Path(path)))
+
+
 def run(
     scan: Scan,
     path: AnyPath,
     *,
+    extend: AnyPath | None = None,
     client: Any = "auto",
     workers: int | None = None,
     chunk_points: int | None = None,
@@ -103,9 +114,15 @@ def run(
         What to run.
     path
         The store: a directory that does not exist yet, or the store of the same scan.
+    extend
+        The store of another scan, finished or not, that has some of the same points: added axis values or
+        replicates, another order, a parameter that became an axis. What it has of a point is taken over and
+        the result is that of the scan run at once, bit for bit; the store itself is only read. All that
+        determines a point's numbers must be the same: model, drive, protocol, seed, noise, observables,
+        precision.
     client
         Who computes: `"auto"` (the active Dask client, else this machine's cores), `"threads"`,
-        `"serial"`, a `distributed.Client`, or the address of a scheduler. Dask workers must see `path`.
+        `"serial"`, a `distributed.Client`, or the address of a scheduler. Dask workers must see the paths.
     workers
         Threads, where they are used; by default this machine's cores.
     chunk_points
@@ -124,29 +141,58 @@ def run(
     ScanError
         If the scan can't fit on the disk, or into this machine's memory where it runs here.
     StoreError
-        If `path` is the store of another scan, no store, damaged, or can't be written.
+        If `path` is the store of another scan, no store, damaged, or can't be written; or `extend` has no
+        point of the scan.
     RunError
         If chunks could not be computed or written; the others are kept, and a rerun does the rest.
     RunInterrupted
         On Ctrl-C, after the chunks that were running have ended.
     """
-    execute(scan, path, client=client, workers=workers, chunk_points=chunk_points, progress=progress)
+    execute(
+        scan,
+        path,
+        extend=extend,
+        client=client,
+        workers=workers,
+        chunk_points=chunk_points,
+        progress=progress,
+    )
     return store.open_scan(path)
 
 
 def execute(
-    scan: Scan, path: AnyPath, *, client: Any, workers: int | None, chunk_points: int | None, progress: Any
+    scan: Scan,
+    path: AnyPath,
+    *,
+    extend: AnyPath | None,
+    client: Any,
+    workers: int | None,
+    chunk_points: int | None,
+    progress: Any,
 ) -> None:
     """Do what `run` does, and open nothing afterwards: xarray with dask takes a second to load."""
     path = Path(path).absolute()
     chosen = executor(client, workers)
+    older = None if extend is None else _to_extend(Path(extend).absolute(), path, scan)
     opened = _prepared(scan, path, chosen, chunk_points)
     done = store.finished(opened)
     pending = [chunk for chunk in range(len(opened.chunks)) if chunk not in done]
     if pending:
-        store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}")
+        extending = f", extending {older.path} ({older.scan.fingerprint[:12]})" if older else ""
+        store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}")
+        work = partial(compute_chunk, extend=str(older.path)) if older else compute_chunk
         with _reporter(progress) as report:
-            _run_pending(opened, chosen, pending, report)
+            _run_pending(opened, chosen, work, pending, report)
+
+
+def _to_extend(extend: Path, path: Path, scan: Scan) -> Store:
+    """Return the store that is extended; raise `StoreError` if it has no point of the scan."""
+    if extend.resolve() == path.resolve():
+        raise StoreError(f"{path}: can't be the store that is extended and the new one; give another path")
+    older = store.load(extend)
+    extension.check(older, scan)
+    _warn_of_other_device(older)
+    return older
 
 
 def _prepared(scan: Scan, path: Path, chosen: Executor, chunk_points: int | None) -> Store:
@@ -177,13 +223,13 @@ def _warn_of_other_device(opened: Store) -> None:
         )
 
 
-def _run_pending(opened: Store, chosen: Executor, pending: list[int], report: Any) -> None:
+def _run_pending(opened: Store, chosen: Executor, work: Work, pending: list[int], report: Any) -> None:
     chunks = opened.chunks
     state = _start(chunks, pending)
     report(state)
     failures: dict[int, BaseException] = {}
     begin = time.perf_counter()
-    outcomes = chosen.outcomes(compute_chunk, str(opened.path), pending)
+    outcomes = chosen.outcomes(work, str(opened.path), pending)
     try:
         for chunk, outcome in outcomes:
             if isinstance(outcome, BaseException):
@@ -288,100 +334,6 @@ def _bar() -> AbstractContextManager[Callable[[Progress], None]]:
             yield report
 
     return shown()
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What `verify` found. `faults` has one line for each thing that is wrong."""
-
-    path: Path
-    chunks: int
-    finished: int
-    recomputed: int
-    faults: tuple[str, ...]
-    repaired: int = 0
-
-    @property
-    def sound(self) -> bool:
-        """Whether nothing was wrong in what is there."""
-        return not self.faults
-
-    def __str__(self) -> str:
-        lines = [
-            f"chunks        {self.finished} of {self.chunks} finished, each read and its checksum tested",
-            f"recomputed    {counted(self.recomputed, 'point')}, compared bit for bit with the store",
-            *(f"fault         {fault}" for fault in self.faults),
-        ]
-        if self.repaired:
-            taken = counted(self.repaired, "damaged chunk")
-            lines.append(f"repair        {taken} taken back; run the scan again")
-        lines.append(f"verdict       {'sound' if self.sound else counted(len(self.faults), 'fault')}")
-        return "\n".join(lines)
-
-
-def verify(path: AnyPath, *, points: int = 256, repair: bool = False) -> Verdict:
-    """Check a store: read every finished chunk, and compute a random sample of its points again.
-
-    Parameters
-    ----------
-    path
-        The store.
-    points
-        Points to compute again, spread at random (by a fixed seed) over the finished chunks.
-    repair
-        Take back the chunks that can't be read, so that the next run computes them again.
-
-    Returns
-    -------
-    Verdict
-        The counts and one line for every fault; `print` shows them.
-
-    Raises
-    ------
-    ScanError
-        If `points` is not a count.
-    StoreError
-        If there is no store of qifscan at `path`.
-    """
-    check_count("points", points, least=0)
-    opened = store.load(Path(path))
-    done = store.finished(opened)
-    damaged = store.damaged(opened, done)
-    faults = [f"chunk {chunk}: {reason}" for chunk, reason in damaged.items()]
-    grid = sorted(chunk for chunk in done - set(damaged) if not opened.chunks.is_trace(chunk))
-    recomputed, differing = _recompute(opened, grid, points)
-    if repair:
-        for chunk in damaged:
-            store.discard(opened, chunk)
-    repaired = len(damaged) if repair else 0
-    return Verdict(opened.path, len(opened.chunks), len(done), recomputed, (*faults, *differing), repaired)
-
-
-def _recompute(opened: Store, grid: list[int], points: int) -> tuple[int, list[str]]:
-    """Compute a random sample of stored points again; return how many, and what differs."""
-    if not grid or not points:
-        return 0, []
-    scan, chunks = opened.scan, opened.chunks
-    rng = np.random.default_rng(0)
-    drawn = [(chunk, int(rng.integers(chunks.points(chunk)))) for chunk in rng.choice(grid, points)]
-    sample = sorted({tuple(int(column[i]) for column in chunks.indices(int(c))) for c, i in drawn})
-    indices = tuple(np.array(column) for column in zip(*sample, strict=True))
-    again = run_points(scan, indices, chunks.schedule, batch_shape(len(sample)), recorded=False)
-    place = dict(zip(scan.sizes, indices, strict=False))
-    stored = store.read_points(opened, place)
-    faults = []
-    for name, values in {**again.observables, "status": again.status}.items():
-        same = values.view(np.uint8).reshape(len(values), -1) == stored[name].view(np.uint8).reshape(
-            len(values), -1
-        )
-        for row in np.flatnonzero(~same.all(axis=1))[:3]:
-            labels = ", ".join(f"{dim}={_label(scan, dim, index[row])}" for dim, index in place.items())
-            faults.append(f"{name} at {labels}: stored {stored[name][row]!r}, computed {values[row]!r}")
-    return len(sample), faults
-
-
-def _label(scan: Scan, dim: str, index: int) -> Any:
-    return scan.axes[dim].labels[index] if dim in scan.axes else index
 
 
 def state_of(path: AnyPath) -> tuple[Progress, dict[str, int]]:

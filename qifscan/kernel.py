@@ -1,8 +1,9 @@
 """A batch of points -> observables and status: the only place that compiles a sweep.
 
 Points lie in blocks of `BLOCK` lanes. A block runs from its initial state to the end of its window while
-its state stays in the cache; blocks follow each other inside one compiled program. The arithmetic of a
-lane does not depend on what stands in the other lanes, nor on how many blocks there are.
+its state stays in the cache; blocks follow each other inside one compiled program. The points of a block
+have one step; other blocks may have another. The arithmetic of a lane does not depend on what stands in
+the other lanes, nor on how many blocks there are.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import numpy as np
 
 from qifscan import theory
 from qifscan.drive import VALUES, DriveBase, Sampled
-from qifscan.integrate import INTEGRATORS
+from qifscan.integrate import INTEGRATORS, System
 from qifscan.lazy import LazyModule
 from qifscan.models import MODELS
-from qifscan.noise import normal_pair, ou_constants, point_keys, split_key
-from qifscan.observables import SEGMENT, Status, Window, folds, observables
-from qifscan.scan import Scan
+from qifscan.noise import bridge_constants, normal_pair, ou_constants, point_keys, split_key
+from qifscan.observables import SEGMENT, Status, Window, folds, observables, spectrum_samples
+from qifscan.pace import Counts, Rest
+from qifscan.scan import Protocol, Scan
 
 if TYPE_CHECKING:
     import jax
@@ -46,10 +48,17 @@ through the vectorised loop as in a full block."""
 INITIAL_STEP = 2**32 - 1
 """Counter of the draw that puts the noise into its stationary law; no step reaches it."""
 
+DEPTHS = 16
+"""Times that the step of a path of the noise can be halved."""
+
 
 @dataclass(frozen=True)
 class Program:
-    """Everything that is compiled in; two batches of one program and shape share one compilation."""
+    """Everything that is compiled in; two batches of one program and shape share one compilation.
+
+    `samples` is the length of a segment of a spectrum, 0 if there is none; `bridged` tells whether the path
+    of the noise is filled in between the steps on which it is drawn; `recorded` whether states are kept.
+    """
 
     model: str
     integrator: str
@@ -57,82 +66,118 @@ class Program:
     noisy: tuple[str, ...]
     observables: tuple[str, ...]
     precision: str
-    window: Window
+    samples: int
+    reflect: bool
+    bridged: bool = False
     recorded: bool = False
 
     @classmethod
-    def of(cls, scan: Scan, recorded: bool = False) -> Program:
+    def of(cls, scan: Scan, *, bridged: bool = False, recorded: bool = False) -> Program:
         """Return the program of a scan."""
+        protocol = scan.protocol
+        spectra = any(name.endswith("_frequency") for name in scan.observables)
         return cls(
             model=scan.model,
-            integrator=scan.protocol.integrator,
+            integrator=protocol.integrator,
             drive=None if scan.drive is None else scan.drive.kind,
             noisy=scan.noisy,
             observables=scan.observables,
             precision=scan.precision,
-            window=Window(scan.protocol.window_steps, scan.protocol.dt),
+            samples=spectrum_samples(protocol.window_steps, protocol.sample_steps) if spectra else 0,
+            reflect=protocol.negative_rate == "reflect",
+            bridged=bridged and bool(scan.noisy),
             recorded=recorded,
         )
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Where the time loop stops: to close a segment of the folds, or to record the state.
+    """Base steps before the window and in it, the base step in ms, base steps in a sample of a spectrum;
+    and with `every` the state after each `every`-th base step is recorded."""
 
-    `transient` and `window` are step counts from the start of the run, each array beginning with where its
-    part begins; `closes` tells which stops of the window close a segment; `*_rows` the row of the record
-    at each stop, the last row being a place for what is not kept.
-    """
-
-    transient: np.ndarray[Any, Any]
-    window: np.ndarray[Any, Any]
-    closes: np.ndarray[Any, Any]
-    transient_rows: np.ndarray[Any, Any]
-    window_rows: np.ndarray[Any, Any]
-    rows: int
+    transient: int
+    window: int
+    base: float
+    sample_steps: int
+    every: int | None = None
 
     @classmethod
-    def of(cls, transient_steps: int, window_steps: int, every: int | None = None) -> Schedule:
-        """Return the stops of a run; with `every`, also those that record each `every`-th step."""
-        end = transient_steps + window_steps
-        kept = np.arange(every, end + 1, every) if every else np.empty(0, dtype=np.int64)
-        segments = transient_steps + np.append(np.arange(SEGMENT, window_steps, SEGMENT), window_steps)
-        transient = np.unique(np.append(kept[kept <= transient_steps], transient_steps))
-        window = np.unique(np.append(kept[kept > transient_steps], segments))
-        rows = 1 + len(kept)
-
-        def row(stops: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-            if not every:
-                return np.zeros(len(stops), dtype=np.int32)
-            return np.where(stops % every == 0, stops // every, rows).astype(np.int32)
-
+    def of(cls, protocol: Protocol, every: int | None = None) -> Schedule:
+        """Return the schedule of a protocol."""
         return cls(
-            transient=np.append(0, transient).astype(np.int32),
-            window=np.append(transient_steps, window).astype(np.int32),
-            closes=np.isin(window, segments),
-            transient_rows=row(transient),
-            window_rows=row(window),
-            rows=rows,
+            protocol.transient_steps, protocol.window_steps, protocol.base, protocol.sample_steps, every
         )
+
+    @property
+    def steps(self) -> int:
+        """Base steps of the whole run."""
+        return self.transient + self.window
+
+    @property
+    def rows(self) -> int:
+        """States in a record: the initial one and every kept one."""
+        return 1 + (self.steps // self.every if self.every else 0)
 
     def limited(self, steps: int) -> Schedule:
-        """Return the same program's schedule cut off after so many steps, to measure its speed."""
-        return replace(
-            self, transient=np.minimum(self.transient, steps), window=np.minimum(self.window, steps)
-        )
+        """Return the schedule cut off after so many base steps, to measure the program's speed."""
+        transient = min(self.transient, steps)
+        return replace(self, transient=transient, window=min(self.window, steps - transient))
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of each point, `(points,)` each: how often the base step is halved for the state, and how
+    often for the grid on which the path of the noise is drawn."""
+
+    halvings: Counts
+    noise_halvings: Counts
+
+    def take(self, rows: Any) -> Steps:
+        """Return those of some points."""
+        return Steps(self.halvings[rows], self.noise_halvings[rows])
+
+    def halved(self, rows: Any) -> Steps:
+        """Return them with the step of some points halved, and the grid of the noise as it was."""
+        halvings = self.halvings.copy()
+        halvings[rows] += 1
+        return Steps(halvings, self.noise_halvings)
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a batch: observables, status `(points,)`, and the record `(points, rows, variables)`."""
+    """What came of a batch, `(points,)` each: observables; status; final state `(points, variables)`; largest
+    error estimate of a step; steps with a rate below 0; record `(points, rows, variables)`."""
 
     observables: dict[str, np.ndarray[Any, Any]]
     status: np.ndarray[Any, Any]
+    final: np.ndarray[Any, Any]
+    estimate: np.ndarray[Any, Any]
+    negative_steps: np.ndarray[Any, Any]
     record: np.ndarray[Any, Any] | None
+
+    def replaced(self, rows: Any, other: Result) -> Result:
+        """Return this result with the given rows taken from another."""
+        mine = (self.observables, self.status, self.final, self.estimate, self.negative_steps, self.record)
+        others = (
+            other.observables,
+            other.status,
+            other.final,
+            other.estimate,
+            other.negative_steps,
+            other.record,
+        )
+        merged = jax.tree.map(lambda a, b: _with_rows(a, rows, b), mine, others)
+        return Result(*merged)
+
+
+def _with_rows(values: Any, rows: Any, others: Any) -> Any:
+    changed = values.copy()
+    changed[rows] = others
+    return changed
 
 
 def batch_shape(points: int) -> tuple[int, int]:
-    """Return (blocks, lanes) that hold so many points."""
+    """Return (blocks, lanes) that hold so many points of one step."""
     if points <= BLOCK:
         return 1, max(-(-points // LANES), 1) * LANES
     return -(-points // BLOCK), BLOCK
@@ -142,9 +187,12 @@ def prepare(
     program: Program,
     drive: DriveBase | None,
     columns: Mapping[str, np.ndarray[Any, Any]],
+    rest: Rest,
     replicate: np.ndarray[Any, Any],
     seed: int,
     common: bool,
+    base: float,
+    steps: Steps,
 ) -> Tree:
     """Return what the compiled program reads of each point, `(points,)` each, from its parameters.
 
@@ -152,17 +200,26 @@ def prepare(
     """
     model = MODELS[program.model]
     dtype = np.dtype(program.precision)
-    constants = dict(model.constants(columns)) | ou_constants(model, columns, program.window.dt)
+    dt, noise_dt = base * 0.5**steps.halvings, base * 0.5**steps.noise_halvings
+    constants = dict(model.constants(columns)) | ou_constants(model, columns, noise_dt)
+    constants |= INTEGRATORS[program.integrator].prepare(
+        columns, rest.highest, np.asarray(dt, dtype=np.float64)
+    )
     if _uses_levels(program):
         constants |= _thresholds(columns)
-    constants = {name: np.asarray(value).astype(dtype) for name, value in constants.items()}
+    bridge = bridge_constants(model, columns, noise_dt, DEPTHS) if program.bridged else {}
+    constants, bridge = (
+        {name: np.asarray(value).astype(dtype) for name, value in tree.items()}
+        for tree in (constants, bridge)
+    )
     # Times are compared and reduced in float64: float32 can't tell 10^5 ms from 10^5 ms + dt.
     driven = {} if drive is None else {p.name: columns[p.name] for p in drive.parameters()}
-    state = tuple(value.astype(dtype) for value in _initial_state(program, columns))
+    state = tuple(value.astype(dtype) for value in _initial_state(program, columns, rest))
     unnamed = {"down_threshold", "up_threshold"}
     naming = {} if common else {name: c for name, c in columns.items() if name not in unnamed}
     return {
         "constants": constants | driven,
+        "bridge": bridge,
         "state": state,
         "key": split_key(point_keys(seed, naming, replicate)),
     }
@@ -181,75 +238,132 @@ def _thresholds(columns: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _initial_state(program: Program, columns: Mapping[str, Any]) -> tuple[Any, ...]:
+def _initial_state(program: Program, columns: Mapping[str, Any], rest: Rest) -> tuple[Any, ...]:
     names = MODELS[program.model].variable_names
     if "initial" not in columns:
         return tuple(columns[f"{name}_initial"] for name in names)
-    at_rest = {
-        "tau": columns["tau"],
-        "eta": columns["eta"] + columns["v_ou_mean"],
-        "delta": columns["delta"] + np.pi * columns["tau"] * columns["r_ou_mean"],
-        "J": columns["J"],
-    }
-    state = {name: np.empty(len(columns["initial"])) for name in names}
+    r = np.empty(len(columns["initial"]))
     for label in np.unique(columns["initial"]):
         chosen = columns["initial"] == label
-        found = theory.named_state(str(label), {name: value[chosen] for name, value in at_rest.items()})
-        for name in names:
-            state[name][chosen] = found[name]
-    return tuple(state[name] for name in names)
+        r[chosen] = theory.NAMED_STATES[str(label)](rest.rates[chosen])
+    return r, theory.potential(r, rest.delta, rest.tau)
 
 
 def run_batch(
-    program: Program, inputs: Tree, schedule: Schedule, drive: DriveBase | None, shape: tuple[int, int]
+    program: Program,
+    inputs: Tree,
+    steps: Steps,
+    schedule: Schedule,
+    drive: DriveBase | None,
+    shape: tuple[int, int],
 ) -> Result:
-    """Run a batch of points, padded to `shape` with copies of the last."""
-    points = len(inputs["state"][0])
-    padded = _padded(inputs, shape)
-    arguments = (padded, _schedule_tree(schedule), _samples(drive))
+    """Run points, in as many calls of one program for `shape` = (blocks, lanes) as their steps need."""
+    blocks = _packed(steps, shape[1])
+    order = np.concatenate([rows for _, _, rows in blocks])
+    parts = []
+    for first in range(0, len(blocks), shape[0]):
+        output = _run_blocks(program, inputs, blocks[first : first + shape[0]], schedule, drive, shape)
+        parts.append(output)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    merged = jax.tree.map(lambda *values: np.concatenate(values)[place], *parts)
+    record = merged["record"][:, : schedule.rows] if program.recorded else None
+    return Result(
+        merged["observables"],
+        merged["status"],
+        merged["final"],
+        np.sqrt(merged["estimate"].astype(np.float64)),
+        merged["negative_steps"],
+        record,
+    )
+
+
+def _packed(steps: Steps, lanes: int) -> list[tuple[int, int, Any]]:
+    """Return the blocks: halvings, halvings of the noise's grid, and the rows of up to `lanes` points."""
+    pairs = np.stack([steps.halvings, steps.noise_halvings], axis=1)
+    kinds, kind = np.unique(pairs, axis=0, return_inverse=True)
+    blocks = []
+    for index, (halvings, noise_halvings) in enumerate(kinds.tolist()):
+        rows = np.flatnonzero(kind.ravel() == index)
+        blocks += [(halvings, noise_halvings, rows[i : i + lanes]) for i in range(0, len(rows), lanes)]
+    return blocks
+
+
+def _run_blocks(
+    program: Program,
+    inputs: Tree,
+    blocks: list[tuple[int, int, Any]],
+    schedule: Schedule,
+    drive: DriveBase | None,
+    shape: tuple[int, int],
+) -> Tree:
+    """Run up to shape[0] blocks; return what came of their points, one after the other."""
+    count, lanes = shape
+    rows = np.stack([np.pad(rows, (0, lanes - len(rows)), mode="edge") for _, _, rows in blocks])
+    # A call has its full number of blocks; those beyond take no steps.
+    rows = np.concatenate([rows, np.repeat(rows[-1:], count - len(blocks), axis=0)])
+    arguments = (_gathered(inputs, rows), _pace_tree(blocks, schedule, count), *_extras(schedule, drive))
     with jax.enable_x64(True):
         output = _compiled(program, arguments)(*arguments)
         output = jax.tree.map(np.asarray, output)
-    measured = {name: value.reshape(-1)[:points] for name, value in output["observables"].items()}
-    record = None
+    filled = np.zeros(shape, dtype=bool)
+    for index, (_, _, taken) in enumerate(blocks):
+        filled[index, : len(taken)] = True
+    return jax.tree.map(lambda value: value[filled], _lanes_first(program, output))
+
+
+def _lanes_first(program: Program, output: Tree) -> Tree:
+    """Return the output with the lanes after the blocks, then what each point has several of."""
+    moved = {"final": np.moveaxis(output["final"], -1, 1)}
     if program.recorded:
-        # (blocks, rows, variables, lanes) -> (points, rows, variables)
-        moved = np.moveaxis(output["record"], -1, 1)
-        record = moved.reshape(-1, *moved.shape[2:])[:points, : schedule.rows]
-    return Result(measured, output["status"].reshape(-1)[:points], record)
+        moved["record"] = np.moveaxis(output["record"], -1, 1)
+    return output | moved
 
 
-def memory_bytes(
-    program: Program, inputs: Tree, schedule: Schedule, drive: DriveBase | None, shape: tuple[int, int]
-) -> int:
-    """Return the memory that one running batch takes: arguments, results and working space."""
-    arguments = (_padded(inputs, shape), _schedule_tree(schedule), _samples(drive))
-    with jax.enable_x64(True):
-        analysis = _compiled(program, arguments).memory_analysis()
-    return int(analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes)
+def _gathered(inputs: Tree, rows: Any) -> Tree:
+    bridge = {name: np.moveaxis(value[rows], -1, 1) for name, value in inputs["bridge"].items()}
+    others = {name: value for name, value in inputs.items() if name != "bridge"}
+    return jax.tree.map(lambda value: value[rows], others) | {"bridge": bridge}
 
 
-def _padded(inputs: Tree, shape: tuple[int, int]) -> Tree:
-    def pad(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        missing = shape[0] * shape[1] - len(value)
-        return np.pad(value, (0, missing), mode="edge").reshape(shape)
-
-    return jax.tree.map(pad, inputs)
-
-
-def _schedule_tree(schedule: Schedule) -> Tree:
+def _pace_tree(blocks: list[tuple[int, int, Any]], schedule: Schedule, count: int) -> Tree:
+    halvings = np.zeros(count, dtype=np.int64)
+    noise_halvings = np.zeros(count, dtype=np.int64)
+    active = np.arange(count) < len(blocks)
+    halvings[: len(blocks)] = [block[0] for block in blocks]
+    noise_halvings[: len(blocks)] = [block[1] for block in blocks]
+    per_base = 2**halvings
     return {
-        "transient": schedule.transient,
-        "window": schedule.window,
-        "closes": schedule.closes,
-        "transient_rows": schedule.transient_rows,
-        "window_rows": schedule.window_rows,
-        "record_rows": np.zeros(schedule.rows + 1, dtype=np.uint8),
+        "dt": schedule.base * 0.5**halvings,
+        "transient": (active * schedule.transient * per_base).astype(np.int32),
+        "end": (active * schedule.steps * per_base).astype(np.int32),
+        "every": np.minimum((schedule.every or 1) * per_base, 2**30).astype(np.int32),
+        "sample_steps": (schedule.sample_steps * per_base).astype(np.int32),
+        "depth": (halvings - noise_halvings).astype(np.int32),
     }
 
 
-def _samples(drive: DriveBase | None) -> np.ndarray[Any, Any]:
-    return np.array(drive.values if isinstance(drive, Sampled) else (0.0, 0.0))
+def _extras(schedule: Schedule, drive: DriveBase | None) -> tuple[Any, Any]:
+    """Return the rows of the record, and one more for what is not kept; and the samples of the drive."""
+    samples = np.array(drive.values if isinstance(drive, Sampled) else (0.0, 0.0))
+    return np.zeros(schedule.rows + 1, dtype=np.uint8), samples
+
+
+def memory_bytes(
+    program: Program,
+    inputs: Tree,
+    steps: Steps,
+    schedule: Schedule,
+    drive: DriveBase | None,
+    shape: tuple[int, int],
+) -> int:
+    """Return the memory that one running batch takes: arguments, results and working space."""
+    rows = np.zeros(shape, dtype=int)
+    pace = _pace_tree(_packed(steps, shape[1])[:1], schedule, shape[0])
+    arguments = (_gathered(inputs, rows), pace, *_extras(schedule, drive))
+    with jax.enable_x64(True):
+        analysis = _compiled(program, arguments).memory_analysis()
+    return int(analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes)
 
 
 _executables: dict[Any, Any] = {}
@@ -262,7 +376,7 @@ def _compiled(program: Program, arguments: Tree) -> Any:
     # One lock for all: two threads that ask for the same program would both compile it.
     with _compiling:
         if (program, shapes) not in _executables:
-            swept = jax.jit(lambda blocks, schedule, samples: _sweep(program, blocks, schedule, samples))
+            swept = jax.jit(lambda *arguments: _sweep(program, *arguments))
             _executables[program, shapes] = swept.lower(*arguments).compile()
         return _executables[program, shapes]
 
@@ -272,52 +386,58 @@ def compile_count() -> int:
     return len(_executables)
 
 
-def _sweep(program: Program, blocks: Tree, schedule: Tree, samples: Any) -> Tree:
-    return lax.map(lambda block: _block(program, block, schedule, samples), blocks)
+def _sweep(program: Program, blocks: Tree, pace: Tree, rows: Any, samples: Any) -> Tree:
+    return lax.map(lambda pair: _block(program, pair[0], pair[1], rows, samples), (blocks, pace))
 
 
-def _block(program: Program, block: Tree, schedule: Tree, samples: Any) -> Tree:
+def _block(program: Program, block: Tree, pace: Tree, rows: Any, samples: Any) -> Tree:
     """Run one block: the transient, then the window with its folds, then the observables."""
-    constants = block["constants"] | {"drive_values": samples}
-    moving = (block["state"], _initial_noise(program, block), block["state"][0])
-    record = _empty_record(program, block["state"], schedule)
-
-    def step(n: Any, moving: Tree) -> Tree:
-        return _step(program, constants, block["key"], n, moving)
-
-    def transient(i: Any, carry: Tree) -> Tree:
-        moving, record = carry
-        moving = lax.fori_loop(schedule["transient"][i], schedule["transient"][i + 1], step, moving)
-        return moving, _write(program, record, schedule["transient_rows"][i], moving[0])
-
-    moving, record = lax.fori_loop(0, len(schedule["transient"]) - 1, transient, (moving, record))
-    moving, record, totals = _window(program, constants, schedule, step, moving, record)
-    return _finish(program, moving, totals, record)
+    block = block | {"constants": block["constants"] | {"drive_values": samples}}
+    state = block["state"]
+    moving = {
+        "state": state,
+        "noise": _initial_noise(program, block),
+        "estimate": jnp.zeros_like(state[0]),
+        "negative_steps": jnp.zeros(state[0].shape, jnp.int32),
+    }
+    record = _empty_record(program, state, rows)
+    moving, record = _transient(program, block, pace, moving, record)
+    moving, record, totals = _window(program, block, pace, moving, record)
+    return _finish(program, pace, moving, totals, record)
 
 
-def _step(program: Program, constants: Tree, key: Any, n: Any, moving: Tree) -> Tree:
+def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tree:
     """Advance state and noise from step n to n + 1."""
-    model = MODELS[program.model]
-    dt = program.window.dt
-    state, noise, lowest = moving
-    later = _next_noise(program, constants, key, n, noise)
+    model, constants = MODELS[program.model], block["constants"]
+    noise = moving["noise"]
+    later = _next_noise(program, block, pace, n, noise)
 
     def inputs(fraction: float) -> Any:
         values = []
         for name in model.variable_names:
-            value = (
-                _at_fraction(noise[name], later[name], fraction)
-                if name in noise
-                else constants[f"{name}_mean"]
-            )
+            value = constants[f"{name}_mean"]
+            if name in noise:
+                value = _at_fraction(noise[name]["now"], later[name]["now"], fraction)
             if name == model.driven and program.drive is not None:
-                time = n.astype(jnp.float64) * dt
-                value = value + VALUES[program.drive](time, dt, fraction, constants).astype(value.dtype)
+                time = n.astype(jnp.float64) * pace["dt"]
+                drive = VALUES[program.drive](time, pace["dt"], fraction, constants)
+                value = value + drive.astype(value.dtype)
             values.append(value)
         return tuple(values)
 
-    state = INTEGRATORS[program.integrator].step(lambda y, z: model.field(y, z, constants), state, inputs, dt)
-    return state, later, jnp.minimum(lowest, state[model.variable_names.index("r")])
+    system = System(model, constants, program.noisy)
+    dt = pace["dt"].astype(program.precision)
+    state, estimate = INTEGRATORS[program.integrator].step(system, moving["state"], inputs, dt)
+    rate = model.variable_names.index("r")
+    below = state[rate] < 0
+    if program.reflect:
+        state = tuple(jnp.abs(y) if i == rate else y for i, y in enumerate(state))
+    return {
+        "state": state,
+        "noise": later,
+        "estimate": jnp.maximum(moving["estimate"], estimate),
+        "negative_steps": moving["negative_steps"] + below.astype(jnp.int32),
+    }
 
 
 def _at_fraction(now: Any, later: Any, fraction: float) -> Any:
@@ -326,106 +446,193 @@ def _at_fraction(now: Any, later: Any, fraction: float) -> Any:
     return later if fraction == 1.0 else (1.0 - fraction) * now + fraction * later
 
 
-def _draws(program: Program, key: Any, step: Any) -> dict[str, Any]:
-    """Return a standard normal for every noisy variable; variables 2k and 2k + 1 share a pair."""
+def _draws(program: Program, key: Any, step: Any, node: Any = 0) -> dict[str, Any]:
+    """Return a standard normal for every noisy variable; variables 2k and 2k + 1 share a pair.
+
+    `node` counts the draws that fill in the path within a step, from 1.
+    """
     dtype = jnp.dtype(program.precision)
     pairs: dict[int, Any] = {}
     draws = {}
     for index, name in enumerate(MODELS[program.model].variable_names):
         if name in program.noisy:
             pair = index // 2
-            pairs[pair] = pairs.get(pair) or normal_pair(key, step, pair, dtype)
+            pairs[pair] = pairs.get(pair) or normal_pair(key, step, (node << 8) + pair, dtype)
             draws[name] = pairs[pair][index % 2]
     return draws
 
 
-def _initial_noise(program: Program, block: Tree) -> dict[str, Any]:
+def _initial_noise(program: Program, block: Tree) -> Tree:
     c = block["constants"]
-    draws = _draws(program, block["key"], INITIAL_STEP)
-    return {name: c[f"{name}_mean"] + c[f"{name}_std"] * draw for name, draw in draws.items()}
+    noise = {}
+    for name, draw in _draws(program, block["key"], INITIAL_STEP).items():
+        start = c[f"{name}_mean"] + c[f"{name}_std"] * draw
+        noise[name] = {"now": start} | ({"begin": start, "end": start} if program.bridged else {})
+    return noise
 
 
-def _next_noise(program: Program, c: Tree, key: Any, n: Any, noise: dict[str, Any]) -> dict[str, Any]:
-    draws = _draws(program, key, n)
-    return {
-        name: c[f"{name}_mean"]
-        + (noise[name] - c[f"{name}_mean"]) * c[f"{name}_decay"]
-        + c[f"{name}_gain"] * draw
-        for name, draw in draws.items()
-    }
+def _after(name: str, c: Tree, value: Any, draw: Any) -> Any:
+    """Return the noise one step of its grid later."""
+    mean = c[f"{name}_mean"]
+    return mean + (value - mean) * c[f"{name}_decay"] + c[f"{name}_gain"] * draw
 
 
-def _window(
-    program: Program, constants: Tree, schedule: Tree, step: Any, moving: Tree, record: Any
-) -> tuple[Tree, Any, Tree]:
-    """Run the window: fold every step, close a segment where the schedule says so."""
+def _next_noise(program: Program, block: Tree, pace: Tree, n: Any, noise: Tree) -> Tree:
+    c, key = block["constants"], block["key"]
+    if not program.bridged:
+        draws = _draws(program, key, n)
+        return {name: {"now": _after(name, c, noise[name]["now"], draw)} for name, draw in draws.items()}
+    cell = n >> pace["depth"]
+    within = n - (cell << pace["depth"])
+    ends = {}
+    for name, draw in _draws(program, key, cell).items():
+        begin, end = noise[name]["begin"], noise[name]["end"]
+        ends[name] = {
+            "begin": jnp.where(within == 0, end, begin),
+            "end": jnp.where(within == 0, _after(name, c, end, draw), end),
+        }
+    between = _between(program, block, pace, cell, within + 1, ends)
+    return {name: ends[name] | {"now": between[name]} for name in ends}
+
+
+def _between(program: Program, block: Tree, pace: Tree, cell: Any, offset: Any, ends: Tree) -> Tree:
+    """Return the noise at an offset into a step of its grid: the interval is halved until it begins there."""
+    c, bridge = block["constants"], block["bridge"]
+
+    def halve(depth: Any, carry: Tree) -> Tree:
+        low, high, node, left = carry
+        half = jnp.int32(1) << (pace["depth"] - 1 - depth)
+        upper = left >= half
+        draws = _draws(program, block["key"], cell, node)
+        lows, highs = {}, {}
+        for name, draw in draws.items():
+            mean = c[f"{name}_mean"]
+            middle = (
+                mean
+                + bridge[f"{name}_weight"][depth] * (low[name] + high[name] - 2.0 * mean)
+                + bridge[f"{name}_spread"][depth] * draw
+            )
+            lows[name] = jnp.where(upper, middle, low[name])
+            highs[name] = jnp.where(upper, high[name], middle)
+        return lows, highs, 2 * node + upper, jnp.where(upper, left - half, left)
+
+    last = offset == (jnp.int32(1) << pace["depth"])
+    low, high = ({name: ends[name][side] for name in ends} for side in ("begin", "end"))
+    found, _, _, _ = lax.fori_loop(0, pace["depth"], halve, (low, high, jnp.int32(1), offset))
+    return {name: jnp.where(last, ends[name]["end"], found[name]) for name in ends}
+
+
+def _transient(program: Program, block: Tree, pace: Tree, moving: Tree, record: Any) -> tuple[Tree, Any]:
+    """Run to the start of the window; a recorded run stops where a state is kept."""
+
+    def step(n: Any, moving: Tree) -> Tree:
+        return _step(program, block, pace, n, moving)
+
+    if not program.recorded:
+        return lax.fori_loop(0, pace["transient"], step, moving), record
+
+    def piece(carry: Tree) -> Tree:
+        n, moving, record = carry
+        stop = jnp.minimum(_next_multiple(n, pace["every"]), pace["transient"])
+        moving = lax.fori_loop(n, stop, step, moving)
+        return stop, moving, _write(record, pace, stop, moving["state"])
+
+    start = (jnp.int32(0), moving, record)
+    _, moving, record = lax.while_loop(lambda carry: carry[0] < pace["transient"], piece, start)
+    return moving, record
+
+
+def _next_multiple(n: Any, of: Any) -> Any:
+    return (n // of + 1) * of
+
+
+def _needed(program: Program) -> Tree:
+    """Return the folds that the observables need."""
     table, rows = folds(MODELS[program.model]), observables(MODELS[program.model])
     needed = {rows[name].fold: table[rows[name].fold] for name in program.observables}
     for name in [name for name in needed if name.endswith(" sum")]:
         if name.replace(" sum", " squares") in needed:
             del needed[name]
-    window, begin = program.window, schedule["window"][0]
+    return needed
 
-    def close(totals: Tree, segments: Tree, stop: Any, state: Any) -> tuple[Tree, Tree]:
-        totals = {n: f.close(totals[n], segments[n], stop - begin, window) for n, f in needed.items()}
-        return totals, {n: f.open(totals[n], state) for n, f in needed.items()}
+
+def _window_of(program: Program, pace: Tree) -> Window:
+    return Window(pace["end"] - pace["transient"], pace["dt"], program.samples, pace["sample_steps"])
+
+
+def _window(program: Program, block: Tree, pace: Tree, moving: Tree, record: Any) -> tuple[Tree, Any, Tree]:
+    """Run the window: fold every step, close a segment every `SEGMENT` steps and at the end."""
+    needed, window, begin = _needed(program), _window_of(program, pace), pace["transient"]
 
     def fold_step(n: Any, carry: Tree) -> Tree:
         moving, segments = carry
-        moving = step(n, moving)
-        return moving, {name: f.update(segments[name], moving[0], n - begin) for name, f in needed.items()}
+        moving = _step(program, block, pace, n, moving)
+        state, after = moving["state"], n - begin
+        return moving, {name: f.update(segments[name], state, after, window) for name, f in needed.items()}
 
-    def event(i: Any, carry: Tree) -> Tree:
-        moving, segments, totals, record = carry
-        stop = schedule["window"][i + 1]
-        moving, segments = lax.fori_loop(schedule["window"][i], stop, fold_step, (moving, segments))
-        record = _write(program, record, schedule["window_rows"][i], moving[0])
+    def close(totals: Tree, segments: Tree, stop: Any, state: Any) -> tuple[Tree, Tree]:
+        totals = {k: f.close(totals[k], segments[k], stop - begin, window) for k, f in needed.items()}
+        return totals, {k: f.open(totals[k], state) for k, f in needed.items()}
+
+    def piece(carry: Tree) -> Tree:
+        n, moving, segments, totals, record = carry
+        boundary = jnp.minimum(begin + _next_multiple(n - begin, SEGMENT), pace["end"])
+        stop = jnp.minimum(boundary, _next_multiple(n, pace["every"])) if program.recorded else boundary
+        moving, segments = lax.fori_loop(n, stop, fold_step, (moving, segments))
         if program.recorded:
+            record = _write(record, pace, stop, moving["state"])
             totals, segments = lax.cond(
-                schedule["closes"][i],
-                lambda t, s: close(t, s, stop, moving[0]),
+                stop == boundary,
+                lambda t, s: close(t, s, stop, moving["state"]),
                 lambda t, s: (t, s),
                 totals,
                 segments,
             )
         else:
-            totals, segments = close(totals, segments, stop, moving[0])
-        return moving, segments, totals, record
+            totals, segments = close(totals, segments, stop, moving["state"])
+        return stop, moving, segments, totals, record
 
-    totals = {n: f.init(moving[0], constants, window) for n, f in needed.items()}
-    segments = {n: f.open(totals[n], moving[0]) for n, f in needed.items()}
-    carry = (moving, segments, totals, record)
-    moving, _, totals, record = lax.fori_loop(0, len(schedule["window"]) - 1, event, carry)
+    totals = {name: f.init(moving["state"], block["constants"], window) for name, f in needed.items()}
+    segments = {name: f.open(totals[name], moving["state"]) for name, f in needed.items()}
+    start = (begin, moving, segments, totals, record)
+    _, moving, _, totals, record = lax.while_loop(lambda carry: carry[0] < pace["end"], piece, start)
     return moving, record, totals
 
 
-def _empty_record(program: Program, state: Any, schedule: Tree) -> Any:
+def _empty_record(program: Program, state: Any, rows: Any) -> Any:
     """Return room for the record, its first row holding the initial state, its last what is not kept."""
     if not program.recorded:
         return ()
-    rows = schedule["record_rows"].shape[0]
-    record = jnp.zeros((rows, len(state), *state[0].shape), state[0].dtype)
+    record = jnp.zeros((rows.shape[0], len(state), *state[0].shape), state[0].dtype)
     return record.at[0].set(jnp.stack(state))
 
 
-def _write(program: Program, record: Any, row: Any, state: Any) -> Any:
-    return record.at[row].set(jnp.stack(state)) if program.recorded else record
+def _write(record: Any, pace: Tree, stop: Any, state: Any) -> Any:
+    kept = stop % pace["every"] == 0
+    row = jnp.where(kept, stop // pace["every"], record.shape[0] - 1)
+    return record.at[row].set(jnp.stack(state))
 
 
-def _finish(program: Program, moving: Tree, totals: Tree, record: Any) -> Tree:
-    state, _, lowest = moving
-    dtype = jnp.dtype(program.precision)
-    rows = observables(MODELS[program.model])
+def _finish(program: Program, pace: Tree, moving: Tree, totals: Tree, record: Any) -> Tree:
+    state, dtype = moving["state"], jnp.dtype(program.precision)
+    rows, window = observables(MODELS[program.model]), _window_of(program, pace)
     finite = jnp.all(jnp.stack([jnp.isfinite(y) for y in state]), axis=0)
     measured = {}
     for name in program.observables:
         fold = rows[name].fold
         total = totals[fold] if fold in totals else totals[fold.replace(" sum", " squares")]
-        value = rows[name].finalize(total, program.window)
+        value = rows[name].finalize(total, window)
         measured[name] = jnp.where(finite, value, jnp.nan).astype(dtype)
     status = (
         jnp.where(finite, 0, int(Status.diverged))
-        | jnp.where(lowest < 0, int(Status.rate_negative), 0)
+        | jnp.where(moving["negative_steps"] > 0, int(Status.rate_negative), 0)
         | int(Status.computed)
     )
-    return {"observables": measured, "status": status.astype(jnp.uint8), "record": record}
+    return {
+        "observables": measured,
+        "status": status.astype(jnp.uint8),
+        "final": jnp.stack(state),
+        "estimate": moving["estimate"],
+        "negative_steps": moving["negative_steps"],
+        "record": record,
+    }

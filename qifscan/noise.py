@@ -43,12 +43,13 @@ def ou_parameters(variable: Variable) -> tuple[Parameter, ...]:
     )
 
 
-def ou_constants(model: Model, parameters: Mapping[str, Any], dt: float) -> dict[str, Any]:
+def ou_constants(model: Model, parameters: Mapping[str, Any], dt: Any) -> dict[str, Any]:
     """Return what the exact step reads, per variable: mean, decay, gain, and the stationary std.
 
     z(t + dt) = mean + (z(t) - mean) decay + gain N(0, 1), with decay = exp(-dt/ou_tau) and
     gain = sigma sqrt(ou_tau/2 (1 - exp(-2 dt/ou_tau))): exact in law for any dt (Gillespie,
-    Phys. Rev. E 54, 2084 (1996), eqs 1.9 and 2.47). All in float64, one value per point.
+    Phys. Rev. E 54, 2084 (1996), eqs 1.9 and 2.47). All in float64, one value per point; `dt` is a number
+    or one per point.
     """
     constants: dict[str, Any] = {}
     for name in model.variable_names:
@@ -57,6 +58,24 @@ def ou_constants(model: Model, parameters: Mapping[str, Any], dt: float) -> dict
         constants[f"{name}_decay"] = np.exp(-dt / ou_tau)
         constants[f"{name}_gain"] = sigma * np.sqrt(-np.expm1(-2.0 * dt / ou_tau) * ou_tau / 2.0)
         constants[f"{name}_std"] = sigma * np.sqrt(ou_tau / 2.0)
+    return constants
+
+
+def bridge_constants(model: Model, parameters: Mapping[str, Any], dt: Any, depths: int) -> dict[str, Any]:
+    """Return what halves a step of a path that is there already, per variable: `(points, depths)` each.
+
+    Half-way between z(t) and z(t + 2h), given both, z is normal with mean
+    `mean + weight (z(t) + z(t + 2h) - 2 mean)` and standard deviation `spread`, where
+    weight = 1/(2 cosh(h/ou_tau)) and spread = sigma sqrt(ou_tau/2 tanh(h/ou_tau)): the path of a point is
+    the same at every step, only known at more times. h = dt/2, dt/4, ...
+    """
+    half = np.asarray(dt)[:, None] * 0.5 ** np.arange(1, depths + 1)
+    constants: dict[str, Any] = {}
+    for name in model.variable_names:
+        sigma, ou_tau = parameters[f"{name}_ou_sigma"][:, None], parameters[f"{name}_ou_tau"][:, None]
+        # cosh overflows far beyond any time constant; there the two ends tell nothing.
+        constants[f"{name}_weight"] = 0.5 / np.cosh(np.minimum(half / ou_tau, 700.0))
+        constants[f"{name}_spread"] = sigma * np.sqrt(ou_tau / 2.0 * np.tanh(half / ou_tau))
     return constants
 
 
@@ -140,7 +159,7 @@ def _polynomial(x: Any, coefficients: list[float]) -> Any:
     return total
 
 
-def normal_pair(key: tuple[Any, Any], step: Any, pair: int, dtype: Any) -> tuple[Any, Any]:
+def normal_pair(key: tuple[Any, Any], step: Any, pair: Any, dtype: Any) -> tuple[Any, Any]:
     """Return two independent standard normals for every key, at counter (step, pair).
 
     Box and Muller's transform of 32 bits each: the radius reaches sqrt(66 ln 2) = 6.76.

@@ -27,7 +27,7 @@ from qifscan.axes import (
     unknown_parameter,
 )
 from qifscan.definition import Definition, Finite, Integer, ordered, raise_if_any
-from qifscan.drive import DRIVES, Drive, DriveBase
+from qifscan.drive import DRIVES, Drive, DriveBase, Sine
 from qifscan.errors import Fault, ScanError, one_of, show, unknown
 from qifscan.integrate import INTEGRATORS
 from qifscan.models import MODELS, Model, Parameter
@@ -35,30 +35,55 @@ from qifscan.noise import ou_parameters
 from qifscan.observables import SAMPLE_STEPS, SEGMENT, THRESHOLDS, observables
 from qifscan.theory import NAMED_STATES
 
-NUMBERS_VERSION = 1
+NUMBERS_VERSION = 2
 """Raised whenever the same scan would give other numbers; part of the fingerprint."""
 
-MAX_STEPS = 2**31 - 2
-"""The step is a 32-bit counter."""
+MAX_STEPS = 2**30
+"""The step is a 32-bit counter, and is added to."""
+
+BASE_STEP = 0.05
+"""Step that dt = "auto" halves, ms: what a population of tau = 1 ms at rest at a low rate needs. Runs of all
+points stop together at its multiples, so that times and traces are those of one grid."""
+
+MOST_HALVINGS = 10
+"""Down to 5e-5 ms."""
+
+
+def _step(value: Any) -> Any:
+    """Return a step as it may be given: "auto", or a number above 0."""
+    if isinstance(value, str) and value == "auto":
+        return value
+    step = number(value)
+    if step is None or step <= 0:
+        raise_if_any([Fault("dt", show(value), '"auto", or a number above 0')])
+    return step
 
 
 class Protocol(Definition):
     """How a point is run: `transient` ms unmeasured, then `window` ms measured, in steps of `dt` ms.
 
+    `dt` is "auto" or a number, the same at every point. With "auto" each point has a step of its own, 0.05 ms
+    halved until it resolves the point's equilibria, start, noise and drive, and is run again at half of it,
+    up to four times, while the estimated relative error is above `tolerance`. Either way a point whose
+    estimate stays above `tolerance` is flagged `under_resolved`.
+
     `initial` is a named state (`"rest"`: the stable equilibrium of lowest rate; `"down"`, `"up"`: the
     equilibrium of lowest, highest rate, at the point's own parameters, without the drive, with the mean of
-    the noise) or numbers, e.g. `{"r": 0.1, "v": -2.0}`. `integrator` is one of "rk4", "heun", "euler",
-    "exp_auto". Times in ms; t = 0 is the start of the transient. Steps are rounded up, so that neither
-    part is shorter than asked for.
+    the noise) or numbers, e.g. `{"r": 0.1, "v": -2.0}`. `integrator` is one of "riccati", "rk4", "heun",
+    "euler", "exp_auto". Noise on r can take the rate below 0: `negative_rate` leaves it there ("leave") or
+    turns its sign ("reflect"); either way the steps are counted and the point is flagged.
+
+    Times in ms; t = 0 is the start of the transient. Steps are rounded up, so that neither part is shorter
+    than asked for.
     """
 
     transient: Annotated[Finite, Field(ge=0)] = 100.0
     window: Annotated[Finite, Field(gt=0)] = 100.0
-    # At dt = 0.01 tau classical Runge-Kutta keeps every stable state of eta in [-10, 10], J in [0, 30]
-    # stable (NaN-free and within 1e-3), and its price is twice Heun's.
-    dt: Annotated[Finite, Field(gt=0)] = Field(default=0.01, validate_default=True)
+    dt: Annotated[Literal["auto"] | float, BeforeValidator(_step)] = Field("auto", validate_default=True)
+    tolerance: Annotated[Finite, Field(gt=0, lt=1)] = 1e-3
     initial: str | dict[str, Finite] = "rest"
-    integrator: str = "rk4"
+    integrator: str = "riccati"
+    negative_rate: Literal["leave", "reflect"] = "leave"
 
     @field_validator("integrator")
     @classmethod
@@ -81,7 +106,8 @@ class Protocol(Definition):
 
     @field_validator("dt")
     @classmethod
-    def _step_fits(cls, value: float, info: ValidationInfo) -> float:
+    def _step_fits(cls, given: Any, info: ValidationInfo) -> Any:
+        value = BASE_STEP if given == "auto" else given
         window, transient = info.data.get("window", math.inf), info.data.get("transient", 0.0)
         if value > window:
             hint = "make dt smaller or the window longer"
@@ -91,17 +117,34 @@ class Protocol(Definition):
             raise_if_any(
                 [Fault("dt", found, f"at most {MAX_STEPS:.3g} steps", "make dt larger or the run shorter")]
             )
-        return value
+        return given
+
+    @property
+    def base(self) -> float:
+        """The step that is halved where that is needed, ms: `dt`, if it is a number."""
+        return BASE_STEP if self.dt == "auto" else float(self.dt)
 
     @property
     def transient_steps(self) -> int:
-        """Steps before the window."""
-        return _steps(self.transient, self.dt)
+        """Base steps before the window."""
+        return _steps(self.transient, self.base)
 
     @property
     def window_steps(self) -> int:
-        """Steps in the window."""
-        return _steps(self.window, self.dt)
+        """Base steps in the window."""
+        return _steps(self.window, self.base)
+
+    @property
+    def sample_steps(self) -> int:
+        """Base steps in one sample of a spectrum."""
+        return 1 if self.dt == "auto" else SAMPLE_STEPS
+
+    @property
+    def most_halvings(self) -> int:
+        """How often the base step may be halved, so that the steps of the run can still be counted."""
+        if self.dt != "auto":
+            return 0
+        return min(MOST_HALVINGS, int(math.log2(MAX_STEPS / (self.transient_steps + self.window_steps))))
 
 
 def _steps(duration: float, dt: float) -> int:
@@ -267,8 +310,10 @@ class Scan(Definition):
         protocol = info.data.get("protocol")
         least = 4 * SEGMENT
         if protocol is not None and protocol.window_steps < least and any("frequency" in n for n in value):
-            samples = least // SAMPLE_STEPS
-            hint = f"a spectrum averages {SAMPLE_STEPS} steps into a sample and needs {samples} samples"
+            samples = least // protocol.sample_steps
+            hint = (
+                f"a spectrum averages {protocol.sample_steps} steps into a sample and needs {samples} samples"
+            )
             found = f"{protocol.window_steps} steps"
             faults.append(Fault("protocol.window", found, f"at least {least} steps for a frequency", hint))
         raise_if_any(faults)
@@ -351,6 +396,10 @@ class Scan(Definition):
         text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def in_double(self) -> Scan:
+        """Return the same scan in float64."""
+        return self.model_copy(update={"precision": "float64"})
+
     @property
     def parameters(self) -> dict[str, Parameter]:
         """Every numeric parameter of this scan, by name."""
@@ -372,6 +421,14 @@ class Scan(Definition):
         swept = {column for axis in self.axes.values() for column in axis.columns}
         names = MODELS[self.model].variable_names
         return tuple(n for n in names if f"{n}_ou_sigma" in swept or self.fixed.get(f"{n}_ou_sigma", 0.0) > 0)
+
+    @property
+    def can_rest(self) -> bool:
+        """Whether a point of the scan may be without noise and under an input that ends constant."""
+        rests = not isinstance(self.drive, Sine)
+        sigmas = [f"{name}_ou_sigma" for name in MODELS[self.model].variable_names]
+        columns = {name: column for axis in self.axes.values() for name, column in axis.columns.items()}
+        return rests and all(np.min(columns.get(n, self.fixed.get(n, 0.0))) == 0.0 for n in sigmas)
 
     @property
     def trace_indices(self) -> list[tuple[int, ...]]:

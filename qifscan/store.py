@@ -13,7 +13,7 @@ import platform
 import shutil
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,10 +27,10 @@ import numpy as np
 from qifscan import __version__
 from qifscan.chunks import Chunks
 from qifscan.errors import ScanError, StoreError
-from qifscan.kernel import Result
 from qifscan.lazy import LazyModule
 from qifscan.models import MODELS
 from qifscan.observables import STATUS_MEANINGS, Status, observables
+from qifscan.points import Measured, diagnostics
 from qifscan.scan import Scan
 from qifscan.theory import NAMED_STATES
 
@@ -42,7 +42,7 @@ else:
     xr = LazyModule("xarray")
     zarr = LazyModule("zarr")
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the layout; a store of another one is refused."""
 
 STALE_SECONDS = 600
@@ -203,6 +203,10 @@ def _variables(chunks: Chunks) -> dict[str, _Variable]:
         )
         for name in scan.observables
     }
+    variables |= {
+        row.name: _Variable(dims, shape, chunks.shape, row.dtype, row.fill, row.attributes)
+        for row in diagnostics(scan).values()
+    }
     variables["status"] = _Variable(dims, shape, chunks.shape, "uint8", 0, _status_attributes("point"))
     return variables | (_trace_variables(chunks) if chunks.traces else {})
 
@@ -252,7 +256,7 @@ def _coordinates(chunks: Chunks) -> Iterator[tuple[str, str, Array, dict[str, An
 
 def _trace_coordinates(chunks: Chunks) -> Iterator[tuple[str, str, Array, dict[str, Any]]]:
     scan, every = chunks.scan, chunks.scan.traces.every if chunks.scan.traces else 1
-    times = np.arange(chunks.trace_schedule.rows) * every * scan.protocol.dt
+    times = np.arange(chunks.trace_schedule.rows) * every * scan.protocol.base
     yield "time", "time", times, _attrs("ms", "time from the start of the run")
     indices = [np.array(column) for column in zip(*scan.trace_indices, strict=True)]
     for (dim, _), index in zip(scan.sizes.items(), indices, strict=True):
@@ -327,14 +331,36 @@ def origin(store: Store) -> dict[str, Any]:
 
 def read_points(store: Store, place: Mapping[str, Array]) -> dict[str, Array]:
     """Return every observable and the status at the points of these indices, `(points,)` each."""
-    arrays = _arrays(store)
     indices = tuple(place[dim] for dim in store.scan.sizes)
-    names = _grid_names(store.chunks)
+
+    def chosen(array: Any) -> Array:
+        return np.atleast_1d(array.vindex[indices] if indices else array[()])
+
+    return _selected(store, _grid_names(store.chunks), chosen)
+
+
+def read_traces(store: Store, rows: Array) -> tuple[Array, Array]:
+    """Return the record `(rows, times, variables)` and the status of these traces."""
+    read = _selected(store, _trace_names(store.chunks), lambda array: array.oindex[rows])
+    status = read.pop("trace_status")
+    return np.stack(list(read.values()), axis=-1), status
+
+
+def _selected(store: Store, names: Iterable[str], chosen: Callable[[Any], Array]) -> dict[str, Array]:
+    arrays = _arrays(store)
     try:
-        return {n: np.atleast_1d(arrays[n].vindex[indices] if indices else arrays[n][()]) for n in names}
+        return {name: chosen(arrays[name]) for name in names}
     except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
         reason = f"a chunk can't be read ({_short(error)})"
         raise StoreError(f"{store.path}: {reason}; qifscan verify finds and repairs it") from None
+
+
+def read_chunks(store: Store, chunks: Iterable[int], names: Iterable[str]) -> Iterator[dict[str, Array]]:
+    """Return these variables of each of these chunks of the grid."""
+    arrays = _arrays(store)
+    for chunk in chunks:
+        region = store.chunks.region(chunk)
+        yield {name: arrays[name][region] for name in names}
 
 
 def status(store: Store) -> Array:
@@ -376,7 +402,7 @@ def _arrays(store: Store) -> Mapping[str, Any]:
 
 def _grid_names(chunks: Chunks) -> list[str]:
     """Return the arrays of a chunk of the grid, the one that is written last at the end."""
-    return [*chunks.scan.observables, "status"]
+    return [*chunks.scan.observables, *diagnostics(chunks.scan), "status"]
 
 
 def _trace_names(chunks: Chunks) -> list[str]:
@@ -400,7 +426,7 @@ def _opened_arrays(path: str, identity: tuple[int, int], names: tuple[str, ...])
     return {name: array.with_config({"write_empty_chunks": True}) for name, array in arrays.items()}
 
 
-def write(store: Store, chunk: int, result: Result) -> None:
+def write(store: Store, chunk: int, result: Measured) -> None:
     """Write the results of a chunk, its status last."""
     arrays = _arrays(store)
     chunks, region = store.chunks, store.chunks.region(chunk)
@@ -411,7 +437,7 @@ def write(store: Store, chunk: int, result: Result) -> None:
             arrays[f"{variable.name}_trace"][region] = result.record[..., index]
         arrays["trace_status"][region] = result.status
         return
-    for name, values in result.observables.items():
+    for name, values in result.variables.items():
         arrays[name][region] = values.reshape(shape)
     arrays["status"][region] = result.status.reshape(shape)
 

@@ -118,7 +118,7 @@ def equilibria(model: str = "qif", **parameters: Values) -> xr.Dataset:
     given = complete(parameters, QIF.parameters)
     tau, eta, delta, J = _values(given, "tau", "eta", "delta", "J")
     r = roots(eta, J, delta, tau)
-    v = _potential(r, delta[..., None], tau[..., None])
+    v = potential(r, delta[..., None], tau[..., None])
     real, imag, kind = _stability(r * tau[..., None], v, J[..., None])
     per_ms = 1.0 / tau[..., None, None]
     along = ("equilibrium",)
@@ -175,7 +175,7 @@ def folds(J: Values, delta: Values = 1.0, tau: Values = 1.0) -> xr.Dataset:
         {
             "eta": (along, eta, _of_parameter("eta", "at the fold")),
             "r": (along, r, _of_state("r")),
-            "v": (along, _potential(r, delta_, tau_), _of_state("v")),
+            "v": (along, potential(r, delta_, tau_), _of_state("v")),
         },
         {"fold": (np.array(["lower", "upper"]), _meaning("branch that ends at the fold"))},
     )
@@ -200,7 +200,7 @@ def cusp(delta: Values = 1.0, tau: Values = 1.0) -> xr.Dataset:
             "eta": ((), -math.sqrt(3.0) * delta_, _of_parameter("eta", "at the cusp")),
             "J": ((), math.pi * _C_CUSP * scale, _of_parameter("J", "at the cusp")),
             "r": ((), r, _of_state("r")),
-            "v": ((), _potential(r, delta_, tau_), _of_state("v")),
+            "v": ((), potential(r, delta_, tau_), _of_state("v")),
         },
     )
 
@@ -226,7 +226,7 @@ def focus_line(J: Values, delta: Values = 1.0, tau: Values = 1.0) -> xr.Dataset:
         {
             "eta": ((), eta, _of_parameter("eta", "at the node/focus line")),
             "r": ((), R / tau_, _of_state("r")),
-            "v": ((), _potential(R / tau_, delta_, tau_), _of_state("v")),
+            "v": ((), potential(R / tau_, delta_, tau_), _of_state("v")),
         },
     )
 
@@ -259,14 +259,15 @@ def named_state(name: str, parameters: Mapping[str, Array]) -> dict[str, Array]:
         raise ScanError([_unknown("initial", name, list(NAMED_STATES))])
     tau, eta, delta, J = (np.asarray(parameters[key]) for key in ("tau", "eta", "delta", "J"))
     r = NAMED_STATES[name](roots(eta, J, delta, tau))
-    return {"r": r, "v": _potential(r, delta, tau)}
+    return {"r": r, "v": potential(r, delta, tau)}
 
 
 def _unknown(where: str, name: object, known: Sequence[str]) -> Fault:
     return Fault(where, f'"{name}"', one_of(known), near(str(name), known))
 
 
-def _potential(r: Array, delta: Array, tau: Array) -> Array:
+def potential(r: Array, delta: Array, tau: Array) -> Array:
+    """Return v at an equilibrium of rate r (1/ms): v = -delta/(2 pi tau r)."""
     return -delta / (2.0 * math.pi * tau * r)
 
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import kernel, store
-from qifscan.chunks import run_points
+from qifscan import store
 from qifscan.drive import DriveBase
 from qifscan.errors import Fault, ScanError, StoreError, check_count
-from qifscan.kernel import Program, Schedule, batch_shape
+from qifscan.kernel import Schedule, batch_shape
 from qifscan.labels import labelled
 from qifscan.lazy import LazyModule
 from qifscan.models import MODELS, Model
 from qifscan.observables import Status
+from qifscan.points import Measured, Points, run_points
 from qifscan.scan import Protocol, Scan
 from qifscan.store import Store
 
@@ -34,11 +34,11 @@ def simulate(
     model: str = "qif",
     *,
     t_end: float,
-    dt: float = 0.01,
+    dt: float | str = "auto",
     every: int = 1,
     initial: str | dict[str, float] = "rest",
     drive: DriveBase | None = None,
-    integrator: str = "rk4",
+    integrator: str = "riccati",
     seed: int = 0,
     precision: str = "float64",
     **parameters: Any,
@@ -53,15 +53,15 @@ def simulate(
     model
         Name of the model.
     t_end, dt
-        Length of the run and of a step, ms.
+        Length of the run and of a step, ms; with `dt="auto"` each trajectory has the step that it needs.
     every
-        Keep every so many steps.
+        Keep every so many steps (of 0.05 ms with `dt="auto"`).
     initial
         "rest", "down", "up", or a number for every variable, as in `Protocol`.
     drive
         The input current, or None.
     integrator
-        "rk4", "heun", "euler" or "exp_auto".
+        "riccati", "rk4", "heun", "euler" or "exp_auto".
     seed
         Seed of the noise; a point has the same path here as in a scan of that seed.
     precision
@@ -96,12 +96,9 @@ def simulate(
             precision=precision,
             observables=["r_final"],
         )
-    program = Program.of(scan, recorded=True)
     columns = _all_columns(scan, points, template.size)
-    replicate = np.zeros(template.size, dtype=int)
-    inputs = kernel.prepare(program, drive, columns, replicate, seed, common=False)
-    schedule = Schedule.of(0, protocol.window_steps, every)
-    result = kernel.run_batch(program, inputs, schedule, drive, batch_shape(template.size))
+    chosen = Points.at(scan, columns, np.zeros(template.size, dtype=int))
+    result = run_points(chosen, Schedule.of(protocol, every), batch_shape(template.size))
     return _dataset(MODELS[model], result, template, protocol, every, scan)
 
 
@@ -134,10 +131,10 @@ def _all_columns(scan: Scan, points: dict[str, Any], size: int) -> dict[str, Any
 
 
 def _dataset(
-    model: Model, result: kernel.Result, template: Any, protocol: Protocol, every: int, scan: Scan
+    model: Model, result: Measured, template: Any, protocol: Protocol, every: int, scan: Scan
 ) -> xr.Dataset:
     assert result.record is not None
-    times = np.arange(result.record.shape[1]) * every * protocol.dt
+    times = np.arange(result.record.shape[1]) * every * protocol.base
     dims, shape = template.dims, template.shape
     variables = {
         v.name: (
@@ -193,10 +190,10 @@ def replay(path: str | os.PathLike[str], *, every: int = 1, **labels: Any) -> xr
         raise ScanError([Fault("point", f"{len(chosen)} points", "one point", f"give a value for {missing}")])
     index = tuple(np.array([i]) for i in chosen[0])
     protocol = scan.protocol
-    schedule = Schedule.of(protocol.transient_steps, protocol.window_steps, every)
-    result = run_points(scan, index or (np.zeros(1, dtype=int),), schedule, batch_shape(1), recorded=True)
+    chosen_point = Points.of(scan, index or (np.zeros(1, dtype=int),))
+    result = run_points(chosen_point, Schedule.of(protocol, every), batch_shape(1))
     dataset = _dataset(MODELS[scan.model], result, _point_template(scan, chosen[0]), protocol, every, scan)
-    for name, value in result.observables.items():
+    for name, value in result.variables.items():
         dataset[name] = value[0]
     return dataset.assign_attrs(checked=_compare(opened, index, result), fingerprint=scan.fingerprint)
 
@@ -209,12 +206,12 @@ def _point_template(scan: Scan, place: tuple[int, ...]) -> Any:
     return xr.DataArray(0.0, coords=coords).expand_dims("point").isel(point=0)
 
 
-def _compare(opened: Store, index: tuple[Any, ...], result: kernel.Result) -> str:
+def _compare(opened: Store, index: tuple[Any, ...], result: Measured) -> str:
     """Return how the stored point compares; raise `StoreError` if it was run and differs."""
     stored = store.read_points(opened, dict(zip(opened.scan.sizes, index, strict=False)))
     if stored["status"][0] == 0:
         return "not run yet"
-    for name, again in {**result.observables, "status": result.status}.items():
+    for name, again in {**result.variables, "status": result.status}.items():
         if again.tobytes() != stored[name].tobytes():
             raise StoreError(
                 f"{opened.path}: {name} of this point is stored as {stored[name][0]!r}, computed again as "

@@ -140,9 +140,9 @@ def test_the_batches_of_traces_hold_every_trace_once_in_order(grid, every, room,
         assert [cut.position(chunk) for chunk in batches] == [(i,) for i in range(len(batches))]
         assert all(cut.is_trace(chunk) for chunk in batches)
         assert not any(cut.is_trace(chunk) for chunk in range(cut.grid))
-        # 300 steps: the start and every so many, two float32 each; a batch keeps to its room.
-        assert cut.trace_rows == cut.trace_schedule.rows == 1 + 300 // every
-        assert cut.trace_bytes == (1 + 300 // every) * 2 * 4
+        # 60 base steps: the start and every so many, two float32 each; a batch keeps to its room.
+        assert cut.trace_rows == cut.trace_schedule.rows == 1 + 60 // every
+        assert cut.trace_bytes == (1 + 60 // every) * 2 * 4
         assert cut.trace_batch == 1 or cut.trace_batch * cut.trace_bytes <= room * 1000
 
 
@@ -154,7 +154,7 @@ def test_a_cut_that_does_not_fit_its_scan_is_refused():
 
 
 def planned(**changes):
-    """Return the plan of 8 x 8 x 2 points, 300 steps of 3 observables, with 16 traces every 10 steps."""
+    """Return the plan of 8 x 8 x 2 points, 60 base steps of 3 observables, with 16 traces every 10 steps."""
     scan = scan_of(
         (8, 8),
         replicates=2,
@@ -168,22 +168,23 @@ def planned(**changes):
 def test_a_plan_has_the_numbers_that_a_hand_computes():
     made = planned()
     assert made.points == 128
-    assert made.steps == 300
+    assert made.steps == 60
     assert made.chunks.shape == (2, 8, 2)
     assert (made.chunks.grid, made.chunks.traces, len(made.chunks)) == (4, 16, 5)
     assert made.compilations == 2
-    # 128 points of 3 float32 and a status; 16 traces of 31 times 2 float32 and a status.
-    assert made.bytes_on_disk == 128 * (3 * 4 + 1) + 16 * (31 * 2 * 4 + 1)
+    # 128 points of 3 float32 and a status, and beside them 3 float32 and 3 bytes of what to trust;
+    # 16 traces of 7 times 2 float32 and a status.
+    assert made.bytes_on_disk == 128 * (3 * 4 + 1 + 3 * 4 + 3) + 16 * (7 * 2 * 4 + 1)
     assert made.padding == 0.0
     assert (made.seconds, made.memory) == (None, None)
     assert str(made).splitlines() == [
         f"scan          by hand ({made.chunks.scan.fingerprint[:12]})",
         "points        128 (eta 8 x J 8 x replicate 2)",
-        "steps         300 of 0.01 ms each, rk4, float32",
+        "steps         60 of 0.05 ms each or finer, as the point needs, riccati, float32",
         "chunks        4 of 2 x 8 x 2 points, 0.0% padding",
-        "traces        16 in 1 batch, 31 times each",
-        "compilations  2 per process",
-        "on disk       5.5 KiB before compression",
+        "traces        16 in 1 batch, 7 times each",
+        "compilations  2 per process at most",
+        "on disk       4.4 KiB before compression",
     ]
 
 

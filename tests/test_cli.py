@@ -93,7 +93,7 @@ def test_plan_prints_the_resolved_scan_as_json_on_request(folder):
     assert data["axes"] == {"eta": [-6.0, -5.5, -5.0, -4.5, -4.0], "J": [10.0, 15.0, 20.0]}
     assert data["fixed"]["v_ou_sigma"] == 0.3
     assert data["fixed"]["delta"] == 1.0
-    assert data["protocol"]["integrator"] == "rk4"
+    assert data["protocol"]["integrator"] == "riccati"
     assert qs.Scan.from_json(lines[0]) == qs.Scan.from_toml("tiny.toml")
 
 
@@ -186,14 +186,15 @@ def test_show_draws_a_png_beside_the_store_or_where_it_is_told(finished, folder)
 
 
 def test_verify_says_that_a_store_is_sound(finished):
-    assert qifscan("verify", str(finished / "tiny.zarr"), "--points", "200") == (
-        0,
-        [
-            "chunks        1 of 1 finished, each read and its checksum tested",
-            "recomputed    30 points, compared bit for bit with the store",
-            "verdict       sound",
-        ],
-    )
+    code, lines = qifscan("verify", str(finished / "tiny.zarr"), "--points", "200")
+    assert code == 0
+    assert lines[:2] == [
+        "chunks        1 of 1 finished, each read and its checksum tested",
+        "recomputed    30 points, compared bit for bit with the store",
+    ]
+    assert re.fullmatch(r"half step     in float64: \d+ of 30 paths of noise parted", lines[2])
+    assert lines[3].startswith("theory        0 points at rest")
+    assert lines[4:] == ["verdict       sound"]
 
 
 def test_verify_ends_with_1_for_a_damaged_store_and_repairs_it_on_request(folder):
@@ -205,7 +206,7 @@ def test_verify_ends_with_1_for_a_damaged_store_and_repairs_it_on_request(folder
     chunk.write_bytes(bytes(damaged))
     code, lines = qifscan("verify", "tiny.toml")
     assert code == 1
-    assert lines[2].startswith("fault         chunk 0: r_mean can't be read: ")
+    assert lines[4].startswith("fault         chunk 0: r_mean can't be read: ")
     assert lines[-1].startswith("verdict       1 fault")
     code, lines = qifscan("verify", "tiny.toml", "--repair")
     assert code == 1

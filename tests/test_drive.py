@@ -7,7 +7,7 @@ from scipy import interpolate, linalg, special
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan.drive import DRIVES, VALUES
+from qifscan.drive import DRIVES, TIMES, VALUES, extremes, final_input
 
 DOWN = {"r": 0.081134441950119719, "v": -1.9616199885831653}
 SADDLE_RATE = 0.47298034068468413
@@ -50,20 +50,20 @@ def extrema(run, begin, end):
 
 
 def test_every_kind_of_drive_has_its_formula():
-    assert DRIVES.keys() == VALUES.keys() == {"constant", "pulse", "sine", "ramp", "sampled"}
+    assert DRIVES.keys() == VALUES.keys() == TIMES.keys() == {"constant", "pulse", "sine", "ramp", "sampled"}
     for kind, drive in DRIVES.items():
         assert drive.model_fields["kind"].default == kind
 
 
-TIMES = np.linspace(-7.0, 60.0, 1341)
+MOMENTS = np.linspace(-7.0, 60.0, 1341)
 
 
 def test_a_constant_has_its_amplitude_at_all_times():
-    assert np.array_equal(current("constant", TIMES, amplitude=-2.5), np.full(TIMES.shape, -2.5))
+    assert np.array_equal(current("constant", MOMENTS, amplitude=-2.5), np.full(MOMENTS.shape, -2.5))
 
 
 def test_a_pulse_is_its_amplitude_from_start_for_its_length_and_else_zero():
-    times = TIMES + 1e-3
+    times = MOMENTS + 1e-3
     found = current("pulse", times, 1e-3, amplitude=2.5, start=3.0, length=11.0)
     expected = np.where((times >= 3.0) & (times < 14.0), 2.5, 0.0)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
@@ -76,29 +76,35 @@ def test_a_pulse_in_steps_has_its_whole_area_wherever_its_edges_fall():
         start = rng.uniform(0.0, 5.0)
         for fraction in (0.0, 0.5, 1.0):
             values = current(
-                "pulse", 0.1 * np.arange(TIMES.size), 0.1, fraction, amplitude=3.0, start=start, length=length
+                "pulse",
+                0.1 * np.arange(MOMENTS.size),
+                0.1,
+                fraction,
+                amplitude=3.0,
+                start=start,
+                length=length,
             )
             np.testing.assert_allclose(0.1 * values.sum(), 3.0 * length, rtol=0, atol=1e-13)
             assert (values <= 3.0 + 1e-12).all()
 
 
 def test_a_sine_is_its_formula_and_keeps_its_phase_after_a_million_periods():
-    found = current("sine", TIMES, amplitude=1.5, period=7.3, phase=0.4)
-    np.testing.assert_allclose(found, 1.5 * np.sin(2 * np.pi * TIMES / 7.3 + 0.4), rtol=0, atol=1e-13)
-    within = np.arange(TIMES.size) % 128 / 16
+    found = current("sine", MOMENTS, amplitude=1.5, period=7.3, phase=0.4)
+    np.testing.assert_allclose(found, 1.5 * np.sin(2 * np.pi * MOMENTS / 7.3 + 0.4), rtol=0, atol=1e-13)
+    within = np.arange(MOMENTS.size) % 128 / 16
     again = current("sine", 2.0**23 + within, amplitude=1.5, period=8.0, phase=0.4)
     np.testing.assert_allclose(again, 1.5 * np.sin(np.pi * within / 4 + 0.4), rtol=0, atol=1e-15)
 
 
 def test_a_ramp_rises_linearly_and_stays():
-    found = current("ramp", TIMES, amplitude=-4.0, start=10.0, length=20.0)
-    np.testing.assert_allclose(found, np.interp(TIMES, [10.0, 30.0], [0.0, -4.0]), rtol=0, atol=1e-14)
+    found = current("ramp", MOMENTS, amplitude=-4.0, start=10.0, length=20.0)
+    np.testing.assert_allclose(found, np.interp(MOMENTS, [10.0, 30.0], [0.0, -4.0]), rtol=0, atol=1e-14)
 
 
 def test_samples_are_interpolated_linearly_and_their_ends_held():
     samples = np.random.default_rng(1).normal(size=9)
-    found = current("sampled", TIMES, samples=samples, amplitude=2.0, start=4.0, interval=3.7)
-    expected = 2.0 * np.interp(TIMES, 4.0 + 3.7 * np.arange(9), samples)
+    found = current("sampled", MOMENTS, samples=samples, amplitude=2.0, start=4.0, interval=3.7)
+    expected = 2.0 * np.interp(MOMENTS, 4.0 + 3.7 * np.arange(9), samples)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
 
 
@@ -112,19 +118,81 @@ def test_samples_are_interpolated_linearly_and_their_ends_held():
 )
 def test_a_fraction_of_the_step_is_that_much_later(kind, numbers):
     for fraction in (0.5, 1.0):
-        found = current(kind, TIMES, 0.3, fraction, **numbers)
+        found = current(kind, MOMENTS, 0.3, fraction, **numbers)
         np.testing.assert_allclose(
-            found, current(kind, TIMES + 0.3 * fraction, **numbers), rtol=0, atol=1e-12
+            found, current(kind, MOMENTS + 0.3 * fraction, **numbers), rtol=0, atol=1e-12
         )
+
+
+EVERY_KIND = [
+    (qs.Constant(amplitude=-2.5), {}),
+    (qs.Pulse(amplitude=2.5, start=3.0, length=11.0), {}),
+    (qs.Pulse(amplitude=-2.5, start=3.0, length=0.0), {}),
+    (qs.Sine(amplitude=-1.5, period=7.3, phase=0.4), {}),
+    (qs.Sine(amplitude=0.0, period=7.3), {}),
+    (qs.Ramp(amplitude=-4.0, start=10.0, length=20.0), {}),
+    (
+        qs.Sampled(values=[1.0, -2.0, 0.5], amplitude=-2.0, start=4.0, interval=3.7),
+        {"samples": (1.0, -2.0, 0.5)},
+    ),
+]
+
+
+def numbers_of(drive):
+    return {p.name.removeprefix("drive_"): p.default for p in drive.parameters()}
+
+
+def at_points(drive):
+    return {f"drive_{name}": np.array([value]) for name, value in numbers_of(drive).items()}
+
+
+@pytest.mark.parametrize(("drive", "samples"), EVERY_KIND)
+def test_the_extremes_of_a_drive_are_the_bounds_of_its_values(drive, samples):
+    """Every 0.05 ms, which comes within 2e-2 of the peaks of the sine; a pulse of no length has no peak."""
+    values = current(drive.kind, MOMENTS, 1e-3, **numbers_of(drive), **samples)
+    lowest, highest = (np.broadcast_to(x, 1)[0] for x in extremes(drive, at_points(drive)))
+    rounding = 1e-9
+    assert lowest - rounding <= values.min()
+    assert values.max() <= highest + rounding
+    if not isinstance(drive, qs.Pulse) or drive.length:
+        np.testing.assert_allclose([values.min(), values.max()], [lowest, highest], rtol=0, atol=2e-2)
+
+
+@pytest.mark.parametrize(("drive", "samples"), EVERY_KIND)
+def test_the_final_input_is_the_input_of_the_last_microsecond_if_that_is_constant(drive, samples):
+    for end in (1.0, 3.5, 9.0, 11.3, 14.5, 29.9, 30.1, 200.0):
+        times = end - 1e-3 + np.linspace(0.0, 9e-4, 7)
+        last = current(drive.kind, times, 1e-4, **numbers_of(drive), **samples)
+        found = np.broadcast_to(final_input(drive, at_points(drive), end), 1)[0]
+        if np.ptp(last) < 1e-9:
+            np.testing.assert_allclose(found, last[0], rtol=1e-9)
+        else:
+            assert np.isnan(found)
+
+
+def test_the_final_input_at_an_edge_is_that_of_the_last_step():
+    """A pulse that ends with the run is still there; one that begins there is not; a ramp has risen."""
+    pulse, ramp = (kind(amplitude=2.5, start=3.0, length=11.0) for kind in (qs.Pulse, qs.Ramp))
+    found = [
+        [float(final_input(drive, at_points(drive), end)[0]) for end in (3.0, 14.0)]
+        for drive in (pulse, ramp)
+    ]
+    assert found == [[0.0, 2.5], [0.0, 2.5]]
+
+
+def test_without_a_drive_the_input_is_zero():
+    assert extremes(None, {}) == (0.0, 0.0)
+    assert final_input(None, {}, 100.0) == 0.0
 
 
 # Trajectories
 
 
 def test_a_constant_is_a_shift_of_eta():
-    amplitudes = np.array([-3.0, 0.7, 8.0])
-    driven = simulate(20.0, qs.Constant(amplitude=0.0), drive_amplitude=amplitudes, eta=-5.0)
-    shifted = simulate(20.0, eta=-5.0 + amplitudes)
+    """To rounding with rk4; the Riccati step holds the coupling without the drive, at another rate."""
+    same, amplitudes = {"integrator": "rk4"}, np.array([-3.0, 0.7, 8.0])
+    driven = simulate(20.0, qs.Constant(amplitude=0.0), drive_amplitude=amplitudes, eta=-5.0, **same)
+    shifted = simulate(20.0, eta=-5.0 + amplitudes, **same)
     for name in "rv":
         np.testing.assert_allclose(driven[name], shifted[name].values, rtol=1e-10, atol=1e-12)
 
@@ -202,7 +270,7 @@ def in_pieces(edges, currents, t_end):
     return state
 
 
-@pytest.mark.parametrize("integrator", ["heun", "rk4"])
+@pytest.mark.parametrize("integrator", ["heun", "rk4", "riccati"])
 def test_a_pulse_whose_edges_fall_inside_a_step_keeps_second_order(integrator):
     """Edges half-way in a step at every dt, a third each time."""
     drive = qs.Pulse(amplitude=3.0, start=0.3, length=2.4)

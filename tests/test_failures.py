@@ -111,6 +111,9 @@ def test_every_variable_is_labelled_as_cf_asks(tmp_path):
         "eta",
         "r_mean",
         "v_final",
+        "dt",
+        "error_estimate",
+        "disagreement",
     }
     status = dataset["status"].attrs
     assert len(status["flag_masks"]) == len(status["flag_meanings"].split())

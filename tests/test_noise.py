@@ -12,10 +12,11 @@ from jax.extend.random import threefry_2x32
 from scipy import linalg, stats
 
 import qifscan as qs
-from qifscan import chunks
-from qifscan.kernel import Schedule, batch_shape
+from qifscan import kernel
+from qifscan.kernel import Schedule, Steps, batch_shape
 from qifscan.models import QIF
 from qifscan.noise import _cos_sin_turn, normal_pair, point_keys, split_key, threefry2x32
+from qifscan.points import Points, run_points
 
 ERROR = 1e-6
 SIGMAS = stats.norm.isf(ERROR / 2)
@@ -243,19 +244,19 @@ STDS = {"r": 0.03, "v": 0.4}
 LAGS = np.array([1, 5, 25, 50, 100])
 
 
-def noise_paths(scan, indices=None, steps=STEPS):
+def all_points(scan):
+    return Points.of(scan, tuple(np.array(scan.select()).T) or (np.zeros(1, dtype=int),))
+
+
+def noise_paths(scan):
     """Return z of r and of v, `(points, steps)` each, solved for in Euler's `y += dt (field + z) / tau`.
 
     float64 keeps z to about 1e-13, float32 to 1e-5.
     """
     assert scan.protocol.integrator == "euler"
-    count = len(scan.select()) if indices is None else len(indices[0])
-    indices = tuple(np.array(scan.select()).T) if indices is None else indices
-    if not indices:
-        indices = (np.zeros(1, dtype=int),)
-    schedule = Schedule.of(0, steps, 1)
-    result = chunks.run_points(scan, indices, schedule, batch_shape(count), recorded=True)
-    columns = scan.columns(indices[: len(scan.axes)] or (np.zeros(count, dtype=int),))
+    points = all_points(scan)
+    columns = points.columns
+    result = run_points(points, Schedule.of(scan.protocol, 1), batch_shape(scan.size))
     r, v = np.moveaxis(result.record, -1, 0).astype(np.float64)
     # The constants as the kernel rounds them, so that in float32 no offset is taken for noise.
     exact = QIF.constants({name: x[:, None] for name, x in columns.items() if name != "initial"})
@@ -268,20 +269,26 @@ def noise_paths(scan, indices=None, steps=STEPS):
 
 
 def euler_scan(**definition):
-    protocol = qs.Protocol(transient=0.0, window=1.0, dt=DT, integrator="euler", initial="rest")
+    protocol = qs.Protocol(transient=0.0, window=STEPS * DT, dt=DT, integrator="euler", initial="rest")
     base = {"protocol": protocol, "observables": ["r_final"], "precision": "float64"}
     definition["fixed"] = {"J": 0.0} | definition.get("fixed", {})
     return qs.Scan(**base | definition)
 
 
-@pytest.fixture(scope="module", params=["float32", "float64"])
-def ou(request):
-    """z of both variables, `(time constants, replicates, steps)`: dt << ou_tau, dt = ou_tau, dt >> ou_tau."""
+def ou_scan(precision="float64", replicates=LANES, **definition):
+    """Both variables with the time constants 50 DT, DT and DT/10 and the means and stds from above."""
     columns = {"r_ou_tau": OU_TAUS, "v_ou_tau": OU_TAUS}
     columns |= {f"{name}_ou_sigma": STDS[name] / np.sqrt(OU_TAUS / 2) for name in "rv"}
     fixed = {f"{name}_ou_mean": MEANS[name] for name in "rv"}
-    scan = euler_scan(points=columns, fixed=fixed, replicates=LANES, seed=3, precision=request.param)
-    return {name: z.reshape(3, LANES, STEPS) for name, z in noise_paths(scan).items()}
+    return euler_scan(
+        points=columns, fixed=fixed, replicates=replicates, seed=3, precision=precision, **definition
+    )
+
+
+@pytest.fixture(scope="module", params=["float32", "float64"])
+def ou(request):
+    """z of both variables, `(time constants, replicates, steps)`: dt << ou_tau, dt = ou_tau, dt >> ou_tau."""
+    return {name: z.reshape(3, LANES, STEPS) for name, z in noise_paths(ou_scan(request.param)).items()}
 
 
 def whitened(z, name):
@@ -376,14 +383,220 @@ def test_noise_on_r_leaves_the_common_noise_on_v_as_it_is():
 
 def test_a_point_has_the_same_noise_in_a_scan_and_in_simulate():
     scan = euler_scan(axes={"eta": [-7.0, -5.0]}, fixed={"v_ou_sigma": 0.5}, seed=5)
-    schedule, index = Schedule.of(0, STEPS, 1), (np.array([1]),)
-    kept = chunks.run_points(scan, index, schedule, batch_shape(1), recorded=True).record[0]
+    points = Points.of(scan, (np.array([1]),))
+    kept = run_points(points, Schedule.of(scan.protocol, 1), batch_shape(1)).record[0]
     same = {"dt": DT, "integrator": "euler", "seed": 5, "J": 0.0, "v_ou_sigma": 0.5}
     again = qs.simulate(t_end=STEPS * DT, eta=-5.0, **same)
     assert np.array_equal(kept[:, 1], again["v"].values)
 
 
+# A path that is filled in: drawn on a coarse grid, here of DT, and known at more times
+
+CELLS = 16
+FINEST = 3
+advance = jax.jit(kernel._next_noise, static_argnums=0)
+
+
+def filled_paths(scan, depth, cells=CELLS, rows=slice(None)):
+    """Return z of every noisy variable at every step of DT/2^depth of so many ms/DT, `(steps + 1, points)`.
+
+    As the kernel takes it, step by step; the paths are drawn on the grid of DT.
+    """
+    points = all_points(scan).take(np.arange(scan.size)[rows])
+    count = len(points.replicate)
+    program = kernel.Program.of(scan, bridged=True)
+    inputs = points.inputs(program, Steps(np.full(count, depth), np.zeros(count, dtype=int)))
+    block = jax.tree.map(lambda leaf: leaf[0], kernel._gathered(inputs, np.arange(count)[None]))
+    with jax.enable_x64(True):
+        noise, pace = kernel._initial_noise(program, block), {"depth": jnp.int32(depth)}
+        path = [{name: z["now"] for name, z in noise.items()}]
+        for n in range(cells << depth):
+            noise = advance(program, block, pace, jnp.int32(n), noise)
+            path.append({name: z["now"] for name, z in noise.items()})
+        return {name: np.stack([z[name] for z in path]) for name in path[0]}
+
+
+@pytest.fixture(scope="module")
+def filled():
+    """z/std about its mean at every step of DT/8, `(steps + 1, time constants, replicates)`."""
+    return {
+        name: (z.reshape(-1, 3, LANES) - MEANS[name]) / STDS[name]
+        for name, z in filled_paths(ou_scan(), FINEST).items()
+    }
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_path_that_is_filled_in_passes_through_the_same_values_bit_for_bit(precision):
+    scan = ou_scan(precision, replicates=16)
+    paths = [filled_paths(scan, depth) for depth in range(FINEST + 1)]
+    for name in "rv":
+        assert paths[0][name].dtype == precision
+        for depth in range(1, FINEST + 1):
+            coarse, fine = paths[depth - 1][name], paths[depth][name]
+            assert fine[::2].tobytes() == coarse.tobytes()
+            assert np.abs(np.diff(fine, axis=0)).min() > 0
+
+
+@pytest.mark.parametrize("name", ["r", "v"])
+def test_what_is_filled_in_has_its_law_given_the_ends(filled, name):
+    """Mean and variance at the seven places between two ends, from the covariance e^(-|s - t|/ou_tau).
+
+    Over replicates: the mean is normal, the sum of squares is chi-squared.
+    """
+    low, high = stats.chi2.ppf([ERROR / 2, 1 - ERROR / 2], LANES)
+    places = np.arange(9) * DT / 8
+    for i, ou_tau in enumerate(OU_TAUS):
+        covariance = np.exp(-np.abs(places[:, None] - places) / ou_tau)
+        ends, inner = [0, 8], np.arange(1, 8)
+        weights = np.linalg.solve(covariance[np.ix_(ends, ends)], covariance[np.ix_(ends, inner)])
+        variances = 1.0 - np.sum(weights * covariance[np.ix_(ends, inner)], axis=0)
+        for cell in (0, 1, CELLS - 1):
+            z = filled[name][8 * cell : 8 * cell + 9, i]
+            deviation = (z[inner] - weights.T @ z[ends]) / np.sqrt(variances)[:, None]
+            for k in range(7):
+                assert_standard_mean(deviation[k])
+                assert low < np.sum(deviation[k] ** 2) < high
+
+
+@pytest.mark.parametrize("name", ["r", "v"])
+def test_a_path_that_is_filled_in_decorrelates_as_the_process_does(filled, name):
+    """Fisher's transform of a correlation over replicates is normal, with variance 1/(n - 3)."""
+    for i, ou_tau in enumerate(OU_TAUS):
+        for start in (0, 3, 8, 45):
+            for lag in (1, 2, 4, 8, 13, 40):
+                found = np.corrcoef(filled[name][start, i], filled[name][start + lag, i])[0, 1]
+                expected = np.exp(-lag * DT / 8 / ou_tau)
+                assert abs(np.arctanh(found) - np.arctanh(expected)) * np.sqrt(LANES - 3) < SIGMAS
+
+
+def test_a_path_that_is_filled_in_is_that_of_independent_normals_by_the_exact_step(filled):
+    """All steps of DT/8, whitened by the closed form: so all joint laws in time are right at once."""
+    decay = np.exp(-DT / 8 / OU_TAUS)[:, None]
+    white = {}
+    for name, z in filled.items():
+        normal = np.concatenate([z[:1], (z[1:] - decay * z[:-1]) / np.sqrt(1 - decay**2)])
+        assert_standard_mean(normal)
+        assert_standard_mean(normal**2 - 1, 2.0)
+        assert_standard_mean(normal**4 - 3, 96.0)
+        assert_normal(normal)
+        for lag in (1, 2, 3, 4, 7, 8, 16):
+            assert_uncorrelated(normal[lag:], normal[:-lag])
+        assert_uncorrelated(normal[:, 0], normal[:, 1])
+        assert_uncorrelated(normal[..., 1:], normal[..., :-1])
+        white[name] = normal
+    assert_uncorrelated(white["r"], white["v"])
+    assert_uncorrelated(white["r"][1:], white["v"][:-1])
+
+
+def test_a_path_that_is_filled_in_is_the_same_in_float32_to_rounding():
+    """To 1e-5 of its std: a radius near 0 keeps fewer digits, for one step in 10^5 (Box and Muller)."""
+    single, double = (filled_paths(ou_scan(p, replicates=64), FINEST) for p in ("float32", "float64"))
+    for name in "rv":
+        assert np.abs(single[name] - double[name]).max() < 1e-5 * STDS[name]
+
+
+def test_common_noise_is_one_path_for_points_of_different_steps():
+    """Points at eta = -7, -5, -2 at the base step and at a quarter and an eighth of it, bit for bit."""
+    fixed = {"v_ou_sigma": 0.5, "r_ou_sigma": 0.01}
+    scan = euler_scan(axes={"eta": [-7.0, -5.0, -2.0]}, replicates=3, noise="common", fixed=fixed)
+    paths = [filled_paths(scan, depth, rows=slice(3 * i, 3 * i + 3)) for i, depth in enumerate((0, 2, 3))]
+    for name in "rv":
+        on_the_grid = [path[name][:: 1 << depth] for path, depth in zip(paths, (0, 2, 3), strict=True)]
+        assert on_the_grid[0].tobytes() == on_the_grid[1].tobytes() == on_the_grid[2].tobytes()
+
+
+def test_a_run_at_finer_steps_takes_the_path_that_is_filled_in():
+    """Euler's steps of DT/4 written out in NumPy on that path, against the states that the run keeps."""
+    fixed = {"v_ou_sigma": 2.0, "r_ou_sigma": 0.05, "v_ou_tau": 0.05, "r_ou_tau": 0.02, "J": 0.0}
+    scan = euler_scan(fixed=fixed, replicates=16, seed=2)
+    points = all_points(scan)
+    steps = Steps(np.full(16, 2), np.zeros(16, dtype=int))
+    record = points.run(steps, Schedule.of(scan.protocol, 1), batch_shape(16)).record
+    z = filled_paths(scan, 2, cells=STEPS)
+    constants = QIF.constants({name: x for name, x in points.columns.items() if name != "initial"})
+    state = record[:, 0].T
+    for n in range(4 * STEPS):
+        slopes = QIF.field(tuple(state), (z["r"][n], z["v"][n]), constants)
+        state = state + DT / 4 * np.stack(slopes)
+        if (n + 1) % 4 == 0:
+            np.testing.assert_allclose(record[:, (n + 1) // 4].T, state, rtol=1e-11, atol=1e-12)
+
+
 # Through the model
+
+
+def test_runs_at_finer_and_finer_steps_converge_on_one_path_by_either_method():
+    """With the difference of the path from its chords, so with first order; the path itself is the same.
+
+    The two methods see the same chords: their difference is the Riccati step's for noise on r, which it
+    splits off with second order; at the longest step their errors of fourth order are larger.
+    """
+    fixed = {"v_ou_sigma": 0.5, "r_ou_sigma": 0.02, "v_ou_tau": 1.0, "r_ou_tau": 1.0}
+    v = {}
+    for integrator in ("riccati", "rk4"):
+        scan = qs.Scan(
+            protocol=qs.Protocol(transient=0.0, window=10.0, dt=0.1, integrator=integrator),
+            fixed=fixed,
+            replicates=64,
+            observables=["r_final"],
+            precision="float64",
+        )
+        for halvings in (0, 2, 4, 6):
+            steps = Steps(np.full(64, halvings), np.zeros(64, dtype=int))
+            run = all_points(scan).run(steps, Schedule.of(scan.protocol, 1), batch_shape(64))
+            v[integrator, halvings] = run.record[..., 1]
+
+    def orders(pairs):
+        distances = [np.sqrt(np.mean((a - b) ** 2)) for a, b in pairs]
+        return np.log2(np.divide(distances[:-1], distances[1:])) / 2
+
+    of_steps = orders((v["rk4", k], v["rk4", k + 2]) for k in (0, 2, 4))
+    of_methods = orders((v["rk4", k], v["riccati", k]) for k in (2, 4, 6))
+    np.testing.assert_allclose(of_steps, 1.0, rtol=0, atol=0.15)
+    np.testing.assert_allclose(of_methods, 2.0, rtol=0, atol=0.15)
+    assert np.std(v["rk4", 4] - v["rk4", 6]) < 0.01 * np.std(v["rk4", 6][:, 50:])
+
+
+def test_a_point_that_is_run_again_keeps_its_noise():
+    """At a tolerance that takes finer steps it has the same state but for the error: the path is the same."""
+    found = {}
+    for tolerance in (1e-2, 1e-7):
+        scan = qs.Scan(
+            protocol=qs.Protocol(transient=0.0, window=20.0, tolerance=tolerance),
+            fixed={"v_ou_sigma": 0.5, "v_ou_tau": 1.0},
+            axes={"eta": [-6.0, -5.0]},
+            replicates=64,
+            observables=["v_final"],
+            precision="float64",
+        )
+        points = all_points(scan)
+        found[tolerance] = run_points(points, Schedule.of(scan.protocol), batch_shape(scan.size)).variables
+    assert (found[1e-2]["redo_count"] < found[1e-7]["redo_count"]).all()
+    coarse, fine = (found[tolerance]["v_final"].reshape(2, 64) for tolerance in (1e-2, 1e-7))
+    assert np.abs(coarse - fine).max() < 0.05 * fine.std(axis=1).min()
+
+
+def test_points_of_common_noise_forget_their_start_and_its_step():
+    """From a start far away the step is finer; on one path both end in one state, on two they don't."""
+    far = {"r_initial": [0.08, 0.08], "v_initial": [-1.96, -40.0]}
+    distance = {}
+    for noise in ("common", "independent"):
+        scan = qs.Scan(
+            protocol=qs.Protocol(transient=0.0, window=20.0),
+            points=far,
+            fixed={"v_ou_sigma": 0.5, "v_ou_tau": 1.0},
+            replicates=64,
+            noise=noise,
+            observables=["v_final"],
+            precision="float64",
+        )
+        found = run_points(all_points(scan), Schedule.of(scan.protocol), batch_shape(scan.size)).variables
+        near, away = found["dt"].reshape(2, 64)
+        assert (near > 4 * away).all()
+        near, away = found["v_final"].reshape(2, 64)
+        distance[noise] = np.abs(near - away).max() / near.std()
+    assert distance["common"] < 0.05
+    assert distance["independent"] > 1.0
 
 
 def test_a_step_of_rk4_sees_the_noise_linear_between_its_ends():
@@ -391,7 +604,7 @@ def test_a_step_of_rk4_sees_the_noise_linear_between_its_ends():
     fixed = {"J": 0.0, "v_ou_sigma": 2.0, "r_ou_sigma": 0.05, "v_ou_tau": 0.5, "r_ou_tau": 0.2}
     z = noise_paths(euler_scan(fixed=fixed, seed=2))
     z = np.stack([z["r"][0], z["v"][0]])
-    run = qs.simulate(t_end=(STEPS - 1) * DT, dt=DT, seed=2, **fixed)
+    run = qs.simulate(t_end=(STEPS - 1) * DT, dt=DT, integrator="rk4", seed=2, **fixed)
     path = np.stack([run["r"].values, run["v"].values])
 
     def slope(y, z):
@@ -406,7 +619,7 @@ def test_a_step_of_rk4_sees_the_noise_linear_between_its_ends():
     np.testing.assert_allclose(path[:, 1:], y + DT / 6 * (k1 + 2 * k2 + 2 * k3 + k4), rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("integrator", ["rk4", "exp_auto"])
+@pytest.mark.parametrize("integrator", ["riccati", "rk4", "exp_auto"])
 def test_a_mean_of_the_noise_shifts_eta_and_delta(integrator):
     """r_ou_mean = m is delta + pi tau m, v_ou_mean = m is eta + m: equal but for rounding."""
     same = {"t_end": 20.0, "dt": 0.02, "tau": 1.7, "J": 12.0, "integrator": integrator}

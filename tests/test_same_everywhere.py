@@ -34,7 +34,7 @@ def noisy_scan(**changes):
         "replicates": 3,
         "seed": 7,
         "drive": qs.Sine(amplitude=0.3, period=7.0),
-        "protocol": qs.Protocol(transient=3.3, window=9.1, dt=0.01),
+        "protocol": qs.Protocol(transient=3.3, window=26.0, tolerance=1e-5),
         "observables": ALL,
         "traces": qs.Traces(points=[{"J": 15.0, "initial": "up", "replicate": 1}], every=7),
     }
@@ -120,6 +120,8 @@ def test_zipped_axes_give_the_bits_of_the_grid(reference, tmp_path):
 @pytest.mark.parametrize(
     ("integrator", "precision", "noise"),
     [
+        ("riccati", "float32", "common"),
+        ("riccati", "float32", "independent"),
         ("rk4", "float32", "common"),
         ("rk4", "float64", "independent"),
         ("heun", "float32", "independent"),
@@ -128,7 +130,9 @@ def test_zipped_axes_give_the_bits_of_the_grid(reference, tmp_path):
     ],
 )
 def test_a_replayed_point_has_its_stored_bits(tmp_path, integrator, precision, noise):
-    protocol = qs.Protocol(transient=1.28, window=6.4, dt=0.005, integrator=integrator)
+    auto = {"window": 26.0, "dt": "auto", "tolerance": 1e-5}
+    steps = auto if integrator == "riccati" else {"window": 6.4, "dt": 0.005}
+    protocol = qs.Protocol(transient=1.28, integrator=integrator, **steps)
     scan = noisy_scan(protocol=protocol, precision=precision, noise=noise, traces=None)
     qs.run(scan, tmp_path / "scan.zarr")
     for eta, every in ((-6.0, 1), (-3.0, 13)):
@@ -241,6 +245,11 @@ def test_verify_finds_a_number_that_was_changed(tmp_path):
     assert verdict.faults[0].startswith("r_mean at eta=-4.2")
     with pytest.raises(qs.StoreError, match="r_mean of this point is stored as"):
         qs.replay(path, eta=-4.2, J=15.0, initial="up", replicate=0)
+
+
+def test_points_of_several_steps_some_of_them_run_again_are_among_those_that_are_compared(reference):
+    assert len(np.unique(reference["dt"])) >= 2
+    assert 0 < np.count_nonzero(reference["redo_count"]) < reference["redo_count"].size
 
 
 def test_a_point_that_diverges_is_a_result_and_not_run_again(tmp_path):

@@ -1,0 +1,243 @@
+"""Run any points of a scan: each at its own step, again at half of it where the error is too large, and
+then beside the exact theory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from qifscan import kernel, pace
+from qifscan.drive import final_input
+from qifscan.integrate import INTEGRATORS
+from qifscan.kernel import Program, Result, Schedule, Steps
+from qifscan.models import MODELS
+from qifscan.observables import Status
+from qifscan.pace import MOST_REDOS, Rest
+from qifscan.scan import Scan
+
+Array = np.ndarray[Any, Any]
+Indices = tuple[np.ndarray[Any, Any], ...]
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """A variable of the dataset that tells how far to trust the others."""
+
+    name: str
+    dtype: str
+    fill: Any
+    attributes: dict[str, Any]
+
+
+def diagnostics(scan: Scan) -> dict[str, Diagnostic]:
+    """Return the diagnostic variables of a scan's dataset, by name."""
+    rows = [
+        Diagnostic("dt", "float32", np.nan, {"units": "ms", "long_name": "step of the point"}),
+        Diagnostic(
+            "error_estimate",
+            "float32",
+            np.nan,
+            {"units": "1", "long_name": "estimated relative error of the state from the size of the step"},
+        ),
+        Diagnostic(
+            "redo_count", "uint8", 0, {"long_name": "times that the point was run again at half the step"}
+        ),
+        Diagnostic(
+            "equilibrium_count", "uint8", 0, {"long_name": "number of equilibria at the input of the end"}
+        ),
+    ]
+    if scan.can_rest:
+        settled = {
+            "long_name": "equilibrium that the point is at in the end",
+            "flag_values": [-1, 0, 1, 2],
+            "flag_meanings": "none lowest middle highest",
+            "comment": "in the order of the rates; with one equilibrium it is the lowest",
+        }
+        distance = {
+            "units": "1",
+            "long_name": "relative distance of the final state from the nearest equilibrium",
+        }
+        rows += [
+            Diagnostic("settled_on", "int8", -1, settled),
+            Diagnostic("disagreement", "float32", np.nan, distance),
+        ]
+    if "r" in scan.noisy:
+        count = {"long_name": "steps that ended with a rate below 0"}
+        rows.append(Diagnostic("negative_steps", "int32", 0, count))
+    return {row.name: row for row in rows}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of points, `(points,)` each: the variables of the dataset, the status, and the record
+    `(points, rows, variables)` where one was asked for."""
+
+    variables: dict[str, Array]
+    status: Array
+    record: Array | None
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points of a scan with what is computed once of them: parameters, rest, replicate, `(points,)` each."""
+
+    scan: Scan
+    columns: Mapping[str, Array]
+    rest: Rest
+    replicate: Array
+
+    @classmethod
+    def of(cls, scan: Scan, indices: Indices) -> Points:
+        """Return the points at these indices, `(points,)` along every dimension of the scan."""
+        replicate = indices[-1] if scan.replicates > 1 else np.zeros(len(indices[0]), dtype=int)
+        columns = scan.columns(indices[: len(scan.axes)] or (replicate,))
+        return cls.at(scan, columns, replicate)
+
+    @classmethod
+    def at(cls, scan: Scan, columns: Mapping[str, Array], replicate: Array) -> Points:
+        """Return points at these parameters, which need not be on the axes of the scan."""
+        return cls(scan, columns, Rest.of(columns), replicate)
+
+    def take(self, rows: Array) -> Points:
+        """Return some of the points."""
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        return Points(self.scan, columns, self.rest.take(rows), self.replicate[rows])
+
+    def steps(self) -> Steps:
+        """Return the steps that the points are first run at."""
+        halvings = pace.halvings(self.scan, self.columns, self.rest)
+        return Steps(halvings, pace.noise_halvings(self.scan, halvings))
+
+    def inputs(self, program: Program, steps: Steps) -> Any:
+        """Return what the kernel reads of the points."""
+        scan = self.scan
+        common = scan.noise == "common"
+        return kernel.prepare(
+            program,
+            scan.drive,
+            self.columns,
+            self.rest,
+            self.replicate,
+            scan.seed,
+            common,
+            scan.protocol.base,
+            steps,
+        )
+
+    def noisy(self) -> Array:
+        """Whether each point has noise."""
+        names = MODELS[self.scan.model].variable_names
+        noisy: Array = np.any([self.columns[f"{name}_ou_sigma"] > 0.0 for name in names], axis=0)
+        return noisy
+
+    def final_input(self) -> Any:
+        """Return the drive at the end of the run where it is constant by then, else NaN."""
+        return final_input(self.scan.drive, self.columns, _end(self.scan))
+
+    def final_rest(self) -> Rest:
+        """Return the points at rest at the input of the end; without the drive where that still changes."""
+        if self.scan.drive is None:
+            return self.rest
+        return Rest.of(self.columns, np.nan_to_num(self.final_input(), nan=0.0))
+
+    def program(self, steps: Steps, schedule: Schedule) -> Program:
+        """Return the program that runs the points at these steps."""
+        bridged = bool(np.any(steps.halvings != steps.noise_halvings)) or self.scan.noise == "common"
+        return Program.of(self.scan, bridged=bridged, recorded=schedule.every is not None)
+
+    def run(self, steps: Steps, schedule: Schedule, shape: tuple[int, int]) -> Result:
+        """Run the points once."""
+        program = self.program(steps, schedule)
+        inputs = self.inputs(program, steps)
+        return kernel.run_batch(program, inputs, steps, schedule, self.scan.drive, shape)
+
+
+def run_points(points: Points, schedule: Schedule, shape: tuple[int, int]) -> Measured:
+    """Run points at the steps that they need; then put the theory beside them."""
+    scan = points.scan
+    integrator, tolerance = INTEGRATORS[scan.protocol.integrator], scan.protocol.tolerance
+    steps = points.steps()
+    result = points.run(steps, schedule, shape)
+    redos = np.zeros(len(steps.halvings), dtype=np.uint8)
+    for _ in range(MOST_REDOS):
+        # A run that left the finite numbers has no estimate, and is not below the tolerance either.
+        failed = ~(integrator.relative_error(result.estimate) <= tolerance)
+        again = np.flatnonzero(failed & (steps.halvings < scan.protocol.most_halvings))
+        if not len(again):
+            break
+        steps = steps.halved(again)
+        redos[again] += 1
+        result = result.replaced(again, points.take(again).run(steps.take(again), schedule, shape))
+    return _beside_theory(points, steps, result, redos)
+
+
+@dataclass(frozen=True)
+class Finer:
+    """Observables of points at half their step in float64, and the size |W| of the final state."""
+
+    observables: dict[str, Array]
+    size: Array
+
+
+def run_finer(points: Points, dt: Array, schedule: Schedule, shape: tuple[int, int]) -> Finer:
+    """Run points at half of the steps `dt` (ms) that they had, in float64, along the same path of noise."""
+    scan = points.scan
+    first = points.steps()
+    halvings = np.rint(np.log2(scan.protocol.base / dt.astype(np.float64))).astype(np.int64)
+    steps = Steps(halvings + 1, first.noise_halvings)
+    doubled = replace(points, scan=scan.in_double())
+    result = doubled.run(steps, schedule, shape)
+    r, v = result.final[:, 0], result.final[:, 1]
+    return Finer(result.observables, np.hypot(np.pi * points.columns["tau"] * r, v))
+
+
+def _beside_theory(points: Points, steps: Steps, result: Result, redos: Array) -> Measured:
+    scan = points.scan
+    error = INTEGRATORS[scan.protocol.integrator].relative_error(result.estimate)
+    variables = {
+        **result.observables,
+        "dt": (scan.protocol.base * 0.5**steps.halvings).astype(np.float32),
+        "error_estimate": error.astype(np.float32),
+        "redo_count": redos,
+    }
+    status = result.status | np.where(error <= scan.protocol.tolerance, 0, int(Status.under_resolved))
+    theory, unsettled = _settled(points, result)
+    variables |= theory
+    if "r" in scan.noisy:
+        variables["negative_steps"] = result.negative_steps
+    status |= np.where(unsettled, int(Status.not_settled), 0)
+    known = {*scan.observables, *diagnostics(scan)}
+    kept = {name: value for name, value in variables.items() if name in known}
+    return Measured(kept, status.astype(np.uint8), result.record)
+
+
+def _settled(points: Points, result: Result) -> tuple[dict[str, Array], Array]:
+    """Return the theory's variables, and whether a point that must come to rest has not.
+
+    By Dulac's criterion with 1/r^2 the model has no cycle under constant input, so each of its
+    trajectories ends at an equilibrium.
+    """
+    scan = points.scan
+    constant = np.broadcast_to(np.isfinite(points.final_input()), points.rest.tau.shape)
+    rest = points.final_rest()
+    r, v = (result.final[:, i].astype(np.float64) for i in range(2))
+    distance = rest.distance(r, v)
+    stable, saddle = distance.copy(), distance[:, 1]
+    stable[:, 1] = np.inf
+    nearest = np.argmin(stable, axis=1)
+    within = scan.protocol.tolerance
+    settled = np.where(stable.min(axis=1) <= within, nearest, np.where(saddle <= within, 1, -1))
+    still = constant & ~points.noisy()
+    theory = {
+        "equilibrium_count": np.isfinite(rest.rates).sum(axis=1).astype(np.uint8),
+        "settled_on": np.where(still, settled, -1).astype(np.int8),
+        "disagreement": np.where(still & np.isfinite(r), distance.min(axis=1), np.nan).astype(np.float32),
+    }
+    return theory, still & ((settled == -1) | (settled == 1))
+
+
+def _end(scan: Scan) -> float:
+    return scan.protocol.base * (scan.protocol.transient_steps + scan.protocol.window_steps)
