@@ -17,9 +17,10 @@ import psutil
 
 from qifscan import kernel
 from qifscan.errors import Fault, ScanError, check_count, counted
-from qifscan.kernel import BLOCK, Schedule
+from qifscan.kernel import BLOCK, NOISE_SIDES, Schedule
 from qifscan.models import MODELS
-from qifscan.points import Measured, Points, diagnostics, run_points
+from qifscan.observables import needed_folds
+from qifscan.points import Begun, Measured, Points, diagnostics, run_points
 from qifscan.scan import Scan
 
 STEPS_PER_CHUNK = 4e8
@@ -69,10 +70,12 @@ class Chunks:
     """The chunks of a scan: a grid of them over the dimensions, then batches of traces.
 
     A chunk is named by an integer: 0, 1, ... in C order over the grid, and the batches of traces after.
+    `checkpoint` is the number of bytes that each point keeps for a longer window to go on from, 0 for none.
     """
 
     scan: Scan
     shape: tuple[int, ...]
+    checkpoint: int = 0
 
     def __post_init__(self) -> None:
         sizes = tuple(self.scan.sizes.values())
@@ -107,7 +110,7 @@ class Chunks:
     @cached_property
     def schedule(self) -> Schedule:
         """Where the time loop of a chunk of the grid stops."""
-        return Schedule.of(self.scan.protocol)
+        return replace(Schedule.of(self.scan.protocol), keep=self.checkpoint > 0)
 
     @cached_property
     def trace_schedule(self) -> Schedule:
@@ -188,15 +191,19 @@ class Chunks:
             return (chosen,)
         return tuple(np.unravel_index(chosen, tuple(self.scan.sizes.values())))
 
-    def compute(self, chunk: int, rows: np.ndarray[Any, Any] | None = None) -> Measured:
-        """Run a chunk, or only these of its points: every chunk of a kind is padded to one shape, so that it
-        compiles once."""
+    def compute(
+        self, chunk: int, rows: np.ndarray[Any, Any] | None = None, begun: Begun | None = None
+    ) -> Measured:
+        """Run a chunk, or only these of its points, from the start or from where they are.
+
+        Every chunk of a kind is padded to one shape, so that it compiles once.
+        """
         trace = self.is_trace(chunk)
         shape = kernel.batch_shape(self.trace_batch if trace else math.prod(self.shape))
         schedule = self.trace_schedule if trace else self.schedule
         indices = self.indices(chunk)
         chosen = indices if rows is None else tuple(index[rows] for index in indices)
-        return run_points(Points.of(self.scan, chosen), schedule, shape)
+        return run_points(Points.of(self.scan, chosen), schedule, shape, begun)
 
 
 @dataclass(frozen=True)
@@ -288,7 +295,12 @@ class Plan:
 
 
 def plan(
-    scan: Scan, *, workers: int | None = None, chunk_points: int | None = None, probe: bool = True
+    scan: Scan,
+    *,
+    workers: int | None = None,
+    chunk_points: int | None = None,
+    checkpoint: bool = True,
+    probe: bool = True,
 ) -> Plan:
     """Return what a scan will take, before it runs.
 
@@ -300,6 +312,8 @@ def plan(
         Threads or processes that will run it; by default the cores of this machine.
     chunk_points
         Points wanted in a chunk; by default about a second's work, at most 65536.
+    checkpoint
+        Whether the run keeps what a longer window goes on from.
     probe
         Compile the scan's program and run a part of its first batch, for the time and the memory (about
         a second). Without it those two are None, and jax is not loaded.
@@ -317,6 +331,8 @@ def plan(
     if workers is not None:
         check_count("workers", workers)
     chunks = Chunks.of(scan, chunk_points)
+    if checkpoint:
+        chunks = replace(chunks, checkpoint=checkpoint_bytes(scan))
     workers = min(workers or usable_cores(), len(chunks))
     made = Plan(chunks, workers, _bytes_on_disk(chunks), _compilations(chunks))
     if not probe:
@@ -333,10 +349,22 @@ def _compilations(chunks: Chunks) -> int:
     return (1 + (chunks.traces > 0)) * (1 + finer)
 
 
+def checkpoint_bytes(scan: Scan) -> int:
+    """Return the size of the checkpoint of a point; 0 with a frequency, as the segments of a spectrum depend
+    on the window."""
+    model, types = MODELS[scan.model], ["int32"]
+    types += ["scan"] * (len(model.variables) + 1 + len(NOISE_SIDES) * len(scan.noisy))
+    for fold in needed_folds(model, scan.observables).values():
+        if fold.types is None:
+            return 0
+        types += fold.types
+    return sum(np.dtype(scan.precision if kind == "scan" else kind).itemsize for kind in types)
+
+
 def _bytes_on_disk(chunks: Chunks) -> int:
     scan = chunks.scan
     item = np.dtype(scan.precision).itemsize
-    beside = sum(np.dtype(row.dtype).itemsize for row in diagnostics(scan).values())
+    beside = chunks.checkpoint + sum(np.dtype(row.dtype).itemsize for row in diagnostics(scan).values())
     grid = scan.size * (1 + item * len(scan.observables) + beside)
     return grid + chunks.traces * (1 + chunks.trace_bytes)
 

@@ -84,6 +84,7 @@ def plan(scan: Path, workers: int | None, chunk_points: int | None, no_probe: bo
 @click.option(
     "--extend", type=click.Path(path_type=Path), metavar="OLD", help="Store to take over what it has of SCAN."
 )
+@click.option("--no-checkpoint", is_flag=True, help="Don't keep what a longer window goes on from.")
 @click.option("--client", default="auto", help='"threads", "serial", or the address of a Dask scheduler.')
 @_clear_errors
 def run(
@@ -92,13 +93,14 @@ def run(
     workers: int | None,
     chunk_points: int | None,
     extend: Path | None,
+    no_checkpoint: bool,
     client: str,
 ) -> None:
     """Run SCAN into STORE; what is there already stays.
 
     Without STORE, the store has the name of the scan and lies in this folder. If it is there already,
     only the rest is computed. With --extend, the points that SCAN has in common with the store OLD are taken
-    from there.
+    from there; over a longer window than that of OLD they go on from there.
     """
     from qifscan.driver import execute
 
@@ -108,6 +110,7 @@ def run(
         definition,
         target,
         extend=extend,
+        checkpoint=not no_checkpoint,
         client=client,
         workers=workers,
         chunk_points=chunk_points,

@@ -18,7 +18,6 @@ from qifscan import extension, store
 from qifscan.chunks import Chunks, memory, plan
 from qifscan.cluster import Executor, Work, executor
 from qifscan.errors import RunError, RunInterrupted, StoreError
-from qifscan.extension import Older
 from qifscan.observables import Status
 from qifscan.scan import Scan
 from qifscan.store import Store
@@ -74,7 +73,7 @@ def compute_chunk(path: str, chunk: int, extend: str | None = None) -> Outcome:
     if extend is None:
         result = opened.chunks.compute(chunk)
     else:
-        result = extension.compute(opened.chunks, chunk, _older(extend, store.identity(extend)))
+        result = extension.compute(opened.chunks, chunk, _opened(extend))
     store.write(opened, chunk, result)
     flags = {str(f.name): int(np.count_nonzero(result.status & int(f))) for f in Status}
     return Outcome(len(result.status), flags, time.perf_counter() - begin)
@@ -90,17 +89,12 @@ def _loaded(path: str, identity: tuple[int, int]) -> Store:
     return store.load(Path(path))
 
 
-@lru_cache(maxsize=8)
-def _older(path: str, identity: tuple[int, int]) -> Older:
-    """Return the store that is extended, looked through once per process and run."""
-    return Older.of(store.load(Path(path)))
-
-
 def run(
     scan: Scan,
     path: AnyPath,
     *,
     extend: AnyPath | None = None,
+    checkpoint: bool = True,
     client: Any = "auto",
     workers: int | None = None,
     chunk_points: int | None = None,
@@ -119,7 +113,11 @@ def run(
         replicates, another order, a parameter that became an axis. What it has of a point is taken over and
         the result is that of the scan run at once, bit for bit; the store itself is only read. All that
         determines a point's numbers must be the same: model, drive, protocol, seed, noise, observables,
-        precision.
+        precision. The window may be longer, if the store has a checkpoint: its points go on from there.
+    checkpoint
+        Keep what a longer window can go on from: state, noise and sums of each point, about a hundred bytes.
+        Not kept with a frequency, as the segments of a spectrum depend on the window, nor in a store that
+        extends one without it.
     client
         Who computes: `"auto"` (the active Dask client, else this machine's cores), `"threads"`,
         `"serial"`, a `distributed.Client`, or the address of a scheduler. Dask workers must see the paths.
@@ -152,6 +150,7 @@ def run(
         scan,
         path,
         extend=extend,
+        checkpoint=checkpoint,
         client=client,
         workers=workers,
         chunk_points=chunk_points,
@@ -165,6 +164,7 @@ def execute(
     path: AnyPath,
     *,
     extend: AnyPath | None,
+    checkpoint: bool,
     client: Any,
     workers: int | None,
     chunk_points: int | None,
@@ -173,8 +173,11 @@ def execute(
     """Do what `run` does, and open nothing afterwards: xarray with dask takes a second to load."""
     path = Path(path).absolute()
     chosen = executor(client, workers)
-    older = None if extend is None else _to_extend(Path(extend).absolute(), path, scan)
-    opened = _prepared(scan, path, chosen, chunk_points)
+    found = _found(scan, path)
+    older = None if extend is None else _to_extend(Path(extend).absolute(), path, scan, found)
+    if older is not None:
+        checkpoint = checkpoint and older.chunks.checkpoint > 0
+    opened = found or _created(scan, path, chosen, chunk_points, checkpoint)
     done = store.finished(opened)
     pending = [chunk for chunk in range(len(opened.chunks)) if chunk not in done]
     if pending:
@@ -185,24 +188,31 @@ def execute(
             _run_pending(opened, chosen, work, pending, report)
 
 
-def _to_extend(extend: Path, path: Path, scan: Scan) -> Store:
-    """Return the store that is extended; raise `StoreError` if it has no point of the scan."""
+def _to_extend(extend: Path, path: Path, scan: Scan, found: Store | None) -> Store:
+    """Return the store that is extended; raise `StoreError` if it has nothing for the run."""
     if extend.resolve() == path.resolve():
         raise StoreError(f"{path}: can't be the store that is extended and the new one; give another path")
     older = store.load(extend)
-    extension.check(older, scan)
+    extension.check(older, scan, 0 if found is None else found.chunks.checkpoint)
     _warn_of_other_device(older)
     return older
 
 
-def _prepared(scan: Scan, path: Path, chosen: Executor, chunk_points: int | None) -> Store:
-    """Return the store of the scan at `path`: the one that is there, or a new one."""
-    if store.exists(path):
-        opened = store.load(path)
-        store.check_scan(opened, scan)
-        _warn_of_other_device(opened)
-        return opened
-    estimate = plan(scan, workers=chosen.workers, chunk_points=chunk_points, probe=False)
+def _found(scan: Scan, path: Path) -> Store | None:
+    """Return the store of the scan at `path`, if there is one."""
+    if not store.exists(path):
+        return None
+    opened = store.load(path)
+    store.check_scan(opened, scan)
+    _warn_of_other_device(opened)
+    return opened
+
+
+def _created(scan: Scan, path: Path, chosen: Executor, chunk_points: int | None, checkpoint: bool) -> Store:
+    """Return a new store of the scan at `path`."""
+    estimate = plan(
+        scan, workers=chosen.workers, chunk_points=chunk_points, checkpoint=checkpoint, probe=False
+    )
     if chosen.local:
         # What is compiled for it is what the run compiles first.
         estimate = replace(estimate, memory=memory(estimate.chunks, estimate.workers))

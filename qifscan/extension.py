@@ -4,12 +4,14 @@ A point is named by the values of all its parameters and its replicate, not by w
 may be added anywhere and reordered, axes zipped or taken apart, a fixed parameter may become an axis. What
 else determines the numbers (model, drive, protocol, seed, ...) must be the same. The older store is only
 read, and only its finished chunks are used.
+
+Over a longer window points go on from their checkpoints, which a store has unless its run was asked not to
+keep them; traces are run from the start.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,15 +22,20 @@ from qifscan.chunks import Chunks
 from qifscan.drive import DRIVES
 from qifscan.errors import StoreError, show
 from qifscan.noise import point_keys
-from qifscan.points import Measured, diagnostics
+from qifscan.points import CHECKPOINT, Begun, Measured, Points, diagnostics
 from qifscan.scan import Scan
 from qifscan.store import Store
 
 Array = np.ndarray[Any, Any]
 Indices = tuple[Array, ...]
+Part = tuple[Array, Measured]
+"""Some rows of a chunk, and what came of their points."""
 
 OF_POINTS = {"title", "axes", "dimensions", "fixed", "replicates", "traces"}
 """Parts of a scan's definition that tell which points it has; the rest tells what happens at each."""
+
+OWN = {"initial", "window"}
+"""Parts of a protocol of which the first is a parameter of the points, and the second may grow."""
 
 
 def located(scan: Scan, columns: Mapping[str, Array], replicate: Array) -> tuple[Indices, Array]:
@@ -67,24 +74,11 @@ def _along(axis: Axis, columns: Mapping[str, Array]) -> tuple[Array, Array]:
     return index, np.all([column[index] == columns[name] for name, column in axis.columns.items()], axis=0)
 
 
-@dataclass(frozen=True)
-class Older:
-    """A store that is extended, and which chunks of it are finished, `(chunks,)`."""
-
-    store: Store
-    finished: Array
-
-    @classmethod
-    def of(cls, opened: Store) -> Older:
-        """Return what can be used of a store."""
-        finished = np.zeros(len(opened.chunks), dtype=bool)
-        finished[list(store.finished(opened))] = True
-        return cls(opened, finished)
-
-
-def check(older: Store, scan: Scan) -> None:
-    """Raise `StoreError`, naming what differs, if a scan can't have a point that the store has."""
+def check(older: Store, scan: Scan, checkpoint: int) -> None:
+    """Raise `StoreError`, naming what differs, if the store has nothing for a run of this scan."""
     theirs, ours = _settings(older.scan), _settings(scan)
+    if scan.protocol.window_steps < older.scan.protocol.window_steps:
+        theirs["protocol.window"], ours["protocol.window"] = older.scan.protocol.window, scan.protocol.window
     differing = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
     told = [f"{name} ({show(theirs.get(name))} there, {show(ours.get(name))} here)" for name in differing]
     there, here = _values(older.scan), _values(scan)
@@ -92,6 +86,12 @@ def check(older: Store, scan: Scan) -> None:
     told += [f"{n} ({_listed(there.get(n))} there, {_listed(here.get(n))} here)" for n in apart]
     if told:
         raise StoreError(f"{older.path}: has no point of this scan; they differ in {', '.join(told)}")
+    longer = _is_longer(scan, older.scan)
+    if (longer or checkpoint) and not older.chunks.checkpoint:
+        use = "a longer window can go on from" if longer else "a run with a checkpoint can take over"
+        raise StoreError(
+            f"{older.path}: has no checkpoint, and so nothing that {use}; run without extending it"
+        )
 
 
 def _settings(scan: Scan) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _settings(scan: Scan) -> dict[str, Any]:
     numbers = {p.name for p in DRIVES[drive["kind"]].numbers} if drive["kind"] else set()
     settings = {name: value for name, value in data.items() if name not in OF_POINTS}
     settings |= {f"drive.{name}": value for name, value in drive.items() if name not in numbers}
-    settings |= {f"protocol.{name}": value for name, value in protocol.items() if name != "initial"}
+    settings |= {f"protocol.{name}": value for name, value in protocol.items() if name not in OWN}
     # Without noise anywhere it is not compiled in, and the last bits are those of another program.
     return settings | {"the variables with noise": list(scan.noisy)}
 
@@ -116,65 +116,108 @@ def _listed(values: Array | None) -> str:
     return show(values[0] if values is not None and len(values) == 1 else values)
 
 
-def compute(chunks: Chunks, chunk: int, older: Older) -> Measured:
+def compute(chunks: Chunks, chunk: int, older: Store) -> Measured:
     """Return a chunk of a scan: what the older store has of it is read there, and only the rest is run."""
     indices = chunks.indices(chunk)
-    traced = chunks.is_trace(chunk)
-    rows, has = _trace_rows(chunks, indices, older) if traced else _grid_indices(chunks, indices, older)
-    parts = []
-    if has.any():
-        kept = tuple(row[has] for row in rows)
-        parts.append(_read_traces(older.store, kept) if traced else _read(chunks.scan, older.store, kept))
-    if not has.all():
-        parts.append(chunks.compute(chunk, np.flatnonzero(~has)))
-    return parts[0] if len(parts) == 1 else _merged(has, *parts)
+    if _is_longer(chunks.scan, older.scan):
+        parts = [] if chunks.is_trace(chunk) else _continued(chunks, chunk, indices, older)
+    elif chunks.is_trace(chunk):
+        parts = _traces(chunks, indices, older)
+    else:
+        parts = _taken(chunks, indices, older)
+    done = [rows for rows, _ in parts]
+    missing = np.setdiff1d(np.arange(len(indices[0])), np.concatenate(done) if done else [])
+    if len(missing):
+        parts.append((missing, chunks.compute(chunk, missing)))
+    return parts[0][1] if len(parts) == 1 else _merged(len(indices[0]), parts)
 
 
-def _grid_indices(chunks: Chunks, indices: Indices, older: Older) -> tuple[Indices, Array]:
+def _is_longer(scan: Scan, older: Scan) -> bool:
+    return scan.protocol.window_steps > older.protocol.window_steps
+
+
+def _grid_indices(chunks: Chunks, indices: Indices, older: Store) -> tuple[Indices, Array]:
     """Return the indices of points in the older store, and whether it has finished them."""
-    scan, theirs = chunks.scan, older.store.chunks
+    scan, theirs = chunks.scan, older.chunks
     replicate = indices[-1] if scan.replicates > 1 else np.zeros_like(indices[0])
     found, has = located(theirs.scan, scan.columns(indices[: len(scan.axes)] or (replicate,)), replicate)
     place = [np.where(has, index, 0) // length for index, length in zip(found, theirs.shape, strict=True)]
     chunk = np.ravel_multi_index(place, theirs.counts) if place else np.zeros_like(replicate)
-    return found, has & older.finished[chunk]
+    return found, has & _finished(older, chunk, has)
 
 
-def _trace_rows(chunks: Chunks, indices: Indices, older: Older) -> tuple[Indices, Array]:
-    """Return the traces of points in the older store, and whether it has finished them."""
-    theirs = older.store.chunks
+def _finished(older: Store, chunk: Array, has: Array) -> Array:
+    """Whether the chunk that holds a point is finished, of the points that the store has."""
+    finished = [one for one in np.unique(chunk[has]).tolist() if store.is_finished(older, one)]
+    return np.isin(chunk, finished)
+
+
+def _taken(chunks: Chunks, indices: Indices, older: Store) -> list[Part]:
+    """Return what the older store has of points over the same window."""
     found, has = _grid_indices(chunks, indices, older)
+    if not has.any():
+        return []
+    read = store.read_points(older, _place(older, found, has))
+    count = len(read["status"])
+    # Whether a point has come to rest is not told in a scan of which every point has noise.
+    variables = {n: np.full(count, row.fill, row.dtype) for n, row in diagnostics(chunks.scan).items()}
+    names = (*chunks.scan.observables, *variables, *([CHECKPOINT] if chunks.checkpoint else []))
+    variables |= {name: read[name] for name in names if name in read}
+    return [(np.flatnonzero(has), Measured(variables, read["status"], None))]
+
+
+def _continued(chunks: Chunks, chunk: int, indices: Indices, older: Store) -> list[Part]:
+    """Go on with points that the older store has over a shorter window, from their checkpoints there."""
+    found, has = _grid_indices(chunks, indices, older)
+    if not has.any():
+        return []
+    scan, rows = chunks.scan, np.flatnonzero(has)
+    read = store.read_points(older, _place(older, found, has))
+    redos = read["redo_count"]
+    halvings = Points.of(scan, tuple(index[has] for index in indices)).steps().halvings + redos
+    # A longer run may not be halved as often, so that its steps can be counted: then it begins anew.
+    dt = (scan.protocol.base * 0.5**halvings).astype(np.float32)
+    same = (halvings <= scan.protocol.most_halvings) & (dt == read["dt"])
+    parts = []
+    # What was run again fills in a path of noise, and is another program.
+    for chosen in (same & (redos == 0), same & (redos > 0)):
+        if chosen.any():
+            begun = Begun(older.scan.protocol.window_steps, redos[chosen], read[CHECKPOINT][chosen])
+            parts.append((rows[chosen], chunks.compute(chunk, rows[chosen], begun)))
+    return parts
+
+
+def _traces(chunks: Chunks, indices: Indices, older: Store) -> list[Part]:
+    """Return what the older store has of a batch of traces."""
+    theirs = older.chunks
     if not theirs.traces or theirs.trace_schedule.every != chunks.trace_schedule.every:
-        return (np.zeros(len(has), dtype=int),), np.zeros_like(has)
+        return []
+    found, has = _grid_indices(chunks, indices, older)
     row_of = {index: row for row, index in enumerate(theirs.scan.trace_indices)}
     places = zip(*(index.tolist() for index in found), strict=True) if found else [()] * len(has)
     rows = np.array([row_of.get(place, -1) for place in places])
-    batch = theirs.grid + np.maximum(rows, 0) // theirs.trace_batch
-    return (rows,), has & (rows >= 0) & older.finished[batch]
+    has &= rows >= 0
+    has &= _finished(older, theirs.grid + rows // theirs.trace_batch, has)
+    if not has.any():
+        return []
+    record, status = store.read_traces(older, rows[has])
+    return [(np.flatnonzero(has), Measured({}, status, record))]
 
 
-def _read(scan: Scan, older: Store, indices: Indices) -> Measured:
-    read = store.read_points(older, dict(zip(older.scan.sizes, indices, strict=True)))
-    count = len(read["status"])
-    # Whether a point has come to rest is not told in a scan of which every point has noise.
-    variables = {n: np.full(count, row.fill, row.dtype) for n, row in diagnostics(scan).items()}
-    variables |= {name: read[name] for name in (*scan.observables, *variables) if name in read}
-    return Measured(variables, read["status"], None)
+def _place(older: Store, found: Indices, has: Array) -> dict[str, Array]:
+    return {name: index[has] for name, index in zip(older.scan.sizes, found, strict=True)}
 
 
-def _read_traces(older: Store, rows: Indices) -> Measured:
-    record, status = store.read_traces(older, *rows)
-    return Measured({}, status, record)
+def _merged(count: int, parts: list[Part]) -> Measured:
+    """Return points from their parts."""
 
-
-def _merged(has: Array, there: Measured, new: Measured) -> Measured:
-    """Return points of which some were there and the others are new."""
-
-    def both(old: Array, others: Array) -> Array:
-        values = np.empty((len(has), *old.shape[1:]), old.dtype)
-        values[has], values[~has] = old, others
+    def whole(pieces: list[Array]) -> Array:
+        values = np.empty((count, *pieces[0].shape[1:]), pieces[0].dtype)
+        for (rows, _), piece in zip(parts, pieces, strict=True):
+            values[rows] = piece
         return values
 
-    variables = {name: both(values, new.variables[name]) for name, values in there.variables.items()}
-    record = both(there.record, new.record) if there.record is not None and new.record is not None else None
-    return Measured(variables, both(there.status, new.status), record)
+    measured = [part for _, part in parts]
+    variables = {name: whole([part.variables[name] for part in measured]) for name in measured[0].variables}
+    records = [part.record for part in measured if part.record is not None]
+    return Measured(variables, whole([part.status for part in measured]), whole(records) if records else None)

@@ -21,7 +21,15 @@ from qifscan.integrate import INTEGRATORS, System
 from qifscan.lazy import LazyModule
 from qifscan.models import MODELS
 from qifscan.noise import bridge_constants, normal_pair, ou_constants, point_keys, split_key
-from qifscan.observables import SEGMENT, Status, Window, folds, observables, spectrum_samples
+from qifscan.observables import (
+    SEGMENT,
+    Fold,
+    Status,
+    Window,
+    needed_folds,
+    observables,
+    spectrum_samples,
+)
 from qifscan.pace import Counts, Rest
 from qifscan.scan import Protocol, Scan
 
@@ -57,7 +65,8 @@ class Program:
     """Everything that is compiled in; two batches of one program and shape share one compilation.
 
     `samples` is the length of a segment of a spectrum, 0 if there is none; `bridged` tells whether the path
-    of the noise is filled in between the steps on which it is drawn; `recorded` whether states are kept.
+    of the noise is filled in between the steps on which it is drawn; `recorded` whether states are kept;
+    `kept` whether what a longer window goes on from is, and `resumed` whether the points go on from that.
     """
 
     model: str
@@ -70,9 +79,11 @@ class Program:
     reflect: bool
     bridged: bool = False
     recorded: bool = False
+    kept: bool = False
+    resumed: bool = False
 
     @classmethod
-    def of(cls, scan: Scan, *, bridged: bool = False, recorded: bool = False) -> Program:
+    def of(cls, scan: Scan, *, bridged: bool = False) -> Program:
         """Return the program of a scan."""
         protocol = scan.protocol
         spectra = any(name.endswith("_frequency") for name in scan.observables)
@@ -86,20 +97,27 @@ class Program:
             samples=spectrum_samples(protocol.window_steps, protocol.sample_steps) if spectra else 0,
             reflect=protocol.negative_rate == "reflect",
             bridged=bridged and bool(scan.noisy),
-            recorded=recorded,
         )
+
+    def on(self, schedule: Schedule) -> Program:
+        """Return the program that does what a schedule asks for."""
+        recorded, resumed = schedule.every is not None, schedule.behind is not None
+        return replace(self, recorded=recorded, kept=schedule.keep, resumed=resumed)
 
 
 @dataclass(frozen=True)
 class Schedule:
     """Base steps before the window and in it, the base step in ms, base steps in a sample of a spectrum;
-    and with `every` the state after each `every`-th base step is recorded."""
+    and with `every` the state after each `every`-th base step is recorded. With `keep` the runs can be gone
+    on from; with `behind` they go on from runs of so many base steps in the window."""
 
     transient: int
     window: int
     base: float
     sample_steps: int
     every: int | None = None
+    keep: bool = False
+    behind: int | None = None
 
     @classmethod
     def of(cls, protocol: Protocol, every: int | None = None) -> Schedule:
@@ -146,7 +164,8 @@ class Steps:
 @dataclass(frozen=True)
 class Result:
     """What came of a batch, `(points,)` each: observables; status; final state `(points, variables)`; largest
-    error estimate of a step; steps with a rate below 0; record `(points, rows, variables)`."""
+    error estimate of a step; steps with a rate below 0; record `(points, rows, variables)`; the checkpoint,
+    what a longer window goes on from, `(points, bytes)`."""
 
     observables: dict[str, np.ndarray[Any, Any]]
     status: np.ndarray[Any, Any]
@@ -154,20 +173,11 @@ class Result:
     estimate: np.ndarray[Any, Any]
     negative_steps: np.ndarray[Any, Any]
     record: np.ndarray[Any, Any] | None
+    checkpoint: np.ndarray[Any, Any] | None
 
     def replaced(self, rows: Any, other: Result) -> Result:
         """Return this result with the given rows taken from another."""
-        mine = (self.observables, self.status, self.final, self.estimate, self.negative_steps, self.record)
-        others = (
-            other.observables,
-            other.status,
-            other.final,
-            other.estimate,
-            other.negative_steps,
-            other.record,
-        )
-        merged = jax.tree.map(lambda a, b: _with_rows(a, rows, b), mine, others)
-        return Result(*merged)
+        return Result(**jax.tree.map(lambda a, b: _with_rows(a, rows, b), vars(self), vars(other)))
 
 
 def _with_rows(values: Any, rows: Any, others: Any) -> Any:
@@ -275,6 +285,7 @@ def run_batch(
         np.sqrt(merged["estimate"].astype(np.float64)),
         merged["negative_steps"],
         record,
+        _as_bytes(merged["checkpoint"]) if program.kept else None,
     )
 
 
@@ -333,7 +344,9 @@ def _pace_tree(blocks: list[tuple[int, int, Any]], schedule: Schedule, count: in
     halvings[: len(blocks)] = [block[0] for block in blocks]
     noise_halvings[: len(blocks)] = [block[1] for block in blocks]
     per_base = 2**halvings
-    return {
+    behind = schedule.transient * per_base + (schedule.behind or 0) * per_base // SEGMENT * SEGMENT
+    resumed = {} if schedule.behind is None else {"behind": (active * behind).astype(np.int32)}
+    return resumed | {
         "dt": schedule.base * 0.5**halvings,
         "transient": (active * schedule.transient * per_base).astype(np.int32),
         "end": (active * schedule.steps * per_base).astype(np.int32),
@@ -393,17 +406,25 @@ def _sweep(program: Program, blocks: Tree, pace: Tree, rows: Any, samples: Any) 
 def _block(program: Program, block: Tree, pace: Tree, rows: Any, samples: Any) -> Tree:
     """Run one block: the transient, then the window with its folds, then the observables."""
     block = block | {"constants": block["constants"] | {"drive_values": samples}}
+    record = _empty_record(program, block["state"], rows)
+    if program.resumed:
+        moving, totals = _resumed(program, block["checkpoint"])
+    else:
+        moving, record = _transient(program, block, pace, _at_start(program, block), record)
+        totals = _empty_totals(program, block, pace, moving["state"])
+    moving, record, totals, checkpoint = _window(program, block, pace, (moving, record, totals))
+    return _finish(program, pace, moving, totals, record) | {"checkpoint": checkpoint}
+
+
+def _at_start(program: Program, block: Tree) -> Tree:
+    """Return what moves, at the start of the run."""
     state = block["state"]
-    moving = {
+    return {
         "state": state,
         "noise": _initial_noise(program, block),
         "estimate": jnp.zeros_like(state[0]),
         "negative_steps": jnp.zeros(state[0].shape, jnp.int32),
     }
-    record = _empty_record(program, state, rows)
-    moving, record = _transient(program, block, pace, moving, record)
-    moving, record, totals = _window(program, block, pace, moving, record)
-    return _finish(program, pace, moving, totals, record)
 
 
 def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tree:
@@ -546,23 +567,100 @@ def _next_multiple(n: Any, of: Any) -> Any:
     return (n // of + 1) * of
 
 
-def _needed(program: Program) -> Tree:
-    """Return the folds that the observables need."""
-    table, rows = folds(MODELS[program.model]), observables(MODELS[program.model])
-    needed = {rows[name].fold: table[rows[name].fold] for name in program.observables}
-    for name in [name for name in needed if name.endswith(" sum")]:
-        if name.replace(" sum", " squares") in needed:
-            del needed[name]
-    return needed
+def _needed(program: Program) -> Mapping[str, Fold]:
+    return needed_folds(MODELS[program.model], program.observables)
 
 
 def _window_of(program: Program, pace: Tree) -> Window:
     return Window(pace["end"] - pace["transient"], pace["dt"], program.samples, pace["sample_steps"])
 
 
-def _window(program: Program, block: Tree, pace: Tree, moving: Tree, record: Any) -> tuple[Tree, Any, Tree]:
-    """Run the window: fold every step, close a segment every `SEGMENT` steps and at the end."""
+def _empty_totals(program: Program, block: Tree, pace: Tree, state: Any) -> Tree:
+    """Return the totals of the folds at the start of the window."""
+    window = _window_of(program, pace)
+    return {name: f.init(state, block["constants"], window) for name, f in _needed(program).items()}
+
+
+def _checkpoint(program: Program, moving: Tree, totals: Tree) -> Tree:
+    """Return what a longer window goes on from, in one form whether the noise is bridged or not."""
+    if not program.kept:
+        return ()
+    noise = {name: {"begin": n["now"], "end": n["now"]} | n for name, n in moving["noise"].items()}
+    return {"moving": moving | {"noise": noise}, "totals": totals}
+
+
+def _resumed(program: Program, checkpoint: Tree) -> tuple[Tree, Tree]:
+    """Return what moves and the totals, as they were when the checkpoint was taken."""
+    moving = checkpoint["moving"]
+    noise = moving["noise"] if program.bridged else {k: {"now": n["now"]} for k, n in moving["noise"].items()}
+    return moving | {"noise": noise}, checkpoint["totals"]
+
+
+NOISE_SIDES = ("now", "begin", "end")
+"""What a checkpoint keeps of each noise: its value, and those between which its path is filled in."""
+
+
+def _checkpoint_form(program: Program) -> Tree:
+    """Return the tree of a checkpoint, with the shape and type of each leaf for one point."""
+
+    def checkpoint() -> Tree:
+        lane = jnp.zeros(1, program.precision)
+        block = {
+            "state": (lane,) * len(MODELS[program.model].variables),
+            "constants": {"down_threshold": lane, "up_threshold": lane},
+        }
+        sides = NOISE_SIDES
+        moving = {
+            "state": block["state"],
+            "noise": {name: dict.fromkeys(sides, lane) for name in program.noisy},
+            "estimate": lane,
+            "negative_steps": jnp.zeros(1, jnp.int32),
+        }
+        pace = dict.fromkeys(("end", "transient", "dt", "sample_steps"), 0)
+        return {"moving": moving, "totals": _empty_totals(program, block, pace, block["state"])}
+
+    with jax.enable_x64(True):
+        return jax.eval_shape(checkpoint)
+
+
+def _named(checkpoint: Tree) -> dict[str, Any]:
+    """Return the leaves of a checkpoint by their names in the store."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(checkpoint)
+    named = {jax.tree_util.keystr(path, simple=True, separator="_"): leaf for path, leaf in leaves}
+    return {name.replace(" ", "_"): leaf for name, leaf in named.items()}
+
+
+def checkpoint_type(program: Program) -> np.dtype[Any]:
+    """Return the structured type of the checkpoint of a point."""
+    return np.dtype([(name, leaf.dtype) for name, leaf in _named(_checkpoint_form(program)).items()])
+
+
+def checkpoint_tree(program: Program, packed: np.ndarray[Any, Any]) -> Tree:
+    """Return the checkpoint of these bytes, `(points, bytes)`, as `run_batch` wants it among its inputs."""
+    form = _checkpoint_form(program)
+    records = np.ascontiguousarray(packed).view(checkpoint_type(program))[:, 0]
+    return jax.tree.unflatten(jax.tree.structure(form), [records[name] for name in _named(form)])
+
+
+def _as_bytes(checkpoint: Tree) -> np.ndarray[Any, Any]:
+    """Return a checkpoint as bytes, `(points, bytes)`."""
+    named = _named(checkpoint)
+    count = len(next(iter(named.values())))
+    records = np.empty(count, [(name, values.dtype) for name, values in named.items()])
+    for name, values in named.items():
+        records[name] = values
+    return records.view(np.uint8).reshape(count, -1)
+
+
+def _window(
+    program: Program, block: Tree, pace: Tree, started: tuple[Tree, Any, Tree]
+) -> tuple[Tree, Any, Tree, Tree]:
+    """Run the window: fold every step, close a segment every `SEGMENT` steps and at the end.
+
+    The checkpoint is taken where the last whole segment ends: a longer window would not end one at the end.
+    """
     needed, window, begin = _needed(program), _window_of(program, pace), pace["transient"]
+    whole = pace["end"] - (pace["end"] - begin) % SEGMENT
 
     def fold_step(n: Any, carry: Tree) -> Tree:
         moving, segments = carry
@@ -575,7 +673,7 @@ def _window(program: Program, block: Tree, pace: Tree, moving: Tree, record: Any
         return totals, {k: f.open(totals[k], state) for k, f in needed.items()}
 
     def piece(carry: Tree) -> Tree:
-        n, moving, segments, totals, record = carry
+        n, moving, segments, totals, record, checkpoint = carry
         boundary = jnp.minimum(begin + _next_multiple(n - begin, SEGMENT), pace["end"])
         stop = jnp.minimum(boundary, _next_multiple(n, pace["every"])) if program.recorded else boundary
         moving, segments = lax.fori_loop(n, stop, fold_step, (moving, segments))
@@ -590,13 +688,17 @@ def _window(program: Program, block: Tree, pace: Tree, moving: Tree, record: Any
             )
         else:
             totals, segments = close(totals, segments, stop, moving["state"])
-        return stop, moving, segments, totals, record
+        here = _checkpoint(program, moving, totals)
+        checkpoint = jax.tree.map(lambda a, b: jnp.where(stop == whole, a, b), here, checkpoint)
+        return stop, moving, segments, totals, record, checkpoint
 
-    totals = {name: f.init(moving["state"], block["constants"], window) for name, f in needed.items()}
+    moving, record, totals = started
     segments = {name: f.open(totals[name], moving["state"]) for name, f in needed.items()}
-    start = (begin, moving, segments, totals, record)
-    _, moving, _, totals, record = lax.while_loop(lambda carry: carry[0] < pace["end"], piece, start)
-    return moving, record, totals
+    first = pace["behind"] if program.resumed else begin
+    start = (first, moving, segments, totals, record, _checkpoint(program, moving, totals))
+    end = lax.while_loop(lambda carry: carry[0] < pace["end"], piece, start)
+    _, moving, _, totals, record, checkpoint = end
+    return moving, record, totals, checkpoint
 
 
 def _empty_record(program: Program, state: Any, rows: Any) -> Any:

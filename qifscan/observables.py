@@ -7,7 +7,7 @@ steps loses nothing, at the price of float32 arithmetic, and memory does not gro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,9 @@ class Fold:
     open: Callable[[Any, Any], Any]
     update: Callable[[Any, Any, Any, Window], Any]
     close: Callable[[Any, Any, Any, Window], Any]
+    types: tuple[str, ...] | None
+    """Types of the numbers of a point's total, `"scan"` for the precision of the scan; None: they depend on
+    the length of the window."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,14 @@ class Observable:
     meaning: str
     fold: str
     finalize: Callable[[Any, Window], Any]
+
+
+def _whole_total(total: Any, state: Any) -> Any:
+    return total
+
+
+def _whole_segment(total: Any, segment: Any, stop: Any, window: Window) -> Any:
+    return segment
 
 
 def _moments(index: int, order: int) -> Fold:
@@ -127,7 +138,7 @@ def _moments(index: int, order: int) -> Fold:
             closed.append(total[5] + sums[1] + 2.0 * shift * sums[0] + count * shift * shift)
         return tuple(closed)
 
-    return Fold(init, open_segment, update, close)
+    return Fold(init, open_segment, update, close, ("float64",) * (4 + order))
 
 
 def _mean_deviation(total: Any, power: int, window: Window) -> Any:
@@ -176,7 +187,7 @@ def _extreme(index: int, height: Callable[[Any], Any], kinks: bool) -> Fold:
         highest = jnp.maximum(highest, jnp.where(turned, peak, now))
         return highest, now, -fall, *([bend] if kinks else [])
 
-    return Fold(init, lambda total, state: total, update, lambda total, segment, stop, window: segment)
+    return Fold(init, _whole_total, update, _whole_segment, ("scan",) * (4 if kinks else 3))
 
 
 def _low_reciprocal(rate: Any) -> Any:
@@ -191,7 +202,7 @@ def _final(index: int) -> Fold:
     def update(segment: Any, state: Any, step: Any, window: Window) -> Any:
         return state[index]
 
-    return Fold(init, lambda total, state: state[index], update, lambda total, segment, stop, window: segment)
+    return Fold(init, lambda total, state: state[index], update, _whole_segment, ("scan",))
 
 
 def _levels(index: int) -> Fold:
@@ -213,7 +224,7 @@ def _levels(index: int) -> Fold:
         now = jnp.where(rate >= up, 1, jnp.where(rate <= down, 0, level))
         return (down, up), now, steps_up + now, switches + (now ^ level)
 
-    return Fold(init, lambda total, state: total, update, lambda total, segment, stop, window: segment)
+    return Fold(init, _whole_total, update, _whole_segment, ("scan", "scan", "int32", "int32", "int32"))
 
 
 def _level_defined(total: Any) -> Any:
@@ -266,7 +277,7 @@ def _spectrum(index: int, rate_index: int) -> Fold:
         full = stop % (buffer.shape[0] * window.sample_steps) == 0
         return *segment, power + lax.cond(full, _periodogram, lambda b: jnp.zeros_like(power), buffer)
 
-    return Fold(init, open_segment, update, close)
+    return Fold(init, open_segment, update, close, None)
 
 
 def _sum_rows(values: Any) -> Any:
@@ -371,6 +382,17 @@ def observables(model: Model) -> dict[str, Observable]:
         ),
     ]
     return {row.name: row for row in rows}
+
+
+def needed_folds(model: Model, names: Iterable[str]) -> dict[str, Fold]:
+    """Return the folds that these observables need."""
+    table, rows = folds(model), observables(model)
+    needed = {rows[name].fold: table[rows[name].fold] for name in names}
+    # The squares hold the sum as well.
+    for name in [name for name in needed if name.endswith(" sum")]:
+        if name.replace(" sum", " squares") in needed:
+            del needed[name]
+    return needed
 
 
 THRESHOLDS = (

@@ -19,6 +19,9 @@ from qifscan.pace import MOST_REDOS, Rest
 from qifscan.scan import Scan
 
 Array = np.ndarray[Any, Any]
+
+CHECKPOINT = "checkpoint/points"
+"""Name in the store of what a longer window goes on from; it is no part of the dataset."""
 Indices = tuple[np.ndarray[Any, Any], ...]
 
 
@@ -72,7 +75,7 @@ def diagnostics(scan: Scan) -> dict[str, Diagnostic]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of points, `(points,)` each: the variables of the dataset, the status, and the record
+    """What came of points, `(points,)` each: the variables of the store, the status, and the record
     `(points, rows, variables)` where one was asked for."""
 
     variables: dict[str, Array]
@@ -146,26 +149,56 @@ class Points:
     def program(self, steps: Steps, schedule: Schedule) -> Program:
         """Return the program that runs the points at these steps."""
         bridged = bool(np.any(steps.halvings != steps.noise_halvings)) or self.scan.noise == "common"
-        return Program.of(self.scan, bridged=bridged, recorded=schedule.every is not None)
+        return Program.of(self.scan, bridged=bridged).on(schedule)
 
-    def run(self, steps: Steps, schedule: Schedule, shape: tuple[int, int]) -> Result:
-        """Run the points once."""
+    def run(
+        self,
+        steps: Steps,
+        schedule: Schedule,
+        shape: tuple[int, int],
+        checkpoint: Array | None = None,
+    ) -> Result:
+        """Run the points once, from the start or from a checkpoint."""
         program = self.program(steps, schedule)
         inputs = self.inputs(program, steps)
+        if checkpoint is not None:
+            inputs |= {"checkpoint": kernel.checkpoint_tree(program, checkpoint)}
         return kernel.run_batch(program, inputs, steps, schedule, self.scan.drive, shape)
 
 
-def run_points(points: Points, schedule: Schedule, shape: tuple[int, int]) -> Measured:
-    """Run points at the steps that they need; then put the theory beside them."""
+@dataclass(frozen=True)
+class Begun:
+    """Runs of points over a shorter window, to go on from: its base steps, how often all of the points, or
+    none, were run again, `(points,)`, and their checkpoints, `(points, bytes)`."""
+
+    window: int
+    redos: Array
+    checkpoint: Array
+
+
+def run_points(
+    points: Points, schedule: Schedule, shape: tuple[int, int], begun: Begun | None = None
+) -> Measured:
+    """Run points at the steps that they need; then put the theory beside them.
+
+    Points that are begun go on at the step that they ended with: over the longer window the error of those
+    before it can't have become less.
+    """
     scan = points.scan
     integrator, tolerance = INTEGRATORS[scan.protocol.integrator], scan.protocol.tolerance
     steps = points.steps()
-    result = points.run(steps, schedule, shape)
     redos = np.zeros(len(steps.halvings), dtype=np.uint8)
-    for _ in range(MOST_REDOS):
+    if begun is None:
+        result = points.run(steps, schedule, shape)
+    else:
+        redos += begun.redos
+        steps = Steps(steps.halvings + redos, steps.noise_halvings)
+        result = points.run(steps, replace(schedule, behind=begun.window), shape, begun.checkpoint)
+    while True:
         # A run that left the finite numbers has no estimate, and is not below the tolerance either.
         failed = ~(integrator.relative_error(result.estimate) <= tolerance)
-        again = np.flatnonzero(failed & (steps.halvings < scan.protocol.most_halvings))
+        finer = (steps.halvings < scan.protocol.most_halvings) & (redos < MOST_REDOS)
+        again = np.flatnonzero(failed & finer)
         if not len(again):
             break
         steps = steps.halved(again)
@@ -211,6 +244,8 @@ def _beside_theory(points: Points, steps: Steps, result: Result, redos: Array) -
     status |= np.where(unsettled, int(Status.not_settled), 0)
     known = {*scan.observables, *diagnostics(scan)}
     kept = {name: value for name, value in variables.items() if name in known}
+    if result.checkpoint is not None:
+        kept[CHECKPOINT] = result.checkpoint
     return Measured(kept, status.astype(np.uint8), result.record)
 
 

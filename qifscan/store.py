@@ -30,7 +30,7 @@ from qifscan.errors import ScanError, StoreError
 from qifscan.lazy import LazyModule
 from qifscan.models import MODELS
 from qifscan.observables import STATUS_MEANINGS, Status, observables
-from qifscan.points import Measured, diagnostics
+from qifscan.points import CHECKPOINT, Measured, diagnostics
 from qifscan.scan import Scan
 from qifscan.theory import NAMED_STATES
 
@@ -105,7 +105,8 @@ def load(path: Path) -> Store:
     attributes = _attributes(path)
     try:
         scan = Scan.from_json(attributes["qifscan_scan"])
-        chunks = Chunks(scan, tuple(attributes["qifscan_chunk_shape"]))
+        checkpoint = int(attributes.get("qifscan_checkpoint", 0))
+        chunks = Chunks(scan, tuple(attributes["qifscan_chunk_shape"]), checkpoint)
     except (KeyError, TypeError, ValueError, ScanError) as error:
         raise StoreError(
             f"{path}: the scan in its attributes can't be read ({_short(error)}); the store is damaged"
@@ -207,6 +208,11 @@ def _variables(chunks: Chunks) -> dict[str, _Variable]:
         row.name: _Variable(dims, shape, chunks.shape, row.dtype, row.fill, row.attributes)
         for row in diagnostics(scan).values()
     }
+    if chunks.checkpoint:
+        size, told = chunks.checkpoint, {"long_name": "state of the run, for a longer window to go on from"}
+        variables[CHECKPOINT] = _Variable(
+            (*dims, "byte"), (*shape, size), (*chunks.shape, size), "uint8", 0, told
+        )
     variables["status"] = _Variable(dims, shape, chunks.shape, "uint8", 0, _status_attributes("point"))
     return variables | (_trace_variables(chunks) if chunks.traces else {})
 
@@ -286,6 +292,7 @@ def _template_attributes(chunks: Chunks) -> dict[str, Any]:
         "qifscan_scan": scan.to_json(),
         "qifscan_fingerprint": scan.fingerprint,
         "qifscan_chunk_shape": list(chunks.shape),
+        "qifscan_checkpoint": chunks.checkpoint,
         "dtype": scan.precision,
         **provenance(),
     }
@@ -330,11 +337,20 @@ def origin(store: Store) -> dict[str, Any]:
 
 
 def read_points(store: Store, place: Mapping[str, Array]) -> dict[str, Array]:
-    """Return every observable and the status at the points of these indices, `(points,)` each."""
-    indices = tuple(place[dim] for dim in store.scan.sizes)
+    """Return every variable of the grid at the points of these indices, `(points, ...)` each."""
+    chunks, indices = store.chunks, tuple(place[dim] for dim in store.scan.sizes)
 
     def chosen(array: Any) -> Array:
-        return np.atleast_1d(array.vindex[indices] if indices else array[()])
+        if not indices:
+            return np.asarray(array[()])[None]
+        where = [i // length for i, length in zip(indices, chunks.shape, strict=True)]
+        chunk = np.ravel_multi_index(where, chunks.counts)
+        values = np.empty((len(chunk), *array.shape[len(indices) :]), array.dtype)
+        for one in np.unique(chunk).tolist():
+            here, region = chunk == one, chunks.region(one)
+            within = tuple(i[here] - part.start for i, part in zip(indices, region, strict=True))
+            values[here] = array[region][within]
+        return values
 
     return _selected(store, _grid_names(store.chunks), chosen)
 
@@ -402,7 +418,8 @@ def _arrays(store: Store) -> Mapping[str, Any]:
 
 def _grid_names(chunks: Chunks) -> list[str]:
     """Return the arrays of a chunk of the grid, the one that is written last at the end."""
-    return [*chunks.scan.observables, *diagnostics(chunks.scan), "status"]
+    checkpoint = [CHECKPOINT] if chunks.checkpoint else []
+    return [*checkpoint, *chunks.scan.observables, *diagnostics(chunks.scan), "status"]
 
 
 def _trace_names(chunks: Chunks) -> list[str]:
@@ -438,7 +455,7 @@ def write(store: Store, chunk: int, result: Measured) -> None:
         arrays["trace_status"][region] = result.status
         return
     for name, values in result.variables.items():
-        arrays[name][region] = values.reshape(shape)
+        arrays[name][region] = values.reshape(shape + values.shape[1:])
     arrays["status"][region] = result.status.reshape(shape)
 
 
@@ -449,14 +466,31 @@ def finished(store: Store) -> set[int]:
     counted, so that a rerun computes it again.
     """
     chunks = store.chunks
-    done = set.intersection(*(_positions(store, n, len(chunks.counts)) for n in _grid_names(chunks)))
-    found = {chunks.at(position) for position in done}
+    depth = len(chunks.counts)
+    places = [_positions(store, name, depth + len(_within(name))) for name in _grid_names(chunks)]
+    found = {chunks.at(place) for place in set.intersection(*({p[:depth] for p in each} for each in places))}
     if chunks.traces:
         *traces, status_name = _trace_names(chunks)
         traced = {(i, 0) for (i,) in _positions(store, status_name, 1)}
         traced = set.intersection(traced, *(_positions(store, name, 2) for name in traces))
         found |= {chunks.grid + i for i, _ in traced}
     return found
+
+
+def is_finished(store: Store, chunk: int) -> bool:
+    """Whether a chunk is on disk with everything that belongs to it."""
+    trace, position = store.chunks.is_trace(chunk), store.chunks.position(chunk)
+    places = {name: (*position, *_within(name)) for name in _grid_names(store.chunks)}
+    if trace:
+        places = dict.fromkeys(_trace_names(store.chunks), (*position, 0)) | {"trace_status": position}
+    return all(
+        _has_content(store.path.joinpath(name, "c", *map(str, place))) for name, place in places.items()
+    )
+
+
+def _within(name: str) -> tuple[int, ...]:
+    """Return the place along the dimensions that an array has beside those of the scan."""
+    return (0,) if name == CHECKPOINT else ()
 
 
 def _positions(store: Store, name: str, dimensions: int) -> set[tuple[int, ...]]:
@@ -553,7 +587,8 @@ def read(path: Path, chunks: Any = None) -> xr.Dataset:
         # A killed writer's leftovers beside the arrays are no concern of the reader.
         warnings.filterwarnings("ignore", message="Object at .* is not recognized")
         dataset = xr.open_zarr(str(store.path), consolidated=False, zarr_format=3, chunks=chunks)
-    order = [*_grid_names(store.chunks), *_trace_names(store.chunks)]
+    grid = [name for name in _grid_names(store.chunks) if name != CHECKPOINT]
+    order = [*grid, *_trace_names(store.chunks)]
     missing = [name for name in order if name not in dataset]
     if missing:
         raise StoreError(f"{path}: has no array {missing[0]}; the store is damaged")

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 import qifscan as qs
 from qifscan import chunks, kernel
-from qifscan.chunks import Chunks, chunk_shape, format_bytes, format_seconds
+from qifscan.chunks import Chunks, checkpoint_bytes, chunk_shape, format_bytes, format_seconds
+from qifscan.models import MODELS
+from qifscan.observables import observables
 
 FEW = settings(derandomize=True, deadline=None, max_examples=50)
 NAMES = ("eta", "J", "tau", "delta", "v_ou_sigma")
@@ -172,9 +174,10 @@ def test_a_plan_has_the_numbers_that_a_hand_computes():
     assert made.chunks.shape == (2, 8, 2)
     assert (made.chunks.grid, made.chunks.traces, len(made.chunks)) == (4, 16, 5)
     assert made.compilations == 2
-    # 128 points of 3 float32 and a status, and beside them 3 float32 and 3 bytes of what to trust;
-    # 16 traces of 7 times 2 float32 and a status.
-    assert made.bytes_on_disk == 128 * (3 * 4 + 1 + 3 * 4 + 3) + 16 * (7 * 2 * 4 + 1)
+    # 128 points of 3 float32 and a status, and beside them 3 float32 and 3 bytes of what to trust, and to go
+    # on from there 4 numbers of 4 bytes and the sums; 16 traces of 7 times 2 float32 and a status.
+    sums = 6 * 8 + 5 * 8
+    assert made.bytes_on_disk == 128 * (3 * 4 + 1 + 3 * 4 + 3 + 4 * 4 + sums) + 16 * (7 * 2 * 4 + 1)
     assert made.padding == 0.0
     assert (made.seconds, made.memory) == (None, None)
     assert str(made).splitlines() == [
@@ -184,7 +187,7 @@ def test_a_plan_has_the_numbers_that_a_hand_computes():
         "chunks        4 of 2 x 8 x 2 points, 0.0% padding",
         "traces        16 in 1 batch, 7 times each",
         "compilations  2 per process at most",
-        "on disk       4.4 KiB before compression",
+        "on disk       17.4 KiB before compression",
     ]
 
 
@@ -203,6 +206,18 @@ def test_the_probe_adds_time_and_memory():
     names = [line.split()[0] for line in str(made).splitlines()]
     assert names[-2:] == ["memory", "time"]
     assert "3 workers" in str(made)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "fixed", [{}, {"v_ou_sigma": 0.1}, {"v_ou_sigma": 0.1, "r_ou_sigma": 0.1}], ids=["quiet", "v", "both"]
+)
+def test_the_bytes_of_a_checkpoint_are_those_that_the_kernel_keeps(precision, fixed):
+    kept = [name for name in observables(MODELS["qif"]) if not name.endswith("_frequency")]
+    for names in (*([name] for name in kept), kept):
+        scan = qs.Scan(axes={"eta": [1.0]}, fixed=fixed, observables=names, precision=precision)
+        assert checkpoint_bytes(scan) == kernel.checkpoint_type(kernel.Program.of(scan)).itemsize
+    assert checkpoint_bytes(qs.Scan(axes={"eta": [1.0]}, observables=["r_mean", "r_frequency"])) == 0
 
 
 def test_a_plan_without_the_probe_does_not_load_jax():

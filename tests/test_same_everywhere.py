@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import zarr
 
 import qifscan as qs
 from qifscan import store
@@ -44,7 +45,10 @@ def noisy_scan(**changes):
 def contents(path):
     """Return every array of a store in memory."""
     dataset = qs.open_scan(path).load()
-    return {str(name): values.values for name, values in dataset.variables.items()}
+    found = {str(name): values.values for name, values in dataset.variables.items()}
+    if (path / "checkpoint").exists():
+        found["checkpoint"] = zarr.open_array(path / "checkpoint" / "points", mode="r")[...]
+    return found
 
 
 def assert_identical(path, expected):
