@@ -13,6 +13,7 @@ from qifscan import theory
 from qifscan.integrate import INTEGRATORS, System
 from qifscan.kernel import Schedule, Steps, batch_shape
 from qifscan.models import QIF
+from qifscan.observables import Status
 from qifscan.points import Points
 
 START = {"r": 0.0, "v": 0.0}
@@ -383,3 +384,51 @@ def test_the_riccati_step_keeps_the_rate_above_zero_at_any_dt(dt):
         state, _ = step(state, (np.zeros(4000), 3.0 * rng.normal(size=4000)))
         assert np.isfinite(state).all()
         assert (state[0] > 0).all()
+
+
+# At the step that a point is given
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_trajectory_at_the_automatic_step_is_that_of_dop853_or_is_flagged(precision):
+    """60 random points, half of them driven by a sine, from random states; 1e-3 of |W| at the end of 6 tau.
+
+    In float32 too: no status but `computed` may stand beside a number that is wrong.
+    """
+    rng = np.random.default_rng(8)
+    count = 60
+    tau = 10 ** rng.uniform(-1, 1.3, count)
+    columns = {
+        "tau": tau,
+        "eta": rng.uniform(-20, 20, count),
+        "J": rng.uniform(-15, 30, count),
+        "delta": 10 ** rng.uniform(-1.5, 1, count),
+        "r_initial": rng.uniform(0.05, 1.5, count) / tau,
+        "v_initial": rng.uniform(-3, 1.5, count),
+        "drive_amplitude": np.where(np.arange(count) % 2, rng.uniform(1, 5, count), 0.0),
+        "drive_period": rng.uniform(1.0, 5.0, count) * tau,
+    }
+    right = 0
+    for i in range(count):
+        one = {name: float(column[i]) for name, column in columns.items()}
+        t_end = 0.05 * round(6 * one["tau"] / 0.05)
+        initial = [one.pop("r_initial"), one.pop("v_initial")]
+        run = qs.simulate(
+            t_end=t_end,
+            every=round(t_end / 0.05),
+            drive=qs.Sine(amplitude=1.0, period=1.0),
+            initial={"r": initial[0], "v": initial[1]},
+            precision=precision,
+            **one,
+        )
+        amplitude, period = one.pop("drive_amplitude"), one.pop("drive_period")
+        expected = reference(
+            t_end, initial, current=lambda t, a=amplitude, p=period: a * np.sin(2 * np.pi * t / p), **one
+        )
+        weights = np.array([np.pi * one["tau"], 1.0])
+        apart = weights * (np.array([run["r"].values[-1], run["v"].values[-1]]) - expected)
+        # After 6 tau a point may still move.
+        trusted = (int(run["status"]) & ~int(Status.not_settled)) == Status.computed
+        assert np.hypot(*apart) < 1e-3 * np.hypot(*(weights * expected)) or not trusted, i
+        right += trusted
+    assert right >= 0.9 * count
