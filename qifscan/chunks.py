@@ -282,7 +282,7 @@ class Plan:
         if self.bytes_on_disk > free:
             found = f"{format_bytes(self.bytes_on_disk)} to write"
             expected = f"at most the {format_bytes(free)} that are free on the disk of {existing}"
-            hint = "take fewer points, observables or traces, or another disk"
+            hint = "take fewer points, observables or traces, no checkpoint, or another disk"
             faults.append(Fault("plan", found, expected, hint))
         available = available_memory()
         if self.memory is not None and self.memory > available:

@@ -53,16 +53,27 @@ _WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Threads; 
 _CHUNK = click.option(
     "--chunk-points", type=click.IntRange(min=1), help="Points wanted in a chunk of a new store."
 )
+_NO_CHECKPOINT = click.option(
+    "--no-checkpoint", is_flag=True, help="Don't keep what a longer window goes on from."
+)
 
 
 @main.command()
 @_SCAN
 @_WORKERS
 @_CHUNK
+@_NO_CHECKPOINT
 @click.option("--no-probe", is_flag=True, help="Don't run a part of the scan for its time and memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print the resolved scan as JSON instead.")
 @_clear_errors
-def plan(scan: Path, workers: int | None, chunk_points: int | None, no_probe: bool, as_json: bool) -> None:
+def plan(
+    scan: Path,
+    workers: int | None,
+    chunk_points: int | None,
+    no_checkpoint: bool,
+    no_probe: bool,
+    as_json: bool,
+) -> None:
     """Tell what SCAN will take before it runs.
 
     Points, chunks, disk, memory and time; nothing is written.
@@ -71,7 +82,13 @@ def plan(scan: Path, workers: int | None, chunk_points: int | None, no_probe: bo
     if as_json:
         click.echo(resolved.to_json())
         return
-    made = qifscan.plan(resolved, workers=workers, chunk_points=chunk_points, probe=not no_probe)
+    made = qifscan.plan(
+        resolved,
+        workers=workers,
+        chunk_points=chunk_points,
+        checkpoint=not no_checkpoint,
+        probe=not no_probe,
+    )
     click.echo(str(made))
     made.check(Path.cwd())
 
@@ -84,7 +101,7 @@ def plan(scan: Path, workers: int | None, chunk_points: int | None, no_probe: bo
 @click.option(
     "--extend", type=click.Path(path_type=Path), metavar="OLD", help="Store to take over what it has of SCAN."
 )
-@click.option("--no-checkpoint", is_flag=True, help="Don't keep what a longer window goes on from.")
+@_NO_CHECKPOINT
 @click.option("--client", default="auto", help='"threads", "serial", or the address of a Dask scheduler.')
 @_clear_errors
 def run(
