@@ -325,9 +325,9 @@ def draw_detail(axes: Any, edges: Array, found: dict[str, Course]) -> None:
     inset = axes.inset_axes((0.38, 0.53, 0.6, 0.44))
     for sampling, course in found.items():
         inset.plot(edges, course.rate, color=COLOURS[sampling], lw=2.4, alpha=0.75, label=LABELS[sampling])
-    inset.set(xlim=(8, 12), ylim=(0.95, 2.15), xticks=[8, 9, 10, 11, 12], yticks=[1, 1.5, 2])
+    inset.set(xlim=(8, 12), ylim=(0.95, 2.3), xticks=[8, 9, 10, 11, 12], yticks=[1, 1.5, 2])
     inset.tick_params(labelsize="x-small")
-    inset.legend(fontsize="x-small", loc="upper right", ncols=2)
+    inset.legend(fontsize="x-small", loc="upper right", ncols=2, handlelength=1.0, columnspacing=1.0)
 
 
 def draw_errors(axes: Any, record: dict[str, Any], measure: str) -> None:
