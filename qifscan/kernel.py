@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import theory
+from qifscan import backend, theory
 from qifscan.drive import VALUES, DriveBase, Sampled
 from qifscan.integrate import INTEGRATORS, System
 from qifscan.lazy import LazyModule
@@ -389,6 +389,7 @@ def _compiled(program: Program, arguments: Tree) -> Any:
     # One lock for all: two threads that ask for the same program would both compile it.
     with _compiling:
         if (program, shapes) not in _executables:
+            backend.prepare()
             swept = jax.jit(lambda *arguments: _sweep(program, *arguments))
             _executables[program, shapes] = swept.lower(*arguments).compile()
         return _executables[program, shapes]

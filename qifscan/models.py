@@ -55,9 +55,9 @@ class Model:
 
     `constants` turns the parameters (float64, one array per name) into what the field reads, once per
     point and outside the time loop. `field` takes the state and one additive input per variable, both
-    as tuples in the order of `variables`, and returns the derivatives likewise. `square` is the squared
-    size of a state, or of a difference of two, by which errors are relative. The drive is added to the
-    input of the variable `driven`.
+    as tuples in the order of `variables`, and returns the derivatives likewise. `squares` add up to the
+    squared size of a state, or of a difference of two, by which errors are relative. The drive is added to
+    the input of the variable `driven`.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Model:
     parameters: tuple[Parameter, ...]
     constants: Callable[[Mapping[str, Any]], Constants]
     field: Callable[[State, State, Constants], State]
-    square: Callable[[State, Constants], Any]
+    squares: Callable[[State, Constants], tuple[Any, ...]]
     driven: str
     meaning: str
     reference: str
@@ -94,10 +94,10 @@ def _qif_field(state: State, inputs: State, c: Constants) -> State:
     return dr, dv
 
 
-def _qif_square(state: State, c: Constants) -> Any:
-    """Return |W|^2 of W = pi tau r + i v, in which the model is a complex Riccati equation."""
+def _qif_squares(state: State, c: Constants) -> tuple[Any, ...]:
+    """Return those of W = pi tau r + i v, in which the model is a complex Riccati equation."""
     r, v = state
-    return c["pull"] * r * r + v * v
+    return c["pull"] * r * r, v * v
 
 
 QIF = Model(
@@ -114,7 +114,7 @@ QIF = Model(
     ),
     constants=_qif_constants,
     field=_qif_field,
-    square=_qif_square,
+    squares=_qif_squares,
     driven="v",
     meaning="tau r' = delta/(pi tau) + 2 r v + z_r, tau v' = v^2 + eta + I + J tau r - (pi tau r)^2 + z_v",
     reference="Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015), eq. 12",

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "qifscan"
 
 LEVELS = [
-    {"lazy", "errors"},
+    {"lazy", "errors", "backend"},
     {"models", "definition"},
     {"drive", "noise", "observables", "integrate", "labels"},
     {"theory"},

@@ -1,0 +1,103 @@
+"""What the kernel needs of XLA's environment: set in time, the user's where it is, no bit changed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qifscan import backend
+
+
+def run(code, home, **environment):
+    """Run Python in a process of its own with an empty home; return its standard output and error."""
+    kept = {name: value for name, value in os.environ.items() if name not in {"XLA_FLAGS", "XDG_CACHE_HOME"}}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**kept, "HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout, done.stderr
+
+
+PREPARE = "import os; from qifscan import backend; print(backend.prepare(), os.environ.get('XLA_FLAGS'))"
+
+
+def test_the_options_are_set_and_what_was_tried_is_remembered(tmp_path):
+    out, _ = run(PREPARE, tmp_path)
+    assert out == f"set {backend.FLAG}={backend.OPTIONS}\n"
+    remembered = json.loads((tmp_path / ".cache" / "qifscan" / "xla.json").read_text())
+    assert list(remembered.values()) == [True]
+    untried = "from qifscan import backend; backend._starts = None; print(backend.prepare())"
+    assert run(untried, tmp_path)[0] == "set\n"
+
+
+def test_flags_of_the_user_are_kept(tmp_path):
+    out, _ = run(PREPARE, tmp_path, XLA_FLAGS="--xla_cpu_enable_fast_math=false")
+    assert out == f"set --xla_cpu_enable_fast_math=false {backend.FLAG}={backend.OPTIONS}\n"
+    for flags in ("--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=5", backend.FLAG):
+        assert run(PREPARE, tmp_path, XLA_FLAGS=flags)[0] == f"kept {flags}\n"
+    assert run(PREPARE, tmp_path, QIFSCAN_XLA_OPTIONS="0")[0] == "off None\n"
+
+
+def test_a_jaxlib_that_refuses_the_options_goes_without(tmp_path):
+    """It ends the process, as XLA does with a flag that it does not know."""
+    unknown = "backend.FLAG = '--xla_no_such_flag'; print(backend.prepare(), os.environ.get('XLA_FLAGS'))"
+    out, _ = run(f"import os; from qifscan import backend; {unknown}", tmp_path)
+    assert out == "refused None\n"
+
+
+@pytest.mark.parametrize("broken", ["[1, 2]", "{", '{"another": 1}'])
+def test_what_is_remembered_may_be_broken_or_not_writable(tmp_path, broken):
+    (tmp_path / "qifscan").mkdir()
+    (tmp_path / "qifscan" / "xla.json").write_text(broken)
+    assert run(PREPARE, tmp_path, XDG_CACHE_HOME=str(tmp_path))[0].startswith("set")
+    assert run(PREPARE, tmp_path, XDG_CACHE_HOME="/dev/null")[0].startswith("set")
+
+
+SCAN = """
+import qifscan as qs
+scan = qs.Scan(
+    axes={"eta": [-6.0, -5.0, -1.0], "v_ou_sigma": [0.0, 0.5]}, fixed={"r_ou_sigma": 0.01}, replicates=4,
+    drive=qs.Sine(amplitude=1.0, period=7.0),
+    protocol=qs.Protocol(transient=3.0, window=40.0, integrator="INTEGRATOR"),
+    observables=["r_mean", "r_std", "r_max", "v_min", "up_fraction", "r_frequency"],
+)
+dataset = qs.run(scan, "scan.zarr", client="serial")
+for name in sorted(dataset.data_vars):
+    print(name, dataset[name].values.tobytes().hex())
+"""
+
+
+@pytest.mark.parametrize("integrator", ["riccati", "heun"])
+def test_the_options_change_no_bit(tmp_path, integrator):
+    """Of every variable, with noise, drive, and points that are run again at a finer step."""
+    found = []
+    for options in ("1", "0"):
+        home = tmp_path / options
+        home.mkdir()
+        code = f"import os; os.chdir({str(home)!r}){SCAN.replace('INTEGRATOR', integrator)}"
+        found.append(run(code, home, QIFSCAN_XLA_OPTIONS=options)[0])
+    assert found[0].count("\n") > 10
+    assert found[0] == found[1]
+
+
+def test_where_jax_was_running_the_scan_runs_and_one_line_says_what_it_could_gain(tmp_path):
+    early = "import jax.numpy as jnp; jnp.ones(2).sum()\n"
+    out, error = run(
+        f"import os; os.chdir({str(tmp_path)!r})\n{early}{SCAN.replace('INTEGRATOR', 'rk4')}", tmp_path
+    )
+    assert "r_mean" in out
+    told = [line for line in error.splitlines() if "JAX was running" in line]
+    assert len(told) == 1
+    assert f'XLA_FLAGS="{backend.FLAG}={backend.OPTIONS}"' in told[0]
+
+
+def test_only_one_module_knows_of_xla():
+    package = Path(backend.__file__).parent
+    knowing = [path.stem for path in package.glob("*.py") if "XLA_FLAGS" in path.read_text()]
+    assert knowing == ["backend"]
