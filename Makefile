@@ -22,9 +22,10 @@ bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/standard_map.py
 	$(BIN)/python benchmarks/work_precision.py
 	$(BIN)/python benchmarks/network.py
+	$(BIN)/python benchmarks/speed.py
 
 clean:
-	rm -rf .venv quickstart.zarr quickstart.png standard_map.json work_precision.json network.json
+	rm -rf .venv quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -1,0 +1,184 @@
+/* The limit: the kernel's arithmetic in C, for the compiler to make vectors of.
+ *
+ * cc -O3 -march=native -ffast-math -shared -fPIC limit.c -lm
+ *
+ * Heun's method or the Riccati step of `qifscan.integrate`, the error estimate of every step, mean, standard
+ * deviation and maximum of r (the maximum by the parabola through three values of -1/r), and the noise of
+ * `qifscan.noise`: Threefry-2x32 with 13 rounds, Box and Muller's transform, the exact Ornstein-Uhlenbeck step.
+ * So many points at a time that a block stays in the first-level cache; time runs inside.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define LANES 64
+#define INLINE static inline __attribute__((always_inline))
+#define EACH for (int i = 0; i < LANES; i++)
+
+enum { RATE, SOURCE, ETA, COUPLING, PULL, HELD, HELD_R, CIRCLE, B_REAL, B_IMAG, C_REAL, C_IMAG,
+       R_MEAN, R_DECAY, R_GAIN, R_STD, V_MEAN, V_DECAY, V_GAIN, V_STD, CONSTANTS };
+
+typedef float block[LANES];
+
+INLINE uint32_t turn(uint32_t x, int by) { return (x << by) | (x >> (32 - by)); }
+
+/* Two standard normals of a key and a counter. */
+INLINE void normals(uint32_t k0, uint32_t k1, uint32_t step, float *first, float *second) {
+    static const int rotation[8] = {13, 15, 26, 6, 17, 29, 16, 24};
+    const uint32_t schedule[3] = {k0, k1, k0 ^ k1 ^ 0x1BD11BDAu};
+    uint32_t x0 = step + k0, x1 = k1;
+#pragma GCC unroll 13
+    for (int n = 0; n < 13; n++) {
+        x0 += x1;
+        x1 = turn(x1, rotation[n % 8]) ^ x0;
+        if (n % 4 == 3) {
+            const int injection = n / 4 + 1;
+            x0 += schedule[injection % 3];
+            x1 += schedule[(injection + 1) % 3] + injection;
+        }
+    }
+    const float radius = sqrtf(-2.0f * logf(((float)x0 + 0.5f) * 0x1p-32f));
+    const float turns = (float)(int32_t)x1 * 0x1p-32f, quarter = rintf(4.0f * turns);
+    const float angle = (turns - 0.25f * quarter) * 6.2831853f, s = angle * angle;
+    const float sine = angle * (1.0f + s * (-1.0f / 6 + s * (1.0f / 120 + s * (-1.0f / 5040 + s / 362880))));
+    const float cosine =
+        1.0f + s * (-0.5f + s * (1.0f / 24 + s * (-1.0f / 720 + s * (1.0f / 40320 - s / 3628800))));
+    const int quadrant = (int)quarter & 3;
+    const float even = quadrant & 1 ? sine : cosine, odd = quadrant & 1 ? cosine : sine;
+    *first = radius * (quadrant == 1 || quadrant == 2 ? -even : even);
+    *second = radius * (quadrant >= 2 ? -odd : odd);
+}
+
+INLINE float larger(float a, float b) { return a > b ? a : b; }
+
+INLINE void heun(float *r, float *v, float *estimate, const block *c, int i, float r_now, float r_later,
+                 float v_now, float v_later, float dt) {
+    const float r0 = *r, v0 = *v, half = 0.5f * dt;
+    const float k = (c[SOURCE][i] + 2 * r0 * v0 + r_now) * c[RATE][i];
+    const float l = (v0 * v0 + c[ETA][i] + v_now + (c[COUPLING][i] - c[PULL][i] * r0) * r0) * c[RATE][i];
+    const float r1 = r0 + dt * k, v1 = v0 + dt * l;
+    const float m = (c[SOURCE][i] + 2 * r1 * v1 + r_later) * c[RATE][i];
+    const float n = (v1 * v1 + c[ETA][i] + v_later + (c[COUPLING][i] - c[PULL][i] * r1) * r1) * c[RATE][i];
+    *r = r0 + half * (k + m);
+    *v = v0 + half * (l + n);
+    const float x = half * (m - k), y = half * (n - l);
+    const float size = larger(c[PULL][i] * r0 * r0 + v0 * v0, c[PULL][i] * *r * *r + *v * *v);
+    *estimate = larger(*estimate, (c[PULL][i] * x * x + y * y) / size);
+}
+
+INLINE void flow(float *r, float *v, const block *c, int i) {
+    const float x = c[CIRCLE][i] * *r, y = *v, real = x * x - y * y, imag = 2 * x * y;
+    const float top_real = c[B_REAL][i] - (c[C_REAL][i] * real - c[C_IMAG][i] * imag);
+    const float top_imag = c[B_IMAG][i] - (c[C_REAL][i] * imag + c[C_IMAG][i] * real);
+    const float low_real = 1 + (c[C_REAL][i] * x - c[C_IMAG][i] * y), low_imag = c[C_REAL][i] * y + c[C_IMAG][i] * x;
+    const float scale = 1 / (low_real * low_real + low_imag * low_imag);
+    *r += (top_real * low_real + top_imag * low_imag) * scale / c[CIRCLE][i];
+    *v += (top_imag * low_real - top_real * low_imag) * scale;
+}
+
+INLINE float kick(float *r, float *v, const block *c, int i, int noisy, float r_now, float v_now,
+                  float time, float weight, float gradient) {
+    const float outer = v_now - c[HELD][i], push = c[COUPLING][i] * *r + outer;
+    const float bend = 2 * push * (c[COUPLING][i] * *r - outer);
+    float shift = weight * time * push + gradient * time * time * time * bend;
+    if (noisy & 2) {
+        const float shift_r = weight * time * (r_now - c[HELD_R][i]);
+        shift += 0.5f * weight * time * c[COUPLING][i] * shift_r;
+        *r += shift_r;
+    }
+    *v += shift;
+    return bend;
+}
+
+INLINE void riccati(float *r, float *v, float *estimate, const block *c, int i, int noisy, float r_now,
+                    float r_later, float v_now, float v_later, float dt) {
+    const float r0 = *r, v0 = *v, time = dt * c[RATE][i];
+    const float r_half = 0.5f * (r_now + r_later), v_half = 0.5f * (v_now + v_later);
+    kick(r, v, c, i, noisy, r_now, v_now, time, 1.0f / 6, 0);
+    const float begun = *r;
+    flow(r, v, c, i);
+    const float middle = *r;
+    const float bend = kick(r, v, c, i, noisy, r_half, v_half, time, 2.0f / 3, 1.0f / 72);
+    const float kicked = *r;
+    flow(r, v, c, i);
+    const float late = *r;
+    kick(r, v, c, i, noisy, r_later, v_later, time, 1.0f / 6, 0);
+    const float bow = time / 6 * c[COUPLING][i] * (begun - (middle + kicked) + late);
+    const float difference = fabsf(bow) + fabsf(time * time * time / 72 * bend);
+    const float size = larger(c[PULL][i] * r0 * r0 + v0 * v0, c[PULL][i] * *r * *r + *v * *v);
+    *estimate = larger(*estimate, difference * difference / size);
+}
+
+INLINE void run_block(int method, int noisy, int steps, float dt, const float *const *columns, const uint32_t *k0,
+                      const uint32_t *k1, float *const *out) {
+    block c[CONSTANTS], r, v, z_r, z_v, estimate, start, sum, squares, highest, last, rise;
+    for (int n = 0; n < CONSTANTS; n++) memcpy(c[n], columns[n], sizeof(block));
+    memcpy(r, columns[CONSTANTS], sizeof(block));
+    memcpy(v, columns[CONSTANTS + 1], sizeof(block));
+    EACH {
+        float a, b;
+        normals(k0[i], k1[i], UINT32_MAX, &a, &b);
+        z_r[i] = c[R_MEAN][i] + c[R_STD][i] * a;
+        z_v[i] = c[V_MEAN][i] + c[V_STD][i] * b;
+        start[i] = r[i];
+        highest[i] = last[i] = -1 / r[i];
+        estimate[i] = sum[i] = squares[i] = rise[i] = 0;
+    }
+    for (int n = 0; n < steps; n++) {
+#pragma GCC ivdep
+        EACH {
+            float r_now = z_r[i], v_now = z_v[i], r_later = r_now, v_later = v_now;
+            if (noisy) {
+                float a, b;
+                normals(k0[i], k1[i], n, &a, &b);
+                if (noisy & 2) r_later = c[R_MEAN][i] + (r_now - c[R_MEAN][i]) * c[R_DECAY][i] + c[R_GAIN][i] * a;
+                v_later = c[V_MEAN][i] + (v_now - c[V_MEAN][i]) * c[V_DECAY][i] + c[V_GAIN][i] * b;
+            }
+            float x = r[i], y = v[i], largest = estimate[i];
+            if (method) riccati(&x, &y, &largest, c, i, noisy, r_now, r_later, v_now, v_later, dt);
+            else heun(&x, &y, &largest, c, i, r_now, r_later, v_now, v_later, dt);
+            const float low = -1 / larger(x, 1e-30f), fall = last[i] - low, bend = rise[i] + fall;
+            const int turned = (rise[i] > 0) & (fall >= 0) & (bend <= 4 * fabsf(last[i]));
+            const float across = rise[i] - fall, peak = last[i] + across * across / (8 * (turned ? bend : 1));
+            highest[i] = larger(highest[i], turned ? peak : low);
+            last[i] = low;
+            rise[i] = -fall;
+            sum[i] += x - start[i];
+            squares[i] += (x - start[i]) * (x - start[i]);
+            r[i] = x;
+            v[i] = y;
+            z_r[i] = r_later;
+            z_v[i] = v_later;
+            estimate[i] = largest;
+        }
+    }
+    EACH {
+        const float mean = sum[i] / steps;
+        out[0][i] = start[i] + mean;
+        out[1][i] = sqrtf(larger(squares[i] / steps - mean * mean, 0));
+        out[2][i] = -1 / highest[i];
+        out[3][i] = estimate[i];
+    }
+}
+
+#define CASE(method, noisy) \
+    if (wanted_method == method && wanted_noise == noisy) run_block(method, noisy, steps, dt, in, k0 + i, k1 + i, to)
+
+/* `points` is a multiple of LANES; `noise` is 0, 1 (on v) or 3 (on both). `columns` holds the constants in the
+ * order of the enum, then r and v at the start; `out` takes mean, standard deviation and maximum of r, and the
+ * square of the largest estimate. */
+void run(int wanted_method, int wanted_noise, int points, int steps, float dt, const float *const *columns,
+         const uint32_t *k0, const uint32_t *k1, float *const *out) {
+    for (int i = 0; i < points; i += LANES) {
+        const float *in[CONSTANTS + 2];
+        float *to[4];
+        for (int n = 0; n < CONSTANTS + 2; n++) in[n] = columns[n] + i;
+        for (int n = 0; n < 4; n++) to[n] = out[n] + i;
+        CASE(0, 0);
+        CASE(0, 1);
+        CASE(0, 3);
+        CASE(1, 0);
+        CASE(1, 1);
+        CASE(1, 3);
+    }
+}
