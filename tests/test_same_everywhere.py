@@ -137,14 +137,18 @@ def test_a_replayed_point_has_its_stored_bits(tmp_path, integrator, precision, n
     auto = {"window": 26.0, "dt": "auto", "tolerance": 1e-5}
     steps = auto if integrator == "riccati" else {"window": 6.4, "dt": 0.005}
     protocol = qs.Protocol(transient=1.28, integrator=integrator, **steps)
-    scan = noisy_scan(protocol=protocol, precision=precision, noise=noise, traces=None)
+    # Spectra take long to compile; one scan with them is enough.
+    names = (
+        ALL if noise == "common" and integrator == "riccati" else ["r_mean", "r_std", "v_max", "up_fraction"]
+    )
+    scan = noisy_scan(protocol=protocol, precision=precision, noise=noise, observables=names, traces=None)
     qs.run(scan, tmp_path / "scan.zarr")
     for eta, every in ((-6.0, 1), (-3.0, 13)):
         point = {"eta": eta, "J": 12.5, "initial": "up", "replicate": 2}
         replayed = qs.replay(tmp_path / "scan.zarr", every=every, **point)
         assert replayed.attrs["checked"] == "equal bit for bit"
         stored = qs.open_scan(tmp_path / "scan.zarr").sel(**point)
-        for name in ALL:
+        for name in names:
             assert replayed[name].values.tobytes() == stored[name].values.tobytes()
 
 
