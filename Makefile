@@ -1,9 +1,9 @@
-# make demo | test | lint | bench; each sets up what it needs in .venv on first use.
+# make demo | test | lint | bench | battery; each sets up what it needs in .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench battery clean
 
 demo: .venv/run.stamp
 	$(BIN)/qifscan run scans/quickstart.toml
@@ -17,6 +17,9 @@ lint: .venv/lint.stamp
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
+battery: .venv/test.stamp
+	$(BIN)/python benchmarks/noise_battery.py
+
 bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/standard_map.py
@@ -25,7 +28,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/speed.py
 
 clean:
-	rm -rf .venv quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json
+	rm -rf .venv quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
