@@ -26,9 +26,10 @@ bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/work_precision.py
 	$(BIN)/python benchmarks/network.py
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/time_to_accuracy.py
 
 clean:
-	rm -rf .venv quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json
+	rm -rf .venv quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json time_to_accuracy.json
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
