@@ -65,7 +65,7 @@ scan = qs.Scan(
     axes={"eta": [-6.0, -5.0, -1.0], "v_ou_sigma": [0.0, 0.5]}, fixed={"r_ou_sigma": 0.01}, replicates=4,
     drive=qs.Sine(amplitude=1.0, period=7.0),
     protocol=qs.Protocol(transient=3.0, window=40.0, integrator="INTEGRATOR"),
-    observables=["r_mean", "r_std", "r_max", "v_min", "up_fraction", "r_frequency"],
+    observables=["r_mean", "r_std", "r_max", "v_min", "up_fraction"],
 )
 dataset = qs.run(scan, "scan.zarr", client="serial")
 for name in sorted(dataset.data_vars):
