@@ -350,6 +350,7 @@ def test_levels_change_at_two_thresholds_as_a_loop_over_the_steps_says():
         drive=qs.Sine(amplitude=4.0, period=6.0),
         precision="float64",
         observables=LEVELS,
+        seed=1,
     )
     found, status, kept = run_all(scan)
     assert (status == 1).all()
@@ -360,7 +361,7 @@ def test_levels_change_at_two_thresholds_as_a_loop_over_the_steps_says():
         np.testing.assert_allclose(found["up_fraction"][point], expected[0], rtol=1e-14)
         assert found["switch_count"][point] == expected[1]
         total += expected[1]
-    assert total > 30
+    assert total > 50
 
 
 def test_the_default_thresholds_are_the_rates_of_the_folds():
@@ -441,13 +442,7 @@ def test_a_step_too_long_for_a_spiking_point_diverges_and_leaves_the_quiet_ones_
 def test_a_negative_rate_is_flagged_wherever_it_occurs_and_nowhere_else():
     """Strong noise on r; then a start below 0, which the flow leaves before the window (r' > 0 at r = 0)."""
     scan = window_scan(
-        100,
-        500,
-        axes={"r_ou_sigma": [0.0, 0.001, 6.0]},
-        fixed={"r_ou_tau": 0.2},
-        observables=["r_min"],
-        replicates=4,
-        seed=1,
+        100, 500, axes={"r_ou_sigma": [0.0, 0.001, 2.0]}, observables=["r_min"], replicates=4, seed=7
     )
     found, status, _ = run_all(scan, keep=False)
     lowest = found["r_min"].reshape(3, 4)
