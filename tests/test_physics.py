@@ -213,7 +213,7 @@ def test_the_mean_of_v_squared_converges_with_order_two_under_strong_noise():
 def test_the_power_spectrum_of_r_under_weak_noise_is_that_of_linear_response(state):
     """|(i w - A)^-1|^2_rv sigma^2 / (w^2 + 1/tau_v^2), at w up to 12 per ms, in bands of 5 per cent and more.
 
-    Welch's estimate of 128 replicates of 400 ms: in every band it has a relative standard error below 3 per
+    Welch's estimate of 128 replicates of 400 ms: in every band it has a relative standard error below 4 per
     cent; the bound is 4 of that of the band and 1 per cent for the nonlinear response and the leakage of the
     window. Of 60 bands of a right simulator one fails with a probability below 1 per cent.
     """
