@@ -1,7 +1,11 @@
-"""Mean-field models: state variables, parameters with unit, default and domain, vector field.
+"""Mean-field models: state variables, parameters with unit, default and domain, vector field, rest.
 
-A model is a row of `MODELS`, not a subclass. Its field is written with operators alone, so the same
-function serves NumPy, JAX and automatic differentiation.
+A model is a row of `MODELS`, not a subclass. Its functions are written with operators alone, so the same
+ones serve NumPy, JAX and automatic differentiation.
+
+The relatives of the plain model add to it what the population does to itself: its v' has another coupling K,
+tau v' = v^2 + eta + I + K - (pi tau r)^2, and slow variables that r drives. In all of them eta enters v'
+alone, additively, and every other variable at rest is a function of r: their equilibria are a graph over r.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ class Domain:
 REAL = Domain(lambda x: x == x, "a finite number")
 POSITIVE = Domain(lambda x: x > 0, "a number above 0")
 NON_NEGATIVE = Domain(lambda x: x >= 0, "a number not below 0")
+NONZERO = Domain(lambda x: x != 0, "a number other than 0")
+FRACTION = Domain(lambda x: (x > 0) & (x <= 1), "a number above 0, at most 1")
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,12 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Variable:
-    """A state variable; `input_unit` is the unit of what is added to its equation."""
+    """A state variable; `input_unit` is the unit of what is added to its equation, None if nothing is."""
 
     name: str
     unit: str
     meaning: str
-    input_unit: str
+    input_unit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,11 @@ class Model:
     as tuples in the order of `variables`, and returns the derivatives likewise. `squares` add up to the
     squared size of a state, or of a difference of two, by which errors are relative. The drive is added to
     the input of the variable `driven`.
+
+    `rest(r, parameters)` is the only state at which the first variable is r and every equation but one can
+    be zero. The parameter `graph` enters that one alone, the equation of the variable `driven`, additively:
+    so the value of it at which r is an equilibrium follows from the field. Elsewhere in `rest` a value
+    outside the domain of its variable means that there is no equilibrium of that rate.
     """
 
     name: str
@@ -66,9 +77,11 @@ class Model:
     constants: Callable[[Mapping[str, Any]], Constants]
     field: Callable[[State, State, Constants], State]
     squares: Callable[[State, Constants], tuple[Any, ...]]
+    rest: Callable[[Any, Mapping[str, Any]], State]
     driven: str
     meaning: str
     reference: str
+    graph: str = "eta"
 
     @property
     def variable_names(self) -> tuple[str, ...]:
@@ -76,14 +89,19 @@ class Model:
         return tuple(variable.name for variable in self.variables)
 
 
-def _qif_constants(p: Mapping[str, Any]) -> Constants:
+def _width(p: Mapping[str, Any], of: str = "") -> Constants:
+    """Return what the equations of r and v of a population read, apart from its coupling."""
+    tau = p[f"tau{of}"]
     return {
-        "rate": 1.0 / p["tau"],
-        "source": p["delta"] / (math.pi * p["tau"]),
-        "eta": p["eta"],
-        "coupling": p["J"] * p["tau"],
-        "pull": (math.pi * p["tau"]) ** 2,
+        f"rate{of}": 1.0 / tau,
+        f"source{of}": p[f"delta{of}"] / (math.pi * tau),
+        f"eta{of}": p[f"eta{of}"],
+        f"pull{of}": (math.pi * tau) ** 2,
     }
+
+
+def _qif_constants(p: Mapping[str, Any]) -> Constants:
+    return _width(p) | {"coupling": p["J"] * p["tau"]}
 
 
 def _qif_field(state: State, inputs: State, c: Constants) -> State:
@@ -96,28 +114,302 @@ def _qif_field(state: State, inputs: State, c: Constants) -> State:
 
 def _qif_squares(state: State, c: Constants) -> tuple[Any, ...]:
     """Return those of W = pi tau r + i v, in which the model is a complex Riccati equation."""
-    r, v = state
+    r, v = state[:2]
     return c["pull"] * r * r, v * v
 
 
+def _potential(r: Any, p: Mapping[str, Any], of: str = "") -> Any:
+    """Return the v at which r' = 0."""
+    return -p[f"delta{of}"] / (2.0 * math.pi * p[f"tau{of}"] * r)
+
+
+R = Variable("r", "1/ms", "population firing rate", "1/ms")
+V = Variable("v", "1", "mean membrane potential", "1")
+
+POPULATION = (
+    Parameter("tau", 1.0, "ms", "membrane time constant", POSITIVE),
+    Parameter("eta", -5.0, "1", "centre of the Lorentzian of excitabilities"),
+    Parameter("delta", 1.0, "1", "half-width of the Lorentzian of excitabilities", POSITIVE),
+    Parameter("J", 15.0, "1", "strength of the recurrent coupling"),
+)
+
 QIF = Model(
     name="qif",
-    variables=(
-        Variable("r", "1/ms", "population firing rate", "1/ms"),
-        Variable("v", "1", "mean membrane potential", "1"),
-    ),
-    parameters=(
-        Parameter("tau", 1.0, "ms", "membrane time constant", POSITIVE),
-        Parameter("eta", -5.0, "1", "centre of the Lorentzian of excitabilities"),
-        Parameter("delta", 1.0, "1", "half-width of the Lorentzian of excitabilities", POSITIVE),
-        Parameter("J", 15.0, "1", "strength of the recurrent coupling"),
-    ),
+    variables=(R, V),
+    parameters=POPULATION,
     constants=_qif_constants,
     field=_qif_field,
     squares=_qif_squares,
+    rest=lambda r, p: (r, _potential(r, p)),
     driven="v",
     meaning="tau r' = delta/(pi tau) + 2 r v + z_r, tau v' = v^2 + eta + I + J tau r - (pi tau r)^2 + z_v",
     reference="Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015), eq. 12",
 )
 
 MODELS: dict[str, Model] = {model.name: model for model in (QIF,)}
+"""The models that can be simulated, by name."""
+
+
+Recurrent = Callable[[State, Constants], tuple[Any, tuple[Any, ...]]]
+
+
+def _relative(
+    name: str,
+    slow: tuple[Variable, ...],
+    parameters: tuple[Parameter, ...],
+    constants: Callable[[Mapping[str, Any]], Constants],
+    recurrent: Recurrent,
+    slow_rest: Callable[[Any, Mapping[str, Any]], tuple[Any, ...]],
+    meaning: str,
+    reference: str,
+) -> Model:
+    """Return the model with tau v' = v^2 + eta + I + K - (pi tau r)^2.
+
+    `recurrent(state, constants)` returns K and the derivatives of the slow variables, `slow_rest` the values
+    of these at rest at a rate.
+    """
+
+    def field(state: State, inputs: State, c: Constants) -> State:
+        r, v = state[:2]
+        input_r, input_v = inputs[:2]
+        coupling, slopes = recurrent(state, c)
+        dr = (c["source"] + 2.0 * r * v + input_r) * c["rate"]
+        dv = (v * v + c["eta"] + input_v + coupling - c["pull"] * r * r) * c["rate"]
+        return (dr, dv, *slopes)
+
+    return Model(
+        name=name,
+        variables=(R, V, *slow),
+        parameters=(*POPULATION, *parameters),
+        constants=lambda p: _qif_constants(p) | constants(p),
+        field=field,
+        squares=_qif_squares,
+        rest=lambda r, p: (r, _potential(r, p), *slow_rest(r, p)),
+        driven="v",
+        meaning=meaning,
+        reference=reference,
+    )
+
+
+ADAPTATION = Variable("a", "1", "adaptation")
+ADAPTATION_CURRENT = Variable("b", "1", "tau_a times the rate of change of the adaptation")
+ADAPTING = (
+    Parameter("alpha", 1.0, "1", "strength of the adaptation", NON_NEGATIVE),
+    Parameter("tau_a", 10.0, "ms", "time constant of the adaptation", POSITIVE),
+)
+GAST = "Gast, Schmidt, Knosche, Neural Comput. 32, 1615 (2020)"
+
+
+def _adapting_constants(p: Mapping[str, Any]) -> Constants:
+    return {"alpha": p["alpha"], "rate_a": 1.0 / p["tau_a"]}
+
+
+def _alpha_kernel(r: Any, a: Any, b: Any, c: Constants) -> tuple[Any, Any]:
+    return b * c["rate_a"], c["alpha"] * r - (2.0 * b + a) * c["rate_a"]
+
+
+def _exponential_kernel(r: Any, a: Any, c: Constants) -> tuple[Any]:
+    return (c["alpha"] * r - a * c["rate_a"],)
+
+
+def _adapted(r: Any, p: Mapping[str, Any]) -> Any:
+    return p["alpha"] * p["tau_a"] * r
+
+
+def _adaptation_alpha(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+    r, _, a, b = state
+    return c["coupling"] * r - a, _alpha_kernel(r, a, b, c)
+
+
+def _adaptation_exponential(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+    r, _, a = state
+    return c["coupling"] * r - a, _exponential_kernel(r, a, c)
+
+
+def _depression_alpha(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+    r, _, a, b = state
+    return c["coupling"] * r * (1.0 - a), _alpha_kernel(r, a, b, c)
+
+
+def _depression_exponential(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+    r, _, a = state
+    return c["coupling"] * r * (1.0 - a), _exponential_kernel(r, a, c)
+
+
+def _plasticity(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+    r, _, u, x = state
+    du = (c["U"] - u) * c["rate_f"] + c["U"] * (1.0 - u) * r
+    dx = (1.0 - x) * c["rate_d"] - u * x * r
+    return c["coupling"] * u * x * r, (du, dx)
+
+
+def _plasticity_rest(r: Any, p: Mapping[str, Any]) -> tuple[Any, Any]:
+    u = p["U"] * (1.0 + p["tau_f"] * r) / (1.0 + p["U"] * p["tau_f"] * r)
+    return u, 1.0 / (1.0 + p["tau_d"] * u * r)
+
+
+def _synapse(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+    r, _, s = state
+    return c["coupling"] * s, ((r - s) * c["rate_d"],)
+
+
+def _gap_field(state: State, inputs: State, c: Constants) -> State:
+    r, _ = state
+    dr, dv = _qif_field(state, inputs, c)
+    return dr - c["g"] * r * c["rate"], dv
+
+
+def _pair_constants(p: Mapping[str, Any]) -> Constants:
+    couplings = {f"J_{a}{b}": p[f"tau_{a}"] * p[f"J_{a}{b}"] for a in "ei" for b in "ei"}
+    return _width(p, "_e") | _width(p, "_i") | couplings
+
+
+def _pair_field(state: State, inputs: State, c: Constants) -> State:
+    slopes = []
+    for k, of in enumerate("ei"):
+        (r, v), (input_r, input_v) = state[2 * k : 2 * k + 2], inputs[2 * k : 2 * k + 2]
+        coupling = c[f"J_{of}e"] * state[0] + c[f"J_{of}i"] * state[2]
+        slopes.append((c[f"source_{of}"] + 2.0 * r * v + input_r) * c[f"rate_{of}"])
+        push = v * v + c[f"eta_{of}"] + input_v + coupling
+        slopes.append((push - c[f"pull_{of}"] * r * r) * c[f"rate_{of}"])
+    return tuple(slopes)
+
+
+def _pair_squares(state: State, c: Constants) -> tuple[Any, ...]:
+    r_e, v_e, r_i, v_i = state
+    return c["pull_e"] * r_e * r_e, v_e * v_e, c["pull_i"] * r_i * r_i, v_i * v_i
+
+
+def _pair_rest(r: Any, p: Mapping[str, Any]) -> State:
+    """Return the state at which the excitatory population rests at rate r: it tells the inhibitory rate."""
+    v = _potential(r, p, "_e")
+    missing = (math.pi * p["tau_e"] * r) ** 2 - v * v - p["eta_e"] - p["J_ee"] * p["tau_e"] * r
+    r_i = missing / (p["J_ei"] * p["tau_e"])
+    return r, v, r_i, _potential(r_i, p, "_i")
+
+
+def _of_population(of: str, name: str, eta: float) -> tuple[Parameter, ...]:
+    return (
+        Parameter(f"tau_{of}", 1.0, "ms", f"membrane time constant of the {name} population", POSITIVE),
+        Parameter(f"eta_{of}", eta, "1", f"centre of the excitabilities of the {name} population"),
+        Parameter(f"delta_{of}", 1.0, "1", f"half-width of those of the {name} population", POSITIVE),
+    )
+
+
+FAMILY: dict[str, Model] = MODELS | {
+    model.name: model
+    for model in (
+        _relative(
+            "qif_adaptation_alpha",
+            (ADAPTATION, ADAPTATION_CURRENT),
+            ADAPTING,
+            _adapting_constants,
+            _adaptation_alpha,
+            lambda r, p: (_adapted(r, p), 0.0 * r),
+            "K = J tau r - a, a' = b/tau_a, b' = alpha r - (2 b + a)/tau_a",
+            f"{GAST}, spike-frequency adaptation with an alpha kernel",
+        ),
+        _relative(
+            "qif_adaptation_exponential",
+            (ADAPTATION,),
+            ADAPTING,
+            _adapting_constants,
+            _adaptation_exponential,
+            lambda r, p: (_adapted(r, p),),
+            "K = J tau r - a, a' = alpha r - a/tau_a",
+            f"{GAST}, spike-frequency adaptation with an exponential kernel",
+        ),
+        _relative(
+            "qif_depression_alpha",
+            (ADAPTATION, ADAPTATION_CURRENT),
+            ADAPTING,
+            _adapting_constants,
+            _depression_alpha,
+            lambda r, p: (_adapted(r, p), 0.0 * r),
+            "K = J tau r (1 - a), a' = b/tau_a, b' = alpha r - (2 b + a)/tau_a",
+            f"{GAST}, synaptic depression with an alpha kernel",
+        ),
+        _relative(
+            "qif_depression_exponential",
+            (ADAPTATION,),
+            ADAPTING,
+            _adapting_constants,
+            _depression_exponential,
+            lambda r, p: (_adapted(r, p),),
+            "K = J tau r (1 - a), a' = alpha r - a/tau_a",
+            f"{GAST}, synaptic depression with an exponential kernel",
+        ),
+        _relative(
+            "qif_plasticity",
+            (
+                Variable("u", "1", "release probability"),
+                Variable("x", "1", "fraction of resources that is available"),
+            ),
+            (
+                Parameter("U", 0.2, "1", "release probability after long silence", FRACTION),
+                Parameter("tau_f", 1500.0, "ms", "time constant of facilitation", POSITIVE),
+                Parameter("tau_d", 200.0, "ms", "time constant of depression", POSITIVE),
+            ),
+            lambda p: {"U": p["U"], "rate_f": 1.0 / p["tau_f"], "rate_d": 1.0 / p["tau_d"]},
+            _plasticity,
+            _plasticity_rest,
+            "K = J tau u x r, u' = (U - u)/tau_f + U (1 - u) r, x' = (1 - x)/tau_d - u x r",
+            "Taher, Torcini, Olmi, PLoS Comput. Biol. 16, e1008533 (2020); "
+            "short-term plasticity of Tsodyks, Pawelzik, Markram, Neural Comput. 10, 821 (1998)",
+        ),
+        _relative(
+            "qif_synapse",
+            (Variable("s", "1/ms", "synaptic activation"),),
+            (Parameter("tau_d", 5.0, "ms", "decay time of the synapses", POSITIVE),),
+            lambda p: {"rate_d": 1.0 / p["tau_d"]},
+            _synapse,
+            lambda r, p: (r,),
+            "K = J tau s, tau_d s' = r - s",
+            "Devalle, Roxin, Montbrio, PLoS Comput. Biol. 13, e1005881 (2017)",
+        ),
+        Model(
+            name="qif_gap",
+            variables=(R, V),
+            parameters=(
+                *POPULATION,
+                Parameter("g", 0.0, "1", "strength of the gap junctions", NON_NEGATIVE),
+            ),
+            constants=lambda p: _qif_constants(p) | {"g": p["g"]},
+            field=_gap_field,
+            squares=_qif_squares,
+            rest=lambda r, p: (r, _potential(r, p) + 0.5 * p["g"]),
+            driven="v",
+            meaning="tau r' = delta/(pi tau) + 2 r v - g r, tau v' = v^2 + eta + I + J tau r - (pi tau r)^2",
+            reference="Montbrio, Pazo, Phys. Rev. Lett. 125, 248101 (2020)",
+        ),
+        Model(
+            name="qif_pair",
+            variables=(
+                Variable("r_e", "1/ms", "firing rate of the excitatory population", "1/ms"),
+                Variable("v_e", "1", "mean membrane potential of the excitatory population", "1"),
+                Variable("r_i", "1/ms", "firing rate of the inhibitory population", "1/ms"),
+                Variable("v_i", "1", "mean membrane potential of the inhibitory population", "1"),
+            ),
+            parameters=(
+                *_of_population("e", "excitatory", 5.0),
+                *_of_population("i", "inhibitory", -5.0),
+                Parameter("J_ee", 10.0, "1", "strength of the coupling of excitatory to excitatory"),
+                Parameter(
+                    "J_ei", -10.0, "1", "strength of the coupling to excitatory from inhibitory", NONZERO
+                ),
+                Parameter("J_ie", 15.0, "1", "strength of the coupling to inhibitory from excitatory"),
+                Parameter("J_ii", 0.0, "1", "strength of the coupling of inhibitory to inhibitory"),
+            ),
+            constants=_pair_constants,
+            field=_pair_field,
+            squares=_pair_squares,
+            rest=_pair_rest,
+            driven="v_i",
+            meaning="tau_a r_a' = delta_a/(pi tau_a) + 2 r_a v_a, tau_a v_a' = v_a^2 + eta_a + I_a "
+            "+ tau_a (J_ae r_e + J_ai r_i) - (pi tau_a r_a)^2, a = e, i",
+            reference="Segneri, Bi, Olmi, Torcini, Front. Comput. Neurosci. 14, 47 (2020)",
+            graph="eta_i",
+        ),
+    )
+}
+"""The models whose equilibria are known exactly, by name."""

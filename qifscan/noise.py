@@ -35,8 +35,10 @@ benchmarks/noise_battery.py. The seven rounds less are a tenth to a fifth of a r
 
 
 def ou_parameters(variable: Variable) -> tuple[Parameter, ...]:
-    """Return the parameters of the noise on a variable: its mean, sigma and time constant."""
+    """Return the parameters of the noise on a variable, if it takes any: mean, sigma and time constant."""
     name, unit = variable.name, variable.input_unit
+    if unit is None:
+        return ()
     strength = "ms^-0.5" if unit == "1" else f"{unit} ms^-0.5"
     return (
         Parameter(f"{name}_ou_mean", 0.0, unit, f"mean of the noise on {name}"),
