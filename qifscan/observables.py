@@ -184,7 +184,9 @@ def _extreme(index: int, height: Callable[[Any], Any], kinks: bool) -> Fold:
         limit = 4.0 * jnp.abs(bend_before[0] if kinks else last)
         turned = (rise > 0) & (fall >= 0) & (bend <= limit)
         peak = last + (rise - fall) ** 2 / (8.0 * jnp.where(turned, bend, 1.0))
-        highest = jnp.maximum(highest, jnp.where(turned, peak, now))
+        reached = jnp.where(turned, peak, now)
+        # A state that is no number makes every observable NaN in the end: there is nothing to keep here.
+        highest = jnp.where(reached > highest, reached, highest)
         return highest, now, -fall, *([bend] if kinks else [])
 
     return Fold(init, _whole_total, update, _whole_segment, ("scan",) * (4 if kinks else 3))

@@ -301,7 +301,7 @@ def _loop(method: str, names: tuple[str, ...]) -> tuple[Callable[[Any], Any], Ca
             return {
                 "state": state,
                 "pending": tuple(jnp.zeros_like(z) for z in moving["pending"]),
-                "estimate": jnp.maximum(moving["estimate"], estimate),
+                "estimate": jnp.maximum(estimate, moving["estimate"]),
                 "negative": moving["negative"] | (state.y < 0),
             }
 
