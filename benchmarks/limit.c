@@ -4,7 +4,7 @@
  *
  * Heun's method or the Riccati step of `qifscan.integrate`, the error estimate of every step, mean, standard
  * deviation and maximum of r (the maximum by the parabola through three values of -1/r), and the noise of
- * `qifscan.noise`: Threefry-2x32 with 13 rounds, Box and Muller's transform, the exact Ornstein-Uhlenbeck step.
+ * `qifscan.noise`: Threefry-2x32 with 13 rounds, the inverse of the normal law, the exact Ornstein-Uhlenbeck step.
  * So many points at a time that a block stays in the first-level cache; time runs inside.
  */
 #include <math.h>
@@ -22,6 +22,15 @@ typedef float block[LANES];
 
 INLINE uint32_t turn(uint32_t x, int by) { return (x << by) | (x >> (32 - by)); }
 
+/* The standard normal of 32 random bits: a sign, and how far out in the tail. */
+INLINE float normal(uint32_t bits) {
+    const float t = sqrtf(-2.0f * logf(((float)(int32_t)(bits & 0x7FFFFFFFu) + 0.5f) * 0x1p-32f));
+    const float top = -3.20143126f + t * (-7.74924596f + t * (3.3564607f + t * (4.11654231f + t * 0.49601984f)));
+    const float low = 1.0f + t * (5.39740233f + t * (4.13837411f + t * 0.49572047f));
+    const float size = top / low;
+    return (int32_t)bits < 0 ? -size : size;
+}
+
 /* Two standard normals of a key and a counter. */
 INLINE void normals(uint32_t k0, uint32_t k1, uint32_t step, float *first, float *second) {
     static const int rotation[8] = {13, 15, 26, 6, 17, 29, 16, 24};
@@ -37,16 +46,8 @@ INLINE void normals(uint32_t k0, uint32_t k1, uint32_t step, float *first, float
             x1 += schedule[(injection + 1) % 3] + injection;
         }
     }
-    const float radius = sqrtf(-2.0f * logf(((float)x0 + 0.5f) * 0x1p-32f));
-    const float turns = (float)(int32_t)x1 * 0x1p-32f, quarter = rintf(4.0f * turns);
-    const float angle = (turns - 0.25f * quarter) * 6.2831853f, s = angle * angle;
-    const float sine = angle * (1.0f + s * (-1.0f / 6 + s * (1.0f / 120 + s * (-1.0f / 5040 + s / 362880))));
-    const float cosine =
-        1.0f + s * (-0.5f + s * (1.0f / 24 + s * (-1.0f / 720 + s * (1.0f / 40320 - s / 3628800))));
-    const int quadrant = (int)quarter & 3;
-    const float even = quadrant & 1 ? sine : cosine, odd = quadrant & 1 ? cosine : sine;
-    *first = radius * (quadrant == 1 || quadrant == 2 ? -even : even);
-    *second = radius * (quadrant >= 2 ? -odd : odd);
+    *first = normal(x0);
+    *second = normal(x1);
 }
 
 INLINE float larger(float a, float b) { return a > b ? a : b; }
@@ -61,7 +62,7 @@ INLINE void heun(float *r, float *v, float *estimate, const block *c, int i, flo
     const float n = (v1 * v1 + c[ETA][i] + v_later + (c[COUPLING][i] - c[PULL][i] * r1) * r1) * c[RATE][i];
     *r = r0 + half * (k + m);
     *v = v0 + half * (l + n);
-    const float x = half * (m - k), y = half * (n - l);
+    const float x = r1 - *r, y = v1 - *v;
     const float size = larger(c[PULL][i] * r0 * r0 + v0 * v0, c[PULL][i] * *r * *r + *v * *v);
     *estimate = larger(*estimate, (c[PULL][i] * x * x + y * y) / size);
 }

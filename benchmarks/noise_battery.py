@@ -1,8 +1,8 @@
 """A statistical battery on the noise's generator: is what the kernel draws normal, and independent?
 
-Draws float32 normals as the kernel does (Threefry-2x32, Box and Muller) for points that differ in one
-parameter by the least, for replicates, for consecutive steps and for both variables. Tests, each with its
-p-value:
+Draws float32 normals as the kernel does (Threefry-2x32, the inverse of the normal law) for points that
+differ in one parameter by the least, for replicates, for consecutive steps and for both variables. Tests,
+each with its p-value:
 
 - moments up to the sixth, against those of the normal law;
 - the distribution, by Kolmogorov and Smirnov's distance on a grid of 65,536 quantiles;
@@ -11,7 +11,7 @@ p-value:
   apart), from point to point, and from replicate to replicate.
 
 With m tests the run fails if a p-value is below 1e-4 / m: one sound generator in 10,000 does. There is no
-normal beyond 6.76 standard deviations, where the uniform numbers of 32 bits end; at 1e8 that is not seen.
+normal beyond 6.34 standard deviations, where the tails of 32 bits end; at 1e8 that is not seen.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How XLA compiles on a CPU: what the kernel needs of its environment, set before JAX starts.
+"""The device and how XLA compiles for it: what the kernel needs of its environment, set before JAX starts.
 
 By default XLA's CPU backend starts every fused operation of every step anew; with `LOOP` it compiles a small
 loop as one function, which is worth a factor of 1.5 to 2.5. With `INTERLEAVE`, an option of LLVM's, a loop
@@ -29,6 +29,9 @@ INTERLEAVE = "-force-vector-interleave=4"
 OPTIONS = (f"{LOOP},{INTERLEAVE}", LOOP)
 """Extra options of the CPU backend, the first that it accepts are set. They are no flags of their own: as
 such, XLA ends the process."""
+
+GPU_BLOCKS = 4096
+"""A million lanes: several for every thread that a large GPU holds."""
 
 FLAG = "--xla_backend_extra_options"
 
@@ -72,6 +75,16 @@ def _prepare() -> str:
         return "refused"
     os.environ["XLA_FLAGS"] = accepted
     return "set"
+
+
+def blocks_at_once() -> int:
+    """Return how many blocks of points the device runs side by side.
+
+    A core goes through them one by one, each in its nearest cache; a GPU hides its latency behind many.
+    """
+    import jax
+
+    return 1 if jax.default_backend() == "cpu" else GPU_BLOCKS
 
 
 def _is_running() -> bool:

@@ -54,6 +54,8 @@ def chunk_shape(sizes: tuple[int, ...], steps: int, points: int | None = None) -
         length = size if most == size else _least_padding(size, inner, most)
         shape.insert(0, length)
         inner *= length
+        if length < size:
+            wanted = inner
     return tuple(shape)
 
 

@@ -114,9 +114,10 @@ def _euler(system: System, state: State, inputs: Inputs, dt: Any) -> tuple[State
 
 def _heun(system: System, state: State, inputs: Inputs, dt: Any) -> tuple[State, Any]:
     first = system.slope(state, inputs(0.0))
-    second = system.slope(_ahead(state, dt, first), inputs(1.0))
+    ahead = _ahead(state, dt, first)
+    second = system.slope(ahead, inputs(1.0))
     end = _ahead(state, 0.5 * dt, _combined((1.0, 1.0), (first, second)))
-    difference = tuple(0.5 * dt * (b - a) for a, b in zip(first, second, strict=True))
+    difference = tuple(b - a for a, b in zip(ahead, end, strict=True))
     return end, _relative(system, difference, state, end)
 
 

@@ -174,7 +174,9 @@ def _extreme(index: int, height: Callable[[Any], Any], kinks: bool) -> Fold:
 
     def init(state: Any, c: Mapping[str, Any], window: Window) -> Any:
         start = height(state[index])
-        return start, start, *(jnp.zeros_like(start) for _ in range(2 if kinks else 1))
+        # No step is before the first: no parabola goes through it, and no bend is known until the second.
+        none = jnp.full_like(start, jnp.nan)
+        return start, start, *((none,) * (2 if kinks else 1))
 
     def update(segment: Any, state: Any, step: Any, window: Window) -> Any:
         highest, last, rise, *bend_before = segment

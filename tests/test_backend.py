@@ -1,4 +1,4 @@
-"""What the kernel needs of XLA's environment: set in time, the user's where it is, no bit changed."""
+"""What the kernel needs of its device and of XLA: set in time, the user's where it is, no bit changed."""
 
 import json
 import os
@@ -6,9 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from qifscan import backend
+import qifscan as qs
+from qifscan import backend, kernel
+from qifscan.kernel import Schedule, batch_shape
+from qifscan.points import Points, run_points
 
 
 def run(code, home, **environment):
@@ -102,6 +106,28 @@ def test_where_jax_was_running_the_scan_runs_and_one_line_says_what_it_could_gai
     told = [line for line in error.splitlines() if "JAX was running" in line]
     assert len(told) == 1
     assert f'XLA_FLAGS="{backend.FLAG}={backend.OPTIONS[0]}"' in told[0]
+
+
+def test_blocks_side_by_side_as_on_a_gpu_give_the_numbers_of_blocks_one_by_one(monkeypatch):
+    """Three of four blocks at once, of different steps; last bits depend on how a device adds products."""
+    eta = np.linspace(-6.0, 3.0, 900)
+    scan = qs.Scan(
+        points={"eta": eta, "tau": np.where(eta < -2.0, 1.0, 0.1)},
+        fixed={"v_ou_sigma": 0.3},
+        protocol=qs.Protocol(transient=1.0, window=4.0),
+        observables=["r_mean", "v_max"],
+        precision="float64",
+    )
+    points = Points.of(scan, (np.arange(900),))
+    found = []
+    for at_once in (1, 3):
+        monkeypatch.setattr(backend, "blocks_at_once", lambda at_once=at_once: at_once)
+        monkeypatch.setattr(kernel, "_executables", {})
+        found.append(run_points(points, Schedule.of(scan.protocol), batch_shape(900)).variables)
+    one_by_one, side_by_side = found
+    assert len(np.unique(one_by_one["dt"])) > 1
+    for name, values in one_by_one.items():
+        np.testing.assert_allclose(side_by_side[name], values, rtol=1e-9, err_msg=name)
 
 
 def test_only_one_module_knows_of_xla():

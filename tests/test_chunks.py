@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import qifscan as qs
@@ -84,6 +84,7 @@ def test_a_chunk_is_found_at_its_position_in_a_grid_of_any_size(grid, wanted, da
 
 @FEW
 @given(st.lists(st.integers(1, 10**6), max_size=6), st.integers(1, 10**9), st.integers(1, 10**6))
+@example([2, 257], 1, 128)
 def test_a_chunk_has_at_most_the_points_that_are_wanted_and_whole_inner_rows(sizes, steps, wanted):
     shape = chunk_shape(tuple(sizes), steps, wanted)
     assert math.prod(shape) <= wanted
@@ -178,13 +179,13 @@ def test_a_plan_has_the_numbers_that_a_hand_computes():
     # on from there 4 numbers of 4 bytes and the sums; 16 traces of 7 times 2 float32 and a status.
     sums = 6 * 8 + 5 * 8
     assert made.bytes_on_disk == 128 * (3 * 4 + 1 + 3 * 4 + 3 + 4 * 4 + sums) + 16 * (7 * 2 * 4 + 1)
-    assert made.padding == 0.0
+    assert made.padding == 0.5  # 32 points in 64 lanes
     assert (made.seconds, made.memory) == (None, None)
     assert str(made).splitlines() == [
         f"scan          by hand ({made.chunks.scan.fingerprint[:12]})",
         "points        128 (eta 8 x J 8 x replicate 2)",
         "steps         60 of 0.05 ms each or finer, as the point needs, riccati, float32",
-        "chunks        4 of 2 x 8 x 2 points, 0.0% padding",
+        "chunks        4 of 2 x 8 x 2 points, 50.0% padding",
         "traces        16 in 1 batch, 7 times each",
         "compilations  2 per process at most",
         "on disk       17.4 KiB before compression",
@@ -192,7 +193,7 @@ def test_a_plan_has_the_numbers_that_a_hand_computes():
 
 
 def test_padding_is_the_share_of_lanes_that_compute_nothing_new():
-    # 5 chunks of 20 points, in 32 lanes each.
+    # 5 chunks of 20 points, in 64 lanes each.
     made = qs.plan(scan_of((100,)), chunk_points=20, probe=False)
     lanes = len(made.chunks) * math.prod(kernel.batch_shape(math.prod(made.chunks.shape)))
     assert made.padding == pytest.approx(1.0 - 100 / lanes)

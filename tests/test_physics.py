@@ -222,7 +222,7 @@ def test_the_power_spectrum_of_r_under_weak_noise_is_that_of_linear_response(sta
         t_end=450.0,
         every=2,
         initial=state,
-        seed=3,
+        seed=4,
         v_ou_tau=ou_tau,
         # Points that are equal would have equal noise.
         v_ou_sigma=sigma * (1.0 + 1e-9 * np.arange(replicates)),
