@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from qifscan.attractors import basins as basins
+    from qifscan.attractors import hysteresis as hysteresis
+    from qifscan.attractors import pulse_response as pulse_response
+    from qifscan.attractors import tipping as tipping
     from qifscan.chunks import Plan as Plan
     from qifscan.chunks import plan as plan
     from qifscan.cluster import local_cluster as local_cluster
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from qifscan.scan import Scan as Scan
     from qifscan.scan import Traces as Traces
     from qifscan.store import open_scan as open_scan
+    from qifscan.switching import residence as residence
     from qifscan.theory import cusp as cusp
     from qifscan.theory import equilibria as equilibria
     from qifscan.theory import focus_line as focus_line
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 
 # Loaded on first use: importing the package must cost neither jax nor distributed nor matplotlib.
 _PUBLIC = {
+    "attractors": ("basins", "hysteresis", "pulse_response", "tipping"),
     "chunks": ("Plan", "plan"),
     "cluster": ("local_cluster",),
     "drive": ("Constant", "Pulse", "Ramp", "Sampled", "Sine"),
@@ -49,6 +55,7 @@ _PUBLIC = {
     "population": ("QIF",),
     "scan": ("Protocol", "Scan", "Traces"),
     "store": ("open_scan",),
+    "switching": ("residence",),
     "theory": ("cusp", "equilibria", "focus_line", "folds"),
     "trajectory": ("replay", "simulate"),
     "verification": ("verify",),

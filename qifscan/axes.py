@@ -17,6 +17,12 @@ from qifscan.theory import NAMED_STATES
 
 Column = np.ndarray[Any, Any]
 
+DIRECTIONS = ("up", "down")
+"""The ways along the axis of a sweep: to higher values and to lower ones."""
+
+NAMES: Mapping[str, Iterable[str]] = {"initial": NAMED_STATES, "direction": DIRECTIONS}
+"""Axes whose values are names, and the names."""
+
 
 @dataclass(frozen=True, eq=False)
 class Axis:
@@ -90,14 +96,16 @@ def _numbers(where: str, values: list[Any], parameter: Parameter, faults: list[F
     return np.array(numbers, dtype=np.float64) + 0.0
 
 
-def _names(where: str, values: list[Any], faults: list[Fault]) -> Column:
-    wrong = [value for value in values if not isinstance(value, str) or value not in NAMED_STATES]
-    faults += [unknown(where, value, NAMED_STATES) for value in wrong]
+def _names(where: str, values: list[Any], known: Iterable[str], faults: list[Fault]) -> Column:
+    wrong = [value for value in values if not isinstance(value, str) or value not in known]
+    faults += [unknown(where, value, known) for value in wrong]
     return np.array(["rest"] * len(values) if wrong else values, dtype=str)
 
 
-def _column(where: str, given: Any, parameter: Parameter | None, faults: list[Fault]) -> Column | None:
-    """Return the values of an axis, names of states where there is no parameter; faults go to the list."""
+def _column(
+    where: str, given: Any, parameter: Parameter | None, faults: list[Fault], names: str = "initial"
+) -> Column | None:
+    """Return the values of an axis, names where there is no parameter; faults go to the list."""
     known = len(faults)
     if isinstance(given, Mapping):
         given = _spaced(where, given, faults)
@@ -116,7 +124,7 @@ def _column(where: str, given: Any, parameter: Parameter | None, faults: list[Fa
         faults.append(Fault(where, show(values), "a list of values", "nested lists are no axis"))
         return None
     if parameter is None:
-        return _names(where, values, faults)
+        return _names(where, values, NAMES[names], faults)
     return _numbers(where, values, parameter, faults)
 
 
@@ -177,8 +185,8 @@ def read_axis(name: str, entry: Any, known: Mapping[str, Parameter], faults: lis
     where, before = f"axes.{name}", len(faults)
     if name == "replicate":
         faults.append(Fault(where, "an axis", "another name", "give replicates = N instead"))
-    elif name in known or name == "initial":
-        column = _column(where, entry, known.get(name), faults)
+    elif name in known or name in NAMES:
+        column = _column(where, entry, known.get(name), faults, name)
         axis = None if column is None else Axis(name, {name: column})
         if axis is not None and len(faults) == before:
             faults += _repetition(where, axis)

@@ -6,7 +6,8 @@ else determines the numbers (model, drive, protocol, seed, ...) must be the same
 read, and only its finished chunks are used.
 
 Over a longer window points go on from their checkpoints, which a store has unless its run was asked not to
-keep them; traces are run from the start.
+keep them; traces are run from the start. A sweep is extended by whole lines: along other axes, not along
+the one that is swept, and not by a longer window, as every point starts where the one before it ended.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from qifscan.chunks import Chunks
 from qifscan.drive import DRIVES
 from qifscan.errors import StoreError, show
 from qifscan.noise import point_keys
-from qifscan.points import CHECKPOINT, Begun, Measured, Points, diagnostics
+from qifscan.points import CHECKPOINT, Begun, Measured, Points, diagnostics, merged
 from qifscan.scan import Scan
 from qifscan.store import Store
 
@@ -102,6 +103,11 @@ def _settings(scan: Scan) -> dict[str, Any]:
     settings = {name: value for name, value in data.items() if name not in OF_POINTS}
     settings |= {f"drive.{name}": value for name, value in drive.items() if name not in numbers}
     settings |= {f"protocol.{name}": value for name, value in protocol.items() if name not in OWN}
+    if scan.protocol.sweep is not None:
+        swept = scan.axes[scan.protocol.sweep]
+        # A point depends on every one before it in its line; along a sweep values come in their order.
+        values = swept.definition() if swept.zipped else sorted(swept.labels.tolist())
+        settings[f"the values of {swept.name}, which is swept,"] = values
     # Without noise anywhere it is not compiled in, and the last bits are those of another program.
     return settings | {"the variables with noise": list(scan.noisy)}
 
@@ -129,7 +135,7 @@ def compute(chunks: Chunks, chunk: int, older: Store) -> Measured:
     missing = np.setdiff1d(np.arange(len(indices[0])), np.concatenate(done) if done else [])
     if len(missing):
         parts.append((missing, chunks.compute(chunk, missing)))
-    return parts[0][1] if len(parts) == 1 else _merged(len(indices[0]), parts)
+    return parts[0][1] if len(parts) == 1 else merged(len(indices[0]), parts)
 
 
 def _is_longer(scan: Scan, older: Scan) -> bool:
@@ -206,18 +212,3 @@ def _traces(chunks: Chunks, indices: Indices, older: Store) -> list[Part]:
 
 def _place(older: Store, found: Indices, has: Array) -> dict[str, Array]:
     return {name: index[has] for name, index in zip(older.scan.sizes, found, strict=True)}
-
-
-def _merged(count: int, parts: list[Part]) -> Measured:
-    """Return points from their parts."""
-
-    def whole(pieces: list[Array]) -> Array:
-        values = np.empty((count, *pieces[0].shape[1:]), pieces[0].dtype)
-        for (rows, _), piece in zip(parts, pieces, strict=True):
-            values[rows] = piece
-        return values
-
-    measured = [part for _, part in parts]
-    variables = {name: whole([part.variables[name] for part in measured]) for name in measured[0].variables}
-    records = [part.record for part in measured if part.record is not None]
-    return Measured(variables, whole([part.status for part in measured]), whole(records) if records else None)

@@ -237,7 +237,7 @@ def prepare(
 
 def _uses_levels(program: Program) -> bool:
     rows = observables(MODELS[program.model])
-    return any(rows[name].fold == "r levels" for name in program.observables)
+    return any(rows[name].fold in ("r levels", "r residences") for name in program.observables)
 
 
 def _thresholds(columns: Mapping[str, Any]) -> dict[str, Any]:

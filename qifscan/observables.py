@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntFlag
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qifscan.lazy import LazyModule
@@ -51,7 +52,8 @@ STATUS_MEANINGS = {
     Status.computed: "the point was run to the end of its window",
     Status.diverged: "the state left the range of finite numbers; every observable is NaN",
     Status.rate_negative: "the rate was below 0 at some step, in the transient or the window",
-    Status.under_resolved: "the estimated error is above the tolerance at the smallest step tried",
+    Status.under_resolved: "the estimated error is above the tolerance at the smallest step tried; "
+    "in a sweep also where that is so of a point before it in the line",
     Status.not_settled: "without noise and under constant input, but not at a stable equilibrium in the end",
 }
 
@@ -231,6 +233,88 @@ def _levels(index: int) -> Fold:
     return Fold(init, _whole_total, update, _whole_segment, ("scan", "scan", "int32", "int32", "int32"))
 
 
+def _exits(total: Any, window: Window, up: bool) -> Any:
+    """Return the exits from a level: they alternate, and the first one is from the level at the start."""
+    _, level, _, switches = total
+    return jnp.where(_level_defined(total), _alternate(level, switches, up).astype(jnp.float64), jnp.nan)
+
+
+def _alternate(level: Any, switches: Any, up: bool) -> Any:
+    first = level ^ (switches & 1)
+    return (switches + (first if up else 1 - first)) // 2
+
+
+def _residences(index: int) -> Fold:
+    """Sum and squares of the steps of each completed stay, up and down; one is that began in the window."""
+
+    def init(state: Any, c: Mapping[str, Any], window: Window) -> Any:
+        down, up = c["down_threshold"], c["up_threshold"]
+        level = (state[index] > jnp.sqrt(down * up)).astype(jnp.int32)
+        zero = jnp.zeros(state[index].shape, jnp.int32)
+        sums = tuple(jnp.zeros(state[index].shape, jnp.float64) for _ in range(4))
+        return (down, up), level, zero, zero - 1, sums
+
+    def open_segment(total: Any, state: Any) -> Any:
+        return (*total[:4], tuple(jnp.zeros_like(state[index]) for _ in range(4)))
+
+    def update(segment: Any, state: Any, step: Any, window: Window) -> Any:
+        (down, up), level, switches, entered, (up_sum, up_squares, down_sum, down_squares) = segment
+        rate = state[index]
+        now = jnp.where(rate >= up, 1, jnp.where(rate <= down, 0, level))
+        left = now ^ level
+        steps = jnp.where((left > 0) & (entered >= 0), step + 1 - entered, 0).astype(rate.dtype)
+        of_up, of_down = jnp.where(level > 0, steps, 0.0), jnp.where(level > 0, 0.0, steps)
+        sums = (
+            up_sum + of_up,
+            up_squares + of_up * of_up,
+            down_sum + of_down,
+            down_squares + of_down * of_down,
+        )
+        return (down, up), now, switches + left, jnp.where(left > 0, step + 1, entered), sums
+
+    def close(total: Any, segment: Any, stop: Any, window: Window) -> Any:
+        sums = tuple(t + s.astype(jnp.float64) for t, s in zip(total[4], segment[4], strict=True))
+        return (*segment[:4], sums)
+
+    types = ("scan", "scan", "int32", "int32", "int32", *("float64",) * 4)
+    return Fold(init, open_segment, update, close, types)
+
+
+def _completed_stays(total: Any, up: bool) -> Any:
+    """Return the stays that began and ended in the window: every exit but the first."""
+    _, level, switches, _, _ = total
+    first = level ^ (switches & 1)
+    began_here = (first if up else 1 - first) * (switches > 0)
+    return _alternate(level, switches, up) - began_here
+
+
+def _stays(name: str, state: str) -> tuple[Observable, ...]:
+    """Return what is measured of the stays at a level."""
+    up = state == "up"
+
+    def total_of(power: int) -> Callable[[Any, Window], Any]:
+        place = power - 1 + (0 if up else 2)
+
+        def finalize(total: Any, window: Window) -> Any:
+            return jnp.where(_level_defined(total), total[4][place] * window.dt**power, jnp.nan)
+
+        return finalize
+
+    def count(total: Any, window: Window) -> Any:
+        stays = _completed_stays(total, up).astype(jnp.float64)
+        return jnp.where(_level_defined(total), stays, jnp.nan)
+
+    told = f"stays {state} that began and ended in the window"
+    return (
+        Observable(
+            f"{state}_exits", "1", f"exits from {state} in the window", "r levels", partial(_exits, up=up)
+        ),
+        Observable(f"{state}_residence_count", "1", told, name, count),
+        Observable(f"{state}_residence_sum", "ms", f"time in {told}", name, total_of(1)),
+        Observable(f"{state}_residence_squares", "ms^2", f"squared times of {told}", name, total_of(2)),
+    )
+
+
 def _level_defined(total: Any) -> Any:
     return jnp.isfinite(total[0][0]) & jnp.isfinite(total[0][1])
 
@@ -335,6 +419,7 @@ def folds(model: Model) -> dict[str, Fold]:
             f"{name} spectrum": _spectrum(index, rate_index),
         }
     table["r levels"] = _levels(rate_index)
+    table["r residences"] = _residences(rate_index)
     return table
 
 
@@ -384,6 +469,8 @@ def observables(model: Model) -> dict[str, Observable]:
         Observable(
             "switch_count", "1", "switches between up and down in the window", "r levels", _switch_count
         ),
+        *_stays("r residences", "up"),
+        *_stays("r residences", "down"),
     ]
     return {row.name: row for row in rows}
 

@@ -3,7 +3,7 @@ then beside the exact theory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,6 +81,21 @@ class Measured:
     variables: dict[str, Array]
     status: Array
     record: Array | None
+    final: Array | None = None
+    """Final state `(points, variables)`, where the points have just been run."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where points of a sweep start: the state `(points, variables)`, NaN for the first point of a line,
+    which has its own; and whether a point before it in the line is under-resolved, `(points,)`."""
+
+    state: Array
+    doubtful: Array
+
+    def take(self, rows: Array) -> Start:
+        """Return those of some points."""
+        return Start(self.state[rows], self.doubtful[rows])
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,7 @@ class Points:
     columns: Mapping[str, Array]
     rest: Rest
     replicate: Array
+    start: Start | None = None
 
     @classmethod
     def of(cls, scan: Scan, indices: Indices) -> Points:
@@ -107,18 +123,25 @@ class Points:
     def take(self, rows: Array) -> Points:
         """Return some of the points."""
         columns = {name: column[rows] for name, column in self.columns.items()}
-        return Points(self.scan, columns, self.rest.take(rows), self.replicate[rows])
+        start = None if self.start is None else self.start.take(rows)
+        return Points(self.scan, columns, self.rest.take(rows), self.replicate[rows], start)
 
     def steps(self) -> Steps:
         """Return the steps that the points are first run at."""
-        halvings = pace.halvings(self.scan, self.columns, self.rest)
+        columns = dict(self.columns)
+        if self.start is not None:
+            for name, state in zip(MODELS[self.scan.model].variable_names, self.start.state.T, strict=True):
+                own = columns.get(f"{name}_initial", 0.0)
+                # What diverged stays so at any step.
+                columns[f"{name}_initial"] = np.nan_to_num(np.where(np.isnan(state), own, state), posinf=0.0)
+        halvings = pace.halvings(self.scan, columns, self.rest)
         return Steps(halvings, pace.noise_halvings(self.scan, halvings))
 
     def inputs(self, program: Program, steps: Steps) -> Any:
         """Return what the kernel reads of the points."""
         scan = self.scan
         common = scan.noise == "common"
-        return kernel.prepare(
+        inputs = kernel.prepare(
             program,
             scan.drive,
             self.columns,
@@ -129,6 +152,13 @@ class Points:
             scan.protocol.base,
             steps,
         )
+        if self.start is not None:
+            states = zip(inputs["state"], self.start.state.T, strict=True)
+            # By name, as the parameters of a point name its noise, and not where it starts.
+            inputs["state"] = tuple(
+                np.where(np.isnan(later), own, later).astype(own.dtype) for own, later in states
+            )
+        return inputs
 
     def noisy(self) -> Array:
         """Whether each point has noise."""
@@ -236,7 +266,10 @@ def _beside_theory(points: Points, steps: Steps, result: Result, redos: Array) -
         "error_estimate": error.astype(np.float32),
         "redo_count": redos,
     }
-    status = result.status | np.where(error <= scan.protocol.tolerance, 0, int(Status.under_resolved))
+    doubtful = ~(error <= scan.protocol.tolerance)
+    if points.start is not None:
+        doubtful |= points.start.doubtful
+    status = result.status | np.where(doubtful, int(Status.under_resolved), 0)
     theory, unsettled = _settled(points, result)
     variables |= theory
     if "r" in scan.noisy:
@@ -246,7 +279,22 @@ def _beside_theory(points: Points, steps: Steps, result: Result, redos: Array) -
     kept = {name: value for name, value in variables.items() if name in known}
     if result.checkpoint is not None:
         kept[CHECKPOINT] = result.checkpoint
-    return Measured(kept, status.astype(np.uint8), result.record)
+    return Measured(kept, status.astype(np.uint8), result.record, result.final)
+
+
+def merged(count: int, parts: Sequence[tuple[Array, Measured]]) -> Measured:
+    """Return points from their parts: some of the rows, and what came of their points."""
+
+    def whole(pieces: list[Array]) -> Array:
+        values = np.empty((count, *pieces[0].shape[1:]), pieces[0].dtype)
+        for (rows, _), piece in zip(parts, pieces, strict=True):
+            values[rows] = piece
+        return values
+
+    measured = [part for _, part in parts]
+    variables = {name: whole([part.variables[name] for part in measured]) for name in measured[0].variables}
+    records = [part.record for part in measured if part.record is not None]
+    return Measured(variables, whole([part.status for part in measured]), whole(records) if records else None)
 
 
 def _settled(points: Points, result: Result) -> tuple[dict[str, Array], Array]:

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from qifscan.axes import (
+    DIRECTIONS,
     Axis,
     Column,
     find,
@@ -73,6 +74,10 @@ class Protocol(Definition):
     "euler", "exp_auto". Noise on r can take the rate below 0: `negative_rate` leaves it there ("leave") or
     turns its sign ("reflect"); either way the steps are counted and the point is flagged.
 
+    `sweep` names an axis of the scan along which each point starts where its neighbour ended, for hysteresis:
+    once to higher values and once to lower ones, along a further dimension `direction` ("up", "down"). The
+    first point of a line starts from `initial`. At each point time starts at 0 and the noise anew.
+
     Times in ms; t = 0 is the start of the transient. Steps are rounded up, so that neither part is shorter
     than asked for.
     """
@@ -84,6 +89,7 @@ class Protocol(Definition):
     initial: str | dict[str, Finite] = "rest"
     integrator: str = "riccati"
     negative_rate: Literal["leave", "reflect"] = "leave"
+    sweep: str | None = None
 
     @field_validator("integrator")
     @classmethod
@@ -186,6 +192,7 @@ class Scan(Definition):
     `{"linspace": [first, last, count]}`, `{"geomspace": [...]}`; or a new name to several parameters that
     change together (a zipped axis). `points` is a list of parameter sets, or a mapping of equal columns: a
     zipped axis named `point`, before the others. The parameter `initial` can be an axis of named states.
+    With `protocol.sweep` there is an axis `direction` more, the last one unless given: ["up", "down"].
     Without axes the scan is a single point. `fixed` holds other parameters; what is named nowhere has its
     default. `replicates` > 1 adds the last dimension `replicate`. `noise` is "independent" (a path of its
     own for every point and replicate) or "common" (one path per replicate, the same at every point).
@@ -254,6 +261,12 @@ class Scan(Definition):
         known, points = _known(info), info.data.get("points")
         faults: list[Fault] = []
         read = [] if points is None else [read_zipped("points", "point", points, known, faults)]
+        sweep = info.data["protocol"].sweep if "protocol" in info.data else None
+        if sweep is not None:
+            value = value if "direction" in value else value | {"direction": DIRECTIONS}
+        elif "direction" in value and "protocol" in info.data:
+            hint = "name the axis there that is swept up and down"
+            faults.append(Fault("axes.direction", "an axis", "protocol.sweep beside it", hint))
         read += [read_axis(name, entry, known, faults) for name, entry in value.items()]
         if points is not None and "point" in value:
             faults.append(Fault("axes.point", "an axis", "another name", "points make the axis of that name"))
@@ -267,6 +280,7 @@ class Scan(Definition):
                 owners.setdefault(column, axis.name)
         model = MODELS[info.data["model"]]
         faults += [fault for axis in axes if axis.zipped for fault in _name_faults(axis.name, model)]
+        faults += [] if sweep is None or None in read else _sweep_faults(sweep, axes)
         raise_if_any(faults)
         return {axis.name: axis for axis in axes}
 
@@ -416,6 +430,11 @@ class Scan(Definition):
         return math.prod(self.sizes.values())
 
     @property
+    def line(self) -> int:
+        """Number of points that are run one after the other, each from the end of the one before it."""
+        return 1 if self.protocol.sweep is None else len(self.axes[self.protocol.sweep])
+
+    @property
     def noisy(self) -> tuple[str, ...]:
         """Variables that get noise anywhere in the scan: their sigma is an axis, or fixed above 0."""
         swept = {column for axis in self.axes.values() for column in axis.columns}
@@ -491,8 +510,24 @@ def _name_faults(name: str, model: Model) -> list[Fault]:
     if not name.isidentifier():
         return [Fault(where, f"the name {show(name)}", "letters, digits and _, as of a variable")]
     taken = {*variables, *observables(model), *(f"{v}_trace" for v in variables), "status", "time", "trace"}
+    taken.add("direction")
     if name in taken or name.startswith("trace_"):
         return [Fault(where, f"the name {show(name)}", "another one", "the dataset has a variable of it")]
+    return []
+
+
+def _sweep_faults(sweep: str, axes: Sequence[Axis]) -> list[Fault]:
+    """Return what is wrong with the name of the axis that is swept."""
+    where, known = "protocol.sweep", {axis.name: axis for axis in axes if axis.name != "direction"}
+    if sweep not in known:
+        owner = next((axis.name for axis in known.values() if sweep in axis.columns), None)
+        if owner is not None:
+            return [Fault(where, show(sweep), "the name of an axis", f'it is on the axis "{owner}"')]
+        return [unknown(where, sweep, known, "axis") if known else Fault(where, show(sweep), "an axis")]
+    start = [name for name in known[sweep].columns if name == "initial" or name.endswith("_initial")]
+    if start:
+        hint = "only the first point of a line starts from an initial state"
+        return [Fault(where, f"an axis of {start[0]}", "an axis of parameters", hint)]
     return []
 
 

@@ -275,6 +275,8 @@ def _trace_coordinates(chunks: Chunks) -> Iterator[tuple[str, str, Array, dict[s
 def _parameter_attributes(scan: Scan, name: str) -> dict[str, Any]:
     if name == "initial":
         return {"long_name": "initial state", "comment": f"one of {', '.join(NAMED_STATES)}"}
+    if name == "direction":
+        return {"long_name": f"direction of the sweep along {scan.protocol.sweep}"}
     parameter = scan.parameters[name]
     return _attrs(parameter.unit, parameter.meaning)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import store
+from qifscan import store, sweep
 from qifscan.drive import DriveBase
 from qifscan.errors import Fault, ScanError, StoreError, check_count
 from qifscan.kernel import Schedule, batch_shape
@@ -190,7 +190,7 @@ def replay(path: str | os.PathLike[str], *, every: int = 1, **labels: Any) -> xr
         raise ScanError([Fault("point", f"{len(chosen)} points", "one point", f"give a value for {missing}")])
     index = tuple(np.array([i]) for i in chosen[0])
     protocol = scan.protocol
-    chosen_point = Points.of(scan, index or (np.zeros(1, dtype=int),))
+    chosen_point = sweep.started(scan, index or (np.zeros(1, dtype=int),))
     result = run_points(chosen_point, Schedule.of(protocol, every), batch_shape(1))
     dataset = _dataset(MODELS[scan.model], result, _point_template(scan, chosen[0]), protocol, every, scan)
     for name, value in result.variables.items():

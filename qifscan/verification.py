@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from qifscan import store
+from qifscan import store, sweep
 from qifscan.errors import check_count, counted
 from qifscan.kernel import batch_shape
 from qifscan.models import MODELS
@@ -129,7 +129,7 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
     sample = _sample(opened, grid, points)
     half = HalfStep()
     if sample:
-        chosen = Points.of(opened.scan, sample)
+        chosen = sweep.started(opened.scan, sample)
         stored = store.read_points(opened, dict(zip(opened.scan.sizes, sample, strict=False)))
         again = run_points(chosen, opened.chunks.schedule, batch_shape(len(sample[0])))
         faults += _differing(opened.scan, sample, stored, again)

@@ -19,10 +19,12 @@ LEVELS = [
     {"pace"},
     {"kernel"},
     {"points"},
-    {"chunks", "population"},
+    {"sweep", "population"},
+    {"chunks"},
     {"store", "cluster"},
     {"extension"},
-    {"driver", "plots", "trajectory", "verification"},
+    {"driver", "plots", "trajectory", "verification", "attractors"},
+    {"switching"},
     {"cli"},
 ]
 
