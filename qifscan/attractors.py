@@ -366,8 +366,10 @@ def _columns(dataset: xr.Dataset, scan: Scan, like: xr.DataArray) -> dict[str, A
     first = scan.columns(tuple(np.zeros(1, dtype=int) for _ in scan.axes))
     columns = {}
     for name, value in first.items():
-        given = dataset.coords[name].astype(value.dtype.kind) if name in dataset.coords else value[0]
-        columns[name] = np.array(xr.DataArray(given).broadcast_like(like).transpose(*like.dims)).ravel()
+        given = dataset.coords[name] if name in dataset.coords else xr.DataArray(value[0])
+        # A store gives texts in a type of their own.
+        whole = given.broadcast_like(like).transpose(*like.dims).values.ravel()
+        columns[name] = np.array(whole.tolist()) if value.dtype.kind == "U" else whole
     return columns
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-LONGEST_LIST = 130
-"""Characters of known names in a line: those of all observables. With a near name fewer do."""
+LONGEST_LIST = 120
+"""Characters of known names in a line, which is not to be longer than 200. With a near name fewer do."""
 
 
 class QifscanError(Exception):

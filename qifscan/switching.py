@@ -195,9 +195,10 @@ def gamma_quantile(probability: float, shape: Any) -> Array:
         step = (density * _ratio(k, x) - (1.0 - probability)) / density
         # The density is no longer concave far below the mode: there a step is not to pass 0.
         later = np.maximum(x + step, 0.5 * x)
-        done = np.abs(later - x) <= 1e-13 * x
+        last = np.abs(later - x) <= 1e-8 * x
         x = later
-        if done.all():
+        # Each step doubles the digits, as far as rounding lets it.
+        if last.all():
             break
     return np.asarray(x[place].reshape(np.shape(shape)))
 

@@ -199,6 +199,7 @@ def test_the_fingerprint_is_the_sha256_of_the_resolved_scan_without_its_title():
             "initial": "rest",
             "integrator": "riccati",
             "negative_rate": "leave",
+            "sweep": None,
         },
         "replicates": 1,
         "seed": 0,
