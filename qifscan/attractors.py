@@ -55,8 +55,10 @@ def hysteresis(
 
     Along each line the run to higher values of the swept parameter is compared with the run to lower ones.
     They differ where each has stayed on a branch of its own. The run up leaves its branch between the last
-    value at which they differ and the next one, the run down between the first and the one before it: as
-    every point is settled before the next one starts, the fold lies in that interval.
+    value at which they differ and the next one at which they do not, the run down between the first and the
+    one before it. Only values count at which both are sound: just beyond a fold a run may still be on its way
+    when its point ends (then it is flagged "not settled"), and the interval is the wider, so that without
+    noise the fold lies in it.
 
     Parameters
     ----------
@@ -71,8 +73,9 @@ def hysteresis(
     -------
     xarray.Dataset
         Without `direction`: `difference` (up minus down, in the unit of the observable) and `bistable`
-        (whether they are apart). Without the swept dimension too: `loop` (a CF flag: none, closed, open where
-        it reaches the end of the axis, several loops, unknown where a point is not there); `width`, the
+        (whether they are apart and both sound). Without the swept dimension too: `loop` (a CF flag: none,
+        closed, open where no sound point lies beyond it, several loops, unknown where a point is not there,
+        or where they are apart only at points that are not sound); `width`, the
         distance between the middles of the two intervals in the unit of the parameter; `area`, the integral
         of |up - down| over the parameter (trapezoidal rule); `doubtful_count`, the points of the line in both
         directions whose status says that they diverged, are under-resolved or did not settle. Along
@@ -103,35 +106,39 @@ def hysteresis(
     larger = np.maximum(abs(up), abs(down))
     two = abs(up - down) > apart * larger
     there = (up - down).notnull().all(swept)
-    found = _loops(two.transpose(..., swept), there, chosen[swept])
+    doubtful = (chosen["status"] & DOUBTFUL) > 0
+    sound = ~doubtful.any("direction")
+    lost = ~there | ((two & ~sound).any(swept) & ~(two & sound).any(swept))
+    found = _loops(two & sound, ~two & sound, lost, chosen[swept])
     unit = chosen[name].attrs.get("units", "1")
-    doubtful = ((chosen["status"] & DOUBTFUL) > 0).sum((swept, "direction"))
     area = abs(up - down).integrate(swept)
     found["difference"] = _told(up - down, f"{name} of the run up minus that of the run down", unit)
-    found["bistable"] = _told(two, "the two directions are at different states")
+    found["bistable"] = _told(two & sound, "the two directions are at different states")
     found["area"] = _told(area, f"area of the loop of {name} over {swept}")
     found["doubtful_count"] = _told(
-        doubtful, "points that diverged, are under-resolved or did not settle", "1"
+        doubtful.sum((swept, "direction")), "points that diverged, are under-resolved or did not settle", "1"
     )
     return found.assign_attrs(_origin(dataset, observable=name, apart=apart))
 
 
-def _loops(two: xr.DataArray, there: xr.DataArray, values: xr.DataArray) -> xr.Dataset:
-    """Return loop, jump and width from where the directions differ; the swept dimension is the last one."""
+def _loops(two: xr.DataArray, one: xr.DataArray, lost: xr.DataArray, values: xr.DataArray) -> xr.Dataset:
+    """Return loop, jump and width from where the directions are at two states, at one, or not known."""
     swept, x = str(values.name), values.values.astype(np.float64)
-    last = len(x) - 1
-    edges = two.values.astype(np.int8)
-    starts = (np.diff(edges, axis=-1, prepend=0) == 1).sum(axis=-1)
-    first, end = edges.argmax(axis=-1), last - edges[..., ::-1].argmax(axis=-1)
-    open_ended = (starts > 0) & ((first == 0) | (end == last))
-    loop = np.where(starts > 1, 3, np.where(open_ended, 2, np.minimum(starts, 1)))
-    loop = np.where(there.transpose(*two.dims[:-1]).values, loop, -1)
-    some = loop > 0
-    up, down = some & (end < last), some & (first > 0)
+    two = two.transpose(..., swept)
+    apart, same = two.values, one.transpose(*two.dims).values
+    last, place = len(x) - 1, np.arange(len(x))
+    first, end = apart.argmax(axis=-1), last - apart[..., ::-1].argmax(axis=-1)
+    before, after = same & (place < first[..., None]), same & (place > end[..., None])
+    # What is not known is as what came before it.
+    known = np.maximum.accumulate(np.where(apart | same, place, 0), axis=-1)
+    starts = (np.diff(np.take_along_axis(apart, known, -1).astype(np.int8), axis=-1, prepend=0) == 1).sum(-1)
+    up, down = after.any(axis=-1), before.any(axis=-1)
+    loop = np.where(starts > 1, 3, np.where((starts > 0) & ~(up & down), 2, starts))
+    loop = np.where(lost.transpose(*two.dims[:-1]).values, -1, loop)
     bounds = np.stack(
         [
-            _bounds(x, end, np.minimum(end + 1, last), up),
-            _bounds(x, np.maximum(first - 1, 0), first, down),
+            _bounds(x, end, after.argmax(axis=-1), up & (loop > 0)),
+            _bounds(x, last - before[..., ::-1].argmax(axis=-1), first, down & (loop > 0)),
         ],
         axis=-2,
     )
@@ -287,7 +294,7 @@ def tipping(
         }
     )
     result = result.transpose(..., "equilibrium", "equilibrium_after")
-    return result.assign_attrs(_origin(dataset, change=f"{name}: {values[0]:g} to {values[1]:g}"))
+    return result.assign_attrs(_origin(dataset, change=f"{name}: {show(values[0])} to {show(values[1])}"))
 
 
 def pulse_response(data: xr.Dataset | str | os.PathLike[str]) -> xr.Dataset:
@@ -364,6 +371,16 @@ def _start_on(columns: Mapping[str, Array]) -> Array:
 def _columns(dataset: xr.Dataset, scan: Scan, like: xr.DataArray) -> dict[str, Array]:
     """Return every parameter at each point of a dataset, in C order, from its coordinates and its scan."""
     first = scan.columns(tuple(np.zeros(1, dtype=int) for _ in scan.axes))
+    varied = {name: axis.name for axis in scan.axes.values() for name in axis.columns}
+    lost = [name for name in varied if name not in dataset.coords]
+    if lost:
+        hint = "select with drop=False, so that the dataset tells where it was taken"
+        raise ScanError(
+            [
+                Fault("data", f"no coordinate {name}", f"that of the axis {varied[name]}", hint)
+                for name in lost
+            ]
+        )
     columns = {}
     for name, value in first.items():
         given = dataset.coords[name] if name in dataset.coords else xr.DataArray(value[0])

@@ -43,6 +43,10 @@ MOVES_FOLDS = ("J", "delta", "tau", "r_ou_mean", "v_ou_mean", "drive_amplitude")
 
 NOT_DEFINED = "0.88"
 FOLD_COLOUR = "#d1495b"
+BRANCH_COLOUR = "0.6"
+
+AT_REST = ("mean", "min", "max", "final")
+"""What is measured of a variable that at rest is the variable itself."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +197,8 @@ def _draw(shown: xr.Dataset, chosen: list[str], scan: Scan, layout: Layout, fold
     for row, name in enumerate(chosen):
         if layout.y is None:
             _lines(grid[row, 0], shown[name], layout)
+            if folds and scan.protocol.sweep == layout.x:
+                _draw_branch(grid[row, 0], name, scan, layout)
         else:
             _maps(figure, grid[row], shown[name], columns, layout)
     drawn = False
@@ -248,6 +254,42 @@ def _lines(axes: Axes, values: xr.DataArray, layout: Layout) -> None:
         label = None if column is None else _value(str(layout.facet), column)
         axes.plot(line[layout.x].values, line.values, ".-", markersize=3, linewidth=1, label=label)
     axes.set_ylabel(_label(values))
+
+
+def _draw_branch(axes: Axes, name: str, scan: Scan, layout: Layout) -> None:
+    """Draw the exact equilibria behind the lines of a sweep over eta or J: dashed where they are saddles."""
+    (variable, _, what), across = name.partition("_"), layout.x
+    swept = {column for axis in scan.axes.values() if axis.zipped for column in axis.columns}
+    named = {n for n in ("eta", *MOVES_FOLDS) if n != across}
+    if scan.model not in theory.MODELS_WITH_THEORY or across not in ("eta", "J"):
+        return
+    if variable not in ("r", "v") or what not in AT_REST or scan.drive is not None:
+        return
+    if layout.facet in named or swept & {across, *named}:
+        return
+    at = {n: _fixed(scan, layout, n) for n in sorted(named)}
+    tau, width = at["tau"], at["delta"] + np.pi * at["tau"] * at["r_ou_mean"]
+    limits, heights = axes.get_xlim(), axes.get_ylim()
+    if width <= 0:
+        return
+    # As far as the panel reaches: pi R is below sqrt(eta) + |v| + J/pi, and small only where |v| is large.
+    eta, J = (np.abs(limits if across == n else [at[n]]).max() for n in ("eta", "J"))
+    highest = 1.0 + (np.sqrt(eta + abs(at["v_ou_mean"]) + width) + J) / np.pi
+    R = np.geomspace(1e-5 * min(width, 1.0), highest, 20001)
+    v = theory.potential(R / tau, np.asarray(width), np.asarray(tau))
+    balance = (np.pi * R) ** 2 - v * v - at["v_ou_mean"]
+    eta = balance - at["J"] * R if across == "eta" else at["eta"]
+    J = at["J"] if across == "eta" else (balance - at["eta"]) / R
+    x, y = (eta if across == "eta" else J), (R / tau if variable == "r" else v)
+    saddle = 4.0 * v * v < 2.0 * R * (J - 2.0 * np.pi**2 * R)
+    seen = (x >= limits[0]) & (x <= limits[1])
+    for style, kind, label in (("-", ~saddle, "equilibrium (exact)"), ("--", saddle, "saddle (exact)")):
+        there = seen & kind
+        if there.any():
+            shown = np.where(there, y, np.nan)
+            axes.plot(x, shown, style, color=BRANCH_COLOUR, linewidth=3.0, zorder=0.5, label=label)
+    axes.set_xlim(limits)
+    axes.set_ylim(heights)
 
 
 def _finish_axes(axes: Axes, shown: xr.Dataset, layout: Layout) -> None:

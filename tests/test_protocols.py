@@ -22,7 +22,7 @@ def field(t, y, eta, J, delta=1.0):
 
 def end(y, duration, eta, J):
     """Return the state after so many ms, by SciPy's DOP853."""
-    return integrate.solve_ivp(field, (0.0, duration), y, "DOP853", args=(eta, J), rtol=1e-9, atol=1e-11).y[
+    return integrate.solve_ivp(field, (0.0, duration), y, "DOP853", args=(eta, J), rtol=1e-7, atol=1e-9).y[
         :, -1
     ]
 
@@ -70,6 +70,24 @@ def test_both_directions_jump_in_the_interval_that_holds_the_exact_fold(swept):
     assert (found["doubtful_count"] == 0).all()
 
 
+def test_a_run_that_is_still_on_its_way_beyond_a_fold_widens_the_interval_and_is_no_loop(tmp_path):
+    """At J = 14.5 the run up needs more than 50 ms at -3.05, just beyond its fold at -3.0542; at J = 8 both
+    folds lie between -1.8 and -1.75, and the run down needs as long at -1.8."""
+    eta = np.round(np.linspace(-3.3, -1.5, 37), 10)
+    scan = qs.Scan(axes={"eta": eta, "J": [8.0, 14.5]}, protocol=SWEEP, observables=["r_final"])
+    dataset = qs.run(scan, tmp_path / "slow.zarr", client="serial").load()
+    slow = (dataset["status"] & int(qs.Status.not_settled)) > 0
+    assert bool(slow.sel(J=14.5, eta=-3.05, direction="up"))
+    assert bool(slow.sel(J=8.0, eta=-1.8, direction="down"))
+    found = qs.hysteresis(dataset)
+    assert found["loop"].values.tolist() == [-1, 2]
+    assert found["jump"].sel(J=14.5, direction="up").values.tolist() == [-3.1, -3.0]
+    assert -3.1 < fold(14.5, 0) < -3.05
+    assert -1.8 < fold(8.0, 1) < fold(8.0, 0) < -1.75
+    assert found["jump"].sel(J=8.0).isnull().all()
+    assert not found["bistable"].sel(J=8.0).any()
+
+
 def test_outside_the_folds_both_directions_are_at_the_one_equilibrium_and_between_them_at_two(swept):
     dataset = qs.open_scan(swept).load()
     for coupling in J:
@@ -94,14 +112,14 @@ def test_each_point_starts_where_its_neighbour_ended(tmp_path):
     """Over so short runs nothing settles: the whole history of a line shows, as in SciPy's chain of runs."""
     eta = np.array([-5.0, -3.0, -4.0, -2.0])  # in any order on the axis
     protocol = qs.Protocol(transient=0.4, window=0.6, sweep="eta", initial={"r": 0.2, "v": -1.0})
-    scan = qs.Scan(axes={"eta": eta, "J": [15.0]}, protocol=protocol, observables=["r_final", "v_final"])
+    scan = qs.Scan(axes={"eta": eta, "J": [15.0]}, protocol=protocol, observables=["r_final"])
     found = qs.run(scan, tmp_path / "chain.zarr", client="serial").load().isel(J=0)
     for direction, order in (("up", np.sort(eta)), ("down", np.sort(eta)[::-1])):
         state = [0.2, -1.0]
         for value in order:
             state = end(state, 1.0, value, 15.0)
             here = found.sel(eta=value, direction=direction)
-            assert (float(here["r_final"]), float(here["v_final"])) == pytest.approx(state, abs=1e-4)
+            assert float(here["r_final"]) == pytest.approx(state[0], abs=1e-4)
 
 
 def noisy_sweep(**changes):
@@ -199,10 +217,8 @@ def test_a_sweep_can_not_be_extended_along_itself_or_in_time(noisy, tmp_path, ch
 
 
 def test_what_comes_after_an_under_resolved_point_of_a_line_is_flagged_too(tmp_path):
-    """Heun's method at a coarse step errs on the way from -9 to -6 and back, not from there to the next value."""
-    protocol = qs.Protocol(
-        transient=5.0, window=5.0, dt=0.1, tolerance=1e-2, sweep="path", integrator="euler"
-    )
+    """Heun's method at a coarse step errs on the way from -9 to -6 and back, but not from -6 to -5.9999."""
+    protocol = qs.Protocol(transient=5.0, window=5.0, dt=0.1, tolerance=1e-2, sweep="path", integrator="heun")
     axes = {"path": {"eta": [-9.0, -6.0, -5.9999], "J": [15.0, 15.0, 15.0]}}
     scan = qs.Scan(axes=axes, protocol=protocol, observables=["r_final"])
     found = qs.run(scan, tmp_path / "coarse.zarr", client="serial").load()
@@ -216,7 +232,6 @@ def test_what_comes_after_an_under_resolved_point_of_a_line_is_flagged_too(tmp_p
         [False, True, True],
         [True, False, False],
     ]
-    assert qs.verify(tmp_path / "coarse.zarr").recomputed == 6
 
 
 def test_a_line_that_diverged_stays_diverged(tmp_path):
@@ -274,16 +289,15 @@ def test_a_sweep_survives_json_and_another_sweep_is_another_scan():
     )
 
 
-def loops(up, down):
-    """Return the hysteresis of made-up lines."""
+def loops(up, down, unsettled=()):
+    """Return the hysteresis of made-up lines; the run up is not settled at some of its points."""
     eta = np.arange(float(len(up)))
     scan = qs.Scan(axes={"eta": eta}, protocol=qs.Protocol(sweep="eta"), observables=["r_mean"])
     dims = ("eta", "direction")
+    status = np.ones((len(up), 2), dtype=np.uint8)
+    status[list(unsettled), 0] |= int(qs.Status.not_settled)
     dataset = xr.Dataset(
-        {
-            "r_mean": (dims, np.stack([up, down], axis=1).astype(float)),
-            "status": (dims, np.ones((len(up), 2), dtype=np.uint8)),
-        },
+        {"r_mean": (dims, np.stack([up, down], axis=1).astype(float)), "status": (dims, status)},
         {"eta": eta, "direction": ["up", "down"]},
         {"qifscan_scan": scan.to_json()},
     )
@@ -309,6 +323,37 @@ def test_a_loop_is_told_by_where_the_directions_differ(down, loop, of_up, of_dow
     np.testing.assert_array_equal(found["jump"].sel(direction="down"), of_down)
 
 
+@pytest.mark.parametrize(
+    ("down", "unsettled", "loop", "of_up", "of_down"),
+    [
+        ([1, 2, 2, 2, 1, 1], [3], 1, [2, 4], [0, 1]),  # beyond its fold, but not there yet
+        ([1, 2, 2, 1, 1, 1], [3], 1, [2, 4], [0, 1]),
+        ([1, 2, 2, 2, 1, 1], [2], 1, [3, 4], [0, 1]),  # in the middle it splits no loop
+        ([1, 1, 2, 1, 1, 1], [2], -1, [np.nan] * 2, [np.nan] * 2),
+        ([1, 1, 2, 2, 2, 2], [5], 2, [np.nan] * 2, [1, 2]),
+        ([1, 1, 1, 1, 1, 1], [0, 1, 2, 3, 4, 5], 0, [np.nan] * 2, [np.nan] * 2),
+        ([2, 2, 2, 2, 1, 1], [0], 2, [3, 4], [np.nan] * 2),
+    ],
+)
+def test_a_point_that_is_not_settled_bounds_no_jump(down, unsettled, loop, of_up, of_down):
+    found = loops([1, 1, 1, 1, 1, 1], down, unsettled)
+    assert int(found["loop"]) == loop
+    np.testing.assert_array_equal(found["jump"].sel(direction="up"), of_up)
+    np.testing.assert_array_equal(found["jump"].sel(direction="down"), of_down)
+
+
+def test_a_figure_of_a_sweep_has_the_exact_branches_behind_it_where_they_are_what_is_drawn(swept):
+    figure = qs.show(swept, y="", select={"J": 15.0})
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    for label, branches in (("equilibrium (exact)", [0, 2]), ("saddle (exact)", [1])):
+        x, y = lines[label].get_data()
+        for place in np.flatnonzero(np.isfinite(y) & (abs(x + 4.5) < 1.0))[::50]:
+            exact = rates(x[place], 15.0)
+            assert min(abs(exact[branch] - y[place]) for branch in branches) < 1e-9
+    figure = qs.show(swept, ["settled_on"], y="", select={"J": 15.0})
+    assert "saddle (exact)" not in [line.get_label() for line in figure.axes[0].lines]
+
+
 # Basins
 
 REST = qs.Protocol(transient=40.0, window=5.0)
@@ -316,11 +361,11 @@ REST = qs.Protocol(transient=40.0, window=5.0)
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
-    """Initial states on a grid, below, in and above the bistable region."""
+    """Initial states on a grid, in and above the bistable region."""
     axes = {
         "r_initial": np.linspace(0.0, 2.0, 101),
         "v_initial": np.linspace(-3.0, 3.0, 101),
-        "eta": [-8.0, -5.0, -4.0, 0.0],
+        "eta": [-5.0, -4.0, 0.0],
     }
     path = tmp_path_factory.mktemp("grid") / "grid.zarr"
     return qs.run(qs.Scan(axes=axes, protocol=REST, observables=["r_final"]), path).load()
@@ -331,8 +376,8 @@ def test_the_share_of_the_upper_state_is_that_of_brute_force(grid):
     # Of 101 x 101 starts at eta = -5, J = 15, 2175 go up (counted with another program).
     assert float(found["fraction"].sel(eta=-5.0, equilibrium=2)) * 101**2 == pytest.approx(2175, abs=1e-6)
     assert np.allclose(found["fraction"].sum("equilibrium") + found["unsettled_fraction"], 1.0, atol=1e-15)
-    # With one equilibrium, at -8 and 0, every start goes to it.
-    assert found["fraction"].sel(eta=[-8.0, 0.0], equilibrium=0).values.tolist() == [1.0, 1.0]
+    # With one equilibrium, at 0, every start goes to it.
+    assert float(found["fraction"].sel(eta=0.0, equilibrium=0)) == 1.0
     assert found.attrs["over"] == "r_initial, v_initial"
 
 
@@ -392,7 +437,8 @@ def test_the_stable_manifold_of_the_saddle_divides_the_basins(tmp_path):
 def test_starts_that_have_not_come_to_rest_are_unsettled(tmp_path):
     axes = {"r_initial": [0.02, 0.5, 1.5], "v_initial": [-2.0, 0.0]}
     protocol = qs.Protocol(transient=0.1, window=0.1)
-    found = qs.basins(qs.run(qs.Scan(axes=axes, protocol=protocol), tmp_path / "a.zarr", client="serial"))
+    scan = qs.Scan(axes=axes, protocol=protocol, observables=["r_final"])
+    found = qs.basins(qs.run(scan, tmp_path / "a.zarr", client="serial"))
     assert float(found["unsettled_fraction"]) == 1.0
     assert (found["fraction"] == 0.0).all()
 
@@ -563,7 +609,7 @@ def test_exits_and_stays_are_those_of_a_loop_over_the_trajectory(flipping):
     stored = qs.open_scan(flipping).load()
     down, up = 0.16256979681321443, 0.75391972723878985  # rates at the folds of J = 15
     compared = 0
-    for replicate in range(3):
+    for replicate in range(2):
         point = stored.sel(v_ou_sigma=1.6, replicate=replicate)
         r = qs.replay(flipping, v_ou_sigma=1.6, replicate=replicate)["r"].values[1000:]
         level, entered = ("up" if r[0] > np.sqrt(down * up) else "down"), None
@@ -591,7 +637,7 @@ def test_exits_of_the_two_states_alternate_and_add_up_to_the_switches(flipping):
 
 def test_a_longer_window_goes_on_with_the_stays_bit_for_bit(flipping, tmp_path):
     older = store.load(flipping).scan
-    longer = older.model_copy(update={"protocol": older.protocol.model_copy(update={"window": 700.0})})
+    longer = older.model_copy(update={"protocol": older.protocol.model_copy(update={"window": 480.0})})
     extended = qs.run(longer, tmp_path / "extended.zarr", extend=flipping, client="serial")
     assert float(extended["up_exits"].sum()) > float(qs.open_scan(flipping)["up_exits"].sum())
     qs.run(longer, tmp_path / "at_once.zarr", client="serial")
@@ -697,6 +743,15 @@ def test_a_pulse_that_is_not_over_tells_nothing(tmp_path):
     found = qs.pulse_response(qs.run(scan, tmp_path / "unfinished.zarr", client="serial"))
     assert found["switched"].values.tolist()[1] == -1
     assert found["switched"].values.tolist()[0] >= 0
+
+
+def test_a_part_of_a_map_gives_the_part_of_the_response_and_says_where_it_can_not(pulsed):
+    whole = qs.pulse_response(pulsed)
+    assert qs.pulse_response(pulsed.isel(drive_length=20)).equals(whole.isel(drive_length=20))
+    with pytest.raises(
+        qs.ScanError, match="data: found no coordinate drive_length, expected that of the axis"
+    ):
+        qs.pulse_response(pulsed.isel(drive_length=20, drop=True))
 
 
 @pytest.mark.parametrize(
