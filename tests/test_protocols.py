@@ -383,19 +383,19 @@ def test_the_share_of_the_upper_state_is_that_of_brute_force(grid):
 
 def test_random_starts_go_where_scipy_takes_them(tmp_path):
     rng = np.random.default_rng(3)
-    starts = {"r_initial": rng.uniform(0.0, 2.0, 30), "v_initial": rng.uniform(-3.0, 3.0, 30)}
+    starts = {"r_initial": rng.uniform(0.0, 2.0, 20), "v_initial": rng.uniform(-3.0, 3.0, 20)}
     scan = qs.Scan(points=starts, fixed={"eta": -4.5}, protocol=REST, observables=["r_final"])
     dataset = qs.run(scan, tmp_path / "starts.zarr", client="serial").load()
     low, _, high = rates(-4.5, 15.0)
     ends = np.array([end([r, v], 40.0, -4.5, 15.0)[0] for r, v in zip(*starts.values(), strict=True)])
     assert np.all((abs(ends - low) < 1e-3) | (abs(ends - high) < 1e-3))
     expected = np.where(abs(ends - high) < 1e-3, 2, 0)
-    assert 5 < np.count_nonzero(expected) < 25
+    assert 3 < np.count_nonzero(expected) < 17
     assert np.array_equal(dataset["settled_on"], expected)
     found = qs.basins(dataset, over="point", confidence=0.9)
     up = np.count_nonzero(expected)
-    assert float(found["fraction"].sel(equilibrium=2)) == up / 30
-    interval = stats.binomtest(up, 30).proportion_ci(0.9, method="wilson")
+    assert float(found["fraction"].sel(equilibrium=2)) == up / 20
+    interval = stats.binomtest(up, 20).proportion_ci(0.9, method="wilson")
     assert float(found["fraction_low"].sel(equilibrium=2)) == pytest.approx(interval.low, rel=1e-12)
     assert float(found["fraction_high"].sel(equilibrium=2)) == pytest.approx(interval.high, rel=1e-12)
 
@@ -466,7 +466,7 @@ def test_tipping_counts_the_starts_of_one_basin_that_are_in_another_after_the_ch
 
 @pytest.mark.parametrize("p", [0.005, 0.025, 0.5, 0.975, 0.995])
 def test_the_quantiles_are_half_those_of_chi_square(p):
-    k = np.array([[1, 2, 3, 5], [10, 100, 3000, 10**5]])
+    k = np.array([[1, 2, 3, 5], [10, 100, 3000, 10**4]])
     np.testing.assert_allclose(gamma_quantile(p, k), 0.5 * stats.chi2.ppf(p, 2 * k), rtol=1e-9)
 
 
@@ -668,7 +668,10 @@ def pulsed(tmp_path_factory):
         protocol=PULSED,
         observables=["r_final"],
     )
-    return qs.run(scan, tmp_path_factory.mktemp("pulsed") / "pulsed.zarr").load()
+    # In chunks of the size that the other tests compile for.
+    return qs.run(
+        scan, tmp_path_factory.mktemp("pulsed") / "pulsed.zarr", chunk_points=41, client="serial"
+    ).load()
 
 
 def test_random_cells_of_the_map_switch_where_scipy_says(pulsed):
@@ -676,7 +679,7 @@ def test_random_cells_of_the_map_switch_where_scipy_says(pulsed):
     rng = np.random.default_rng(8)
     low, _, high = rates(-5.0, 15.0)
     switched = []
-    for i, j in rng.integers(1, 41, (30, 2)):
+    for i, j in rng.integers(1, 41, (20, 2)):
         cell = found.isel(drive_length=i, drive_amplitude=j)
         during = end(
             [low, -1.0 / (2 * np.pi * low)],
@@ -689,7 +692,7 @@ def test_random_cells_of_the_map_switch_where_scipy_says(pulsed):
         switched.append(abs(after - high) < 1e-3)
         assert bool(cell["switched"] == 1) == switched[-1]
         assert int(cell["end_on"]) == (2 if switched[-1] else 0)
-    assert 5 < sum(switched) < 25
+    assert 3 < sum(switched) < 17
 
 
 def test_no_pulse_never_switches_and_longer_is_not_always_more(pulsed):
