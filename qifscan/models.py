@@ -47,12 +47,16 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Variable:
-    """A state variable; `input_unit` is the unit of what is added to its equation, None if nothing is."""
+    """A state variable; `input_unit` is the unit of what is added to its equation, None if nothing is.
+
+    `domain` is where it can be at rest.
+    """
 
     name: str
     unit: str
     meaning: str
     input_unit: str | None = None
+    domain: Domain = REAL
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def _potential(r: Any, p: Mapping[str, Any], of: str = "") -> Any:
     return -p[f"delta{of}"] / (2.0 * math.pi * p[f"tau{of}"] * r)
 
 
-R = Variable("r", "1/ms", "population firing rate", "1/ms")
+R = Variable("r", "1/ms", "population firing rate", "1/ms", POSITIVE)
 V = Variable("v", "1", "mean membrane potential", "1")
 
 POPULATION = (
@@ -385,9 +389,9 @@ FAMILY: dict[str, Model] = MODELS | {
         Model(
             name="qif_pair",
             variables=(
-                Variable("r_e", "1/ms", "firing rate of the excitatory population", "1/ms"),
+                Variable("r_e", "1/ms", "firing rate of the excitatory population", "1/ms", POSITIVE),
                 Variable("v_e", "1", "mean membrane potential of the excitatory population", "1"),
-                Variable("r_i", "1/ms", "firing rate of the inhibitory population", "1/ms"),
+                Variable("r_i", "1/ms", "firing rate of the inhibitory population", "1/ms", POSITIVE),
                 Variable("v_i", "1", "mean membrane potential of the inhibitory population", "1"),
             ),
             parameters=(

@@ -1,0 +1,464 @@
+"""Equilibria of the family as graphs over the rate: all of them, their folds and their Hopf points.
+
+In every model of the family one parameter, here called eta, enters one equation additively, and at rest every
+variable is a function of the rate r. So each r > 0 is an equilibrium at exactly one eta(r), and what other
+programs follow step by step is an explicit curve: equilibria are roots of eta(r) = eta, folds are zeros of
+eta'(r), Hopf points zeros of a Hurwitz determinant along it. Each is a smooth function of the one number log r.
+Its zeros are found on cells of a grid; where two of them could hide in one cell, the cell is cut at
+the zeros of the derivative first, and those are found in the same way.
+
+Other parameters can vary instead of eta, at a fixed eta, if eta(r) is a polynomial in them of degree 1 or 2.
+
+Everything is float64, + - * / and square roots on arrays: nothing is compiled, and no element looks at another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from qifscan.jets import (
+    Gradient,
+    Taylor,
+    add,
+    characteristic,
+    coefficient,
+    multiply,
+    square_root,
+)
+from qifscan.models import FRACTION, NON_NEGATIVE, POSITIVE, Domain, Model
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+Index: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
+Values: TypeAlias = Mapping[str, Any]
+Function: TypeAlias = Callable[[Array, Values, int], list[Any]]
+"""f(rates, parameters, order): the Taylor coefficients in log r up to that order, arrays of the rates' shape."""
+
+RATE, PARAMETER, STATE, GRAPH = range(1, 5)
+"""Levels of what derivatives are taken by; a number of a lower level is a constant for those above it."""
+
+SPAN = (1e-6, 1e6)
+"""Rates that are looked at, in units of sqrt(delta)/(pi tau): below, eta is under -1e11 delta, above it, over."""
+
+PER_DECADE = 12
+"""Cells of the grid: a rate grows by a fifth in one."""
+
+EDGE = 1e-12
+"""Relative distance that is kept from where a state ceases to be valid: there eta can be infinite."""
+
+_BLOCK = 1 << 15
+_EPS = float(np.finfo(np.float64).eps)
+_MOST_STEPS = 200
+
+
+def graph_value(model: Model, r: Any, parameters: Values) -> Any:
+    """Return the value of the model's `graph` parameter at which r is a rate at rest.
+
+    That parameter enters the equation of `driven` alone, as k eta: eta = -(the rest of the equation)/k.
+    """
+    given = {**parameters, model.graph: Taylor(GRAPH, (0.0, 1.0))}
+    slopes = model.field(model.rest(r, given), (0.0,) * len(model.variables), model.constants(given))
+    slope = slopes[model.variable_names.index(model.driven)]
+    return -(coefficient(slope, 0, GRAPH) / coefficient(slope, 1, GRAPH))
+
+
+def jacobian(model: Model, state: Sequence[Any], parameters: Values) -> list[list[Any]]:
+    """Return the derivatives of the field by the state, 0 where there is no dependence."""
+    size = len(state)
+    moved = tuple(
+        Gradient(STATE, (value, *(1.0 if i == j else 0 for j in range(size))))
+        for i, value in enumerate(state)
+    )
+    slopes = model.field(moved, (0.0,) * size, model.constants(parameters))
+    return [[coefficient(slope, 1 + j, STATE) for j in range(size)] for slope in slopes]
+
+
+def hurwitz(c: Sequence[Any]) -> Any:
+    """Return what is 0 where two eigenvalues add up to 0, from the characteristic polynomial's c_1 ... c_n.
+
+    The Hurwitz determinant of order n - 1, for n = 2, 3, 4.
+    """
+    if len(c) == 2:
+        return c[0]
+    if len(c) == 3:
+        return c[0] * c[1] - c[2]
+    return (c[0] * c[1] - c[2]) * c[2] - c[0] * c[0] * c[3]
+
+
+def frequency_squared(c: Sequence[Any]) -> Any:
+    """Return -l^2 of the two eigenvalues +-l that add up to 0: positive if they are imaginary."""
+    return c[2] / c[0] if len(c) == 4 else c[1]
+
+
+@dataclass(frozen=True)
+class Path:
+    """How parameters go along with the rate so that every rate is one of an equilibrium.
+
+    With `along` the model's graph parameter and nothing else, it is eta(r). With another parameter p it is p(r)
+    at fixed eta; eta is a polynomial of `degree` in p, and for degree 2 `sign` tells which root. With
+    `folded`, eta and p both vary, along the folds: p(r) from d eta/dr = 0.
+    """
+
+    model: Model
+    along: str
+    degree: int = 0
+    sign: float = 1.0
+    folded: bool = False
+
+    def place(self, r: Array, parameters: Values, order: int) -> tuple[Taylor, dict[str, Any]]:
+        """Return the rate as a series in its logarithm, and all parameters as series in it."""
+        rate = series(r, order)
+        if not self.degree:
+            given = {**parameters, self.model.graph: 0.0}
+            return rate, {**given, self.model.graph: graph_value(self.model, rate, given)}
+        shift = self._shift(r, parameters, order)
+        found = {**parameters, self.along: shift + 1.0}
+        if self.folded:
+            found[self.model.graph] = _horner(self._polynomial(r, parameters, order), shift)
+        return rate, found
+
+    def partial(self, r: Array, parameters: Values, times: int, order: int) -> list[Any]:
+        """Return how eta(r) changes with log r while the other parameters rest: its derivative of so many times."""
+        terms = self._polynomial(r, parameters, order + times)
+        for _ in range(times):
+            terms = [_slope(term) for term in terms]
+        found = _horner(terms, self._shift(r, parameters, order)) if self.degree else terms[0]
+        return coefficients(found, order, r)
+
+    def fold(self, r: Array, parameters: Values, order: int) -> list[Any]:
+        """Return d eta/d log r, which is 0 at folds; on the path of folds the second derivative: cusps."""
+        return self.partial(r, parameters, 2 if self.folded else 1, order)
+
+    def polynomial_at(self, r: Array, parameters: Values, order: int) -> list[Any]:
+        """Return c_1 ... c_n of the characteristic polynomial at the equilibrium, as series."""
+        rate, given = self.place(r, parameters, order) if self.degree else (series(r, order), parameters)
+        given = {self.model.graph: 0.0, **given}
+        return characteristic(jacobian(self.model, self.model.rest(rate, given), given))
+
+    def hopf(self, r: Array, parameters: Values, order: int) -> list[Any]:
+        """Return the Hurwitz determinant, 0 at Hopf points and neutral saddles; on folds c_(n-1): BT points."""
+        c = self.polynomial_at(r, parameters, order)
+        return coefficients(c[-2] if self.folded else hurwitz(c), order, r)
+
+    def walls(self) -> list[tuple[Function, bool]]:
+        """Return functions that end what is valid where they are 0, and whether they must be above 0."""
+        found: list[tuple[Function, bool]] = []
+        if self.degree == 1:
+            found.append((lambda r, p, k: coefficients(self._condition(r, p, k)[1], k, r), False))
+        if self.degree == 2:
+            found.append((lambda r, p, k: coefficients(_discriminant(self._condition(r, p, k)), k, r), True))
+            found.append((lambda r, p, k: coefficients(self._condition(r, p, k)[2], k, r), False))
+        if self.degree:
+            domain = next(p.domain for p in self.model.parameters if p.name == self.along)
+            found += [(self._of_parameter(test), True) for test in _distances(domain)]
+        for index, variable in enumerate(self.model.variables[1:], 1):
+            found += [(self._of_variable(index, test), True) for test in _distances(variable.domain)]
+        return found
+
+    def _of_parameter(self, test: Callable[[Any], Any]) -> Function:
+        return lambda r, p, k: coefficients(test(self.place(r, p, k)[1][self.along]), k, r)
+
+    def _of_variable(self, index: int, test: Callable[[Any], Any]) -> Function:
+        def function(r: Array, p: Values, k: int) -> list[Any]:
+            rate, given = self.place(r, p, k) if self.degree else (series(r, k), p)
+            return coefficients(test(self.model.rest(rate, given)[index]), k, r)
+
+        return function
+
+    def _polynomial(self, r: Array, parameters: Values, order: int) -> list[Any]:
+        """Return eta as a polynomial in p - 1; its coefficients are series in log r."""
+        given = {**parameters, self.model.graph: 0.0}
+        if self.degree:
+            given[self.along] = Taylor(PARAMETER, (1.0, 1.0, *(0,) * (self.degree - 1)))
+        value = graph_value(self.model, series(r, order), given)
+        return [coefficient(value, k, PARAMETER) for k in range(self.degree + 1)]
+
+    def _condition(self, r: Array, parameters: Values, order: int) -> list[Any]:
+        """Return the polynomial in p - 1 that must be 0."""
+        if self.folded:
+            return [_slope(term) for term in self._polynomial(r, parameters, order + 1)]
+        first, *rest = self._polynomial(r, parameters, order)
+        return [first - parameters[self.model.graph], *rest]
+
+    def _shift(self, r: Array, parameters: Values, order: int) -> Any:
+        """Return p - 1 along the path."""
+        terms = self._condition(r, parameters, order)
+        if self.degree == 1:
+            return -(terms[0] / terms[1])
+        root = square_root(_discriminant(terms))
+        found = (self.sign * root - terms[1]) / (2.0 * terms[2])
+        # What was lost where the square root nearly cancels comes back by a step of Newton's method.
+        return found - _horner(terms, found) / add(multiply(2.0 * terms[2], found), terms[1])
+
+
+def paths(model: Model, along: str, *, folded: bool = False) -> list[Path]:
+    """Return the paths along which a parameter varies, one or two; none if this parameter can't be solved for."""
+    if along == model.graph:
+        return [Path(model, along)]
+    degree = degree_in(model, along)
+    signs = (1.0, -1.0) if degree == 2 else (1.0,)
+    return [Path(model, along, degree, sign, folded) for sign in signs] if degree in (1, 2) else []
+
+
+def degree_in(model: Model, name: str) -> int:
+    """Return the degree of eta(r) as a polynomial in a parameter, -1 if it isn't one of degree 0, 1 or 2."""
+    r = np.geomspace(0.01, 1.0, 5) * math.sqrt(2.0)
+    given: dict[str, Any] = {p.name: np.float64((p.default or 0.0) + 0.3) for p in model.parameters}
+    given[name] = Taylor(PARAMETER, (1.0, 1.0, 0, 0, 0))
+    value = graph_value(model, r, given)
+    sizes = [float(np.max(np.abs(coefficient(value, k, PARAMETER)))) for k in range(5)]
+    # What cancels does so up to rounding; a coefficient that is none is of the size of the others.
+    degree = max((k for k, size in enumerate(sizes) if size > 1e-10 * max(sizes[1:], default=0.0)), default=0)
+    return 0 if max(sizes[1:]) <= 1e-12 * sizes[0] else degree if degree <= 2 else -1
+
+
+def series(r: Array, order: int) -> Taylor:
+    """Return a rate as a series in the change of its logarithm."""
+    return Taylor(RATE, [r / math.factorial(k) for k in range(order + 1)])
+
+
+def coefficients(number: Any, order: int, like: Array) -> list[Any]:
+    """Return the series of a number as arrays that broadcast to the shape of the rates."""
+    return [np.asarray(coefficient(number, k, RATE), dtype=np.float64) + 0.0 * like for k in range(order + 1)]
+
+
+def _slope(term: Any) -> Any:
+    return term.slope() if isinstance(term, Taylor) else 0.0
+
+
+def _cut(term: Any, order: int) -> Any:
+    return Taylor(RATE, term.parts[: order + 1]) if isinstance(term, Taylor) else term
+
+
+def _horner(terms: Sequence[Any], x: Any) -> Any:
+    order = len(x.parts) - 1
+    found: Any = 0
+    for term in reversed(terms):
+        found = add(multiply(found, x), _cut(term, order))
+    return found
+
+
+def _discriminant(terms: Sequence[Any]) -> Any:
+    return terms[1] * terms[1] - 4.0 * (terms[2] * terms[0])
+
+
+def _distances(domain: Domain) -> list[Callable[[Any], Any]]:
+    """Return functions that are above 0 inside a domain."""
+    if domain is FRACTION:
+        return [lambda x: x, lambda x: 1.0 - x]
+    return [lambda x: x] if domain in (POSITIVE, NON_NEGATIVE) else []
+
+
+# Zeros of functions of log r
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """A grid of rates for every slice, ascending, `(slices, nodes)`; `valid[:, i]`: the cell from node i is."""
+
+    rates: Array
+    valid: np.ndarray[Any, np.dtype[np.bool]]
+
+
+def blocks(slices: int, width: int) -> Iterator[slice]:
+    """Return parts of the slices whose work arrays stay in the cache."""
+    step = max(1, _BLOCK // width)
+    return (slice(start, start + step) for start in range(0, slices, step))
+
+
+def part(parameters: Mapping[str, Array], chosen: Any) -> dict[str, Array]:
+    """Return the parameters, `(slices,)` each, of some slices."""
+    return {name: values[chosen] for name, values in parameters.items()}
+
+
+def nodes_of(path: Path, parameters: Mapping[str, Array], rates: tuple[float, float] | None) -> Nodes:
+    """Return the grid of every slice, cut where states cease to be valid.
+
+    `rates` (1/ms) is the range that is looked at, by default `SPAN` in the units of each slice.
+    """
+    slices = len(next(iter(parameters.values())))
+    low, high = SPAN if rates is None else rates
+    count = 1 + max(2, math.ceil(PER_DECADE * math.log10(high / low)))
+    grid = np.geomspace(low, high, count)
+    unit = np.ones(slices) if rates is not None else rate_unit(path.model, parameters)
+    nodes = Nodes(unit[:, None] * grid, np.ones((slices, count - 1), dtype=bool))
+    for wall, positive in path.walls():
+        nodes = _walled(nodes, wall, parameters, positive=positive)
+    return nodes
+
+
+def rate_unit(model: Model, parameters: Mapping[str, Array]) -> Array:
+    """Return sqrt(delta)/(pi tau) in 1/ms, of the first population; defaults for what is solved for."""
+    of = model.variable_names[0].removeprefix("r")
+    defaults = {p.name: p.default for p in model.parameters}
+    delta, tau = (parameters.get(name, defaults[name]) for name in (f"delta{of}", f"tau{of}"))
+    like = next(iter(parameters.values()))
+    unit: Array = np.sqrt(delta) / (math.pi * np.asarray(tau)) + 0.0 * like
+    return unit
+
+
+def _walled(nodes: Nodes, wall: Function, parameters: Mapping[str, Array], *, positive: bool) -> Nodes:
+    who, at = zeros(wall, parameters, nodes)
+    rates = np.concatenate((nodes.rates, _ragged(who, at, len(nodes.rates))), axis=1)
+    if rates.shape[1] > nodes.rates.shape[1]:
+        kept = _validity_at(nodes, rates)
+        order = np.argsort(rates, axis=1)  # NaN comes last
+        rates = np.take_along_axis(rates, order, axis=1)
+        valid = np.take_along_axis(kept, order, axis=1)[:, :-1]
+        gap = rates[:, 1:] / rates[:, :-1] - 1.0
+        valid &= (gap > 3.0 * EDGE) | ~(gap > 0.5 * EDGE)
+        valid &= np.isfinite(rates[:, 1:])
+        nodes = Nodes(rates, valid)
+    if not positive:
+        return nodes
+    inside = np.concatenate(
+        [
+            wall(nodes.rates[block], _columns(parameters, block), 0)[0] > 0.0
+            for block in blocks(*nodes.rates.shape)
+        ]
+    )
+    return Nodes(nodes.rates, nodes.valid & inside[:, 1:] & inside[:, :-1])
+
+
+def _validity_at(nodes: Nodes, rates: Array) -> np.ndarray[Any, np.dtype[np.bool]]:
+    """Tell of rates, the first of which are the nodes, whether the cell that begins there is valid."""
+    found = np.zeros(rates.shape, dtype=bool)
+    size = nodes.rates.shape[1]
+    found[:, : size - 1] = nodes.valid
+    for row, column in np.argwhere(np.isfinite(rates[:, size:])):
+        at = np.searchsorted(nodes.rates[row], rates[row, size + column], side="right") - 1
+        found[row, size + column] = nodes.valid[row, min(max(at, 0), size - 2)]
+    return found
+
+
+def _ragged(who: Index, at: Array, slices: int) -> Array:
+    """Return both sides of the walls of every slice, NaN where there are fewer."""
+    counts = np.bincount(who, minlength=slices)
+    found = np.full((slices, 2 * int(counts.max(initial=0))), np.nan)
+    rank = ranks(who)
+    found[who, 2 * rank], found[who, 2 * rank + 1] = at * (1.0 - EDGE), at * (1.0 + EDGE)
+    return found
+
+
+def ranks(who: Index) -> Index:
+    """Return the position of each element among those of its slice; the slices ascend."""
+    first = np.searchsorted(who, who)
+    return np.arange(len(who)) - first
+
+
+def _columns(parameters: Mapping[str, Array], chosen: slice) -> dict[str, Array]:
+    return {name: values[chosen, None] for name, values in parameters.items()}
+
+
+def zeros(function: Function, parameters: Mapping[str, Array], nodes: Nodes) -> tuple[Index, Array]:
+    """Return the slice and the rate of every zero of a function on the valid cells, ascending in both."""
+    found = []
+    for block in blocks(*nodes.rates.shape):
+        values = function(nodes.rates[block], _columns(parameters, block), 0)[0]
+        who, cell = np.nonzero(_suspicious(values, nodes.valid[block]))
+        who += block.start
+        found.append(_Cells(who, nodes.rates[who, cell], nodes.rates[who, cell + 1]))
+    columns = [[cells.who for cells in found], [cells.low for cells in found], [cells.high for cells in found]]
+    cells = _Cells(*(np.concatenate(column) for column in columns))
+    who, at = _zeros_in(function, parameters, cells, 0)
+    order = np.lexsort((at, who))
+    return who[order], at[order]
+
+
+@dataclass(frozen=True)
+class _Cells:
+    who: Index
+    low: Array
+    high: Array
+
+    def chosen(self, which: Any) -> _Cells:
+        return _Cells(self.who[which], self.low[which], self.high[which])
+
+
+def _suspicious(values: Array, valid: np.ndarray[Any, np.dtype[np.bool]]) -> Any:
+    """Tell the cells with a change of sign, and those towards which the size falls from both sides."""
+    above, size = values > 0.0, np.abs(values)
+    outside = np.full((len(size), 1), np.inf)
+    # What is not valid, or beyond the end, counts as large.
+    before = np.concatenate((outside, np.where(valid, size[:, :-1], np.inf)[:, :-1]), axis=1)
+    after = np.concatenate((np.where(valid, size[:, 1:], np.inf)[:, 1:], outside), axis=1)
+    near = (size[:, :-1] <= before) & (size[:, 1:] <= after)
+    finite = np.isfinite(size[:, :-1]) & np.isfinite(size[:, 1:])
+    return valid & finite & ((above[:, 1:] != above[:, :-1]) | near)
+
+
+_DEPTH = 2
+"""Derivatives whose zeros cut a cell before the function's own are looked for in it."""
+
+
+def _zeros_in(
+    function: Function, parameters: Mapping[str, Array], cells: _Cells, level: int
+) -> tuple[Index, Array]:
+    """Return the zeros of a derivative in cells: the function's own at level 0."""
+    if level < _DEPTH and len(cells.who):
+        cells = _cut_at(cells, *_zeros_in(function, parameters, cells, level + 1))
+    if not len(cells.who):
+        return cells.who, cells.low
+    here = part(parameters, cells.who)
+    low = function(cells.low, here, level)[level] > 0.0
+    high = function(cells.high, here, level)[level] > 0.0
+    cells, rising = cells.chosen(low != high), high[low != high]
+    return cells.who, solve(function, part(parameters, cells.who), cells.low, cells.high, rising, level)
+
+
+def _cut_at(cells: _Cells, who: Index, at: Array) -> _Cells:
+    """Return the cells cut at rates inside them."""
+    starts = np.concatenate((cells.low, at))
+    whose = np.concatenate((cells.who, who))
+    order = np.lexsort((starts, whose))
+    starts, whose = starts[order], whose[order]
+    ends = np.concatenate((starts[1:], [np.inf]))
+    # The cell that a start lies in is the last one that begins at or before it.
+    cell_order = np.lexsort((cells.low, cells.who))
+    is_cell = (order < len(cells.low)).astype(np.intp)
+    owner = cell_order[np.cumsum(is_cell) - 1]
+    return _Cells(whose, starts, np.minimum(np.where(np.append(whose[1:], -1) == whose, ends, np.inf), cells.high[owner]))
+
+
+def solve(
+    function: Function,
+    parameters: Mapping[str, Array],
+    low: Array,
+    high: Array,
+    rising: Any,
+    level: int = 0,
+) -> Array:
+    """Return the zero of a derivative between two rates each, by Newton's method in log r, kept in its bracket.
+
+    A step that leaves the bracket, or does not halve the one before, is replaced by the middle of the
+    bracket: so each element ends. `rising` tells the sign of the function at `high`.
+    """
+    found = np.sqrt(low) * np.sqrt(high)
+    going = np.arange(len(low))
+    x, last = found.copy(), np.log(high / low)
+    for _ in range(_MOST_STEPS):
+        if not len(going):
+            break
+        terms = function(x, parameters, level + 1)
+        value, slope = terms[level], (level + 1) * terms[level + 1]
+        up = (value > 0.0) != rising
+        low, high = np.where(up, x, low), np.where(up, high, x)
+        step = -value / slope
+        new = x * np.exp(step)
+        good = (new > low) & (new < high) & (np.abs(step) < 0.5 * last)
+        middle = np.sqrt(low) * np.sqrt(high)
+        new = np.where(good, new, middle)
+        # A Newton step of rounding size is the last one, though it leaves a bracket that ends at the zero.
+        tiny = np.abs(step) <= 4.0 * _EPS
+        new = np.where(tiny | (value == 0.0), x, new)
+        found[going] = new
+        last = np.abs(np.log(new / x))
+        further = ~tiny & (value != 0.0) & (high - low > 2.0 * _EPS * high)
+        going, x, last, low, high = (a[further] for a in (going, new, last, low, high))
+        rising = rising[further]
+        parameters = part(parameters, further)
+    return found
