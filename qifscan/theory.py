@@ -24,6 +24,7 @@ from qifscan.errors import Fault, ScanError, near, one_of
 from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
 from qifscan.models import QIF
+from qifscan.tables import Words, flags
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -40,6 +41,7 @@ KINDS = ("none", "node", "focus", "saddle")
 """What an equilibrium is, by the number that stands for it in `kind`."""
 
 REFERENCE = "Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015)"
+WORDS = Words(QIF, REFERENCE)
 
 _U_CUSP = math.sqrt(math.sqrt(0.75))
 _C_CUSP = 8.0 / 3.0 * _U_CUSP
@@ -122,32 +124,32 @@ def equilibria(model: str = "qif", **parameters: Values) -> xr.Dataset:
     real, imag, kind = _stability(r * tau[..., None], v, J[..., None])
     per_ms = 1.0 / tau[..., None, None]
     along = ("equilibrium",)
-    return _dataset(
+    return WORDS.dataset(
         given,
         {
-            "r": (along, r, _of_state("r")),
-            "v": (along, v, _of_state("v")),
+            "r": (along, r, WORDS.of_state("r")),
+            "v": (along, v, WORDS.of_state("v")),
             "eigenvalue_real": (
                 (*along, "eigenvalue"),
                 real * per_ms,
-                _meaning("real part of the eigenvalue", "1/ms"),
+                WORDS.meaning("real part of the eigenvalue", "1/ms"),
             ),
             "eigenvalue_imag": (
                 (*along, "eigenvalue"),
                 imag * per_ms,
-                _meaning("imaginary part of the eigenvalue, angular frequency", "1/ms"),
+                WORDS.meaning("imaginary part of the eigenvalue, angular frequency", "1/ms"),
             ),
-            "kind": (along, kind, _meaning("kind of the equilibrium") | _flags(KINDS)),
-            "stable": (along, (real < 0.0).all(axis=-1), _meaning("the equilibrium is stable")),
+            "kind": (along, kind, WORDS.meaning("kind of the equilibrium") | flags(KINDS)),
+            "stable": (along, (real < 0.0).all(axis=-1), WORDS.meaning("the equilibrium is stable")),
             "count": (
                 (),
                 np.isfinite(r).sum(axis=-1, dtype=np.int8),
-                _meaning("number of equilibria", "1"),
+                WORDS.meaning("number of equilibria", "1"),
             ),
         },
         {
-            "equilibrium": (np.arange(3), _meaning("position among the equilibria, from the lowest rate")),
-            "eigenvalue": (np.arange(2), _meaning("position among the eigenvalues, ascending")),
+            "equilibrium": (np.arange(3), WORDS.meaning("position among the equilibria, from the lowest rate")),
+            "eigenvalue": (np.arange(2), WORDS.meaning("position among the eigenvalues, ascending")),
         },
     )
 
@@ -170,14 +172,14 @@ def folds(J: Values, delta: Values = 1.0, tau: Values = 1.0) -> xr.Dataset:
     square = _squared(math.pi * tau_ * r)
     eta = -square - 0.75 * delta_ * delta_ / square
     along = ("fold",)
-    return _dataset(
+    return WORDS.dataset(
         given,
         {
-            "eta": (along, eta, _of_parameter("eta", "at the fold")),
-            "r": (along, r, _of_state("r")),
-            "v": (along, potential(r, delta_, tau_), _of_state("v")),
+            "eta": (along, eta, WORDS.of_parameter("eta", "at the fold")),
+            "r": (along, r, WORDS.of_state("r")),
+            "v": (along, potential(r, delta_, tau_), WORDS.of_state("v")),
         },
-        {"fold": (np.array(["lower", "upper"]), _meaning("branch that ends at the fold"))},
+        {"fold": (np.array(["lower", "upper"]), WORDS.meaning("branch that ends at the fold"))},
     )
 
 
@@ -194,13 +196,13 @@ def cusp(delta: Values = 1.0, tau: Values = 1.0) -> xr.Dataset:
     delta_, tau_ = _values(given, "delta", "tau")
     scale = np.sqrt(delta_)
     r = _U_CUSP / math.pi * scale / tau_
-    return _dataset(
+    return WORDS.dataset(
         given,
         {
-            "eta": ((), -math.sqrt(3.0) * delta_, _of_parameter("eta", "at the cusp")),
-            "J": ((), math.pi * _C_CUSP * scale, _of_parameter("J", "at the cusp")),
-            "r": ((), r, _of_state("r")),
-            "v": ((), potential(r, delta_, tau_), _of_state("v")),
+            "eta": ((), -math.sqrt(3.0) * delta_, WORDS.of_parameter("eta", "at the cusp")),
+            "J": ((), math.pi * _C_CUSP * scale, WORDS.of_parameter("J", "at the cusp")),
+            "r": ((), r, WORDS.of_state("r")),
+            "v": ((), potential(r, delta_, tau_), WORDS.of_state("v")),
         },
     )
 
@@ -221,12 +223,12 @@ def focus_line(J: Values, delta: Values = 1.0, tau: Values = 1.0) -> xr.Dataset:
     R = np.where(J_ > 0.0, J_, np.nan) / (2.0 * math.pi * math.pi)
     square = _squared(math.pi * R)
     eta = -square - 0.25 * delta_ * delta_ / square
-    return _dataset(
+    return WORDS.dataset(
         given,
         {
-            "eta": ((), eta, _of_parameter("eta", "at the node/focus line")),
-            "r": ((), R / tau_, _of_state("r")),
-            "v": ((), potential(R / tau_, delta_, tau_), _of_state("v")),
+            "eta": ((), eta, WORDS.of_parameter("eta", "at the node/focus line")),
+            "r": ((), R / tau_, WORDS.of_state("r")),
+            "v": ((), potential(R / tau_, delta_, tau_), WORDS.of_state("v")),
         },
     )
 
@@ -399,53 +401,3 @@ def _checked(**given: Values) -> dict[str, xr.DataArray]:
 def _values(given: Mapping[str, xr.DataArray], *names: str) -> tuple[Array, ...]:
     points = labelled(given)
     return tuple(points[name].values for name in names)
-
-
-def _dataset(
-    given: Mapping[str, xr.DataArray],
-    variables: Mapping[str, tuple[tuple[str, ...], Any, dict[str, Any]]],
-    along: Mapping[str, tuple[Any, dict[str, Any]]] | None = None,
-) -> xr.Dataset:
-    """Return variables along the parameters' dimensions and their own; the parameters are coordinates."""
-    along = along or {}
-    taken = {*variables, *along}
-    faults = [
-        Fault(
-            name, f'a dimension named "{dim}"', f"another name than {', '.join(sorted(taken))}", "rename it"
-        )
-        for name, array in given.items()
-        for dim in array.dims
-        if dim in taken
-    ]
-    if faults:
-        raise ScanError(faults)
-    dims = next(iter(labelled(given).values())).dims
-    coords: dict[Any, Any] = {}
-    for array in given.values():
-        coords |= {name: value for name, value in array.coords.items() if name not in taken}
-    coords |= {name: (array.dims, array.values, _of_parameter(name)) for name, array in given.items()}
-    coords |= {name: (name, *value) for name, value in along.items()}
-    return xr.Dataset(
-        {name: ((*dims, *extra), data, attributes) for name, (extra, data, attributes) in variables.items()},
-        coords,
-        {"model": QIF.name, "reference": REFERENCE},
-    )
-
-
-def _meaning(long_name: str, units: str | None = None) -> dict[str, Any]:
-    attributes = {"long_name": long_name, "reference": REFERENCE}
-    return attributes if units is None else attributes | {"units": units}
-
-
-def _of_state(name: str) -> dict[str, Any]:
-    row = next(variable for variable in QIF.variables if variable.name == name)
-    return _meaning(row.meaning, row.unit)
-
-
-def _of_parameter(name: str, at: str = "") -> dict[str, Any]:
-    row = next(parameter for parameter in QIF.parameters if parameter.name == name)
-    return _meaning(f"{row.meaning}, {at}" if at else row.meaning, row.unit)
-
-
-def _flags(names: Sequence[str]) -> dict[str, Any]:
-    return {"flag_values": np.arange(len(names), dtype=np.int8), "flag_meanings": " ".join(names)}

@@ -1,0 +1,152 @@
+"""What decides at a fold or a Hopf point: the coefficients of its normal form, for many points at once.
+
+Yu. A. Kuznetsov, Elements of Applied Bifurcation Theory, 3rd ed., Springer 2004, sections 5.4 and 8.7.
+Critical vectors are normalised by <q, q> = <p, q> = 1, with <a, b> = sum of conj(a_i) b_i. States are taken in
+the units of the model; so only the signs, and where a coefficient is 0, do not depend on units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from qifscan.graph import Array, Values, jacobian
+from qifscan.jets import Taylor, coefficient, determinant, without
+from qifscan.models import Model
+
+Vectors = np.ndarray[Any, Any]
+"""`(points, n)`, real or complex."""
+
+DIRECTIONS = (11, 12, 13)
+"""Levels of the directions that derivatives are taken in."""
+
+
+def multilinear(model: Model, state: Vectors, parameters: Values, *directions: Vectors) -> Vectors:
+    """Return the derivative of the field by the state in one, two or three directions: A u, B(u, v), C(u, v, w)."""
+    levels = DIRECTIONS[: len(directions)]
+    moved: list[Any] = list(state.T)
+    for level, direction in zip(levels, directions, strict=True):
+        moved = [Taylor(level, (value, step)) for value, step in zip(moved, direction.T, strict=True)]
+    slopes = list(model.field(tuple(moved), (0.0,) * len(moved), model.constants(parameters)))
+    for level in reversed(levels):
+        slopes = [coefficient(slope, 1, level) for slope in slopes]
+    found = np.zeros(state.shape, dtype=np.result_type(*directions))
+    for i, slope in enumerate(slopes):
+        found[:, i] = slope
+    return found
+
+
+def matrices(model: Model, state: Vectors, parameters: Values) -> Array:
+    """Return the Jacobian at every state, `(points, n, n)`, in 1/ms."""
+    entries = jacobian(model, tuple(state.T), parameters)
+    found = np.zeros((*state.shape, state.shape[1]))
+    for i, row in enumerate(entries):
+        for j, entry in enumerate(row):
+            found[:, i, j] = entry
+    return found
+
+
+def null_vectors(matrix: Vectors) -> tuple[Vectors, Vectors]:
+    """Return q and p of singular matrices, M q = 0 and M^H p = 0, with <q, q> = <p, q> = 1.
+
+    The adjugate of such a matrix is a multiple of q p^H; the largest of its columns and of its rows are taken.
+    The first component of q is real and not negative.
+    """
+    size = matrix.shape[-1]
+    rows = [[matrix[:, i, j] for j in range(size)] for i in range(size)]
+    adjugate = np.empty_like(matrix)
+    for i in range(size):
+        for j in range(size):
+            adjugate[:, i, j] = (-1.0) ** (i + j) * determinant(without(rows, j, i))
+    q = _largest(adjugate.transpose(0, 2, 1))
+    p = _largest(adjugate).conj()
+    q = q * np.conj(np.sign(q[:, :1])) if np.iscomplexobj(q) else q * np.sign(q[:, :1])
+    q = q / np.linalg.norm(q, axis=1)[:, None]
+    return q, p / np.conj(_inner(p, q))[:, None]
+
+
+def _largest(rows: Vectors) -> Vectors:
+    sizes = np.linalg.norm(rows, axis=2)
+    chosen = np.argmax(sizes, axis=1)
+    found: Vectors = rows[np.arange(len(rows)), chosen] / sizes[np.arange(len(rows)), chosen, None]
+    return found
+
+
+def _inner(a: Vectors, b: Vectors) -> Any:
+    return (a.conj() * b).sum(axis=1)
+
+
+def fold_coefficient(model: Model, state: Vectors, parameters: Values) -> Array:
+    """Return a = <p, B(q, q)>/2 of w' = a w^2 + ... at folds, with q_1 > 0; it is 0 at a cusp."""
+    q, p = null_vectors(matrices(model, state, parameters))
+    found: Array = 0.5 * _inner(p, multilinear(model, state, parameters, q, q))
+    return found
+
+
+def lyapunov_coefficient(model: Model, state: Vectors, parameters: Values, omega: Array) -> Array:
+    """Return the first Lyapunov coefficient at Hopf points of angular frequency omega (1/ms).
+
+    l1 = Re<p, C(q, q, q*) + 2 B(q, h11) + B(q*, h20)>/(2 omega) with A q = i omega q, A^T p = -i omega p,
+    h11 = -A^-1 B(q, q*), h20 = (2 i omega - A)^-1 B(q, q). Negative: supercritical, a stable cycle is born on
+    the centre manifold; positive: subcritical, an unstable one.
+    Source: Kuznetsov 2004, eq. 5.62.
+    """
+    a = matrices(model, state, parameters)
+    one = np.eye(a.shape[-1])
+    turn = 1j * omega[:, None, None] * one
+    q, p = null_vectors(a - turn)
+    conj = q.conj()
+    h11 = _solved(-a.astype(complex), multilinear(model, state, parameters, q, conj))
+    h20 = _solved(2.0 * turn - a, multilinear(model, state, parameters, q, q))
+    total = multilinear(model, state, parameters, q, q, conj)
+    total = total + 2.0 * multilinear(model, state, parameters, q, h11)
+    total = total + multilinear(model, state, parameters, conj, h20)
+    found: Array = _inner(p, total).real / (2.0 * omega)
+    return found
+
+
+def _solved(matrix: Vectors, right: Vectors) -> Vectors:
+    """Return the solutions of small linear systems, NaN where one is singular, by Cramer's rule."""
+    size = matrix.shape[-1]
+    columns = [[matrix[:, i, j] for j in range(size)] for i in range(size)]
+    whole = determinant(columns)
+    found = np.empty_like(right)
+    for k in range(size):
+        changed = [[right[:, i] if j == k else columns[i][j] for j in range(size)] for i in range(size)]
+        found[:, k] = determinant(changed) / whole
+    return found
+
+
+def residual(model: Model, state: Vectors, parameters: Values) -> Array:
+    """Return the largest rate of change at states that should rest, over the sum of its terms' sizes."""
+    slopes = model.field(tuple(state.T), (0.0,) * state.shape[1], model.constants(parameters))
+    size = (np.abs(matrices(model, state, parameters)) * np.abs(state)[:, None, :]).sum(axis=2)
+    found = [np.abs(slope) / size[:, i] for i, slope in enumerate(slopes)]
+    worst: Array = np.max(np.stack([ratio + 0.0 * state[:, 0] for ratio in found]), axis=0)
+    return worst
+
+
+def eigenvalues(a: Array) -> tuple[Array, Array]:
+    """Return real and imaginary parts of the eigenvalues of matrices `(..., n, n)`, ascending; NaN for NaN."""
+    flat = a.reshape(-1, *a.shape[-2:])
+    found = np.full(flat.shape[:-1], complex(np.nan, np.nan))
+    finite = np.isfinite(flat).all(axis=(1, 2))
+    values = _of_two(flat[finite]) if a.shape[-1] == 2 else np.linalg.eigvals(flat[finite])
+    found[finite] = np.sort(values, axis=-1)
+    found = found.reshape(a.shape[:-1])
+    return found.real.copy(), found.imag.copy()
+
+
+def _of_two(a: Array) -> Vectors:
+    half = 0.5 * (a[:, 0, 0] + a[:, 1, 1])
+    apart = 0.5 * (a[:, 0, 0] - a[:, 1, 1])
+    root = np.sqrt((apart * apart + a[:, 0, 1] * a[:, 1, 0]).astype(complex))
+    return np.stack((half - root, half + root), axis=1)
+
+
+def states(model: Model, r: Any, parameters: Values) -> Vectors:
+    """Return the states at rest at these rates, `(points, n)`."""
+    columns: Sequence[Any] = model.rest(r, parameters)
+    return np.stack([np.asarray(column) + 0.0 * r for column in columns], axis=-1)
