@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qifscan import family
 from qifscan.errors import Fault, ScanError, near, one_of
 from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
 from qifscan.models import QIF
-from qifscan.tables import Words, flags
+from qifscan.tables import Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,9 +37,7 @@ Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool]]
 Curve: TypeAlias = Callable[..., tuple[Array, Array]]
 
 MODELS_WITH_THEORY = ("qif",)
-
-KINDS = ("none", "node", "focus", "saddle")
-"""What an equilibrium is, by the number that stands for it in `kind`."""
+"""Models whose folds, cusp and named states are here; `equilibria` has all of the family."""
 
 REFERENCE = "Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015)"
 WORDS = Words(QIF, REFERENCE)
@@ -100,58 +99,57 @@ def fold_rates(J: ArrayLike, delta: ArrayLike, tau: ArrayLike) -> Array:
     return found.reshape(*given[0].shape, 2)
 
 
-def equilibria(model: str = "qif", **parameters: Values) -> xr.Dataset:
-    """Return every equilibrium of the plain model with its stability, at each set of parameters.
+def equilibria(model: str = "qif", *, distances: bool = False, **parameters: Values) -> xr.Dataset:
+    """Return every equilibrium of a model with its stability, at each set of parameters.
 
-    v = -delta / (2 pi R), pi^2 R^4 - J R^3 - eta R^2 - delta^2 / (4 pi^2) = 0, R = tau r > 0;
-    eigenvalues (2 v +- sqrt(2 R (J - 2 pi^2 R))) / tau.
+    Of the plain model: v = -delta / (2 pi R), pi^2 R^4 - J R^3 - eta R^2 - delta^2 / (4 pi^2) = 0, R = tau r > 0;
+    eigenvalues (2 v +- sqrt(2 R (J - 2 pi^2 R))) / tau. Of the others: the roots of eta(r) = eta with rates in
+    [1e-6, 1e6] sqrt(delta)/(pi tau), and the eigenvalues of the Jacobian there.
 
-    Parameters: `tau` (ms), `eta`, `delta`, `J`, each a number, a sequence (which becomes a dimension of
-    its name) or a DataArray; they broadcast by dimension. Along `equilibrium` the rates ascend; where
-    there are fewer than three the rest is NaN. Variables: `r` (1/ms), `v`, `stable`, `kind` (0 none,
-    1 node, 2 focus, 3 saddle); `eigenvalue_real`, `eigenvalue_imag` (1/ms, along `eigenvalue`, ascending);
-    `count`, 1 or 3, without the dimension `equilibrium`. Within rounding of a fold an eigenvalue is 0,
-    and such an equilibrium is not called stable.
+    Parameters: those of the model (of the plain one `tau` in ms, `eta`, `delta`, `J`), each a number, a sequence
+    (which becomes a dimension of its name) or a DataArray; they broadcast by dimension. Along `equilibrium` the
+    rates ascend; its length is 3 unless there are more, and where there are fewer the rest is NaN.
+    Variables: the state (`r` in 1/ms, `v`, ...); `eigenvalue_real`, `eigenvalue_imag` (1/ms, along `eigenvalue`,
+    ascending); `stable`; `unstable_dimensions`; `kind`: 0 none, 3 saddle (an odd number of unstable
+    directions: it lies between two folds), else by the eigenvalue of largest real part 1 node, 2 focus;
+    `count`, without the dimension `equilibrium`. Of the plain model, within rounding of a fold an eigenvalue is
+    0, and such an equilibrium is not called stable. With `distances` also `fold_distance` and `hopf_distance`:
+    the change of eta (eta_i of qif_pair), with its sign, at which this equilibrium meets the nearest
+    fold or Hopf point, NaN if none.
     Raises `ScanError` for an unknown model or parameter and for values that are not allowed.
-    Source: Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015).
+    Source: Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015); of other models see their `reference`.
     """
-    if model not in MODELS_WITH_THEORY:
-        raise ScanError([_unknown("model", model, MODELS_WITH_THEORY)])
+    if model != QIF.name:
+        return family.equilibria(family.model_of(model), parameters, distances=distances)
     given = complete(parameters, QIF.parameters)
-    tau, eta, delta, J = _values(given, "tau", "eta", "delta", "J")
-    r = roots(eta, J, delta, tau)
-    v = potential(r, delta[..., None], tau[..., None])
-    real, imag, kind = _stability(r * tau[..., None], v, J[..., None])
-    per_ms = 1.0 / tau[..., None, None]
-    along = ("equilibrium",)
-    return WORDS.dataset(
-        given,
-        {
-            "r": (along, r, WORDS.of_state("r")),
-            "v": (along, v, WORDS.of_state("v")),
-            "eigenvalue_real": (
-                (*along, "eigenvalue"),
-                real * per_ms,
-                WORDS.meaning("real part of the eigenvalue", "1/ms"),
-            ),
-            "eigenvalue_imag": (
-                (*along, "eigenvalue"),
-                imag * per_ms,
-                WORDS.meaning("imaginary part of the eigenvalue, angular frequency", "1/ms"),
-            ),
-            "kind": (along, kind, WORDS.meaning("kind of the equilibrium") | flags(KINDS)),
-            "stable": (along, (real < 0.0).all(axis=-1), WORDS.meaning("the equilibrium is stable")),
-            "count": (
-                (),
-                np.isfinite(r).sum(axis=-1, dtype=np.int8),
-                WORDS.meaning("number of equilibria", "1"),
-            ),
-        },
-        {
-            "equilibrium": (np.arange(3), WORDS.meaning("position among the equilibria, from the lowest rate")),
-            "eigenvalue": (np.arange(2), WORDS.meaning("position among the eigenvalues, ascending")),
-        },
-    )
+    slices = labelled(given)
+    shape = next(iter(slices.values())).shape
+    found = _plain({name: array.values.ravel() for name, array in slices.items()})
+    if distances:
+        with np.errstate(all="ignore"):
+            found |= family.to_bifurcations(family.Slices.of(QIF, given), found["r"])
+    shaped = {name: values.reshape(*shape, *values.shape[1:]) for name, values in found.items()}
+    return family.described(WORDS, given, shaped)
+
+
+def _plain(given: Mapping[str, Array]) -> dict[str, Any]:
+    """Return the equilibria of the plain model at points, `(points,)` each; block by block, in the cache."""
+    count = given["eta"].size
+    found: dict[str, Any] = {name: np.empty((count, 3)) for name in ("r", "v")}
+    found |= {f"eigenvalue_{name}": np.empty((count, 3, 2)) for name in ("real", "imag")}
+    found |= {name: np.empty((count, 3), dtype=np.int8) for name in ("kind", "unstable_dimensions")}
+    found["stable"] = np.empty((count, 3), dtype=bool)
+    for block in _blocks(count):
+        tau, eta, delta, J = (given[name][block] for name in ("tau", "eta", "delta", "J"))
+        r = roots(eta, J, delta, tau)
+        v = potential(r, delta[:, None], tau[:, None])
+        real, imag, kind = _stability(r * tau[:, None], v, J[:, None])
+        per_ms = 1.0 / tau[:, None, None]
+        found["r"][block], found["v"][block], found["kind"][block] = r, v, kind
+        found["eigenvalue_real"][block], found["eigenvalue_imag"][block] = real * per_ms, imag * per_ms
+        found["stable"][block] = (real[..., 0] < 0.0) & (real[..., 1] < 0.0)
+        found["unstable_dimensions"][block] = np.where(kind == 0, -1, kind == 3)
+    return found
 
 
 def folds(J: Values, delta: Values = 1.0, tau: Values = 1.0) -> xr.Dataset:

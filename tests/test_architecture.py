@@ -10,10 +10,12 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "qifscan"
 
 LEVELS = [
-    {"lazy", "errors", "backend"},
+    {"lazy", "errors", "backend", "jets"},
     {"models", "definition"},
-    {"drive", "noise", "observables", "integrate", "labels"},
-    {"theory"},
+    {"drive", "noise", "observables", "integrate", "labels", "graph"},
+    {"normal_forms", "tables"},
+    {"family"},
+    {"theory", "bifurcation"},
     {"axes"},
     {"scan"},
     {"pace"},

@@ -1,0 +1,220 @@
+"""Every equilibrium of every model of the family, with its stability and how far its bifurcations are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan.errors import ScanError, unknown
+from qifscan.graph import (
+    Array,
+    Index,
+    Path,
+    Pieces,
+    coefficients,
+    frequency_squared,
+    nodes_of,
+    part,
+    paths,
+    pieces,
+    roots,
+    zeros,
+)
+from qifscan.labels import Values, complete, labelled
+from qifscan.lazy import LazyModule
+from qifscan.models import FAMILY, Model
+from qifscan.normal_forms import eigenvalues, matrices, states
+from qifscan.tables import Words, flags
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = LazyModule("xarray")
+
+KINDS = ("none", "node", "focus", "saddle")
+"""What an equilibrium is, by the number that stands for it in `kind`."""
+
+LEAST = 3
+"""Length of the dimension `equilibrium`, unless there are more somewhere."""
+
+_POINTS = 1 << 14
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Points of the parameters' grid, and the slices they lie on: sets of all parameters but one, the graph's.
+
+    `parameters` are `(slices,)` each, `eta` and `of_point`, the slice of a point, `(points,)`.
+    """
+
+    model: Model
+    given: dict[str, xr.DataArray]
+    parameters: dict[str, Array]
+    of_point: Index
+    eta: Array
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, model: Model, given: dict[str, xr.DataArray]) -> Slices:
+        """Return the slices of labelled parameters."""
+        whole = labelled(given)
+        others = labelled({name: array for name, array in given.items() if name != model.graph})
+        first = next(iter(others.values()))
+        number = xr.DataArray(np.arange(first.size).reshape(first.shape), dims=first.dims)
+        like = whole[model.graph]
+        return cls(
+            model,
+            given,
+            {name: array.values.ravel() for name, array in others.items()},
+            number.broadcast_like(like).transpose(*like.dims).values.ravel(),
+            like.values.ravel(),
+            like.shape,
+        )
+
+
+def model_of(name: str) -> Model:
+    """Return a model of the family by its name; raise `ScanError` if there is none."""
+    if not isinstance(name, str) or name not in FAMILY:
+        raise ScanError([unknown("model", name, FAMILY)])
+    return FAMILY[name]
+
+
+def equilibria(model: Model, parameters: Mapping[str, Values], *, distances: bool) -> xr.Dataset:
+    """Return every equilibrium of a model at each set of parameters; see `theory.equilibria`."""
+    with np.errstate(all="ignore"):
+        slices = Slices.of(model, complete(parameters, model.parameters))
+        path = paths(model, model.graph)[0]
+        nodes = nodes_of(path, slices.parameters, None)
+        monotone = pieces(path, slices.parameters, nodes)
+        r, _ = roots(path, slices.parameters, monotone, slices.of_point, slices.eta)
+        most = max(LEAST, int(np.isfinite(r).sum(axis=1).max(initial=0)))
+        r = np.pad(r, ((0, 0), (0, most)), constant_values=np.nan)[:, :most]
+        found = _of_rates(slices, r) | (to_bifurcations(slices, r) if distances else {})
+    shaped = {name: values.reshape(*slices.shape, *values.shape[1:]) for name, values in found.items()}
+    return described(Words(model, model.reference), slices.given, shaped)
+
+
+def _of_rates(slices: Slices, r: Array) -> dict[str, Any]:
+    """Return the states and the eigenvalues at the rates of the equilibria of every point."""
+    model, (count, most) = slices.model, r.shape
+    size = len(model.variables)
+    found = {name: np.empty(r.shape) for name in model.variable_names}
+    real, imag = np.empty((count, most, size)), np.empty((count, most, size))
+    for start in range(0, count, _POINTS):
+        block = slice(start, start + _POINTS)
+        rates = r[block].ravel()
+        here = part(slices.parameters, np.repeat(slices.of_point[block], most))
+        here[model.graph] = np.repeat(slices.eta[block], most)
+        state = states(model, rates, here)
+        for i, name in enumerate(model.variable_names):
+            found[name][block] = state[:, i].reshape(-1, most)
+        parts = eigenvalues(matrices(model, state, here))
+        real[block], imag[block] = (values.reshape(-1, most, size) for values in parts)
+    return found | {"eigenvalue_real": real, "eigenvalue_imag": imag}
+
+
+def kinds(real: Array, imag: Array) -> tuple[Any, Any]:
+    """Return the kind and the number of unstable directions, from ascending eigenvalues; 0, -1 for none."""
+    there = np.isfinite(real[..., 0])
+    unstable = (real > 0.0).sum(axis=-1)
+    leading = np.where(imag[..., -1] != 0.0, 2, 1)
+    kind = np.where(unstable % 2 == 1, 3, leading)
+    return np.where(there, kind, 0).astype(np.int8), np.where(there, unstable, -1).astype(np.int8)
+
+
+def described(words: Words, given: Mapping[str, xr.DataArray], found: dict[str, Any]) -> xr.Dataset:
+    """Return the dataset of equilibria: states and eigenvalues with what follows from them."""
+    along, model = ("equilibrium",), words.model
+    real = found["eigenvalue_real"]
+    if "kind" not in found:
+        kind, unstable = kinds(real, found["eigenvalue_imag"])
+        found |= {"kind": kind, "unstable_dimensions": unstable, "stable": (real < 0.0).all(axis=-1)}
+    r = found[model.variable_names[0]]
+    meant = {
+        "eigenvalue_real": words.meaning("real part of the eigenvalue", "1/ms"),
+        "eigenvalue_imag": words.meaning("imaginary part of the eigenvalue, angular frequency", "1/ms"),
+        "kind": words.meaning("kind of the equilibrium") | flags(KINDS),
+        "unstable_dimensions": words.meaning("eigenvalues with a positive real part, -1: no equilibrium", "1"),
+        "stable": words.meaning("the equilibrium is stable"),
+    } | {
+        f"{kind}_distance": words.meaning(
+            f"change of {model.graph} up to the nearest {name} of this equilibrium", "1"
+        )
+        for kind, name in (("fold", "fold"), ("hopf", "Hopf point"))
+    }
+    variables: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]] = {
+        name: (along, found[name], words.of_state(name)) for name in model.variable_names
+    }
+    for name, attributes in meant.items():
+        if name in found:
+            own = (*along, "eigenvalue") if name.startswith("eigenvalue") else along
+            variables[name] = (own, found[name], attributes)
+    count = np.isfinite(r).sum(axis=-1, dtype=np.int8)
+    variables["count"] = ((), count, words.meaning("number of equilibria", "1"))
+    return words.dataset(given, variables, _positions(words, r.shape[-1], real.shape[-1]))
+
+
+def _positions(words: Words, equilibria: int, size: int) -> dict[str, tuple[Any, dict[str, Any]]]:
+    return {
+        "equilibrium": (
+            np.arange(equilibria),
+            words.meaning("position among the equilibria, from the lowest rate"),
+        ),
+        "eigenvalue": (np.arange(size), words.meaning("position among the eigenvalues, ascending")),
+    }
+
+
+def to_bifurcations(slices: Slices, r: Array) -> dict[str, Array]:
+    """Return how far the graph parameter can change until each equilibrium meets a fold, or a Hopf point.
+
+    Signed, NaN where it meets none: an equilibrium meets what lies on its own monotone piece of eta(r) or
+    ends it.
+    """
+    path = paths(slices.model, slices.model.graph)[0]
+    nodes = nodes_of(path, slices.parameters, None)
+    of = pieces(path, slices.parameters, nodes)
+    whose, eta = slices.of_point, slices.eta
+    found = {name: np.full(r.shape, np.nan) for name in ("fold_distance", "hopf_distance")}
+    hopf = _hopf_on(path, slices.parameters, nodes_who=zeros(path.hopf, slices.parameters, nodes), of=of)
+    for column in range(r.shape[1]):
+        rate = r[:, column]
+        k = np.clip((of.low[whose] <= rate[:, None]).sum(axis=1) - 1, 0, None)
+        there = np.isfinite(rate)
+        ends = [np.where(there, fold[whose, k], np.nan) for fold in (of.fold_low, of.fold_high)]
+        found["fold_distance"][:, column] = _nearest(ends, eta)
+        points = [np.where(there & (piece[whose] == k), at[whose], np.nan) for at, piece in hopf]
+        found["hopf_distance"][:, column] = _nearest(points, eta)
+    return found
+
+
+def _hopf_on(
+    path: Path, parameters: dict[str, Array], *, nodes_who: tuple[Index, Array], of: Pieces
+) -> list[tuple[Array, Array]]:
+    """Return eta and the piece of the first, second, ... Hopf point of every slice, NaN where there are fewer."""
+    who, at = nodes_who
+    here = part(parameters, who)
+    c = [coefficients(term, 0, at)[0] for term in path.polynomial_at(at, here, 0)]
+    imaginary = frequency_squared(c) > 0.0
+    who, at = who[imaginary], at[imaginary]
+    value = path.partial(at, part(parameters, who), 0, 0)[0]
+    piece = (of.low[who] <= at[:, None]).sum(axis=1) - 1.0
+    rank = np.arange(len(who)) - np.searchsorted(who, who)
+    found = []
+    for k in range(int(rank.max(initial=-1)) + 1):
+        columns = np.full((2, len(of.low)), np.nan)
+        columns[:, who[rank == k]] = value[rank == k], piece[rank == k]
+        found.append((columns[0], columns[1]))
+    return found
+
+
+def _nearest(values: list[Array], eta: Array) -> Array:
+    found = np.full(eta.shape, np.nan)
+    for value in values:
+        change = value - eta
+        found = np.where(np.abs(change) < np.where(np.isnan(found), np.inf, np.abs(found)), change, found)
+    return found
+
+
