@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from qifscan.attractors import hysteresis as hysteresis
     from qifscan.attractors import pulse_response as pulse_response
     from qifscan.attractors import tipping as tipping
+    from qifscan.bifurcation import branch as branch
+    from qifscan.bifurcation import curve as curve
+    from qifscan.bifurcation import special_points as special_points
     from qifscan.chunks import Plan as Plan
     from qifscan.chunks import plan as plan
     from qifscan.cluster import local_cluster as local_cluster
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 # Loaded on first use: importing the package must cost neither jax nor distributed nor matplotlib.
 _PUBLIC = {
     "attractors": ("basins", "hysteresis", "pulse_response", "tipping"),
+    "bifurcation": ("branch", "curve", "special_points"),
     "chunks": ("Plan", "plan"),
     "cluster": ("local_cluster",),
     "drive": ("Constant", "Pulse", "Ramp", "Sampled", "Sine"),

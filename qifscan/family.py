@@ -45,7 +45,8 @@ _POINTS = 1 << 14
 
 @dataclass(frozen=True)
 class Slices:
-    """Points of the parameters' grid, and the slices they lie on: sets of all parameters but one, the graph's.
+    """Points of the parameters' grid, and the slices they lie on: sets of all parameters but one, the
+    graph's.
 
     `parameters` are `(slices,)` each, `eta` and `of_point`, the slice of a point, `(points,)`.
     """
@@ -137,7 +138,9 @@ def described(words: Words, given: Mapping[str, xr.DataArray], found: dict[str, 
         "eigenvalue_real": words.meaning("real part of the eigenvalue", "1/ms"),
         "eigenvalue_imag": words.meaning("imaginary part of the eigenvalue, angular frequency", "1/ms"),
         "kind": words.meaning("kind of the equilibrium") | flags(KINDS),
-        "unstable_dimensions": words.meaning("eigenvalues with a positive real part, -1: no equilibrium", "1"),
+        "unstable_dimensions": words.meaning(
+            "eigenvalues with a positive real part, -1: no equilibrium", "1"
+        ),
         "stable": words.meaning("the equilibrium is stable"),
     } | {
         f"{kind}_distance": words.meaning(
@@ -193,7 +196,9 @@ def to_bifurcations(slices: Slices, r: Array) -> dict[str, Array]:
 def _hopf_on(
     path: Path, parameters: dict[str, Array], *, nodes_who: tuple[Index, Array], of: Pieces
 ) -> list[tuple[Array, Array]]:
-    """Return eta and the piece of the first, second, ... Hopf point of every slice, NaN where there are fewer."""
+    """Return eta and the piece of the first, second, ... Hopf point of every slice, NaN where there are
+    fewer.
+    """
     who, at = nodes_who
     here = part(parameters, who)
     c = [coefficients(term, 0, at)[0] for term in path.polynomial_at(at, here, 0)]
@@ -216,5 +221,3 @@ def _nearest(values: list[Array], eta: Array) -> Array:
         change = value - eta
         found = np.where(np.abs(change) < np.where(np.isnan(found), np.inf, np.abs(found)), change, found)
     return found
-
-

@@ -3,13 +3,14 @@
 In every model of the family one parameter, here called eta, enters one equation additively, and at rest every
 variable is a function of the rate r. So each r > 0 is an equilibrium at exactly one eta(r), and what other
 programs follow step by step is an explicit curve: equilibria are roots of eta(r) = eta, folds are zeros of
-eta'(r), Hopf points zeros of a Hurwitz determinant along it. Each is a smooth function of the one number log r.
-Its zeros are found on cells of a grid; where two of them could hide in one cell, the cell is cut at
+eta'(r), Hopf points zeros of a Hurwitz determinant along it. Each is a smooth function of the one number log
+r. Its zeros are found on cells of a grid; where two of them could hide in one cell, the cell is cut at
 the zeros of the derivative first, and those are found in the same way.
 
 Other parameters can vary instead of eta, at a fixed eta, if eta(r) is a polynomial in them of degree 1 or 2.
 
-Everything is float64, + - * / and square roots on arrays: nothing is compiled, and no element looks at another.
+Everything is float64, + - * / and square roots on arrays: nothing is compiled, and no element looks at
+another.
 """
 
 from __future__ import annotations
@@ -36,13 +37,17 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Index: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
 Values: TypeAlias = Mapping[str, Any]
 Function: TypeAlias = Callable[[Array, Values, int], list[Any]]
-"""f(rates, parameters, order): the Taylor coefficients in log r up to that order, arrays of the rates' shape."""
+"""f(rates, parameters, order): the Taylor coefficients in log r up to that order, arrays of the rates'
+shape.
+"""
 
 RATE, PARAMETER, STATE, GRAPH = range(1, 5)
 """Levels of what derivatives are taken by; a number of a lower level is a constant for those above it."""
 
 SPAN = (1e-6, 1e6)
-"""Rates that are looked at, in units of sqrt(delta)/(pi tau): below, eta is under -1e11 delta, above it, over."""
+"""Rates that are looked at, in units of sqrt(delta)/(pi tau): below, eta is under -1e11 delta, above it,
+over.
+"""
 
 PER_DECADE = 12
 """Cells of the grid: a rate grows by a fifth in one."""
@@ -98,8 +103,8 @@ def frequency_squared(c: Sequence[Any]) -> Any:
 class Path:
     """How parameters go along with the rate so that every rate is one of an equilibrium.
 
-    With `along` the model's graph parameter and nothing else, it is eta(r). With another parameter p it is p(r)
-    at fixed eta; eta is a polynomial of `degree` in p, and for degree 2 `sign` tells which root. With
+    With `along` the model's graph parameter and nothing else, it is eta(r). With another parameter p it is
+    p(r) at fixed eta; eta is a polynomial of `degree` in p, and for degree 2 `sign` tells which root. With
     `folded`, eta and p both vary, along the folds: p(r) from d eta/dr = 0.
     """
 
@@ -122,7 +127,9 @@ class Path:
         return rate, found
 
     def partial(self, r: Array, parameters: Values, times: int, order: int) -> list[Any]:
-        """Return how eta(r) changes with log r while the other parameters rest: its derivative of so many times."""
+        """Return how eta(r) changes with log r while the other parameters rest: its derivative of so many
+        times.
+        """
         terms = self._polynomial(r, parameters, order + times)
         for _ in range(times):
             terms = [_slope(term) for term in terms]
@@ -140,7 +147,9 @@ class Path:
         return characteristic(jacobian(self.model, self.model.rest(rate, given), given))
 
     def hopf(self, r: Array, parameters: Values, order: int) -> list[Any]:
-        """Return the Hurwitz determinant, 0 at Hopf points and neutral saddles; on folds c_(n-1): BT points."""
+        """Return the Hurwitz determinant, 0 at Hopf points and neutral saddles; on folds c_(n-1): BT
+        points.
+        """
         c = self.polynomial_at(r, parameters, order)
         return coefficients(c[-2] if self.folded else hurwitz(c), order, r)
 
@@ -196,7 +205,9 @@ class Path:
 
 
 def paths(model: Model, along: str, *, folded: bool = False) -> list[Path]:
-    """Return the paths along which a parameter varies, one or two; none if this parameter can't be solved for."""
+    """Return the paths along which a parameter varies, one or two; none if this parameter can't be solved
+    for.
+    """
     if along == model.graph:
         return [Path(model, along)]
     degree = degree_in(model, along)
@@ -258,7 +269,9 @@ def _distances(domain: Domain) -> list[Callable[[Any], Any]]:
 
 @dataclass(frozen=True)
 class Nodes:
-    """A grid of rates for every slice, ascending, `(slices, nodes)`; `valid[:, i]`: the cell from node i is."""
+    """A grid of rates for every slice, ascending, `(slices, nodes)`; `valid[:, i]`: the cell from node i
+    is.
+    """
 
     rates: Array
     valid: np.ndarray[Any, np.dtype[np.bool]]
@@ -287,21 +300,24 @@ def nodes_of(path: Path, parameters: Mapping[str, Array], rates: tuple[float, fl
     unit = np.ones(slices) if rates is not None else rate_unit(path.model, parameters)
     nodes = Nodes(unit[:, None] * grid, np.ones((slices, count - 1), dtype=bool))
     for wall, positive in path.walls():
-        nodes = _walled(nodes, wall, parameters, positive=positive)
+        nodes = walled(nodes, wall, parameters, positive=positive)
     return nodes
 
 
 def rate_unit(model: Model, parameters: Mapping[str, Array]) -> Array:
     """Return sqrt(delta)/(pi tau) in 1/ms, of the first population; defaults for what is solved for."""
     of = model.variable_names[0].removeprefix("r")
-    defaults = {p.name: p.default for p in model.parameters}
-    delta, tau = (parameters.get(name, defaults[name]) for name in (f"delta{of}", f"tau{of}"))
+    defaults = {p.name: p.default for p in model.parameters if p.default is not None}
+    delta, tau = (np.asarray(parameters.get(n, defaults.get(n))) for n in (f"delta{of}", f"tau{of}"))
     like = next(iter(parameters.values()))
-    unit: Array = np.sqrt(delta) / (math.pi * np.asarray(tau)) + 0.0 * like
+    unit: Array = np.sqrt(delta) / (math.pi * tau) + 0.0 * like
     return unit
 
 
-def _walled(nodes: Nodes, wall: Function, parameters: Mapping[str, Array], *, positive: bool) -> Nodes:
+def walled(nodes: Nodes, wall: Function, parameters: Mapping[str, Array], *, positive: bool) -> Nodes:
+    """Return the grid with cells that end where a function is 0; with `positive` only those where it is
+    above.
+    """
     who, at = zeros(wall, parameters, nodes)
     rates = np.concatenate((nodes.rates, _ragged(who, at, len(nodes.rates))), axis=1)
     if rates.shape[1] > nodes.rates.shape[1]:
@@ -362,8 +378,11 @@ def zeros(function: Function, parameters: Mapping[str, Array], nodes: Nodes) -> 
         who, cell = np.nonzero(_suspicious(values, nodes.valid[block]))
         who += block.start
         found.append(_Cells(who, nodes.rates[who, cell], nodes.rates[who, cell + 1]))
-    columns = [[cells.who for cells in found], [cells.low for cells in found], [cells.high for cells in found]]
-    cells = _Cells(*(np.concatenate(column) for column in columns))
+    cells = _Cells(
+        np.concatenate([part.who for part in found]),
+        np.concatenate([part.low for part in found]),
+        np.concatenate([part.high for part in found]),
+    )
     who, at = _zeros_in(function, parameters, cells, 0)
     order = np.lexsort((at, who))
     return who[order], at[order]
@@ -421,7 +440,11 @@ def _cut_at(cells: _Cells, who: Index, at: Array) -> _Cells:
     cell_order = np.lexsort((cells.low, cells.who))
     is_cell = (order < len(cells.low)).astype(np.intp)
     owner = cell_order[np.cumsum(is_cell) - 1]
-    return _Cells(whose, starts, np.minimum(np.where(np.append(whose[1:], -1) == whose, ends, np.inf), cells.high[owner]))
+    return _Cells(
+        whose,
+        starts,
+        np.minimum(np.where(np.append(whose[1:], -1) == whose, ends, np.inf), cells.high[owner]),
+    )
 
 
 def solve(
@@ -432,7 +455,8 @@ def solve(
     rising: Any,
     level: int = 0,
 ) -> Array:
-    """Return the zero of a derivative between two rates each, by Newton's method in log r, kept in its bracket.
+    """Return the zero of a derivative between two rates each, by Newton's method in log r, kept in its
+    bracket.
 
     A step that leaves the bracket, or does not halve the one before, is replaced by the middle of the
     bracket: so each element ends. `rising` tells the sign of the function at `high`.

@@ -1,8 +1,8 @@
 """What decides at a fold or a Hopf point: the coefficients of its normal form, for many points at once.
 
 Yu. A. Kuznetsov, Elements of Applied Bifurcation Theory, 3rd ed., Springer 2004, sections 5.4 and 8.7.
-Critical vectors are normalised by <q, q> = <p, q> = 1, with <a, b> = sum of conj(a_i) b_i. States are taken in
-the units of the model; so only the signs, and where a coefficient is 0, do not depend on units.
+Critical vectors are normalised by <q, q> = <p, q> = 1, with <a, b> = sum of conj(a_i) b_i. States are taken
+in the units of the model; so only the signs, and where a coefficient is 0, do not depend on units.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ DIRECTIONS = (11, 12, 13)
 
 
 def multilinear(model: Model, state: Vectors, parameters: Values, *directions: Vectors) -> Vectors:
-    """Return the derivative of the field by the state in one, two or three directions: A u, B(u, v), C(u, v, w)."""
+    """Return the derivative of the field by the state in one, two or three directions: A u, B(u, v), C(u,
+    v, w).
+    """
     levels = DIRECTIONS[: len(directions)]
     moved: list[Any] = list(state.T)
     for level, direction in zip(levels, directions, strict=True):
@@ -51,8 +53,8 @@ def matrices(model: Model, state: Vectors, parameters: Values) -> Array:
 def null_vectors(matrix: Vectors) -> tuple[Vectors, Vectors]:
     """Return q and p of singular matrices, M q = 0 and M^H p = 0, with <q, q> = <p, q> = 1.
 
-    The adjugate of such a matrix is a multiple of q p^H; the largest of its columns and of its rows are taken.
-    The first component of q is real and not negative.
+    The adjugate of such a matrix is a multiple of q p^H; the largest of its columns and of its rows are
+    taken. The first component of q is real and not negative.
     """
     size = matrix.shape[-1]
     rows = [[matrix[:, i, j] for j in range(size)] for i in range(size)]
@@ -123,13 +125,14 @@ def residual(model: Model, state: Vectors, parameters: Values) -> Array:
     """Return the largest rate of change at states that should rest, over the sum of its terms' sizes."""
     slopes = model.field(tuple(state.T), (0.0,) * state.shape[1], model.constants(parameters))
     size = (np.abs(matrices(model, state, parameters)) * np.abs(state)[:, None, :]).sum(axis=2)
-    found = [np.abs(slope) / size[:, i] for i, slope in enumerate(slopes)]
+    # A variable that rests at 0 has terms of size 0, and a rate of change of 0.
+    found = [np.abs(slope) / np.where(size[:, i] == 0.0, 1.0, size[:, i]) for i, slope in enumerate(slopes)]
     worst: Array = np.max(np.stack([ratio + 0.0 * state[:, 0] for ratio in found]), axis=0)
     return worst
 
 
 def eigenvalues(a: Array) -> tuple[Array, Array]:
-    """Return real and imaginary parts of the eigenvalues of matrices `(..., n, n)`, ascending; NaN for NaN."""
+    """Return the real and imaginary parts of the eigenvalues of `(..., n, n)` matrices; NaN for NaN."""
     flat = a.reshape(-1, *a.shape[-2:])
     found = np.full(flat.shape[:-1], complex(np.nan, np.nan))
     finite = np.isfinite(flat).all(axis=(1, 2))

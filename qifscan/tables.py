@@ -54,8 +54,8 @@ class Words:
     ) -> xr.Dataset:
         """Return variables along the parameters' dimensions and their own; the parameters are coordinates.
 
-        `along` are coordinates of the variables' own dimensions. `apart` are variables, with their own dimensions
-        alone, without those of the parameters.
+        `along` are coordinates of the variables' own dimensions. `apart` are variables, with their own
+        dimensions alone, without those of the parameters.
         """
         along, apart = along or {}, apart or {}
         own = {dim for dims, _, _ in (*variables.values(), *apart.values()) for dim in dims}

@@ -102,20 +102,20 @@ def fold_rates(J: ArrayLike, delta: ArrayLike, tau: ArrayLike) -> Array:
 def equilibria(model: str = "qif", *, distances: bool = False, **parameters: Values) -> xr.Dataset:
     """Return every equilibrium of a model with its stability, at each set of parameters.
 
-    Of the plain model: v = -delta / (2 pi R), pi^2 R^4 - J R^3 - eta R^2 - delta^2 / (4 pi^2) = 0, R = tau r > 0;
-    eigenvalues (2 v +- sqrt(2 R (J - 2 pi^2 R))) / tau. Of the others: the roots of eta(r) = eta with rates in
-    [1e-6, 1e6] sqrt(delta)/(pi tau), and the eigenvalues of the Jacobian there.
+    Of the plain model: v = -delta / (2 pi R), pi^2 R^4 - J R^3 - eta R^2 - delta^2 / (4 pi^2) = 0, R = tau r
+    > 0; eigenvalues (2 v +- sqrt(2 R (J - 2 pi^2 R))) / tau. Of the others: the roots of eta(r) = eta with
+    rates in [1e-6, 1e6] sqrt(delta)/(pi tau), and the eigenvalues of the Jacobian there.
 
-    Parameters: those of the model (of the plain one `tau` in ms, `eta`, `delta`, `J`), each a number, a sequence
-    (which becomes a dimension of its name) or a DataArray; they broadcast by dimension. Along `equilibrium` the
-    rates ascend; its length is 3 unless there are more, and where there are fewer the rest is NaN.
-    Variables: the state (`r` in 1/ms, `v`, ...); `eigenvalue_real`, `eigenvalue_imag` (1/ms, along `eigenvalue`,
-    ascending); `stable`; `unstable_dimensions`; `kind`: 0 none, 3 saddle (an odd number of unstable
-    directions: it lies between two folds), else by the eigenvalue of largest real part 1 node, 2 focus;
-    `count`, without the dimension `equilibrium`. Of the plain model, within rounding of a fold an eigenvalue is
-    0, and such an equilibrium is not called stable. With `distances` also `fold_distance` and `hopf_distance`:
-    the change of eta (eta_i of qif_pair), with its sign, at which this equilibrium meets the nearest
-    fold or Hopf point, NaN if none.
+    Parameters: those of the model (of the plain one `tau` in ms, `eta`, `delta`, `J`), each a number, a
+    sequence (which becomes a dimension of its name) or a DataArray; they broadcast by dimension. Along
+    `equilibrium` the rates ascend; its length is 3 unless there are more, and where there are fewer the rest
+    is NaN. Variables: the state (`r` in 1/ms, `v`, ...); `eigenvalue_real`, `eigenvalue_imag` (1/ms, along
+    `eigenvalue`, ascending); `stable`; `unstable_dimensions`; `kind`: 0 none, 3 saddle (an odd number of
+    unstable directions: it lies between two folds), else by the eigenvalue of largest real part 1 node, 2
+    focus; `count`, without the dimension `equilibrium`. Of the plain model, within rounding of a fold an
+    eigenvalue is 0, and such an equilibrium is not called stable. With `distances` also `fold_distance` and
+    `hopf_distance`: the change of eta (eta_i of qif_pair), with its sign, at which this equilibrium meets
+    the nearest fold or Hopf point, NaN if none.
     Raises `ScanError` for an unknown model or parameter and for values that are not allowed.
     Source: Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015); of other models see their `reference`.
     """

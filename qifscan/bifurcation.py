@@ -1,0 +1,627 @@
+"""Special points, branches and curves in two parameters, for any model of the family.
+
+Everything is read off the graph of the equilibria over the rate (see `graph`): nothing is followed step by
+step, so nothing can be stepped over but what lies between two cells of its grid.
+Types have AUTO's codes; a neutral saddle, which is no bifurcation, has none there and 30 here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan import hopf
+from qifscan.errors import Fault, ScanError, counted, one_of, show, unknown
+from qifscan.family import kinds, model_of
+from qifscan.graph import (
+    Array,
+    Index,
+    Nodes,
+    Path,
+    coefficients,
+    degree_in,
+    frequency_squared,
+    nodes_of,
+    part,
+    paths,
+    rate_unit,
+    walled,
+    zeros,
+)
+from qifscan.labels import Values, complete, labelled
+from qifscan.lazy import LazyModule
+from qifscan.models import Model
+from qifscan.normal_forms import (
+    eigenvalues,
+    fold_coefficient,
+    lyapunov_coefficient,
+    matrices,
+    residual,
+    states,
+)
+from qifscan.tables import Attributes, Words, flags
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = LazyModule("xarray")
+
+TYPES = {"none": 0, "LP": 2, "HB": 3, "NSA": 30, "CP": -22, "BT": -21, "GH": -32}
+"""Fold, Hopf point, neutral saddle, cusp, Bogdanov-Takens and generalised Hopf (Bautin) point."""
+
+CRITICALITY = ("none", "supercritical", "subcritical")
+STATUS = ("scanned", "no_equilibrium")
+CUTS = ("rates", "within", "no_equilibrium", "bogdanov_takens", "closed")
+
+ACCURATE = 1e-9
+"""Relative rate of change at a point up to which it counts as converged."""
+
+PER_DECADE = 100
+"""Points of a branch or a curve while the rate grows tenfold, unless asked for otherwise."""
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Points:
+    """Equilibria of one model, `(points,)` each: slice, rate, all parameters, code of the type."""
+
+    model: Model
+    who: Index
+    r: Array
+    parameters: dict[str, Array]
+    type: Any
+
+    def chosen(self, which: Any) -> Points:
+        """Return some of the points, in this order."""
+        return replace(
+            self,
+            who=self.who[which],
+            r=self.r[which],
+            parameters=part(self.parameters, which),
+            type=self.type[which],
+        )
+
+    def typed(self, name: str) -> Points:
+        """Return the points as ones of a type."""
+        return replace(self, type=np.full(len(self.r), TYPES[name]))
+
+    def sorted(self) -> Points:
+        """Return the points by slice and rate."""
+        return self.chosen(np.lexsort((self.r, self.who)))
+
+
+def joined(several: Sequence[Points]) -> Points:
+    """Return the points of all."""
+    first = several[0]
+    return Points(
+        first.model,
+        np.concatenate([points.who for points in several]),
+        np.concatenate([points.r for points in several]),
+        {n: np.concatenate([points.parameters[n] for points in several]) for n in first.parameters},
+        np.concatenate([points.type for points in several]),
+    )
+
+
+def on_path(path: Path, who: Index, r: Array, slices: Mapping[str, Array]) -> Points:
+    """Return the equilibria at rates along a path."""
+    here = part(slices, who)
+    _, found = path.place(r, here, 0)
+    parameters = {name: coefficients(found[name], 0, r)[0] for name in _names(path.model)}
+    return Points(path.model, who, r, parameters, np.zeros(len(r), dtype=np.intp))
+
+
+def _names(model: Model) -> list[str]:
+    return [parameter.name for parameter in model.parameters]
+
+
+# What is asked for
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A model, the one or two parameters that vary, and the slices: sets of values of the others."""
+
+    model: Model
+    along: tuple[str, ...]
+    given: dict[str, xr.DataArray]
+    slices: dict[str, Array]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The paths along which the parameters vary; with two of them along the folds."""
+        second = [name for name in self.along if name != self.model.graph]
+        return paths(self.model, (second or [self.model.graph])[0], folded=len(self.along) == 2)
+
+    @property
+    def count(self) -> int:
+        """Number of slices."""
+        return len(next(iter(self.slices.values())))
+
+
+def _request(model: str, along: str | Sequence[str], slices: Mapping[str, Values]) -> _Request:
+    chosen = model_of(model)
+    names = (along,) if isinstance(along, str) else tuple(along)
+    faults = [unknown("along", name, _names(chosen)) for name in names if name not in _names(chosen)]
+    faults = faults or _not_solvable(chosen, names)
+    faults += [_solved_for(name) for name in names if name in slices]
+    if faults:
+        raise ScanError(faults)
+    given = complete(slices, [p for p in chosen.parameters if p.name not in names])
+    return _Request(chosen, names, given, {name: a.values.ravel() for name, a in labelled(given).items()})
+
+
+def _solved_for(name: str) -> Fault:
+    return Fault(name, "a value", "none", "it is solved for, and so can't be fixed")
+
+
+def _not_solvable(model: Model, names: tuple[str, ...]) -> list[Fault]:
+    able = [model.graph, *(name for name in _names(model) if degree_in(model, name) in (1, 2))]
+    able = list(dict.fromkeys(able))
+    if len(names) not in (1, 2) or len(set(names)) < len(names):
+        return [Fault("along", counted(len(names), "parameter"), "one, or two different ones")]
+    if len(names) == 2 and model.graph not in names:
+        return [Fault("along", show(list(names)), f"{model.graph} and another parameter")]
+    return [
+        Fault("along", f'"{name}"', one_of(able), _why_not(model, name)) for name in names if name not in able
+    ]
+
+
+def _why_not(model: Model, name: str) -> str:
+    if degree_in(model, name) == 0:
+        return f"{name} moves no equilibrium; make it a slice and compare"
+    return f"equilibria can't be solved for {name}; make it a slice"
+
+
+def _check_range(name: str, given: Range | None, *, positive: bool) -> None:
+    if given is None:
+        return
+    numbers = np.asarray(given, dtype=object).ravel()
+    fine = len(numbers) == 2 and all(isinstance(x, (int, float, np.number)) for x in numbers)
+    if not fine or not (-math.inf < numbers[0] < numbers[1] < math.inf) or (positive and numbers[0] <= 0):
+        kind = "two ascending numbers above 0" if positive else "two ascending numbers"
+        raise ScanError([Fault(name, show(given), kind)])
+
+
+# Special points
+
+
+def special_points(
+    model: str = "qif", along: str | Sequence[str] = "eta", *, rates: Range | None = None, **slices: Values
+) -> xr.Dataset:
+    """Return every special point on the equilibria of every slice, as a contiguous ragged array.
+
+    Along one parameter: folds LP (d eta/dr = 0), Hopf points HB (the Hurwitz determinant of order n - 1 is
+    0 and the two eigenvalues that add up to 0 are imaginary) and neutral saddles NSA (these are real: no
+    bifurcation). Along two, one of which is the model's graph parameter (eta; eta_i of qif_pair): cusps CP,
+    Bogdanov-Takens points BT and generalised Hopf points GH (l1 = 0 on a Hopf curve; of these one is missed
+    if l1 changes its sign twice within a cell of its grid, and those outside of the default range of
+    `curve`).
+
+    `along`: the graph parameter, or one in which it is a polynomial of degree 1 or 2 at rest, such as J,
+    alpha or delta. `slices` are the other parameters, each a number, a sequence or a DataArray; they
+    broadcast by dimension. `rates`: the range of rates (1/ms), by default [1e-6, 1e6] sqrt(delta)/(pi tau).
+    Along the dimensions of the slices: `row_size`, the number of points of each, and `status`, which tells a
+    slice without equilibria from one without special points. Along `point`, slice by slice, the rate
+    ascending: `slice` (index of the slice in C order), `type` (AUTO's codes), the varied parameters, the
+    state, `omega` (rad/ms), `frequency` (1/ms), `period` (ms), `l1` (first Lyapunov coefficient, Kuznetsov's
+    normalisation <q, q> = <p, q> = 1), `criticality`, `fold_coefficient` (<p, B(q, q)>/2, q_1 > 0),
+    `residual` (relative rate of change), `converged`. NaN where a type has no such number.
+    Raises `ScanError` for a wrong definition.
+    Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 3, 5, 8.
+    """
+    request = _request(model, along, slices)
+    _check_range("rates", rates, positive=True)
+    with np.errstate(all="ignore"):
+        points, valid = _special(request, rates)
+        columns = measures(points)
+    words = Words(request.model, request.model.reference)
+    shape = next(iter(labelled(request.given).values())).shape
+    size = np.bincount(points.who, minlength=request.count).reshape(shape)
+    count = words.meaning("number of special points of the slice", "1") | {"sample_dimension": "point"}
+    status = words.meaning("whether the slice has equilibria among the rates looked at") | flags(STATUS)
+    variables = {
+        "row_size": ((), size, count),
+        "status": ((), (~valid).astype(np.int8).reshape(shape), status),
+    }
+    slice_words = words.meaning("index of the slice, in C order") | {"instance_dimension": "slices"}
+    apart = {"slice": (("point",), points.who, slice_words)} | _described(
+        words, request.along, points, columns
+    )
+    return words.dataset(request.given, variables, apart=apart)
+
+
+def _special(request: _Request, rates: Range | None) -> tuple[Points, Any]:
+    """Return the special points of all slices, and which of them have equilibria at all."""
+    points, valid = _on_folds(request, rates)
+    if len(request.along) == 2:
+        points = joined([points, _bautin(request, rates)])
+    return points.sorted(), valid
+
+
+def _on_folds(request: _Request, rates: Range | None) -> tuple[Points, Any]:
+    """Return the special points on the paths, which are those of folds where two parameters vary."""
+    found, valid = [], np.zeros(request.count, dtype=bool)
+    for path in request.paths:
+        nodes = nodes_of(path, request.slices, rates)
+        valid |= nodes.valid.any(axis=1)
+        for function, name in ((path.fold, "LP"), (path.hopf, "HB")):
+            points = on_path(path, *zeros(function, request.slices, nodes), request.slices)
+            found.append(points.typed({"LP": "CP", "HB": "BT"}[name] if path.folded else name))
+    return _told_apart(joined(found)).sorted(), valid
+
+
+def _told_apart(points: Points) -> Points:
+    """Return the points, with those of type HB that have no imaginary pair as neutral saddles."""
+    hopf_like = points.type == TYPES["HB"]
+    neutral = hopf_like & ~(squared_frequency(points) > 0.0)
+    return replace(points, type=np.where(neutral, TYPES["NSA"], points.type))
+
+
+def squared_frequency(points: Points) -> Array:
+    """Return omega^2 of the two eigenvalues that add up to 0, at points where there are such two."""
+    c = paths(points.model, points.model.graph)[0].polynomial_at(points.r, points.parameters, 0)
+    found: Array = frequency_squared([coefficients(term, 0, points.r)[0] for term in c])
+    return found
+
+
+def _bautin(request: _Request, rates: Range | None) -> Points:
+    """Return the points at which the first Lyapunov coefficient changes its sign on Hopf curves."""
+    second = next(name for name in request.along if name != request.model.graph)
+    found = []
+    for k in range(request.count):
+        one = part(request.slices, slice(k, k + 1))
+        for line in hopf.curves(request.model, second, one, rates or _rates(request.model, one), None):
+            r, value = hopf.sign_changes_of_l1(request.model, second, one, line)
+            found.append(_at(request.model, second, one, r, value, k))
+    empty = np.empty(0)
+    found.append(_at(request.model, second, part(request.slices, slice(0, 1)), empty, empty, 0))
+    return joined(found).typed("GH")
+
+
+def _at(model: Model, name: str, one: Mapping[str, Array], r: Array, value: Array, k: int) -> Points:
+    """Return equilibria of given rate and value of a second parameter."""
+    parameters = hopf.completed(model, one, name, r, value)
+    return Points(model, np.full(len(r), k), r, parameters, np.zeros(len(r), dtype=np.intp))
+
+
+def _rates(model: Model, one: Mapping[str, Array]) -> Range:
+    unit = float(rate_unit(model, one)[0])
+    return 1e-3 * unit, 1e3 * unit
+
+
+def measures(points: Points) -> dict[str, Array]:
+    """Return the state at each point, and what its type has numbers for."""
+    state = states(points.model, points.r, points.parameters)
+    found = {name: state[:, i] for i, name in enumerate(points.model.variable_names)}
+    nothing = np.full(len(points.r), np.nan)
+    omega, l1, fold = nothing.copy(), nothing.copy(), nothing.copy()
+    turning = np.isin(points.type, [TYPES["HB"], TYPES["GH"]])
+    some = points.chosen(turning)
+    omega[turning] = np.sqrt(squared_frequency(some))
+    l1[turning] = lyapunov_coefficient(points.model, state[turning], some.parameters, omega[turning])
+    folded = np.isin(points.type, [TYPES["LP"], TYPES["CP"]])
+    fold[folded] = fold_coefficient(points.model, state[folded], points.chosen(folded).parameters)
+    size = residual(points.model, state, points.parameters)
+    return found | {
+        "omega": omega,
+        "frequency": omega / (2.0 * math.pi),
+        "period": 2.0 * math.pi / omega,
+        "l1": l1,
+        "criticality": np.where(l1 < 0.0, 1, np.where(l1 > 0.0, 2, 0)).astype(np.int8),
+        "fold_coefficient": fold,
+        "residual": size,
+        "converged": size < ACCURATE,
+    }
+
+
+def _described(
+    words: Words, along: Sequence[str], points: Points, columns: Mapping[str, Any]
+) -> dict[str, tuple[tuple[str, ...], Any, Attributes]]:
+    """Return the columns of a table of points as variables."""
+    type_words = words.meaning("type of the point, codes of AUTO") | flags(list(TYPES), list(TYPES.values()))
+    point = ("point",)
+    found = {"type": (point, points.type.astype(np.int8), type_words)}
+    found |= {n: (point, points.parameters[n], words.of_parameter(n, "at the point")) for n in along}
+    meant = {name: words.of_state(name) for name in points.model.variable_names} | {
+        "omega": words.meaning("angular frequency at the Hopf point", "rad/ms"),
+        "frequency": words.meaning("frequency at the Hopf point", "1/ms"),
+        "period": words.meaning("period at the Hopf point", "ms"),
+        "l1": words.meaning("first Lyapunov coefficient, with <q, q> = <p, q> = 1", "1"),
+        "criticality": words.meaning("criticality of the Hopf point") | flags(CRITICALITY),
+        "fold_coefficient": words.meaning("normal form coefficient of the fold, <p, B(q, q)>/2", "1/ms"),
+        "residual": words.meaning("largest rate of change, relative to its terms", "1"),
+        "converged": words.meaning("the residual is of rounding size"),
+    }
+    return found | {name: (point, columns[name], meant[name]) for name in columns if name in meant}
+
+
+# Branches
+
+
+def branch(
+    model: str = "qif",
+    along: str = "eta",
+    *,
+    rates: Range | None = None,
+    within: Range | None = None,
+    points: int = PER_DECADE,
+    **slices: Values,
+) -> xr.Dataset:
+    """Return the equilibria of one slice in order along their curve, with stability and special points.
+
+    `along`: as for `special_points`. `rates`: the range of rates (1/ms), by default a factor of 10 beyond
+    the special points and the unit sqrt(delta)/(pi tau). `within`: the range of the varied parameter.
+    `points`: how many while the rate grows tenfold. `slices`: numbers.
+    Along `point`, the rate ascending: `piece`, `type` (0, or that of a special point, which is then a point
+    of its own), the varied parameter, the state, `eigenvalue_real` and `eigenvalue_imag` (along
+    `eigenvalue`), `kind`, `unstable_dimensions`, `stable` and the columns of `special_points`. Along
+    `pieces`, the connected parts: `row_size`, and `start` and `end`, which tell what cut it off: the range
+    of rates, that of the parameter, or that there is no equilibrium beyond. At special points the
+    eigenvalues on the axis are 0 only up to rounding, and `stable` is false.
+    Raises `ScanError` for a wrong definition, for more than one slice, and if nothing lies within the ranges.
+    """
+    request = _request(model, along, slices)
+    _check_branch(request, rates, within, points)
+    with np.errstate(all="ignore"):
+        special, _ = _special(request, rates)
+        rates = rates or _around(request, special)
+        lines = [
+            line for path in request.paths for line in _lines(request, path, along, rates, within, points)
+        ]
+    if not lines:
+        raise ScanError([_nothing(request, rates, within)])
+    with np.errstate(all="ignore"):
+        merged, number = _with_special(lines, special)
+        columns = measures(merged) | _stabilities(merged)
+    words = Words(request.model, request.model.reference)
+    table = _described(words, request.along, merged, columns) | _stability_columns(words, columns)
+    return words.dataset(request.given, {}, apart=table | _piece_columns(words, lines, number))
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A connected part of a curve, and what cuts it off at its start and its end."""
+
+    points: Points
+    cuts: tuple[int, int]
+
+
+def _check_branch(request: _Request, rates: Range | None, within: Range | None, points: int) -> None:
+    _check_range("rates", rates, positive=True)
+    _check_range("within", within, positive=False)
+    if not isinstance(points, int) or points < 2:
+        raise ScanError([Fault("points", show(points), "an integer of at least 2")])
+    several = [name for name, array in request.given.items() if array.ndim]
+    if several:
+        raise ScanError([Fault(name, "several values", "a number", "ask slice by slice") for name in several])
+
+
+def _nothing(request: _Request, rates: Range, within: Range | None) -> Fault:
+    found = f"no equilibrium with a rate in [{rates[0]:.4g}, {rates[1]:.4g}]"
+    found = found if within is None else f"{found} and {request.along[0]} in [{within[0]:g}, {within[1]:g}]"
+    return Fault(", ".join(request.along), found, "at least one", "widen the ranges, or change the slice")
+
+
+def _around(request: _Request, special: Points) -> Range:
+    unit = float(rate_unit(request.model, request.slices)[0])
+    marks = np.append(special.r, unit)
+    return 0.1 * float(marks.min()), 10.0 * float(marks.max())
+
+
+def _lines(
+    request: _Request, path: Path, name: str, rates: Range, within: Range | None, points: int
+) -> list[_Line]:
+    """Return the connected parts of a path, in order of the rate."""
+    nodes = nodes_of(path, request.slices, rates)
+    for bound, sign in ((within[0], 1.0), (within[1], -1.0)) if within else ():
+        nodes = walled(nodes, _beyond(path, name, bound, sign), request.slices, positive=True)
+    found = []
+    for low, high in _runs(nodes):
+        count = max(8, math.ceil(points * math.log10(high / low)))
+        r = np.geomspace(low, high, count + 1)
+        line = on_path(path, np.zeros(len(r), dtype=np.intp), r, request.slices)
+        value = line.parameters[name]
+        cuts = (_cut(r[0], value[0], rates, within), _cut(r[-1], value[-1], rates, within))
+        found.append(_Line(line, cuts))
+    return found
+
+
+def _beyond(path: Path, name: str, bound: float, sign: float) -> Callable[[Array, Any, int], list[Any]]:
+    def function(r: Array, parameters: Any, order: int) -> list[Any]:
+        value, *rest = coefficients(path.place(r, parameters, order)[1][name], order, r)
+        return [sign * (value - bound), *(sign * term for term in rest)]
+
+    return function
+
+
+def _cut(r: float, value: float, rates: Range, within: Range | None) -> int:
+    if min(abs(r / rates[0] - 1.0), abs(r / rates[1] - 1.0)) < 1e-9:
+        return 0
+    near = within and min(abs(value - bound) for bound in within) < 1e-6 * (within[1] - within[0])
+    return 1 if near else 2
+
+
+def _runs(nodes: Nodes) -> list[tuple[float, float]]:
+    """Return the first and the last rate of each run of valid cells of a single slice."""
+    padded = np.pad(nodes.valid[0], 1)
+    starts, ends = np.flatnonzero(padded[1:] & ~padded[:-1]), np.flatnonzero(~padded[1:] & padded[:-1])
+    return list(zip(nodes.rates[0, starts].tolist(), nodes.rates[0, ends].tolist(), strict=True))
+
+
+def _with_special(lines: list[_Line], special: Points) -> tuple[Points, Index]:
+    """Return the points of all lines with the special points in their places, and the number of the line."""
+    merged, numbers = [], []
+    left = np.ones(len(special.r), dtype=bool)
+    for number, line in enumerate(lines):
+        inside = left & (special.r >= line.points.r[0]) & (special.r <= line.points.r[-1])
+        inside &= _is_on(line.points, special)
+        left &= ~inside
+        whole = joined([line.points, special.chosen(inside)]).sorted()
+        merged.append(whole)
+        numbers.append(np.full(len(whole.r), number))
+    return joined(merged), np.concatenate(numbers)
+
+
+def _is_on(line: Points, special: Points) -> Any:
+    """Tell which points lie on a line, where two lines may cover the same rates."""
+    near = np.ones(len(special.r), dtype=bool)
+    for name, values in line.parameters.items():
+        between = np.interp(special.r, line.r, values)
+        spread = float(np.ptp(values)) + 1e-9 * float(np.abs(values).max(initial=1.0))
+        near &= np.abs(special.parameters[name] - between) < 0.05 * spread
+    return near
+
+
+def _stabilities(points: Points) -> dict[str, Any]:
+    state = states(points.model, points.r, points.parameters)
+    real, imag = eigenvalues(matrices(points.model, state, points.parameters))
+    kind, unstable = kinds(real, imag)
+    marginal = np.isin(points.type, [TYPES[name] for name in ("LP", "HB", "CP", "BT", "GH")])
+    return {
+        "eigenvalue_real": real,
+        "eigenvalue_imag": imag,
+        "kind": kind,
+        "unstable_dimensions": unstable,
+        "stable": (real < 0.0).all(axis=1) & ~marginal,
+    }
+
+
+def _stability_columns(words: Words, columns: Mapping[str, Any]) -> dict[str, Any]:
+    from qifscan.family import KINDS
+
+    point = ("point",)
+    return {
+        "eigenvalue_real": (
+            (*point, "eigenvalue"),
+            columns["eigenvalue_real"],
+            words.meaning("real part of the eigenvalue", "1/ms"),
+        ),
+        "eigenvalue_imag": (
+            (*point, "eigenvalue"),
+            columns["eigenvalue_imag"],
+            words.meaning("imaginary part of the eigenvalue, angular frequency", "1/ms"),
+        ),
+        "kind": (point, columns["kind"], words.meaning("kind of the equilibrium") | flags(KINDS)),
+        "unstable_dimensions": (
+            point,
+            columns["unstable_dimensions"],
+            words.meaning("eigenvalues with a positive real part", "1"),
+        ),
+        "stable": (point, columns["stable"], words.meaning("the equilibrium is stable")),
+    }
+
+
+def _piece_columns(words: Words, lines: list[_Line], number: Index) -> dict[str, Any]:
+    size = words.meaning("number of points of the piece", "1") | {"sample_dimension": "point"}
+    cut = flags(CUTS)
+    ends = np.array([line.cuts for line in lines], dtype=np.int8)
+    return {
+        "piece": (("point",), number, words.meaning("connected part that the point is on")),
+        "row_size": (("pieces",), np.bincount(number, minlength=len(lines)), size),
+        "start": (("pieces",), ends[:, 0], words.meaning("what cuts the piece off at its first point") | cut),
+        "end": (("pieces",), ends[:, 1], words.meaning("what cuts the piece off at its last point") | cut),
+    }
+
+
+# Curves in two parameters
+
+
+def curve(
+    model: str = "qif",
+    kind: str = "LP",
+    along: str | None = None,
+    through: str = "J",
+    *,
+    rates: Range | None = None,
+    within: Range | None = None,
+    points: int = PER_DECADE,
+    **slices: Values,
+) -> xr.Dataset:
+    """Return the curves of folds or of Hopf points in the plane of two parameters, in order along each.
+
+    `kind`: "LP" or "HB". `along`: the model's graph parameter, which is the default. `through`: the second
+    parameter; for LP one in which the first is a polynomial of degree 1 or 2 at rest, for HB any. `rates`:
+    the range of rates (1/ms), by default [1e-3, 1e3] sqrt(delta)/(pi tau). `within`: the range of the second
+    parameter; for HB by default that of `hopf.default_range`. `points`: how many while the rate grows
+    tenfold. `slices`: numbers. Along `point`: `piece`, `type` (0, or that of a point of codimension two: CP
+    and BT on fold curves, BT and GH on Hopf curves), both parameters, the state and the columns of
+    `special_points`; along `pieces` as for `branch`. Hopf curves end at their BT points; neutral saddles are
+    left out. Raises `ScanError` for a wrong definition, and if there is no such curve within the ranges.
+    Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 8, 10.
+    """
+    if kind not in ("LP", "HB"):
+        raise ScanError([unknown("kind", kind, ("LP", "HB"))])
+    chosen = model_of(model)
+    pair = (along if along is not None else chosen.graph, through)
+    request = _request(model, pair, slices) if kind == "LP" else _hopf_request(chosen, pair, slices)
+    _check_branch(request, rates, within, points)
+    rates = rates or _rates(chosen, request.slices)
+    with np.errstate(all="ignore"):
+        if kind == "LP":
+            lines, special = _fold_curves(request, through, rates, within, points)
+        else:
+            lines = _hopf_curves(request, through, rates, within, points)
+    if not lines:
+        raise ScanError([_no_curve(kind, pair, rates, within)])
+    with np.errstate(all="ignore"):
+        merged, number = _with_special(lines, special) if kind == "LP" else _in_order(lines)
+        columns = _curve_measures(merged, kind)
+    words = Words(chosen, chosen.reference)
+    table = _described(words, pair, merged, columns) | _piece_columns(words, lines, number)
+    return words.dataset(request.given, {}, apart=table)
+
+
+def _hopf_request(model: Model, pair: tuple[str, str], slices: Mapping[str, Values]) -> _Request:
+    """Return what is asked for of Hopf curves: these need no parameter to be solved for but the graph's."""
+    names = _names(model)
+    faults = [unknown("through", pair[1], names)] if pair[1] not in names else []
+    if pair[0] != model.graph or pair[1] == model.graph:
+        faults.append(Fault("along, through", show(list(pair)), f"{model.graph} and another parameter"))
+    faults += [_solved_for(name) for name in pair if name in slices]
+    if faults:
+        raise ScanError(faults)
+    given = complete(slices, [p for p in model.parameters if p.name not in pair])
+    return _Request(model, pair, given, {name: a.values.ravel() for name, a in labelled(given).items()})
+
+
+def _fold_curves(
+    request: _Request, through: str, rates: Range, within: Range | None, points: int
+) -> tuple[list[_Line], Points]:
+    """Return the curves of folds, and the cusps and Bogdanov-Takens points on them."""
+    lines = [line for path in request.paths for line in _lines(request, path, through, rates, within, points)]
+    return lines, _on_folds(request, rates)[0]
+
+
+def _hopf_curves(
+    request: _Request, through: str, rates: Range, within: Range | None, points: int
+) -> list[_Line]:
+    """Return the curves of Hopf points, with their Bogdanov-Takens and generalised Hopf points."""
+    model, one = request.model, request.slices
+    found = []
+    for bare in hopf.curves(model, through, one, rates, within, points):
+        line = hopf.with_bautin(model, through, one, bare)
+        found.append(
+            _Line(replace(_at(model, through, one, line.r, line.value, 0), type=line.mark), line.cuts)
+        )
+    return found
+
+
+def _in_order(lines: list[_Line]) -> tuple[Points, Index]:
+    numbers = [np.full(len(line.points.r), number) for number, line in enumerate(lines)]
+    return joined([line.points for line in lines]), np.concatenate(numbers)
+
+
+def _curve_measures(points: Points, kind: str) -> dict[str, Array]:
+    """Return the numbers of every point of a curve: those without a type of their own have the curve's."""
+    return measures(replace(points, type=np.where(points.type == 0, TYPES[kind], points.type)))
+
+
+def _no_curve(kind: str, pair: tuple[str, str], rates: Range, within: Range | None) -> Fault:
+    found = f"no {kind} with a rate in [{rates[0]:.4g}, {rates[1]:.4g}]"
+    found = found if within is None else f"{found} and {pair[1]} in [{within[0]:g}, {within[1]:g}]"
+    return Fault(", ".join(pair), found, "at least one", "widen the ranges, or change the slice")
