@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from qifscan.errors import RunInterrupted as RunInterrupted
     from qifscan.errors import ScanError as ScanError
     from qifscan.errors import StoreError as StoreError
+    from qifscan.forced import forced_cycles as forced_cycles
     from qifscan.observables import Status as Status
+    from qifscan.periodic import cycle_branches as cycle_branches
+    from qifscan.periodic import cycles as cycles
     from qifscan.plots import show as show
     from qifscan.population import QIF as QIF
     from qifscan.scan import Protocol as Protocol
@@ -51,9 +54,11 @@ _PUBLIC = {
     "bifurcation": ("branch", "curve", "special_points"),
     "chunks": ("Plan", "plan"),
     "cluster": ("local_cluster",),
+    "periodic": ("cycle_branches", "cycles"),
     "drive": ("Constant", "Pulse", "Ramp", "Sampled", "Sine"),
     "driver": ("run",),
     "errors": ("QifscanError", "RunError", "RunInterrupted", "ScanError", "StoreError"),
+    "forced": ("forced_cycles",),
     "observables": ("Status",),
     "plots": ("show",),
     "population": ("QIF",),

@@ -1,0 +1,681 @@
+"""Limit cycles of every model of the family: stable ones by simulation, whole branches by continuation.
+
+Every cycle is a solution of the boundary value problem (see `collocation`), in float64, with its Floquet
+multipliers; what a branch could not be followed beyond, and what could not be made sure, is said in the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan import collocation, family, following, settling
+from qifscan.collocation import Border, Orbits, Problem
+from qifscan.errors import Fault, ScanError, check_count, one_of, show, unknown
+from qifscan.following import CUTS, FINEST, HB, LPC, PD, RESOLVED, TR, Limits
+from qifscan.graph import (
+    Array,
+    Index,
+    coefficients,
+    degree_in,
+    frequency_squared,
+    nodes_of,
+    part,
+    paths,
+    rate_unit,
+    zeros,
+)
+from qifscan.labels import Values, complete, labelled
+from qifscan.lazy import LazyModule
+from qifscan.models import Model
+from qifscan.normal_forms import eigenvalues, matrices, null_vectors, states
+from qifscan.tables import Attributes, Words, flags
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = LazyModule("xarray")
+
+TYPES = {"none": 0, "HB": 3, "LPC": 5, "PD": 7, "TR": 8, "EP": 9, "unresolved": 31}
+"""AUTO's codes: Hopf point, fold of cycles, period doubling, torus, end of the range; and one of our own."""
+
+OUTCOMES = ("periodic", "equilibrium", "not_periodic", "diverged", "not_converged")
+
+ACCURATE = 1e-9
+"""Relative residual up to which a cycle counts as converged."""
+
+DIVERGING = 1e-2
+"""Change of the parameter, in its unit, while the period doubles, up to which the period diverges."""
+
+_SAME = 1e-5
+_BLOCK = 128
+_PERIODS = 20.0
+
+Range = tuple[float, float]
+
+
+# What both have in common
+
+
+def columns_of(model: Model, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers of cycles by the names they have in a dataset."""
+    found = {"period": table["period"], "frequency": 1.0 / table["period"]}
+    for i, name in enumerate(model.variable_names):
+        found |= {f"{name}_{kind}": table[key][..., i] for kind, key in _EXTREMES.items()}
+    mu = table["multipliers"]
+    found |= {
+        "multiplier_real": mu.real,
+        "multiplier_imag": mu.imag,
+        "unstable_multipliers": table["unstable"],
+        "stable": table["unstable"] == 0,
+    }
+    if "quality" in table:
+        resolved = table["quality"] < RESOLVED
+        told = resolved & ~np.isin(table["type"], (HB, LPC, PD, TR))
+        found |= {
+            "multiplier_error": table["quality"],
+            "resolved": resolved,
+            "stable": found["stable"] & told,
+        }
+    return found | {
+        "residual": table["residual"],
+        "mesh_error": table["mesh_error"],
+        "intervals": table["intervals"],
+        "converged": table["residual"] < ACCURATE,
+    }
+
+
+_EXTREMES = {"min": "low", "max": "high", "mean": "mean"}
+
+
+def meanings(model: Model, words: Words) -> dict[str, Attributes]:
+    """Return what those numbers mean."""
+    found = {}
+    for name in model.variable_names:
+        said = words.of_state(name)
+        for kind, text in (("min", "lowest"), ("max", "highest"), ("mean", "mean")):
+            found[f"{name}_{kind}"] = said | {"long_name": f"{said['long_name']}, {text} value on the cycle"}
+        found[f"{name}_start"] = said | {
+            "long_name": f"{said['long_name']}, at the start of the drive's period"
+        }
+    return found | {
+        "drive_periods": words.meaning("periods of the drive in one of the response", "1"),
+        "period": words.meaning("period of the cycle", "ms"),
+        "frequency": words.meaning("frequency of the cycle", "1/ms"),
+        "multiplier_real": words.meaning("real part of the Floquet multiplier", "1"),
+        "multiplier_imag": words.meaning("imaginary part of the Floquet multiplier", "1"),
+        "multiplier_error": words.meaning("error of the flow's own multiplier, which is 1", "1"),
+        "unstable_multipliers": words.meaning("multipliers outside of the unit circle", "1"),
+        "resolved": words.meaning(f"the error of the flow's own multiplier is below {RESOLVED:g}"),
+        "stable": words.meaning("the cycle is stable; false at bifurcations and where it is not resolved"),
+        "residual": words.meaning("largest error of a collocation equation, relative", "1"),
+        "mesh_error": words.meaning("estimated error between mesh points, relative", "1"),
+        "intervals": words.meaning("intervals of the mesh, 0 at a Hopf point", "1"),
+        "converged": words.meaning("the residual is of rounding size"),
+    }
+
+
+def multiplier_axis(words: Words, model: Model) -> dict[str, Any]:
+    """Return the coordinate of the dimension `multiplier`."""
+    meant = words.meaning("position among the multipliers, by descending modulus")
+    return {"multiplier": (np.arange(len(model.variables)), meant)}
+
+
+# Cycles by simulation
+
+
+def cycles(
+    model: str = "qif_adaptation_alpha",
+    *,
+    starts: int = 4,
+    transient: float | None = None,
+    window: float | None = None,
+    **parameters: Values,
+) -> xr.Dataset:
+    """Return the stable limit cycles that simulation finds at each set of parameters, refined by collocation.
+
+    u' = f(u), u(T) = u(0), by Gauss collocation of order 8 at mesh points. Each of `starts` trajectories per
+    point begins with r between 0.1 and 10 sqrt(delta)/(pi tau) and the rest of the state as if at rest there,
+    runs for `transient` ms (by default 200 tau and 10 of the longest other time constant) and for a `window`
+    (by default as long), and where it repeats the cycle is refined. A cycle that attracts none of them is not
+    found.
+
+    Parameters: those of the model; they broadcast by dimension. Along `start`: `outcome` of each trajectory.
+    Along `cycle`, the period ascending, NaN beyond `count`: `period` (ms), `frequency`, and `_min`, `_max`,
+    `_mean` of every variable; `multiplier_real`, `multiplier_imag` (along `multiplier`, by descending
+    modulus), `multiplier_error` (|mu - 1| of the flow's own), `stable`, `unstable_multipliers`, `resolved`,
+    `residual`, `mesh_error`, `converged`. No cycle found is not proof that there is none: look at `outcome`.
+    Raises `ScanError` for a wrong definition. Source: Ascher, Mattheij, Russell, Numerical Solution of
+    Boundary Value Problems for ODEs (1995).
+    """
+    chosen = family.model_of(model)
+    check_count("starts", starts)
+    given = complete(parameters, chosen.parameters)
+    whole = labelled(given)
+    shape = next(iter(whole.values())).shape
+    flat = {name: array.values.ravel() for name, array in whole.items()}
+    with np.errstate(all="ignore"):
+        outcome, who, table = simulated_cycles(chosen, flat, starts, transient, window)
+    return grid(chosen, given, shape, outcome, who, columns_of(chosen, table))
+
+
+def simulated_cycles(
+    model: Model, flat: Mapping[str, Array], starts: int, transient: float | None, window: float | None
+) -> tuple[Index, Index, dict[str, Any]]:
+    """Return the outcome of every start, `(points, starts)`, and of each cycle its point and its numbers."""
+    count = len(next(iter(flat.values())))
+    outcomes, whose, tables = [], [], []
+    for first in range(0, count, _BLOCK):
+        some = np.arange(first, min(count, first + _BLOCK))
+        ends, orbits = found_cycles(
+            Problem(model, {name: values[some] for name, values in flat.items()}), starts, transient, window
+        )
+        outcomes.append(ends)
+        for group, now in orbits:
+            problem = Problem(model, {name: values[some[group]] for name, values in flat.items()})
+            whose.append(some[group])
+            tables.append(following.measured(problem, now, collocation.linearised(problem, now)))
+    if not tables:
+        return np.concatenate(outcomes), np.empty(0, dtype=np.intp), _no_rows(model)
+    table = {name: np.concatenate([t[name] for t in tables]) for name in tables[0]}
+    who = np.concatenate(whose)
+    order = np.lexsort((table["period"], who))
+    return np.concatenate(outcomes), who[order], {name: values[order] for name, values in table.items()}
+
+
+Group = tuple[Index, Orbits]
+"""Numbers of candidates, and their cycles on meshes of one size."""
+
+
+def found_cycles(
+    problem: Problem, starts: int, transient: float | None, window: float | None
+) -> tuple[Index, list[Group]]:
+    """Return the outcome of every start, and the cycles with their points, by the size of their meshes."""
+    count = len(next(iter(problem.parameters.values())))
+    points = np.repeat(np.arange(count), starts)
+    several = problem.chosen(points)
+    begin = starting(several, starts)
+    lengths = durations(several, transient), durations(several, window if window else transient)
+    scale = sizes(several)
+    zero = np.zeros(len(points))
+    settled, _ = settling.simulated(several, begin, zero, lengths[0], scale, record=False)
+    scale = np.maximum(np.abs(settled), scale)
+    lost: Any = np.isnan(settled).any(axis=1)
+    settled = np.where(lost[:, None], begin, settled)
+    _, kept = settling.simulated(several, settled, zero, np.where(lost, 0.0, lengths[1]), scale, record=True)
+    assert kept is not None
+    ends = [settling.repeats(kept, k, scale[k]) for k in range(len(points))]
+    outcome = np.array([end[0] for end in ends])
+    outcome[lost] = settling.DIVERGED
+    ways = np.flatnonzero(outcome == settling.PERIODIC)
+    laps = {k: ends[k][1:] for k in ways.tolist()}
+
+    def guess(which: Index, intervals: int) -> Orbits:
+        return collocation.joined([of_lap(kept, k, *laps[k], scale[k], intervals) for k in which.tolist()])
+
+    groups, failed = refined(several, ways, guess, AUTONOMOUS)
+    outcome[failed] = len(OUTCOMES) - 1
+    kept_groups = different(several, points, groups, outcome)
+    outcome = outcome.reshape(count, starts)
+    return outcome, [(points[which], orbits) for which, orbits in kept_groups]
+
+
+def starting(problem: Problem, starts: int) -> Array:
+    """Return the states that trajectories begin with `(points, n)`: as if at rest, at low to high rates."""
+    unit = rate_unit(problem.model, problem.parameters)
+    factor = np.geomspace(0.1, 10.0, starts) if starts > 1 else np.array([1.0])
+    state = states(problem.model, unit * np.tile(factor, len(unit) // starts), problem.parameters)
+    for i, variable in enumerate(problem.model.variables):
+        if not variable.domain.holds(-1.0):
+            state[:, i] = np.maximum(np.abs(state[:, i]), 1e-3 * unit)
+    found: Array = np.clip(np.nan_to_num(state), -1e3, 1e3)
+    return found
+
+
+def sizes(problem: Problem) -> Array:
+    """Return the natural size of each variable: of a rate its unit, else 1."""
+    unit = rate_unit(problem.model, problem.parameters)
+    units = [variable.unit for variable in problem.model.variables]
+    return np.stack([unit if name == "1/ms" else np.ones_like(unit) for name in units], axis=1)
+
+
+def durations(problem: Problem, asked: float | None) -> Array:
+    """Return how long a trajectory runs until it has settled, in ms."""
+    rows = [p.name for p in problem.model.parameters if p.unit == "ms"]
+    own = [problem.parameters[name] for name in rows if name in _POPULATION]
+    other = [problem.parameters[name] for name in rows if name not in _POPULATION]
+    found: Array = 200.0 * np.max(own, axis=0) + (10.0 * np.max(other, axis=0) if other else 0.0)
+    return found if asked is None else np.full_like(found, asked)
+
+
+_POPULATION = ("tau", "tau_e", "tau_i")
+
+
+@dataclass(frozen=True)
+class Method:
+    """How orbits are corrected at fixed parameters, which of them need a finer mesh, and the finest one."""
+
+    solve: Callable[[Problem, Orbits], tuple[Orbits, Any, Index]]
+    is_coarse: Callable[[Problem, Orbits], Any]
+    finest: int
+
+
+def _is_coarse(problem: Problem, orbits: Orbits) -> Any:
+    linear = collocation.linearised(problem, orbits)
+    return following.is_coarse(problem, orbits, linear, collocation.multipliers(linear))
+
+
+AUTONOMOUS = Method(following.at_value, _is_coarse, FINEST)
+
+
+def refined(
+    problem: Problem, left: Index, guess: Callable[[Index, int], Orbits], method: Method
+) -> tuple[list[Group], Index]:
+    """Return the cycles near guesses, by the size of their meshes, and which were not found."""
+    found = []
+    intervals = collocation.INTERVALS
+    while len(left):
+        begin, whose = guess(left, intervals), problem.chosen(left)
+        orbits, good, _ = method.solve(whose, begin)
+        for _ in range(2):
+            orbits.put(~good, begin.chosen(~good))
+            mesh = collocation.adapted(orbits, whose.scales(orbits.u), intervals)
+            orbits, good, _ = method.solve(whose, collocation.remeshed(orbits, mesh))
+        done = good & ((intervals >= method.finest) | ~method.is_coarse(whose, orbits))
+        found.append((left[done], orbits.chosen(done)))
+        left, intervals = left[~done], 2 * intervals
+        if intervals > method.finest:
+            break
+    return [group for group in found if len(group[0])], left
+
+
+def of_lap(
+    kept: settling.Trajectories, which: int, begin: float, length: float, scale: Array, intervals: int
+) -> Orbits:
+    """Return a lap of a trajectory as an orbit."""
+    mesh = settling.even_mesh(kept, which, begin, length, scale, intervals)[None]
+    found = collocation.from_function(
+        mesh, lambda s: kept.at(which, begin + s[0] * length)[None], np.array([length]), np.zeros(1)
+    )
+    # A trajectory closes but nearly; what is to be periodic begins as such.
+    found.u[:, -1] = found.u[:, 0]
+    return found
+
+
+def different(problem: Problem, points: Index, groups: list[Group], outcome: Index | None) -> list[Group]:
+    """Return each cycle of a point once; with `outcome` without equilibria, which are told there."""
+    seen: dict[int, list[Array]] = {}
+    found = []
+    for which, orbits in groups:
+        scales = problem.chosen(which).scales(orbits.u)
+        summary = np.concatenate((collocation.means(orbits), orbits.period[:, None]), axis=1)
+        size = np.concatenate((scales, orbits.period[:, None]), axis=1)
+        flat = (np.ptp(orbits.u, axis=1) / scales).max(axis=1) < settling.FLAT
+        if outcome is None:
+            flat[:] = False
+        else:
+            outcome[which[flat]] = settling.AT_REST
+        new = []
+        for k in np.flatnonzero(~flat).tolist():
+            known = seen.setdefault(int(points[which[k]]), [])
+            if all((np.abs(summary[k] - other) / size[k]).max() > _SAME for other in known):
+                known.append(summary[k])
+                new.append(k)
+        found.append((which[new], orbits.chosen(new)))
+    return [group for group in found if len(group[0])]
+
+
+def _no_rows(model: Model) -> dict[str, Any]:
+    size = len(model.variables)
+    one = ("value", "period", "trivial_error", "quality", "residual", "mesh_error", "number", "order")
+    found: dict[str, Any] = {name: np.empty(0) for name in one}
+    found |= {name: np.empty((0, size)) for name in ("low", "high", "mean")}
+    found |= {name: np.empty(0, dtype=np.intp) for name in ("intervals", "unstable", "type", "number")}
+    return found | {"multipliers": np.empty((0, size), dtype=complex)}
+
+
+def grid(
+    model: Model,
+    given: Mapping[str, xr.DataArray],
+    shape: tuple[int, ...],
+    outcome: Index,
+    who: Index,
+    columns: Mapping[str, Any],
+    outcomes: Sequence[str] = OUTCOMES,
+) -> xr.Dataset:
+    """Return the dataset of the cycles of every point."""
+    words = Words(model, model.reference)
+    count = np.bincount(who, minlength=len(outcome))
+    rank = np.arange(len(who)) - np.searchsorted(who, who)
+    most = max(1, int(count.max(initial=0)))
+    meant = meanings(model, words)
+    variables: dict[str, Any] = {}
+    for name, values in columns.items():
+        filler = False if values.dtype == bool else -1 if values.dtype.kind == "i" else np.nan
+        whole = np.full((len(outcome), most, *values.shape[1:]), filler, dtype=values.dtype)
+        whole[who, rank] = values
+        own = ("cycle", "multiplier") if values.ndim > 1 else ("cycle",)
+        variables[name] = (own, whole.reshape(*shape, *whole.shape[1:]), meant[name])
+    ends = words.meaning("how a trajectory ended") | flags(outcomes)
+    variables["outcome"] = (("start",), outcome.reshape(*shape, -1).astype(np.int8), ends)
+    variables["count"] = ((), count.reshape(shape), words.meaning("number of cycles found", "1"))
+    axis = {"cycle": (np.arange(most), words.meaning("position among the cycles, the period ascending"))}
+    return words.dataset(given, variables, axis | multiplier_axis(words, model))
+
+
+# Branches
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Where branches begin: slice of each, orbits, directions, and the row of the Hopf point if it is one."""
+
+    who: Index
+    problem: Problem
+    orbits: Orbits
+    tangent: Orbits
+    hopf: dict[str, Any] | None
+
+
+def cycle_branches(
+    model: str = "qif_adaptation_alpha",
+    along: str | None = None,
+    *,
+    at: float | None = None,
+    within: Range | None = None,
+    points: int = 200,
+    longest: float | None = None,
+    starts: int = 4,
+    **slices: Values,
+) -> xr.Dataset:
+    """Return branches of limit cycles in one parameter, stable and unstable ones, with their bifurcations.
+
+    u' = T f(u; p), u(0) = u(1), followed by pseudo-arclength with the period T as an unknown, from every Hopf
+    point of every slice; with `at`, from the cycles that simulation finds at this value of the parameter (see
+    `cycles`), in both directions. A branch that joins two Hopf points is there twice.
+
+    `along`: by default the model's graph parameter (eta; eta_i of qif_pair); with `at` any parameter.
+    `within`: its range. `points`: the most of a branch. `longest`: the longest period (ms), by default 20
+    times that at the start. `slices`: the other parameters, each a number, a sequence or a DataArray; they
+    broadcast. Along `point`, in order along each branch: `branch`, `type` (AUTO's codes: HB, LPC, PD, TR, EP;
+    "unresolved" is where a test function changes its sign but the finer mesh can't make the multipliers sure,
+    as in a canard explosion), the parameter, and what `cycles` tells of a cycle. Along `branches`:
+    `row_size`, `slice` (in C order), `start` ("hopf_point", "simulation"), `end` (what cut it off: the number
+    of points, the range, the longest period, a Hopf point, its own start, failure), `period_diverges` (the
+    parameter all but stands still while the period doubles), and there `saddle_count` and `saddle_distance`
+    (how near the last cycle comes to a saddle, relative): without a saddle there is nothing that could be
+    homoclinic. What lies beyond an end is not known: no bifurcation on a branch that was cut off means none
+    so far. Raises `ScanError` for a wrong definition. Source: Ascher, Mattheij, Russell (1995); Kuznetsov,
+    Elements of Applied Bifurcation Theory (2004), ch. 5, 10.
+    """
+    chosen = family.model_of(model)
+    name = chosen.graph if along is None else along
+    _check(chosen, name, at, within, points, longest, slices)
+    given = complete(slices, [p for p in chosen.parameters if p.name != name])
+    flat = {key: array.values.ravel() for key, array in labelled(given).items()}
+    shape = next(iter(labelled(given).values())).shape
+    low, high = within or (-math.inf, math.inf)
+    default = next(p.default for p in chosen.parameters if p.name == name)
+    limits = Limits(low, high, points, abs(default or 1.0))
+    with np.errstate(all="ignore"):
+        begin = _hopf_starts(chosen, name, flat, limits) if at is None else []
+        begin = begin if at is None else _simulated_starts(chosen, name, flat, at, starts, limits)
+        table, branches = _followed(chosen, begin, limits, longest)
+        branches |= _divergence(chosen, name, flat, table, branches, limits)
+    return _ragged(chosen, name, given, shape, at is None, table, branches)
+
+
+def _check(
+    model: Model,
+    name: str,
+    at: float | None,
+    within: Range | None,
+    points: int,
+    longest: float | None,
+    slices: Mapping[str, Values],
+) -> None:
+    """Raise `ScanError` with a line for every mistake in what is asked for."""
+    rows = {p.name: p for p in model.parameters}
+    if name not in rows:
+        raise ScanError([unknown("along", name, rows)])
+    faults = []
+    if name in slices:
+        faults.append(Fault(name, "a value", "none", "it is followed, and so can't be fixed"))
+    if at is None and name != model.graph and degree_in(model, name) not in (1, 2):
+        able = [n for n in rows if n == model.graph or degree_in(model, n) in (1, 2)]
+        hint = "give `at`, to begin with cycles found by simulation"
+        faults.append(Fault("along", f'"{name}"', one_of(able), hint))
+    numbers = (int, float, np.number)
+    if at is not None and not (isinstance(at, numbers) and np.isfinite(at) and rows[name].domain.holds(at)):
+        faults.append(Fault("at", show(at), rows[name].domain.words))
+    if within is not None:
+        fine = np.ndim(within) == 1 and len(within) == 2 and all(isinstance(x, numbers) for x in within)
+        if not fine or not within[0] < within[1]:
+            faults.append(Fault("within", show(within), "two ascending numbers"))
+        elif at is not None and isinstance(at, numbers) and not within[0] <= at <= within[1]:
+            faults.append(
+                Fault("at", show(at), f"a number in [{within[0]:g}, {within[1]:g}]", "widen `within`")
+            )
+    if longest is not None and not (isinstance(longest, numbers) and longest > 0):
+        faults.append(Fault("longest", show(longest), "a number above 0"))
+    if faults:
+        raise ScanError(faults)
+    check_count("points", points)
+
+
+def hopf_points(
+    model: Model, along: str, flat: Mapping[str, Array]
+) -> tuple[Index, Array, dict[str, Array], Array]:
+    """Return slice, rate, all parameters and angular frequency of every Hopf point in a parameter."""
+    found = []
+    for path in paths(model, along):
+        who, r = zeros(path.hopf, flat, nodes_of(path, flat, None))
+        here = part(flat, who)
+        placed = path.place(r, here, 0)[1]
+        given = {p.name: coefficients(placed[p.name], 0, r)[0] + 0.0 * r for p in model.parameters}
+        polynomial = [coefficients(term, 0, r)[0] for term in path.polynomial_at(r, here, 0)]
+        square = np.asarray(frequency_squared(polynomial)) + 0.0 * r
+        is_one = square > 0.0
+        found.append((who[is_one], r[is_one], part(given, is_one), np.sqrt(square[is_one])))
+    who, r, omega = (np.concatenate([f[k] for f in found]) for k in (0, 1, 3))
+    order = np.lexsort((r, who))
+    given = {p.name: np.concatenate([f[2][p.name] for f in found])[order] for p in model.parameters}
+    return who[order], r[order], given, omega[order]
+
+
+def _hopf_starts(model: Model, along: str, flat: Mapping[str, Array], limits: Limits) -> list[Starts]:
+    """Return the Hopf points in the range, with the directions in which their cycles grow."""
+    who, r, given, omega = hopf_points(model, along, flat)
+    inside = (given[along] >= limits.low) & (given[along] <= limits.high)
+    who, r, given, omega = who[inside], r[inside], part(given, inside), omega[inside]
+    found = []
+    for first in range(0, len(who), _BLOCK):
+        some = slice(first, first + _BLOCK)
+        found.append(_of_hopf(model, along, who[some], r[some], part(given, some), omega[some]))
+    return found
+
+
+def _of_hopf(model: Model, along: str, who: Index, r: Array, given: dict[str, Array], omega: Array) -> Starts:
+    state = states(model, r, given)
+    matrix = matrices(model, state, given)
+    q, _ = null_vectors(matrix - 1j * omega[:, None, None] * np.eye(state.shape[1]))
+    mesh = np.tile(np.linspace(0.0, 1.0, collocation.INTERVALS + 1), (len(r), 1))
+    period = 2.0 * math.pi / omega
+    rest = collocation.from_function(
+        mesh, lambda s: state[:, None] + 0.0 * s[..., None], period, given[along]
+    )
+    turning = collocation.from_function(
+        mesh,
+        lambda s: (q[:, None] * np.exp(2j * math.pi * s)[..., None]).real,
+        0.0 * period,
+        0.0 * period,
+    )
+    real, imag = eigenvalues(matrix)
+    mu = np.exp((real + 1j * imag) * period[:, None])
+    nearest = np.argsort(np.abs(np.abs(imag) - omega[:, None]) + np.abs(real), axis=1)
+    row = np.arange(len(r))
+    # The pair on the axis gives the multiplier 1 twice: that of the flow, and that of the cycle's size.
+    for k in range(2):
+        mu[row, nearest[:, k]] = 1.0
+    rest_mu = np.sort(np.abs(mu), axis=1)
+    mu = np.take_along_axis(mu, np.argsort(-np.abs(mu), axis=1, kind="stable"), axis=1)
+    zero = np.zeros(len(r))
+    hopf = {"value": given[along], "period": period, "low": state, "high": state, "mean": state}
+    hopf |= {"multipliers": mu, "trivial_error": zero, "quality": zero, "residual": zero, "mesh_error": zero}
+    hopf |= {"intervals": zero.astype(np.intp), "unstable": (rest_mu > 1.0).sum(axis=1)}
+    return Starts(who, Problem(model, given, along), rest, turning, hopf)
+
+
+def _simulated_starts(
+    model: Model, along: str, flat: Mapping[str, Array], at: float, starts: int, limits: Limits
+) -> list[Starts]:
+    """Return the cycles that simulation finds at a value of the parameter, in both directions of it."""
+    count = len(next(iter(flat.values())))
+    found = []
+    for first in range(0, count, _BLOCK):
+        some = np.arange(first, min(count, first + _BLOCK))
+        given = {name: values[some] for name, values in flat.items()} | {along: np.full(len(some), at)}
+        _, groups = found_cycles(Problem(model, given), starts, None, None)
+        for group, orbits in groups:
+            orbits.value[:] = at
+            problem = Problem(model, part(given, group), along)
+            linear = collocation.linearised(problem, orbits)
+            border = Border.fixed(orbits)
+            border.states[:, 0] = collocation.phase_row(problem, orbits, problem.scales(orbits.u))
+            border.scalars[:, 0] = 0.0
+            for sign in (1.0, -1.0):
+                border.right[:, 1] = sign
+                tangent = linear.solved(border, orbits, homogeneous=True)
+                found.append(Starts(some[group], problem, orbits, tangent, None))
+    return found
+
+
+def _followed(
+    model: Model, begin: list[Starts], limits: Limits, longest: float | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the rows of all branches in order, and of each branch its slice, its cut and its last orbit."""
+    tables, who, cuts = [], [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=np.intp)]
+    ends: dict[int, Array] = {}
+    first = 0
+    for start in begin:
+        number = first + np.arange(len(start.who))
+        most = _PERIODS * start.orbits.period if longest is None else np.full(len(number), float(longest))
+        group = following.begun(start.problem, start.orbits, start.tangent, most, number, limits.unit)
+        rows = following.followed(group, limits)
+        head = start.hopf
+        if head is None:
+            linear = collocation.linearised(start.problem, start.orbits)
+            head = following.measured(start.problem, start.orbits, linear)
+        code = np.full(len(number), HB if start.hopf is not None else 0)
+        rows.append(head | {"number": number, "order": np.zeros(len(number)), "type": code})
+        tables += rows
+        who.append(start.who)
+        cuts.append(group.cut)
+        ends |= group.ends
+        first += len(number)
+    if not tables:
+        return _no_rows(model), {"slice": who[0], "cut": cuts[0], "ends": ends}
+    table = {name: np.concatenate([rows[name] for rows in tables]) for name in tables[0]}
+    order = np.lexsort((table["order"], table["number"]))
+    table = _once({name: values[order] for name, values in table.items()}, limits)
+    return table, {"slice": np.concatenate(who), "cut": np.concatenate(cuts), "ends": ends}
+
+
+def _once(table: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    """Return the rows with one for all the unresolved ones at a place."""
+    unresolved = table["type"] == following.UNRESOLVED
+    again = np.zeros(len(unresolved), dtype=bool)
+    near = np.abs(np.diff(table["value"])) < 1e-6 * limits.unit
+    again[1:] = unresolved[1:] & unresolved[:-1] & (np.diff(table["number"]) == 0) & near
+    return {name: values[~again] for name, values in table.items()}
+
+
+def _divergence(
+    model: Model,
+    along: str,
+    flat: Mapping[str, Array],
+    table: Mapping[str, Any],
+    branches: Mapping[str, Any],
+    limits: Limits,
+) -> dict[str, Any]:
+    """Return whether the period of each branch diverges at its end, and the saddles that there are then."""
+    count = len(branches["cut"])
+    diverges = np.zeros(count, dtype=bool)
+    saddles, distance = np.full(count, -1), np.full(count, np.nan)
+    for k in np.flatnonzero(branches["cut"] == following.BY_PERIOD).tolist():
+        rows = np.flatnonzero(table["number"] == k)
+        period, value = table["period"][rows], table["value"][rows]
+        half = rows[np.flatnonzero(period < 0.5 * period[-1])[-1:]]
+        moved = np.abs(table["value"][half] - value[-1])
+        diverges[k] = bool((moved < DIVERGING * limits.unit).all()) and len(half) > 0
+        if diverges[k]:
+            here = {name: float(values[branches["slice"][k]]) for name, values in flat.items()}
+            found = family.equilibria(model, here | {along: float(value[-1])}, distances=False)
+            rest = np.stack([found[name].values for name in model.variable_names], axis=-1)
+            rest = rest[found["kind"].values == family.KINDS.index("saddle")]
+            saddles[k] = len(rest)
+            distance[k] = _nearest(branches["ends"][k], rest)
+    return {"period_diverges": diverges, "saddle_count": saddles, "saddle_distance": distance}
+
+
+def _nearest(u: Array, rest: Array) -> float:
+    """Return how near an orbit comes to one of some states, relative to the range of each variable."""
+    if not len(rest):
+        return math.nan
+    apart = (u[:, None] - rest[None]) / np.ptp(u, axis=0)
+    return float(np.sqrt((apart**2).sum(axis=2)).min())
+
+
+def _ragged(
+    model: Model,
+    along: str,
+    given: Mapping[str, xr.DataArray],
+    shape: tuple[int, ...],
+    from_hopf: bool,
+    table: Mapping[str, Any],
+    branches: Mapping[str, Any],
+) -> xr.Dataset:
+    """Return the dataset of branches, a contiguous ragged array."""
+    words = Words(model, model.reference)
+    meant = meanings(model, words)
+    point, own = ("point",), ("branches",)
+    code = words.meaning("type of the point, codes of AUTO") | flags(list(TYPES), list(TYPES.values()))
+    apart: dict[str, Any] = {
+        "branch": (point, table["number"], words.meaning("branch that the point is on")),
+        "type": (point, table["type"].astype(np.int8), code),
+        along: (point, table["value"], words.of_parameter(along, "of the cycle")),
+    }
+    for name, values in columns_of(model, table).items():
+        apart[name] = ((*point, "multiplier") if values.ndim > 1 else point, values, meant[name])
+    count = len(branches["cut"])
+    size = words.meaning("number of points of the branch", "1") | {"sample_dimension": "point"}
+    index = words.meaning("index of the slice, in C order") | {"instance_dimension": "slices"}
+    start = words.meaning("what the branch begins with") | flags(("hopf_point", "simulation"))
+    apart |= {
+        "row_size": (own, np.bincount(table["number"], minlength=count), size),
+        "slice": (own, branches["slice"], index),
+        "start": (own, np.full(count, 0 if from_hopf else 1, dtype=np.int8), start),
+        "end": (own, branches["cut"].astype(np.int8), words.meaning("what cut the branch off") | flags(CUTS)),
+        "period_diverges": (
+            own,
+            branches["period_diverges"],
+            words.meaning("the parameter all but stands still while the period doubles"),
+        ),
+        "saddle_count": (
+            own,
+            branches["saddle_count"],
+            words.meaning("saddles at the end of a branch whose period diverges, -1: not asked", "1"),
+        ),
+        "saddle_distance": (
+            own,
+            branches["saddle_distance"],
+            words.meaning("least distance of the last cycle to a saddle, relative to its size", "1"),
+        ),
+    }
+    size_of = np.bincount(branches["slice"], minlength=int(np.prod(shape))).reshape(shape)
+    variables = {"branch_count": ((), size_of, words.meaning("number of branches of the slice", "1"))}
+    return words.dataset(given, variables, multiplier_axis(words, model), apart)
