@@ -261,8 +261,9 @@ def adapted(orbits: Orbits, scales: Array, intervals: int) -> Array:
     """Return meshes of so many intervals on which the error is the same everywhere."""
     density = monitor(orbits, scales)
     mean = (density * orbits.steps).sum(axis=1, keepdims=True)
-    # A floor under the density: no interval is longer than four of a uniform mesh.
-    density = density + mean / 3.0 + 1e-300
+    # A floor under the density: no interval is longer than two of a uniform mesh. Where a state rests near a
+    # saddle it is the multipliers that need the mesh.
+    density = density + mean + 1e-300
     total = np.cumsum(density * orbits.steps, axis=1)
     total = np.pad(total / total[:, -1:], ((0, 0), (1, 0)))
     return inverted(orbits.s, total, intervals)
@@ -510,9 +511,9 @@ def extremes(orbits: Orbits) -> tuple[Array, Array]:
     basis = _lagrange(_NODES, fine)
     nodes = np.concatenate((orbits.u[:, :-1, None], orbits.stages), axis=2)
     values = np.einsum("pk,bikn->bipn", basis, nodes)
-    count, _, per, size = values.shape
-    flat = values.reshape(count, -1, size)
-    times = (orbits.s[:, :-1, None] + orbits.steps[:, :, None] * fine).reshape(count, -1)
+    count, intervals, per, size = values.shape
+    flat = values.reshape(count, intervals * per, size)
+    times = (orbits.s[:, :-1, None] + orbits.steps[:, :, None] * fine).reshape(count, intervals * per)
     found = []
     for pick, best in ((np.argmin, np.min), (np.argmax, np.max)):
         column = []

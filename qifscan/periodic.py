@@ -479,12 +479,19 @@ def hopf_points(
         given = {p.name: coefficients(placed[p.name], 0, r)[0] + 0.0 * r for p in model.parameters}
         polynomial = [coefficients(term, 0, r)[0] for term in path.polynomial_at(r, here, 0)]
         square = np.asarray(frequency_squared(polynomial)) + 0.0 * r
-        is_one = square > 0.0
+        is_one = (square > 0.0) & _is_marginal(model, r, given, square)
         found.append((who[is_one], r[is_one], part(given, is_one), np.sqrt(square[is_one])))
     who, r, omega = (np.concatenate([f[k] for f in found]) for k in (0, 1, 3))
     order = np.lexsort((r, who))
     given = {p.name: np.concatenate([f[2][p.name] for f in found])[order] for p in model.parameters}
     return who[order], r[order], given, omega[order]
+
+
+def _is_marginal(model: Model, r: Array, given: Mapping[str, Array], square: Array) -> Any:
+    """Tell where two eigenvalues are on the axis: at rates of extreme size a determinant is but rounding."""
+    real, imag = eigenvalues(matrices(model, states(model, r, given), given))
+    omega = np.sqrt(square)[:, None]
+    return (np.hypot(np.abs(imag) - omega, real) < 1e-6 * omega).sum(axis=1) > 1
 
 
 def _hopf_starts(model: Model, along: str, flat: Mapping[str, Array], limits: Limits) -> list[Starts]:
@@ -580,9 +587,26 @@ def _followed(
     if not tables:
         return _no_rows(model), {"slice": who[0], "cut": cuts[0], "ends": ends}
     table = {name: np.concatenate([rows[name] for rows in tables]) for name in tables[0]}
+    heads = [rows for rows in tables if (rows["type"] == HB).any()]
+    table = _with_ends(table, heads, np.concatenate(who), np.concatenate(cuts))
     order = np.lexsort((table["order"], table["number"]))
     table = _once({name: values[order] for name, values in table.items()}, limits)
     return table, {"slice": np.concatenate(who), "cut": np.concatenate(cuts), "ends": ends}
+
+
+def _with_ends(table: dict[str, Any], heads: list[dict[str, Any]], who: Index, cuts: Index) -> dict[str, Any]:
+    """Return the rows with the Hopf points in which branches end: those that others begin with."""
+    added = []
+    for k in np.flatnonzero(cuts == following.BY_HOPF).tolist():
+        last = np.flatnonzero((table["number"] == k) & (table["type"] == 0))[-1:]
+        for rows in heads:
+            near = np.abs(rows["period"] / table["period"][last] - 1.0) < 0.1
+            near &= (who[rows["number"]] == who[k]) & (rows["number"] != k)
+            swing = np.ptp([table["low"][last], table["high"][last]], axis=0)
+            near &= (np.abs(rows["mean"] - table["mean"][last]) < swing + 1e-12).all(axis=1)
+            row = {name: values[near][:1] for name, values in rows.items()}
+            added.append(row | {"number": 0 * row["number"] + k, "order": row["order"] + np.inf})
+    return {name: np.concatenate([values, *(row[name] for row in added)]) for name, values in table.items()}
 
 
 def _once(table: dict[str, Any], limits: Limits) -> dict[str, Any]:

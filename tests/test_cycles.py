@@ -1,0 +1,385 @@
+"""Limit cycles: their branches, multipliers and bifurcations; and responses to a sine."""
+
+import math
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+import qifscan as qs
+from qifscan import collocation
+from qifscan.following import at_value
+from qifscan.models import FAMILY
+from qifscan.normal_forms import lyapunov_coefficient
+
+GAST = {"delta": 2.0, "J": 15.0 * math.sqrt(2.0)}
+NONE, HB, LPC, EP = 0, 3, 5, 9
+
+
+def field_of(model, drive=None, **given):
+    """The model's own field for SciPy, with a sine added to the equation of its driven variable."""
+    row = FAMILY[model]
+    constants = row.constants({p.name: given.get(p.name, p.default) for p in row.parameters})
+    driven = row.variable_names.index(row.driven)
+
+    def field(t, y):
+        inputs = [0.0] * len(y)
+        if drive is not None:
+            inputs[driven] = drive.amplitude * math.sin(2.0 * math.pi * t / drive.period + drive.phase)
+        return np.array(row.field(tuple(y), tuple(inputs), constants))
+
+    return field
+
+
+def simulated(field, start, begin, end, rtol=1e-11):
+    return solve_ivp(field, (begin, end), start, method="DOP853", rtol=rtol, atol=1e-12, dense_output=True)
+
+
+def returns(solution, begin, end, level):
+    """Times at which r rises through a level, by bisection of the dense output."""
+    t = np.linspace(begin, end, 2_001)
+    r = solution.sol(t)[0]
+    found = []
+    for k in np.flatnonzero((r[:-1] < level) & (r[1:] >= level)):
+        low, high = t[k], t[k + 1]
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if solution.sol(middle)[0] < level else (low, middle)
+        found.append(low)
+    return np.array(found)
+
+
+@cache
+def burster():
+    return qs.cycles("qif_adaptation_alpha", eta=-2.0000141569, starts=2, **GAST)
+
+
+@cache
+def spiking():
+    given = {"eta": 10.0, "J": -21.0, "delta": 0.3, "tau_d": 0.5}
+    return qs.cycles("qif_synapse", starts=1, transient=60.0, window=30.0, **given)
+
+
+@cache
+def depressed():
+    """The branch from the lower Hopf point of synaptic depression, to where its period diverges."""
+    given = {"alpha": 0.05, **GAST}
+    return qs.cycle_branches("qif_depression_alpha", within=(-5.75, -5.6), points=60, **given)
+
+
+@cache
+def pair():
+    return qs.cycle_branches("qif_pair", within=(-60.0, 30.0), points=80)
+
+
+@cache
+def gap():
+    """Cycles near the Hopf points of gap junctions at J = 0, g = 2, for several widths delta."""
+    return qs.cycle_branches("qif_gap", J=0.0, g=2.0, points=6, delta=[1.0, 2.0])
+
+
+# Numbers that others found
+
+
+def test_the_bursting_cycle_has_the_period_and_the_extremes_found_in_40_digits():
+    cycle = burster().isel(cycle=0)
+    assert cycle["period"].item() == pytest.approx(47.4627105571, abs=1e-8)
+    assert cycle["r_min"].item() == pytest.approx(0.0996100205, abs=1e-7)
+    assert cycle["r_max"].item() == pytest.approx(3.4660747772, abs=1e-6)
+    assert cycle["stable"].item()
+    assert cycle["multiplier_error"].item() < 1e-6
+
+
+def test_the_branch_of_the_upper_hopf_point_turns_at_the_known_fold_of_cycles():
+    branch = qs.cycle_branches(
+        "qif_adaptation_alpha", at=1.45, within=(1.4, 2.0), points=12, starts=2, **GAST
+    )
+    fold = branch.isel(point=branch["type"].values == LPC)
+    assert fold.sizes["point"] == 1
+    assert fold["eta"].item() == pytest.approx(1.5016666, abs=5e-7)
+    assert fold["period"].item() == pytest.approx(51.5068, abs=2e-4)
+    assert fold["r_min"].item() == pytest.approx(0.109206, abs=1e-5)
+    assert fold["r_max"].item() == pytest.approx(3.644363, abs=2e-4)
+
+
+def test_branches_begin_at_the_known_hopf_points():
+    d = depressed()
+    assert d["type"].values[0] == HB
+    assert d["eta"].values[0] == pytest.approx(-5.658628643277, abs=1e-11)
+    assert d["period"].values[0] == pytest.approx(57.33430157, abs=1e-7)
+    assert gap()["eta"].values[0] == pytest.approx(0.75, abs=1e-12)
+    assert 2.0 * np.pi / gap()["period"].values[0] == pytest.approx(math.sqrt(3.0), abs=1e-12)
+
+
+def test_the_plain_model_has_no_cycle_as_dulac_says():
+    d = qs.cycles("qif", eta=[-5.0, 0.0, 10.0], J=15.0, starts=3)
+    assert (d["count"] == 0).all()
+    assert (d["outcome"] == 1).all()
+    assert qs.cycle_branches("qif", J=15.0).sizes["branches"] == 0
+
+
+# Against other methods
+
+
+@pytest.mark.parametrize(
+    ("model", "given"),
+    [
+        ("qif_pair", {"eta_i": -10.0}),
+        ("qif_synapse", {"eta": 10.0, "J": -21.0, "delta": 0.3, "tau_d": 0.5}),
+        ("qif_gap", {"eta": 1.0, "J": 0.0, "g": 2.0}),
+    ],
+)
+def test_a_stable_cycle_is_where_a_long_simulation_goes(model, given):
+    cycle = qs.cycles(model, starts=1, transient=60.0, window=40.0, **given).isel(cycle=0)
+    assert cycle["stable"].item()
+    period = cycle["period"].item()
+    names = FAMILY[model].variable_names
+    field = field_of(model, **given)
+    start = [float(cycle[f"{name}_mean"]) for name in names]
+    settled = simulated(field, start, 0.0, 120.0, rtol=1e-9).y[:, -1]
+    lap = simulated(field, settled, 0.0, 3.0 * period)
+    times = returns(lap, 0.0, 3.0 * period, float(cycle[f"{names[0]}_mean"]))
+    assert np.diff(times).mean() == pytest.approx(period, rel=1e-8)
+    fine = lap.sol(np.linspace(times[0], times[0] + period, 40_001))
+    for k, name in enumerate(names):
+        scale = np.abs(fine[k]).max()
+        assert fine[k].min() == pytest.approx(cycle[f"{name}_min"].item(), abs=3e-6 * scale)
+        assert fine[k].max() == pytest.approx(cycle[f"{name}_max"].item(), abs=3e-6 * scale)
+        assert fine[k, :-1].mean() == pytest.approx(cycle[f"{name}_mean"].item(), abs=1e-8 * scale)
+
+
+def test_multipliers_are_those_of_the_variational_equations():
+    given = {"eta": 10.0, "J": -21.0, "delta": 0.3, "tau_d": 0.5}
+    cycle = spiking().isel(cycle=0)
+    field, period = field_of("qif_synapse", **given), cycle["period"].item()
+    on_it = simulated(field, [cycle[f"{n}_mean"].item() for n in "rvs"], 0.0, 16.0 * period).y[:, -1]
+    step = 1e-6
+    columns = []
+    for k in range(3):
+        ends = [
+            simulated(field, on_it + sign * step * np.eye(3)[k], 0.0, period).y[:, -1] for sign in (1, -1)
+        ]
+        columns.append((ends[0] - ends[1]) / (2.0 * step))
+    expected = np.sort(np.abs(np.linalg.eigvals(np.array(columns).T)))[::-1]
+    assert np.abs(cycle["multiplier_real"].values[:2]) == pytest.approx(expected[:2], abs=1e-6)
+
+
+def test_the_multipliers_multiply_to_exp_of_the_integral_of_the_trace():
+    """Liouville. The trace is 4 v - g with gap junctions, 4 v - 1/tau_d with a synapse."""
+    d = gap()
+    rows = d["type"].values == NONE
+    mu = np.hypot(d["multiplier_real"], d["multiplier_imag"]).prod("multiplier").values[rows]
+    trace = (4.0 * d["v_mean"] - 2.0).values[rows] * d["period"].values[rows]
+    assert np.log(mu) == pytest.approx(trace, abs=1e-7)
+    cycle = spiking().isel(cycle=0)
+    mu = np.log(np.hypot(cycle["multiplier_real"], cycle["multiplier_imag"])).sum().item()
+    assert mu == pytest.approx((4.0 * cycle["v_mean"].item() - 2.0) * cycle["period"].item(), rel=1e-6)
+
+
+def test_periods_converge_with_the_eighth_order_of_the_mesh():
+    """On uniform meshes, against the period on a mesh far finer."""
+    model = FAMILY["qif_gap"]
+    given = {p.name: np.array([p.default]) for p in model.parameters}
+    given |= {"eta": np.array([1.0]), "J": np.zeros(1), "g": np.array([2.0])}
+    problem = collocation.Problem(model, given)
+    field = field_of("qif_gap", eta=1.0, J=0.0, g=2.0)
+    found = qs.cycles("qif_gap", eta=1.0, J=0.0, g=2.0, starts=1, transient=80.0, window=40.0)
+    period = found["period"].item()
+    lap = simulated(field, simulated(field, [0.3, 0.0], 0.0, 60.0).y[:, -1], 0.0, period)
+    periods = []
+    for count in (8, 16, 128):
+        orbit = collocation.from_function(
+            np.linspace(0.0, 1.0, count + 1)[None],
+            lambda s: lap.sol(s[0] * period).T[None],
+            np.array([period]),
+            np.zeros(1),
+        )
+        solved, good, _ = at_value(problem, orbit)
+        assert good.all()
+        periods.append(solved.period[0])
+    errors = np.abs(np.array(periods[:2]) - periods[2])
+    assert 7.0 < math.log2(errors[0] / errors[1]) < 9.5
+
+
+# What theory says of branches
+
+
+def test_amplitude_grows_as_the_square_root_of_the_distance_and_the_period_begins_at_that_of_the_pair():
+    d = gap()
+    for k in range(2):
+        rows = np.flatnonzero(d["branch"].values == k)
+        eta, amplitude = d["eta"].values[rows], (d["r_max"] - d["r_min"]).values[rows]
+        # A tenfold distance is a size sqrt(10) times as large, up to terms of the next order.
+        power = np.diff(np.log(amplitude[1:4])) / np.diff(np.log(eta[1:4] - eta[0]))
+        assert power == pytest.approx(0.5, abs=0.01)
+        slope = np.diff(d["period"].values[rows][:3]) / np.diff(amplitude[:3] ** 2)
+        assert slope[0] == pytest.approx(slope[1], rel=0.1)
+
+
+def test_cycles_are_born_as_the_first_lyapunov_coefficient_says():
+    """Negative: a stable cycle if the other eigenvalues are stable, as they are here; positive: unstable."""
+    for model, d in (("qif_pair", pair()), ("qif_gap", gap()), ("qif_depression_alpha", depressed())):
+        row = FAMILY[model]
+        for k in range(d.sizes["branches"]):
+            rows = np.flatnonzero(d["branch"].values == k)
+            start = d.isel(point=rows[0])
+            given = {
+                p.name: np.atleast_1d(float(d[p.name].values.ravel()[d["slice"].values[k] % d[p.name].size]))
+                for p in row.parameters
+                if p.name != row.graph
+            } | {row.graph: np.atleast_1d(start[row.graph].item())}
+            state = np.array([[start[f"{name}_mean"].item() for name in row.variable_names]])
+            omega = np.atleast_1d(2.0 * np.pi / start["period"].item())
+            l1 = lyapunov_coefficient(row, state, given, omega)[0]
+            assert d["stable"].values[rows[1]] == (l1 < 0.0)
+
+
+def test_a_branch_between_two_hopf_points_is_the_same_from_both_ends():
+    d = pair()
+    assert (d["end"] == 3).all()
+    folds = [d.isel(point=(d["type"] == LPC).values & (d["branch"] == k).values) for k in range(2)]
+    assert folds[0].sizes["point"] == 3
+    assert folds[0]["eta_i"].values == pytest.approx(folds[1]["eta_i"].values[::-1], abs=1e-8)
+    assert folds[0]["period"].values == pytest.approx(folds[1]["period"].values[::-1], abs=1e-6)
+    for k in range(2):
+        rows = np.flatnonzero(d["branch"].values == k)
+        assert d["type"].values[rows[[0, -1]]].tolist() == [HB, HB]
+
+
+def test_stability_changes_at_folds_of_cycles_and_nowhere_else_on_the_branch_of_the_pair():
+    d = pair().isel(point=np.flatnonzero(pair()["branch"].values == 0))
+    stable, kind = d["stable"].values, d["type"].values
+    inner = np.flatnonzero(kind == NONE)
+    for left, right in pairwise(inner):
+        folds = (kind[left:right] == LPC).sum()
+        assert (stable[left] != stable[right]) == (folds % 2 == 1)
+
+
+def test_where_the_period_diverges_the_multiplier_grows_with_the_saddle_quantity():
+    """On a homoclinic approach mu ~ exp((lambda_u + lambda_s) T), the saddle's leading eigenvalues."""
+    d = depressed()
+    assert d["period_diverges"].values.tolist() == [True]
+    assert d["saddle_count"].values.tolist() == [1]
+    assert d["saddle_distance"].values[0] < 1e-6
+    rows = d.isel(point=np.flatnonzero((d["period"].values > 700.0) & (d["period"].values < 1200.0)))
+    slope = np.diff(np.log(rows["multiplier_real"].values[:, 0])) / np.diff(rows["period"].values)
+    eta = rows["eta"].values[-1]
+    rest = qs.equilibria("qif_depression_alpha", eta=eta, alpha=0.05, **GAST)
+    real = rest["eigenvalue_real"].values[rest["kind"].values == 3][0]
+    unstable, stable = real[real > 0.0], real[real < 0.0]
+    assert slope == pytest.approx(unstable.max() + stable.max(), rel=2e-3)
+
+
+def test_time_and_rates_scale_with_the_time_constants():
+    """With tau, tau_a and 1/r in proportion the equations of adaptation are the same in t/tau."""
+    d = qs.cycles("qif_adaptation_alpha", tau=2.5, tau_a=25.0, eta=-2.0000141569, starts=1, **GAST)
+    assert d["period"].item() == pytest.approx(2.5 * burster()["period"].values[0], rel=1e-8)
+    assert d["r_max"].item() == pytest.approx(burster()["r_max"].values[0] / 2.5, rel=1e-6)
+
+
+# What is said of what is not known
+
+
+def test_a_branch_that_is_cut_off_says_by_what():
+    d = qs.cycle_branches("qif_synapse", J=-21.0, delta=0.3, tau_d=0.5, points=4)
+    assert d["end"].values.tolist() == [0]
+    assert d["row_size"].values.tolist() == [5]
+    d = qs.cycle_branches("qif_synapse", J=-21.0, delta=0.3, tau_d=0.5, within=(0.0, 5.0))
+    assert d["end"].values.tolist() == [1]
+    assert d["type"].values[-1] == EP
+    assert d["eta"].values[-1] == pytest.approx(5.0, abs=1e-9)
+    d = qs.cycle_branches("qif_synapse", J=-21.0, delta=0.3, tau_d=0.5, longest=2.0)
+    assert d["end"].values.tolist() == [2]
+    assert not d["period_diverges"].values[0]
+
+
+def test_a_slice_gives_the_same_branch_alone_as_among_others():
+    alone = qs.cycle_branches("qif_gap", J=0.0, g=2.0, points=6, delta=1.0)
+    among = gap().isel(point=gap()["branch"].values == 0)
+    for name in ("eta", "period", "r_max", "multiplier_real"):
+        assert among[name].values == pytest.approx(alone[name].values, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: qs.cycles("qif_gab"), "qif_gap"),
+        (lambda: qs.cycles("qif_gap", starts=0), "starts"),
+        (lambda: qs.cycle_branches("qif_gap", along="h"), "along"),
+        (lambda: qs.cycle_branches("qif_gap", eta=1.0), "it is followed"),
+        (lambda: qs.cycle_branches("qif_gap", along="tau"), "give `at`"),
+        (lambda: qs.cycle_branches("qif_gap", within=(2.0, 1.0)), "ascending"),
+        (lambda: qs.cycle_branches("qif_gap", at=5.0, within=(0.0, 1.0)), "widen"),
+        (lambda: qs.forced_cycles("qif"), "a Sine"),
+        (lambda: qs.forced_cycles("qif", qs.Sine(amplitude=1.0, period=5.0), drive_period=-1.0), "above 0"),
+    ],
+)
+def test_what_is_wrong_is_one_line(call, words):
+    with pytest.raises(qs.ScanError, match=words) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+# Responses to a sine
+
+
+def test_the_response_to_a_slow_sine_has_the_known_extremes():
+    d = qs.forced_cycles(
+        "qif", qs.Sine(amplitude=3.0, period=100.0), starts=1, transient=100.0, most_periods=1
+    )
+    assert d["count"].item() == 1
+    assert d["r_max"].item() == pytest.approx(2.5857760828, abs=1e-7)
+    assert d["r_min"].item() == pytest.approx(0.0595574322, abs=1e-8)
+
+
+@cache
+def weakly_forced():
+    return qs.forced_cycles(
+        "qif", qs.Sine(amplitude=1e-3, period=4.0), drive_period=[2.0, 4.0], transient=20.0, most_periods=1
+    )
+
+
+def test_a_weak_sine_moves_every_equilibrium_by_its_linear_response():
+    """u = u* + Re(a (i omega - A)^-1 e_v/tau exp(i omega t)), at three equilibria, one a saddle."""
+    d = weakly_forced()
+    rest = qs.equilibria(eta=-5.0, J=15.0)
+    assert d["count"].values.tolist() == [3, 3]
+    assert d["stable"].values.tolist() == [[True, False, True]] * 2
+    for i, period in enumerate((2.0, 4.0)):
+        for k in range(3):
+            r, v = rest["r"].values[k], rest["v"].values[k]
+            matrix = np.array([[2.0 * v, 2.0 * r], [15.0 - 2.0 * np.pi**2 * r, 2.0 * v]])
+            move = np.linalg.solve(2j * np.pi / period * np.eye(2) - matrix, [0.0, 1e-3])
+            for j, name in enumerate("rv"):
+                swing = (d[f"{name}_max"] - d[f"{name}_min"]).values[i, k]
+                assert swing == pytest.approx(2.0 * abs(move[j]), rel=1e-3)
+
+
+def test_multipliers_of_a_weak_sine_are_those_of_the_equilibria():
+    d = weakly_forced()
+    rest = qs.equilibria(eta=-5.0, J=15.0)
+    for i, period in enumerate((2.0, 4.0)):
+        size = np.hypot(d["multiplier_real"], d["multiplier_imag"]).values[i]
+        expected = np.sort(np.exp(rest["eigenvalue_real"].values * period), axis=1)[:, ::-1]
+        assert size == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_multipliers_of_a_strong_sine_multiply_as_liouville_says():
+    d = qs.forced_cycles("qif", qs.Sine(amplitude=6.0, period=2.5), transient=30.0, most_periods=2)
+    mu = np.log(np.hypot(d["multiplier_real"], d["multiplier_imag"])).sum("multiplier").values
+    assert mu == pytest.approx((4.0 * d["v_mean"] * d["period"]).values, abs=1e-6)
+
+
+def test_a_stable_response_is_where_a_long_simulation_goes():
+    drive = qs.Sine(amplitude=2.0, period=30.0, phase=1.0)
+    d = qs.forced_cycles("qif_adaptation_alpha", drive, eta=-2.0, J=5.0, starts=1, transient=300.0)
+    stable = d.isel(cycle=np.flatnonzero(d["stable"].values))
+    assert stable.sizes["cycle"] == 1
+    names = FAMILY["qif_adaptation_alpha"].variable_names
+    start = [stable[f"{name}_start"].item() for name in names]
+    field = field_of("qif_adaptation_alpha", drive, eta=-2.0, J=5.0)
+    assert simulated(field, start, 0.0, 30.0).y[:, -1] == pytest.approx(start, abs=1e-7)
+    settled = simulated(field, [1.0, 0.0, 0.0, 0.0], 0.0, 20 * 30.0, rtol=1e-9).y[:, -1]
+    assert settled == pytest.approx(start, abs=1e-5)
