@@ -28,7 +28,7 @@ STAGES = 4
 INTERVALS = 64
 """Intervals of an orbit unless asked for otherwise; always a power of two."""
 
-SMALL_STEP = 1e-8
+SMALL_STEP = 1e-6
 """Relative size of a Newton step after which its square is rounding."""
 
 MOST_STEPS = 10

@@ -35,8 +35,8 @@ from qifscan.graph import Array, Index
 POINT, HB, LPC, PD, TR, EP, UNRESOLVED = 0, 3, 5, 7, 8, 9, 31
 """AUTO's codes: ordinary, Hopf point, fold of cycles, period doubling, torus, end; and one of our own."""
 
-CUTS = ("points", "within", "longest_period", "hopf_point", "closed", "unresolved")
-BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE = range(len(CUTS))
+CUTS = ("points", "within", "longest_period", "hopf_point", "closed", "unresolved", "standstill")
+BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE, BY_STANDSTILL = range(len(CUTS))
 
 FIRST, LARGEST, SMALLEST = 0.02, 0.2, 1e-7
 """Steps, in sizes of the states: at the start, at most, and the one below which a branch is given up."""
@@ -52,6 +52,9 @@ FINE = 1e-6
 
 FINEST = 512
 """Most intervals of an orbit while a branch is followed."""
+
+STILL, PATIENCE = 1e-12, 25
+"""Change of the parameter in a step, in its unit, that is rounding; and how many such steps end a branch."""
 
 _TOO_COARSE = 100
 _QUICK = 4
@@ -78,8 +81,9 @@ class Limits:
 class Branches:
     """Branches on their way: the last orbit, its tangent, the next step, and how they ended (-1: not yet).
 
-    `longest` period of each; `number` of the branch; `tests` functions at the last orbit; `first`, what tells
-    the orbit it began with; `ends`, the last orbits of those that have ended, by number.
+    `longest` period of each; `number` of the branch; `tests` functions at the last orbit; `still`, for how
+    many steps the parameter has not changed; `first`, what tells the orbit it began with; `ends`, the last
+    orbits of those that have ended, by number.
     """
 
     problem: Problem
@@ -91,6 +95,7 @@ class Branches:
     count: Index
     number: Index
     tests: Array
+    still: Index
     first: Array
     ends: dict[int, Array]
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -263,6 +268,7 @@ def _finer(b: Branches, which: Any, unit: float) -> Branches:
         b.count[which],
         b.number[which],
         b.tests[which],
+        b.still[which],
         b.first[which],
         b.ends,
     )
@@ -334,15 +340,19 @@ def _accept(b: Branches, step: _Step, limits: Limits) -> None:
     who = step.who
     rest, _ = others(step.multipliers)
     tests = np.stack((step.after.value, doubling(rest), torus(rest)), axis=1)
+    still = np.abs(step.new.value - step.before.value) < STILL * limits.unit
+    b.still[who] = np.where(still, b.still[who] + 1, 0)
     ended = _ended(b, step, limits)
     inside = (ended != BY_RANGE) & (ended != BY_HOPF)
     b.count[who] += 1
     for code, k in ((LPC, 0), (PD, 1), (TR, 2)):
-        _note(b, step, code, inside & (tests[:, k] * b.tests[who, k] < 0.0))
+        _note(b, step, code, inside & ~still & (tests[:, k] * b.tests[who, k] < 0.0))
     _note(b, step, EP, ended == BY_RANGE)
     kept = step.chosen(inside)
     row = measured(kept.problem, kept.new, kept.linear, kept.multipliers)
-    b.rows.append(row | _place(b.number[kept.who], b.count[kept.who], POINT))
+    # Where the parameter stands still to rounding, in a canard or near a homoclinic, signs mean nothing.
+    codes = np.where(b.still[kept.who] == 2, UNRESOLVED, POINT)
+    b.rows.append(row | _place(b.number[kept.who], b.count[kept.who], codes))
     b.tests[who] = tests
     b.cut[who] = np.where((ended < 0) & (b.count[who] >= limits.most), BY_POINTS, ended)
     b.now.put(kept.who, kept.new)
@@ -353,8 +363,8 @@ def _accept(b: Branches, step: _Step, limits: Limits) -> None:
         _remesh(b, turn, limits.unit)
 
 
-def _place(number: Index, order: Any, code: int) -> dict[str, Any]:
-    return {"number": number, "order": order + 0.0, "type": np.full(len(number), code)}
+def _place(number: Index, order: Any, code: Index) -> dict[str, Any]:
+    return {"number": number, "order": order + 0.0, "type": code}
 
 
 def _note(b: Branches, step: _Step, code: int, which: Any) -> None:
@@ -386,6 +396,7 @@ def _ended(b: Branches, step: _Step, limits: Limits) -> Index:
     swing, past = new.u - new.u.mean(axis=1, keepdims=True), before.u - before.u.mean(axis=1, keepdims=True)
     mirrored = np.einsum("bin,bin,bn->b", swing, past, 1.0 / step.problem.scales(new.u) ** 2) < 0.0
     found[mirrored & (b.count[who] > 1)] = BY_HOPF
+    found[b.still[who] >= PATIENCE] = BY_STANDSTILL
     found[new.period > b.longest[who]] = BY_PERIOD
     found[(new.value < limits.low) | (new.value > limits.high)] = BY_RANGE
     return found
@@ -409,6 +420,7 @@ def begun(
         np.zeros(count, dtype=np.intp),
         number,
         np.zeros((count, 3)),
+        np.zeros(count, dtype=np.intp),
         _summary(orbits),
         {},
     )

@@ -405,12 +405,12 @@ def cycle_branches(
     "unresolved" is where a test function changes its sign but the finer mesh can't make the multipliers sure,
     as in a canard explosion), the parameter, and what `cycles` tells of a cycle. Along `branches`:
     `row_size`, `slice` (in C order), `start` ("hopf_point", "simulation"), `end` (what cut it off: the number
-    of points, the range, the longest period, a Hopf point, its own start, failure), `period_diverges` (the
-    parameter all but stands still while the period doubles), and there `saddle_count` and `saddle_distance`
-    (how near the last cycle comes to a saddle, relative): without a saddle there is nothing that could be
-    homoclinic. What lies beyond an end is not known: no bifurcation on a branch that was cut off means none
-    so far. Raises `ScanError` for a wrong definition. Source: Ascher, Mattheij, Russell (1995); Kuznetsov,
-    Elements of Applied Bifurcation Theory (2004), ch. 5, 10.
+    of points, the range, the longest period, a Hopf point, its own start, failure, a parameter that stands
+    still to rounding), `period_diverges` (the parameter all but stands still while the period doubles), and
+    there `saddle_count` and `saddle_distance` (how near the last cycle comes to a saddle, relative): without
+    a saddle there is nothing that could be homoclinic. What lies beyond an end is not known: no bifurcation
+    on a branch that was cut off means none so far. Raises `ScanError` for a wrong definition. Source: Ascher,
+    Mattheij, Russell (1995); Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 5, 10.
     """
     chosen = family.model_of(model)
     name = chosen.graph if along is None else along
@@ -630,7 +630,8 @@ def _divergence(
     count = len(branches["cut"])
     diverges = np.zeros(count, dtype=bool)
     saddles, distance = np.full(count, -1), np.full(count, np.nan)
-    for k in np.flatnonzero(branches["cut"] == following.BY_PERIOD).tolist():
+    long = np.isin(branches["cut"], (following.BY_PERIOD, following.BY_STANDSTILL))
+    for k in np.flatnonzero(long).tolist():
         rows = np.flatnonzero(table["number"] == k)
         period, value = table["period"][rows], table["value"][rows]
         half = rows[np.flatnonzero(period < 0.5 * period[-1])[-1:]]
@@ -640,7 +641,8 @@ def _divergence(
             here = {name: float(values[branches["slice"][k]]) for name, values in flat.items()}
             found = family.equilibria(model, here | {along: float(value[-1])}, distances=False)
             rest = np.stack([found[name].values for name in model.variable_names], axis=-1)
-            rest = rest[found["kind"].values == family.KINDS.index("saddle")]
+            unstable = found["unstable_dimensions"].values
+            rest = rest[(unstable > 0) & (unstable < len(model.variables))]
             saddles[k] = len(rest)
             distance[k] = _nearest(branches["ends"][k], rest)
     return {"period_diverges": diverges, "saddle_count": saddles, "saddle_distance": distance}
@@ -692,7 +694,7 @@ def _ragged(
         "saddle_count": (
             own,
             branches["saddle_count"],
-            words.meaning("saddles at the end of a branch whose period diverges, -1: not asked", "1"),
+            words.meaning("saddles and saddle-foci where the period diverges, -1: it does not", "1"),
         ),
         "saddle_distance": (
             own,

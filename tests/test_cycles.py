@@ -59,7 +59,7 @@ def burster():
 @cache
 def spiking():
     given = {"eta": 10.0, "J": -21.0, "delta": 0.3, "tau_d": 0.5}
-    return qs.cycles("qif_synapse", starts=1, transient=60.0, window=30.0, **given)
+    return qs.cycles("qif_synapse", starts=1, transient=40.0, window=15.0, **given)
 
 
 @cache
@@ -124,21 +124,21 @@ def test_the_plain_model_has_no_cycle_as_dulac_says():
 
 
 @pytest.mark.parametrize(
-    ("model", "given"),
+    ("model", "settle", "given"),
     [
-        ("qif_pair", {"eta_i": -10.0}),
-        ("qif_synapse", {"eta": 10.0, "J": -21.0, "delta": 0.3, "tau_d": 0.5}),
-        ("qif_gap", {"eta": 1.0, "J": 0.0, "g": 2.0}),
+        ("qif_pair", 15.0, {"eta_i": -10.0}),
+        ("qif_synapse", 40.0, {"eta": 10.0, "J": -21.0, "delta": 0.3, "tau_d": 0.5}),
+        ("qif_gap", 120.0, {"eta": 1.0, "J": 0.0, "g": 2.0}),
     ],
 )
-def test_a_stable_cycle_is_where_a_long_simulation_goes(model, given):
-    cycle = qs.cycles(model, starts=1, transient=60.0, window=40.0, **given).isel(cycle=0)
+def test_a_stable_cycle_is_where_a_long_simulation_goes(model, settle, given):
+    cycle = qs.cycles(model, starts=1, transient=settle, window=15.0, **given).isel(cycle=0)
     assert cycle["stable"].item()
     period = cycle["period"].item()
     names = FAMILY[model].variable_names
     field = field_of(model, **given)
     start = [float(cycle[f"{name}_mean"]) for name in names]
-    settled = simulated(field, start, 0.0, 120.0, rtol=1e-9).y[:, -1]
+    settled = simulated(field, start, 0.0, settle, rtol=1e-9).y[:, -1]
     lap = simulated(field, settled, 0.0, 3.0 * period)
     times = returns(lap, 0.0, 3.0 * period, float(cycle[f"{names[0]}_mean"]))
     assert np.diff(times).mean() == pytest.approx(period, rel=1e-8)
@@ -383,3 +383,21 @@ def test_a_stable_response_is_where_a_long_simulation_goes():
     assert simulated(field, start, 0.0, 30.0).y[:, -1] == pytest.approx(start, abs=1e-7)
     settled = simulated(field, [1.0, 0.0, 0.0, 0.0], 0.0, 20 * 30.0, rtol=1e-9).y[:, -1]
     assert settled == pytest.approx(start, abs=1e-5)
+
+
+def test_a_cycle_driven_at_twice_its_frequency_answers_every_second_time():
+    """The oscillation of the pair, driven at half its period, is locked to two periods of the drive."""
+    alone = qs.cycles("qif_pair", eta_i=-10.0, starts=1, transient=15.0, window=10.0)["period"].item()
+    drive = qs.Sine(amplitude=2.0, period=0.5 * alone)
+    d = qs.forced_cycles("qif_pair", drive, eta_i=-10.0, starts=1, transient=60.0, most_periods=2)
+    assert d["drive_periods"].values.tolist() == [1, 2]
+    assert d["stable"].values.tolist() == [False, True]
+    locked = d.isel(cycle=1)
+    assert locked["period"].item() == pytest.approx(alone, rel=1e-12)
+    names = FAMILY["qif_pair"].variable_names
+    start = [locked[f"{name}_start"].item() for name in names]
+    field = field_of("qif_pair", drive, eta_i=-10.0)
+    once = simulated(field, start, 0.0, drive.period).y[:, -1]
+    twice = simulated(field, once, drive.period, 2.0 * drive.period).y[:, -1]
+    assert twice == pytest.approx(start, abs=1e-6)
+    assert np.abs(once - start).max() > 0.1
