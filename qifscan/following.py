@@ -170,6 +170,7 @@ def measured(problem: Problem, orbits: Orbits, linear: Linear, mu: Any = None) -
         "low": low,
         "high": high,
         "mean": means(orbits),
+        "first": orbits.u[:, 0],
         "multipliers": mu,
         "trivial_error": error,
         "quality": quality(problem, orbits, linear, mu),
@@ -346,7 +347,7 @@ def _accept(b: Branches, step: _Step, limits: Limits) -> None:
     inside = (ended != BY_RANGE) & (ended != BY_HOPF)
     b.count[who] += 1
     for code, k in ((LPC, 0), (PD, 1), (TR, 2)):
-        _note(b, step, code, inside & ~still & (tests[:, k] * b.tests[who, k] < 0.0))
+        _note(b, step, code, (ended != BY_HOPF) & ~still & (tests[:, k] * b.tests[who, k] < 0.0))
     _note(b, step, EP, ended == BY_RANGE)
     kept = step.chosen(inside)
     row = measured(kept.problem, kept.new, kept.linear, kept.multipliers)
@@ -471,6 +472,9 @@ def located(b: Branches, crossing: Crossing, limits: Limits) -> list[dict[str, A
         sure &= (real & (np.abs(rest.real + 1.0) < 1e-3)).any(axis=1)
     code[~sure] = UNRESOLVED
     keep = ~denied
+    if crossing.code != EP:
+        # A step that leaves the range may cross something before it does.
+        keep &= (orbits.value >= limits.low) & (orbits.value <= limits.high)
     if crossing.code == TR:
         # Two real multipliers with the product 1 are no bifurcation.
         keep &= (~real & (np.abs(np.abs(rest) - 1.0) < 1e-3)).any(axis=1) | ~good

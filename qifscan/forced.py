@@ -77,8 +77,10 @@ def forced_cycles(
     `_start` (at t = 0) of every variable, `multiplier_real`, `multiplier_imag` (along `multiplier`, by
     descending modulus; none of them is that of a flow), `stable`, `unstable_multipliers`, `residual`,
     `mesh_error`, `converged`. The product of the multipliers is exp of the integral of the trace of the
-    Jacobian (Liouville). Raises `ScanError` for a wrong definition. Source: Guckenheimer, Holmes, Nonlinear
-    Oscillations, Dynamical Systems, and Bifurcations of Vector Fields (1983), section 1.5.
+    Jacobian (Liouville).
+    Raises `ScanError` for a wrong definition.
+    Source: Guckenheimer, Holmes, Nonlinear Oscillations, Dynamical Systems, and Bifurcations of Vector Fields
+    (1983), section 1.5.
     """
     chosen = family.model_of(model)
     if not isinstance(drive, Sine):
@@ -106,8 +108,6 @@ def forced_cycles(
     tables = [table for _, _, table in found]
     table = {name: np.concatenate([t[name] for t in tables]) for name in tables[0]}
     columns = columns_of(chosen, table) | {"drive_periods": table["turns"].astype(np.intp)}
-    for i, name in enumerate(chosen.variable_names):
-        columns[f"{name}_start"] = table["first"][:, i]
     return grid(whole, given, shape, outcome, who, columns, OUTCOMES)
 
 

@@ -89,7 +89,7 @@ def columns_of(model: Model, table: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_EXTREMES = {"min": "low", "max": "high", "mean": "mean"}
+_EXTREMES = {"min": "low", "max": "high", "mean": "mean", "start": "first"}
 
 
 def meanings(model: Model, words: Words) -> dict[str, Attributes]:
@@ -100,7 +100,7 @@ def meanings(model: Model, words: Words) -> dict[str, Attributes]:
         for kind, text in (("min", "lowest"), ("max", "highest"), ("mean", "mean")):
             found[f"{name}_{kind}"] = said | {"long_name": f"{said['long_name']}, {text} value on the cycle"}
         found[f"{name}_start"] = said | {
-            "long_name": f"{said['long_name']}, at the start of the drive's period"
+            "long_name": f"{said['long_name']}, at one point of the cycle; with a drive, at t = 0"
         }
     return found | {
         "drive_periods": words.meaning("periods of the drive in one of the response", "1"),
@@ -145,12 +145,13 @@ def cycles(
     found.
 
     Parameters: those of the model; they broadcast by dimension. Along `start`: `outcome` of each trajectory.
-    Along `cycle`, the period ascending, NaN beyond `count`: `period` (ms), `frequency`, and `_min`, `_max`,
-    `_mean` of every variable; `multiplier_real`, `multiplier_imag` (along `multiplier`, by descending
-    modulus), `multiplier_error` (|mu - 1| of the flow's own), `stable`, `unstable_multipliers`, `resolved`,
-    `residual`, `mesh_error`, `converged`. No cycle found is not proof that there is none: look at `outcome`.
-    Raises `ScanError` for a wrong definition. Source: Ascher, Mattheij, Russell, Numerical Solution of
-    Boundary Value Problems for ODEs (1995).
+    Along `cycle`, the period ascending, NaN beyond `count`: `period` (ms), `frequency`, `_min`, `_max`,
+    `_mean` and `_start` (a state on the cycle) of every variable; `multiplier_real`, `multiplier_imag` (along
+    `multiplier`, by descending modulus; far from the unit circle right in the order of magnitude only),
+    `multiplier_error` (|mu - 1| of the flow's own), `stable`, `unstable_multipliers`, `resolved`, `residual`,
+    `mesh_error`, `converged`. No cycle found is not proof that there is none: look at `outcome`.
+    Raises `ScanError` for a wrong definition.
+    Source: Ascher, Mattheij, Russell, Numerical Solution of Boundary Value Problems for ODEs (1995).
     """
     chosen = family.model_of(model)
     check_count("starts", starts)
@@ -333,7 +334,7 @@ def _no_rows(model: Model) -> dict[str, Any]:
     size = len(model.variables)
     one = ("value", "period", "trivial_error", "quality", "residual", "mesh_error", "number", "order")
     found: dict[str, Any] = {name: np.empty(0) for name in one}
-    found |= {name: np.empty((0, size)) for name in ("low", "high", "mean")}
+    found |= {name: np.empty((0, size)) for name in ("low", "high", "mean", "first")}
     found |= {name: np.empty(0, dtype=np.intp) for name in ("intervals", "unstable", "type", "number")}
     return found | {"multipliers": np.empty((0, size), dtype=complex)}
 
@@ -399,18 +400,19 @@ def cycle_branches(
     `cycles`), in both directions. A branch that joins two Hopf points is there twice.
 
     `along`: by default the model's graph parameter (eta; eta_i of qif_pair); with `at` any parameter.
-    `within`: its range. `points`: the most of a branch. `longest`: the longest period (ms), by default 20
-    times that at the start. `slices`: the other parameters, each a number, a sequence or a DataArray; they
-    broadcast. Along `point`, in order along each branch: `branch`, `type` (AUTO's codes: HB, LPC, PD, TR, EP;
-    "unresolved" is where a test function changes its sign but the finer mesh can't make the multipliers sure,
-    as in a canard explosion), the parameter, and what `cycles` tells of a cycle. Along `branches`:
-    `row_size`, `slice` (in C order), `start` ("hopf_point", "simulation"), `end` (what cut it off: the number
-    of points, the range, the longest period, a Hopf point, its own start, failure, a parameter that stands
-    still to rounding), `period_diverges` (the parameter all but stands still while the period doubles), and
-    there `saddle_count` and `saddle_distance` (how near the last cycle comes to a saddle, relative): without
-    a saddle there is nothing that could be homoclinic. What lies beyond an end is not known: no bifurcation
-    on a branch that was cut off means none so far. Raises `ScanError` for a wrong definition. Source: Ascher,
-    Mattheij, Russell (1995); Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 5, 10.
+    `within`: its range, by default where it is defined. `points`: the most of a branch. `longest`: the
+    longest period (ms), by default 20 times that at the start. `slices`: the other parameters, each a number,
+    a sequence or a DataArray; they broadcast. Along `point`, in order along each branch: `branch`, `type`
+    (AUTO's codes: HB, LPC, PD, TR, EP; "unresolved" is where a test function changes its sign but the finer
+    mesh can't make the multipliers sure, as in a canard explosion), the parameter, and what `cycles` tells of
+    a cycle. Along `branches`: `row_size`, `slice` (in C order), `start` ("hopf_point", "simulation"), `end`
+    (what cut it off: the number of points, the range, the longest period, a Hopf point, its own start,
+    failure, a parameter that stands still to rounding), `period_diverges` (the parameter all but stands still
+    while the period doubles), and there `saddle_count` and `saddle_distance` (how near the last cycle comes
+    to a saddle, relative): without a saddle there is nothing that could be homoclinic. What lies beyond an
+    end is not known: no bifurcation on a branch that was cut off means none so far. Raises `ScanError` for a
+    wrong definition. Source: Ascher, Mattheij, Russell (1995); Kuznetsov, Elements of Applied Bifurcation
+    Theory (2004), ch. 5, 10.
     """
     chosen = family.model_of(model)
     name = chosen.graph if along is None else along
@@ -418,9 +420,9 @@ def cycle_branches(
     given = complete(slices, [p for p in chosen.parameters if p.name != name])
     flat = {key: array.values.ravel() for key, array in labelled(given).items()}
     shape = next(iter(labelled(given).values())).shape
-    low, high = within or (-math.inf, math.inf)
-    default = next(p.default for p in chosen.parameters if p.name == name)
-    limits = Limits(low, high, points, abs(default or 1.0))
+    row = next(p for p in chosen.parameters if p.name == name)
+    whole = (-math.inf if row.domain.holds(-1.0) else 0.0), (math.inf if row.domain.holds(2.0) else 1.0)
+    limits = Limits(*(within or whole), points, abs(row.default or 1.0))
     with np.errstate(all="ignore"):
         begin = _hopf_starts(chosen, name, flat, limits) if at is None else []
         begin = begin if at is None else _simulated_starts(chosen, name, flat, at, starts, limits)
@@ -532,6 +534,7 @@ def _of_hopf(model: Model, along: str, who: Index, r: Array, given: dict[str, Ar
     mu = np.take_along_axis(mu, np.argsort(-np.abs(mu), axis=1, kind="stable"), axis=1)
     zero = np.zeros(len(r))
     hopf = {"value": given[along], "period": period, "low": state, "high": state, "mean": state}
+    hopf["first"] = state
     hopf |= {"multipliers": mu, "trivial_error": zero, "quality": zero, "residual": zero, "mesh_error": zero}
     hopf |= {"intervals": zero.astype(np.intp), "unstable": (rest_mu > 1.0).sum(axis=1)}
     return Starts(who, Problem(model, given, along), rest, turning, hopf)
