@@ -262,7 +262,7 @@ def _finer(b: Branches, which: Any, unit: float) -> Branches:
     return Branches(
         problem,
         remeshed(now, mesh),
-        renewed(problem, remeshed(now, mesh), remeshed(b.tangent.chosen(which), mesh), unit),
+        renewed(problem, remeshed(now, mesh), remeshed(b.tangent.chosen(which), mesh), unit).copy(),
         b.step[which],
         b.longest[which],
         np.full(int(which.sum()), -1),
@@ -414,7 +414,8 @@ def begun(
     return Branches(
         problem,
         orbits.copy(),
-        zero.moved(1.0 / size, tangent),
+        # Meshes are changed in place: nothing may share them.
+        zero.moved(1.0 / size, tangent).copy(),
         np.full(count, FIRST),
         longest,
         np.full(count, -1),

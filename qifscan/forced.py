@@ -31,6 +31,7 @@ from qifscan.periodic import (
     grid,
     of_lap,
     refined,
+    shortened,
     sizes,
     starting,
 )
@@ -192,9 +193,11 @@ def _settled(model: Model, flat: Mapping[str, Array], asked: _Asked) -> tuple[In
             [of_lap(trajectories, k, 0.0, float(end[k]), sizes_[k], intervals) for k in which.tolist()]
         )
 
-    groups, failed = refined(_problem(model, flat, turns), ways, guess, FORCED)
-    outcome[failed] = NOT_CONVERGED
-    return outcome, turns, groups
+    groups, _ = refined(_problem(model, flat, turns), ways, guess, FORCED)
+    groups, times = shortened(_problem(model, flat, turns), groups, FORCED)
+    found = np.concatenate([which for which, _ in groups] or [ways[:0]])
+    outcome[np.setdiff1d(ways, found)] = NOT_CONVERGED
+    return outcome, turns / times, groups
 
 
 def _periods_of(states: Array, scale: Array, most: int) -> Array:

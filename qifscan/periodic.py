@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -218,8 +218,10 @@ def found_cycles(
     def guess(which: Index, intervals: int) -> Orbits:
         return collocation.joined([of_lap(kept, k, *laps[k], scale[k], intervals) for k in which.tolist()])
 
-    groups, failed = refined(several, ways, guess, AUTONOMOUS)
-    outcome[failed] = len(OUTCOMES) - 1
+    groups, _ = refined(several, ways, guess, AUTONOMOUS)
+    groups, _ = shortened(several, groups, AUTONOMOUS)
+    found = np.concatenate([which for which, _ in groups] or [ways[:0]])
+    outcome[np.setdiff1d(ways, found)] = len(OUTCOMES) - 1
     kept_groups = different(several, points, groups, outcome)
     outcome = outcome.reshape(count, starts)
     return outcome, [(points[which], orbits) for which, orbits in kept_groups]
@@ -292,6 +294,58 @@ def refined(
         if intervals > method.finest:
             break
     return [group for group in found if len(group[0])], left
+
+
+def shortened(problem: Problem, groups: list[Group], method: Method) -> tuple[list[Group], Array]:
+    """Return cycles with their least periods, and by what the period of each candidate was divided.
+
+    Trajectories that have not quite settled can be found to repeat after several periods first.
+    """
+    found = []
+    times = np.ones(len(next(iter(problem.parameters.values()))))
+    for which, orbits in groups:
+        turns = np.ones(len(which)) if problem.drive is None else problem.drive[2][which]
+        laps = _laps(orbits, problem.chosen(which).scales(orbits.u), turns, problem.drive is not None)
+        times[which] = laps
+        found.append((which[laps == 1], orbits.chosen(laps == 1)))
+        again = {k: orbits.chosen(np.array([i])) for i, k in enumerate(which.tolist()) if laps[i] > 1}
+        if again:
+            found += _of_one_lap(problem, again, times, method)
+    return [group for group in found if len(group[0])], times
+
+
+def _laps(orbits: Orbits, scales: Array, turns: Array, forced: bool) -> Index:
+    """Return how often each orbit repeats itself; a response takes whole periods of the drive each time."""
+    laps = np.ones(len(turns), dtype=np.intp)
+    for k in range(2, settling.MOST_RETURNS + 1):
+        some = np.flatnonzero(turns % k == 0) if forced else np.arange(len(turns))
+        here = orbits.chosen(some)
+        apart = np.abs(collocation.evaluated(here, (here.s + 1.0 / k) % 1.0) - here.u)
+        same = (apart / scales[some][:, None]).max(axis=(1, 2)) < _SAME
+        # What is the same everywhere repeats as often as one likes.
+        moving = (np.ptp(here.u, axis=1) / scales[some]).max(axis=1) > settling.FLAT
+        laps[some[same & (moving | forced)]] = k
+    return laps
+
+
+def _of_one_lap(problem: Problem, orbits: Mapping[int, Orbits], times: Array, method: Method) -> list[Group]:
+    def guess(which: Index, intervals: int) -> Orbits:
+        return collocation.joined([one(k, intervals) for k in which.tolist()])
+
+    def one(k: int, intervals: int) -> Orbits:
+        whole, laps = orbits[k], times[k]
+        mesh = np.linspace(0.0, 1.0, intervals + 1)[None]
+        lap = collocation.from_function(
+            mesh, lambda s: collocation.evaluated(whole, s / laps), whole.period / laps, whole.value
+        )
+        scales = problem.chosen(np.array([k])).scales(lap.u)
+        return collocation.remeshed(lap, collocation.adapted(lap, scales, intervals))
+
+    if problem.drive is not None:
+        amplitude, phase, turns = problem.drive
+        problem = replace(problem, drive=(amplitude, phase, turns / times))
+    groups, _ = refined(problem, np.array(list(orbits)), guess, method)
+    return groups
 
 
 def of_lap(

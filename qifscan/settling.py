@@ -37,6 +37,8 @@ _ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1
 _RETURNS = 96
 """Returns to a section that are compared; the longest period that is found has half of them."""
 
+MOST_RETURNS = _RETURNS // 2
+
 _CLOSE = (1e-4, 1e-3, 1e-2)
 """Relative distances at which two returns are the same, tried in this order."""
 
