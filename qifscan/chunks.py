@@ -16,9 +16,9 @@ import numpy as np
 import psutil
 
 from qifscan import kernel, sweep
+from qifscan.catalogue import model_named
 from qifscan.errors import Fault, ScanError, check_count, counted
 from qifscan.kernel import BLOCK, NOISE_SIDES, Schedule
-from qifscan.models import MODELS
 from qifscan.observables import needed_folds
 from qifscan.points import Begun, Measured, Points, diagnostics, run_points
 from qifscan.scan import Scan
@@ -149,7 +149,9 @@ class Chunks:
     def trace_bytes(self) -> int:
         """Bytes of one trace, all variables together."""
         return (
-            self.trace_rows * len(MODELS[self.scan.model].variables) * np.dtype(self.scan.precision).itemsize
+            self.trace_rows
+            * len(model_named(self.scan.model).variables)
+            * np.dtype(self.scan.precision).itemsize
         )
 
     @cached_property
@@ -378,7 +380,7 @@ def checkpoint_bytes(scan: Scan) -> int:
     spectrum depend on the window."""
     if scan.protocol.sweep is not None:
         return 0  # over a longer window the next point would start elsewhere
-    model, types = MODELS[scan.model], ["int32"]
+    model, types = model_named(scan.model), ["int32"]
     types += ["scan"] * (len(model.variables) + 1 + len(NOISE_SIDES) * len(scan.noisy))
     for fold in needed_folds(model, scan.observables).values():
         if fold.types is None:

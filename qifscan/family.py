@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qifscan.catalogue import model_named
 from qifscan.errors import ScanError, unknown
 from qifscan.graph import (
     Array,
@@ -77,7 +78,9 @@ class Slices:
 
 
 def model_of(name: str) -> Model:
-    """Return a model of the family by its name; raise `ScanError` if there is none."""
+    """Return a model of the family, or a user's own, by its name; raise `ScanError` if there is none."""
+    if isinstance(name, str) and ":" in name:
+        return model_named(name)
     if not isinstance(name, str) or name not in FAMILY:
         raise ScanError([unknown("model", name, FAMILY)])
     return FAMILY[name]

@@ -36,9 +36,15 @@ class System:
         return self.model.field(state, inputs, self.constants)
 
     def square(self, state: State) -> Any:
-        """Return the squared size of a state or of a difference of two."""
+        """Return the squared size of a state or of a difference of two, of a model of one group."""
+        (square,) = self.squares(state)
+        return square
+
+    def squares(self, state: State) -> list[Any]:
+        """Return the squared size of each group of variables, of a state or of a difference of two."""
         # Of a sum of two products the compiler rounds either one alone; which, would show in the last bit.
-        return sum(jnp.maximum(square, 0.0) for square in self.model.squares(state, self.constants))
+        squares = [jnp.maximum(square, 0.0) for square in self.model.squares(state, self.constants)]
+        return [sum(squares[i] for i in group) for group in self.model.groups]
 
 
 def _nothing(parameters: Mapping[str, Array], highest: Array, dt: Array) -> dict[str, Any]:
@@ -60,7 +66,7 @@ class Integrator:
     `amplification(x, y, own)` is |R|^2 of a step for an eigenvalue (x + i y)/dt, where `own` is dt times the
     derivative of a variable's equation by itself; None where the step damps whatever the field damps.
     `prepare(parameters, highest, dt)` gives further constants that the step reads, in float64 per point,
-    from the parameters and the highest rate at rest.
+    from the parameters and the highest rate at rest. `models` are those that it is made for, None for all.
     """
 
     name: str
@@ -73,6 +79,7 @@ class Integrator:
     meaning: str
     reference: str
     prepare: Callable[[Mapping[str, Array], Array, Array], dict[str, Any]] = _nothing
+    models: tuple[str, ...] | None = None
 
     def relative_error(self, largest: Any) -> Any:
         """Return the estimated relative error of a run from the largest estimate of one step."""
@@ -88,8 +95,13 @@ def _combined(weights: tuple[float, ...], slopes: tuple[State, ...]) -> State:
 
 
 def _relative(system: System, difference: State, start: State, end: State) -> Any:
-    """Return the squared size of a difference, relative to the larger of two states."""
-    return system.square(difference) / _larger(system.square(start), system.square(end))
+    """Return the squared size of a difference, relative to the larger of two states, over all groups."""
+    first, *others = zip(*(system.squares(y) for y in (difference, start, end)), strict=True)
+    total = first[0] / _larger(first[1], first[2])
+    for apart, before, after in others:
+        # A variable that nothing drives stays 0.
+        total = total + jnp.where(apart == 0.0, 0.0, apart / _larger(before, after))
+    return total
 
 
 def _larger(start: Any, end: Any) -> Any:
@@ -253,6 +265,7 @@ INTEGRATORS: dict[str, Integrator] = {
             "composed to fourth order with a gradient",
             reference="the composition is 4A of Chin, Phys. Lett. A 226, 344 (1997)",
             prepare=_riccati_constants,
+            models=("qif",),
         ),
         Integrator(
             "rk4",
@@ -297,6 +310,12 @@ INTEGRATORS: dict[str, Integrator] = {
             amplification=_exp_auto_amplification,
             meaning="exponential Euler, each variable by its own derivative, as in the reference class",
             reference="BrainPy 2.3.0, rates.QIF, method='exp_auto'",
+            models=("qif",),
         ),
     )
 }
+
+
+def integrators_of(model: Model) -> list[str]:
+    """Return the names of the integrators that can step a model, the one to take by default first."""
+    return [row.name for row in INTEGRATORS.values() if row.models is None or model.name in row.models]

@@ -8,6 +8,7 @@ the other lanes, nor on how many blocks there are.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import backend, theory
+from qifscan import backend
+from qifscan.catalogue import model_named
 from qifscan.drive import VALUES, DriveBase, Sampled
 from qifscan.integrate import INTEGRATORS, System
 from qifscan.lazy import LazyModule
-from qifscan.models import MODELS
 from qifscan.noise import bridge_constants, normal_pair, ou_constants, point_keys, split_key
 from qifscan.observables import (
     SEGMENT,
@@ -30,7 +31,8 @@ from qifscan.observables import (
     observables,
     spectrum_samples,
 )
-from qifscan.pace import Counts, Rest
+from qifscan.pace import Counts
+from qifscan.rest import Rest
 from qifscan.scan import Protocol, Scan
 
 if TYPE_CHECKING:
@@ -208,7 +210,7 @@ def prepare(
 
     Everything that does not change in time is computed here, in float64, once per point.
     """
-    model = MODELS[program.model]
+    model = model_named(program.model)
     dtype = np.dtype(program.precision)
     dt, noise_dt = base * 0.5**steps.halvings, base * 0.5**steps.noise_halvings
     constants = dict(model.constants(columns)) | ou_constants(model, columns, noise_dt)
@@ -216,7 +218,7 @@ def prepare(
         columns, rest.highest, np.asarray(dt, dtype=np.float64)
     )
     if _uses_levels(program):
-        constants |= _thresholds(columns)
+        constants |= _thresholds(columns, rest)
     bridge = bridge_constants(model, columns, noise_dt, DEPTHS) if program.bridged else {}
     constants, bridge = (
         {name: np.asarray(value).astype(dtype) for name, value in tree.items()}
@@ -236,27 +238,28 @@ def prepare(
 
 
 def _uses_levels(program: Program) -> bool:
-    rows = observables(MODELS[program.model])
-    return any(rows[name].fold in ("r levels", "r residences") for name in program.observables)
+    rows = observables(model_named(program.model))
+    return any(rows[name].fold.endswith((" levels", " residences")) for name in program.observables)
 
 
-def _thresholds(columns: Mapping[str, Any]) -> dict[str, Any]:
-    folds_at = theory.fold_rates(columns["J"], columns["delta"], columns["tau"])
-    return {
-        "down_threshold": columns.get("down_threshold", folds_at[..., 0]),
-        "up_threshold": columns.get("up_threshold", folds_at[..., 1]),
-    }
+def _thresholds(columns: Mapping[str, Any], rest: Rest) -> dict[str, Any]:
+    names = ("down_threshold", "up_threshold")
+    if all(name in columns for name in names):
+        return {name: columns[name] for name in names}
+    folds_at = dict(zip(names, rest.fold_rates(columns), strict=True))
+    return {name: columns.get(name, folds_at[name]) for name in names}
 
 
 def _initial_state(program: Program, columns: Mapping[str, Any], rest: Rest) -> tuple[Any, ...]:
-    names = MODELS[program.model].variable_names
+    names = model_named(program.model).variable_names
     if "initial" not in columns:
         return tuple(columns[f"{name}_initial"] for name in names)
-    r = np.empty(len(columns["initial"]))
+    state = tuple(np.empty(len(columns["initial"])) for _ in names)
     for label in np.unique(columns["initial"]):
         chosen = columns["initial"] == label
-        r[chosen] = theory.NAMED_STATES[str(label)](rest.rates[chosen])
-    return r, theory.potential(r, rest.delta, rest.tau)
+        for y, values in zip(state, rest.take(chosen).named(str(label)), strict=True):
+            y[chosen] = values
+    return state
 
 
 def run_batch(
@@ -435,17 +438,17 @@ def _at_start(program: Program, block: Tree) -> Tree:
 
 def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tree:
     """Advance state and noise from step n to n + 1."""
-    model, constants = MODELS[program.model], block["constants"]
+    model, constants = model_named(program.model), block["constants"]
     noise = moving["noise"]
     later = _next_noise(program, block, pace, n, noise)
 
     def inputs(fraction: float) -> Any:
         values = []
         for name in model.variable_names:
-            value = constants[f"{name}_mean"]
+            value = constants.get(f"{name}_mean", 0.0)
             if name in noise:
                 value = _at_fraction(noise[name]["now"], later[name]["now"], fraction)
-            if name == model.driven and program.drive is not None:
+            if name == model.stimulated and program.drive is not None:
                 time = n.astype(jnp.float64) * pace["dt"]
                 drive = VALUES[program.drive](time, pace["dt"], fraction, constants)
                 value = value + drive.astype(value.dtype)
@@ -455,10 +458,10 @@ def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tr
     system = System(model, constants, program.noisy)
     dt = pace["dt"].astype(program.precision)
     state, estimate = INTEGRATORS[program.integrator].step(system, moving["state"], inputs, dt)
-    rate = model.variable_names.index("r")
-    below = state[rate] < 0
+    rates = [i for i, variable in enumerate(model.variables) if variable.rate]
+    below = functools.reduce(jnp.logical_or, [state[i] < 0 for i in rates])
     if program.reflect:
-        state = tuple(jnp.abs(y) if i == rate else y for i, y in enumerate(state))
+        state = tuple(jnp.abs(y) if i in rates else y for i, y in enumerate(state))
     return {
         "state": state,
         "noise": later,
@@ -482,7 +485,7 @@ def _draws(program: Program, key: Any, step: Any, node: Any = 0) -> dict[str, An
     dtype = jnp.dtype(program.precision)
     pairs: dict[int, Any] = {}
     draws = {}
-    for index, name in enumerate(MODELS[program.model].variable_names):
+    for index, name in enumerate(model_named(program.model).variable_names):
         if name in program.noisy:
             pair = index // 2
             pairs[pair] = pairs.get(pair) or normal_pair(key, step, (node << 8) + pair, dtype)
@@ -575,7 +578,7 @@ def _next_multiple(n: Any, of: Any) -> Any:
 
 
 def _needed(program: Program) -> Mapping[str, Fold]:
-    return needed_folds(MODELS[program.model], program.observables)
+    return needed_folds(model_named(program.model), program.observables)
 
 
 def _window_of(program: Program, pace: Tree) -> Window:
@@ -613,7 +616,7 @@ def _checkpoint_form(program: Program) -> Tree:
     def checkpoint() -> Tree:
         lane = jnp.zeros(1, program.precision)
         block = {
-            "state": (lane,) * len(MODELS[program.model].variables),
+            "state": (lane,) * len(model_named(program.model).variables),
             "constants": {"down_threshold": lane, "up_threshold": lane},
         }
         sides = NOISE_SIDES
@@ -724,7 +727,7 @@ def _write(record: Any, pace: Tree, stop: Any, state: Any) -> Any:
 
 def _finish(program: Program, pace: Tree, moving: Tree, totals: Tree, record: Any) -> Tree:
     state, dtype = moving["state"], jnp.dtype(program.precision)
-    rows, window = observables(MODELS[program.model]), _window_of(program, pace)
+    rows, window = observables(model_named(program.model)), _window_of(program, pace)
     finite = jnp.all(jnp.stack([jnp.isfinite(y) for y in state]), axis=0)
     measured = {}
     for name in program.observables:

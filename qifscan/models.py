@@ -49,7 +49,11 @@ class Parameter:
 class Variable:
     """A state variable; `input_unit` is the unit of what is added to its equation, None if nothing is.
 
-    `domain` is where it can be at rest.
+    `domain` is where it can be at rest. `rate` tells that it is the firing rate of a population: it is named
+    r or r_<population>, and that population has the parameters tau, delta and eta with the same ending.
+    Errors are relative to the size of all variables of one `group`, by default of the variable alone.
+
+    `absorbed(parameters, mean, more)` returns parameters that do what a constant input `mean + more` does.
     """
 
     name: str
@@ -57,6 +61,14 @@ class Variable:
     meaning: str
     input_unit: str | None = None
     domain: Domain = REAL
+    rate: bool = False
+    group: str = ""
+    absorbed: Callable[[Mapping[str, Any], Any, Any], dict[str, Any]] | None = None
+
+    @property
+    def population(self) -> str:
+        """The ending of the names of its population's parameters, of the variable of a rate."""
+        return self.name.removeprefix("r")
 
 
 @dataclass(frozen=True)
@@ -65,9 +77,10 @@ class Model:
 
     `constants` turns the parameters (float64, one array per name) into what the field reads, once per
     point and outside the time loop. `field` takes the state and one additive input per variable, both
-    as tuples in the order of `variables`, and returns the derivatives likewise. `squares` add up to the
-    squared size of a state, or of a difference of two, by which errors are relative. The drive is added to
-    the input of the variable `driven`.
+    as tuples in the order of `variables`, and returns the derivatives likewise. `squares` are those of the
+    variables of a state, or of a difference of two, in the units of their group: of each group they add up
+    to the squared size by which errors are relative. The drive is added to the input of the variable
+    `target`, by default `driven`.
 
     `rest(r, parameters)` is the only state at which the first variable is r and every equation but one can
     be zero. The parameter `graph` enters that one alone, the equation of the variable `driven`, additively:
@@ -86,11 +99,50 @@ class Model:
     meaning: str
     reference: str
     graph: str = "eta"
+    target: str = ""
 
     @property
     def variable_names(self) -> tuple[str, ...]:
         """Names of the state variables, in the order of the state."""
         return tuple(variable.name for variable in self.variables)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the variables whose equations have an input: noise, or a drive."""
+        return tuple(variable.name for variable in self.variables if variable.input_unit is not None)
+
+    @property
+    def stimulated(self) -> str:
+        """Name of the variable whose equation the drive is added to."""
+        return self.target or self.driven
+
+    @property
+    def rates(self) -> tuple[Variable, ...]:
+        """The firing rates of the populations."""
+        return tuple(variable for variable in self.variables if variable.rate)
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """Positions of the variables of each group, in the order of their first ones."""
+        groups: dict[str, list[int]] = {}
+        for index, variable in enumerate(self.variables):
+            groups.setdefault(variable.group or variable.name, []).append(index)
+        return tuple(map(tuple, groups.values()))
+
+    def units(self, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return the factor that takes each variable to the unit of its group: pi tau of a rate, else 1."""
+        return tuple(math.pi * parameters[f"tau{v.population}"] if v.rate else 1.0 for v in self.variables)
+
+    def with_inputs(
+        self, parameters: Mapping[str, Any], more: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return the model's parameters that do what the means of the noise, and `more` input, do."""
+        found = {parameter.name: parameters[parameter.name] for parameter in self.parameters}
+        for variable in self.variables:
+            if variable.absorbed is not None:
+                mean = parameters[f"{variable.name}_ou_mean"]
+                found |= variable.absorbed(found, mean, (more or {}).get(variable.name, 0.0))
+        return found
 
 
 def _width(p: Mapping[str, Any], of: str = "") -> Constants:
@@ -117,9 +169,9 @@ def _qif_field(state: State, inputs: State, c: Constants) -> State:
 
 
 def _qif_squares(state: State, c: Constants) -> tuple[Any, ...]:
-    """Return those of W = pi tau r + i v, in which the model is a complex Riccati equation."""
-    r, v = state[:2]
-    return c["pull"] * r * r, v * v
+    """Return those of W = pi tau r + i v, in which the model is a complex Riccati equation; and of others."""
+    r, v, *slow = state
+    return c["pull"] * r * r, v * v, *(y * y for y in slow)
 
 
 def _potential(r: Any, p: Mapping[str, Any], of: str = "") -> Any:
@@ -127,8 +179,26 @@ def _potential(r: Any, p: Mapping[str, Any], of: str = "") -> Any:
     return -p[f"delta{of}"] / (2.0 * math.pi * p[f"tau{of}"] * r)
 
 
-R = Variable("r", "1/ms", "population firing rate", "1/ms", POSITIVE)
-V = Variable("v", "1", "mean membrane potential", "1")
+def _population(of: str = "", named: str = "") -> tuple[Variable, Variable]:
+    """Return the rate and the mean potential of a population, with the same ending as its parameters."""
+    eta, delta, tau = f"eta{of}", f"delta{of}", f"tau{of}"
+
+    def wider(p: Mapping[str, Any], mean: Any, more: Any) -> dict[str, Any]:
+        return {delta: p[delta] + math.pi * p[tau] * (mean + more)}
+
+    def shifted(p: Mapping[str, Any], mean: Any, more: Any) -> dict[str, Any]:
+        return {eta: p[eta] + mean + more}
+
+    rate = f"firing rate of the {named} population" if named else "population firing rate"
+    potential = f"mean membrane potential{f' of the {named} population' if named else ''}"
+    group = f"W{of}"
+    return (
+        Variable(f"r{of}", "1/ms", rate, "1/ms", POSITIVE, rate=True, group=group, absorbed=wider),
+        Variable(f"v{of}", "1", potential, "1", group=group, absorbed=shifted),
+    )
+
+
+R, V = _population()
 
 POPULATION = (
     Parameter("tau", 1.0, "ms", "membrane time constant", POSITIVE),
@@ -149,10 +219,6 @@ QIF = Model(
     meaning="tau r' = delta/(pi tau) + 2 r v + z_r, tau v' = v^2 + eta + I + J tau r - (pi tau r)^2 + z_v",
     reference="Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015), eq. 12",
 )
-
-MODELS: dict[str, Model] = {model.name: model for model in (QIF,)}
-"""The models that can be simulated, by name."""
-
 
 Recurrent = Callable[[State, Constants], tuple[Any, tuple[Any, ...]]]
 
@@ -195,8 +261,8 @@ def _relative(
     )
 
 
-ADAPTATION = Variable("a", "1", "adaptation")
-ADAPTATION_CURRENT = Variable("b", "1", "tau_a times the rate of change of the adaptation")
+ADAPTATION = Variable("a", "1", "adaptation", group="a")
+ADAPTATION_CURRENT = Variable("b", "1", "tau_a times the rate of change of the adaptation", group="a")
 ADAPTING = (
     Parameter("alpha", 1.0, "1", "strength of the adaptation", NON_NEGATIVE),
     Parameter("tau_a", 10.0, "ms", "time constant of the adaptation", POSITIVE),
@@ -300,9 +366,10 @@ def _of_population(of: str, name: str, eta: float) -> tuple[Parameter, ...]:
     )
 
 
-FAMILY: dict[str, Model] = MODELS | {
+FAMILY: dict[str, Model] = {
     model.name: model
     for model in (
+        QIF,
         _relative(
             "qif_adaptation_alpha",
             (ADAPTATION, ADAPTATION_CURRENT),
@@ -389,10 +456,8 @@ FAMILY: dict[str, Model] = MODELS | {
         Model(
             name="qif_pair",
             variables=(
-                Variable("r_e", "1/ms", "firing rate of the excitatory population", "1/ms", POSITIVE),
-                Variable("v_e", "1", "mean membrane potential of the excitatory population", "1"),
-                Variable("r_i", "1/ms", "firing rate of the inhibitory population", "1/ms", POSITIVE),
-                Variable("v_i", "1", "mean membrane potential of the inhibitory population", "1"),
+                *_population("_e", "excitatory"),
+                *_population("_i", "inhibitory"),
             ),
             parameters=(
                 *_of_population("e", "excitatory", 5.0),
@@ -409,6 +474,7 @@ FAMILY: dict[str, Model] = MODELS | {
             squares=_pair_squares,
             rest=_pair_rest,
             driven="v_i",
+            target="v_e",
             meaning="tau_a r_a' = delta_a/(pi tau_a) + 2 r_a v_a, tau_a v_a' = v_a^2 + eta_a + I_a "
             "+ tau_a (J_ae r_e + J_ai r_i) - (pi tau_a r_a)^2, a = e, i",
             reference="Segneri, Bi, Olmi, Torcini, Front. Comput. Neurosci. 14, 47 (2020)",
@@ -417,3 +483,6 @@ FAMILY: dict[str, Model] = MODELS | {
     )
 }
 """The models whose equilibria are known exactly, by name."""
+
+MODELS: dict[str, Model] = dict(FAMILY)
+"""The models that can be simulated, by name."""

@@ -55,7 +55,7 @@ def ou_constants(model: Model, parameters: Mapping[str, Any], dt: Any) -> dict[s
     or one per point.
     """
     constants: dict[str, Any] = {}
-    for name in model.variable_names:
+    for name in model.input_names:
         sigma, ou_tau = parameters[f"{name}_ou_sigma"], parameters[f"{name}_ou_tau"]
         constants[f"{name}_mean"] = parameters[f"{name}_ou_mean"]
         constants[f"{name}_decay"] = np.exp(-dt / ou_tau)
@@ -74,7 +74,7 @@ def bridge_constants(model: Model, parameters: Mapping[str, Any], dt: Any, depth
     """
     half = np.asarray(dt)[:, None] * 0.5 ** np.arange(1, depths + 1)
     constants: dict[str, Any] = {}
-    for name in model.variable_names:
+    for name in model.input_names:
         sigma, ou_tau = parameters[f"{name}_ou_sigma"][:, None], parameters[f"{name}_ou_tau"][:, None]
         # cosh overflows far beyond any time constant; there the two ends tell nothing.
         constants[f"{name}_weight"] = 0.5 / np.cosh(np.minimum(half / ou_tau, 700.0))

@@ -405,9 +405,10 @@ def _frequency(total: Any, window: Window) -> Any:
 def folds(model: Model) -> dict[str, Fold]:
     """Return every fold of a model by name."""
     table: dict[str, Fold] = {}
-    rate_index = model.variable_names.index("r")
-    for index, name in enumerate(model.variable_names):
-        is_rate = index == rate_index
+    rate = model.rates[0].name
+    rate_index = model.variable_names.index(rate)
+    for index, variable in enumerate(model.variables):
+        name, is_rate = variable.name, variable.rate
         table |= {
             f"{name} sum": _moments(index, 1),
             f"{name} squares": _moments(index, 2),
@@ -418,8 +419,8 @@ def folds(model: Model) -> dict[str, Fold]:
             f"{name} final": _final(index),
             f"{name} spectrum": _spectrum(index, rate_index),
         }
-    table["r levels"] = _levels(rate_index)
-    table["r residences"] = _residences(rate_index)
+    table[f"{rate} levels"] = _levels(rate_index)
+    table[f"{rate} residences"] = _residences(rate_index)
     return table
 
 
@@ -442,7 +443,7 @@ def _of_variable(variable: Variable) -> tuple[Observable, ...]:
             unit,
             f"{meaning}, highest in the window",
             f"{name} maximum",
-            (lambda total, w: -1.0 / total[0]) if name == "r" else (lambda total, w: total[0]),
+            (lambda total, w: -1.0 / total[0]) if variable.rate else (lambda total, w: total[0]),
         ),
         Observable(
             f"{name}_final",
@@ -464,13 +465,12 @@ def _of_variable(variable: Variable) -> tuple[Observable, ...]:
 def observables(model: Model) -> dict[str, Observable]:
     """Return every observable of a model by name."""
     rows = [row for variable in model.variables for row in _of_variable(variable)]
+    levels, residences = (f"{model.rates[0].name} {fold}" for fold in ("levels", "residences"))
     rows += [
-        Observable("up_fraction", "1", "fraction of the window spent up", "r levels", _up_fraction),
-        Observable(
-            "switch_count", "1", "switches between up and down in the window", "r levels", _switch_count
-        ),
-        *_stays("r residences", "up"),
-        *_stays("r residences", "down"),
+        Observable("up_fraction", "1", "fraction of the window spent up", levels, _up_fraction),
+        Observable("switch_count", "1", "switches between up and down in the window", levels, _switch_count),
+        *_stays(residences, "up"),
+        *_stays(residences, "down"),
     ]
     return {row.name: row for row in rows}
 
@@ -490,5 +490,6 @@ THRESHOLDS = (
     Parameter("down_threshold", None, "1/ms", "rate at which an up population counts as down", POSITIVE),
     Parameter("up_threshold", None, "1/ms", "rate at which a down population counts as up", POSITIVE),
 )
-"""By default the rates of the point's two folds: at any eta the lower branch lies below the one and the
-upper branch above the other. Without a fold the levels are not defined, and the observables are NaN."""
+"""They are about the first population. By default the rates of the point's first and last fold: at any eta
+the lowest branch lies below the one and the highest branch above the other. Without a fold the levels are not
+defined, and the observables are NaN."""

@@ -1,23 +1,22 @@
 """The step of a point, as a function of that point alone: a base step, halved as often as it needs.
 
-The rates that a step has to resolve are known before anything runs: the model turns at 2 |W| / tau, where
-W = pi tau r + i v at its equilibria (exact, at the extremes of its input) and at its start; its weakest
-damping is in the eigenvalues; noise and drive have their times. What a transient does beyond that is found
-by the error estimate while it runs.
+The rates that a step has to resolve are known before anything runs: a population turns at 2 |W| / tau,
+W = pi tau r + i v at its equilibria (exact, at the extremes of its input) and at its start; what slow
+variables add to that, and the weakest damping, is in the eigenvalues; noise and drive have their times. What
+a transient does beyond that is found by the error estimate while it runs.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from qifscan import theory
 from qifscan.drive import TIMES, extremes
 from qifscan.integrate import INTEGRATORS, Integrator
+from qifscan.models import Model
+from qifscan.rest import Rest
 from qifscan.scan import Scan
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -25,6 +24,9 @@ Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 MOST_REDOS = 4
 """Times that a point is run again at half the step before it is flagged."""
+
+MOST_REDOS_OF_BURSTS = 7
+"""The same of models with more variables than r and v: no equilibrium tells how high their bursts are."""
 
 NOISE_STEPS = 8.0
 """Steps in a time constant of the noise: its path is linear between them, which takes dt^2/(12 ou_tau^2) off
@@ -37,56 +39,37 @@ SPREAD = 3.0
 """Standard deviations of the noise that count as its extremes."""
 
 
-@dataclass(frozen=True)
-class Rest:
-    """The model of each point with the mean of its noise: parameters, every rate at rest `(points, 3)`."""
-
-    eta: Array
-    J: Array
-    delta: Array
-    tau: Array
-    rates: Array
-
-    @classmethod
-    def of(cls, columns: Mapping[str, Any], eta: Any = 0.0, width: Any = 0.0) -> Rest:
-        """Return it for these parameters, shifted by so much in eta and in pi tau r."""
-        tau, J = columns["tau"], columns["J"]
-        eta = columns["eta"] + columns["v_ou_mean"] + eta
-        delta = columns["delta"] + math.pi * tau * (columns["r_ou_mean"] + width)
-        return cls(eta, J, delta, tau, theory.roots(eta, J, delta, tau))
-
-    def take(self, rows: Any) -> Rest:
-        """Return it for some of the points."""
-        return Rest(self.eta[rows], self.J[rows], self.delta[rows], self.tau[rows], self.rates[rows])
-
-    def distance(self, r: Array, v: Array) -> Array:
-        """Return the distance of states from each equilibrium, relative to it; inf where it is not there."""
-        tau, rates, potentials = self.tau[:, None], self.rates, self.potentials
-        apart = _square(tau, r[:, None] - rates, v[:, None] - potentials)
-        relative: Array = np.sqrt(apart / _square(tau, rates, potentials))
-        return np.where(np.isfinite(relative), relative, np.inf)
-
-    @property
-    def highest(self) -> Array:
-        """The highest rate at rest, NaN where there is none."""
-        return theory.NAMED_STATES["up"](self.rates)
-
-    @property
-    def potentials(self) -> Array:
-        """v at each rate at rest, `(points, 3)`."""
-        return theory.potential(self.rates, self.delta[:, None], self.tau[:, None])
+def most_redos(model: Model) -> int:
+    """Return how often a point of a model is run again at half the step before it is flagged."""
+    return MOST_REDOS if len(model.variables) == 2 else MOST_REDOS_OF_BURSTS
 
 
 def _turning(rest: Rest) -> Array:
-    """Return the largest |W| at rest; 0 where there is no rest."""
-    square = _square(rest.tau[:, None], rest.rates, rest.potentials)
-    largest: Array = np.sqrt(np.fmax.reduce(np.nan_to_num(square, nan=0.0), axis=1))
-    return largest
+    """Return the fastest rate at rest in units of the first population's 1/tau; 0 where there is no rest.
+
+    A population turns at 2 |W| / tau. What its slow variables add is in the eigenvalues.
+    """
+    largest = _of_size(rest, rest.states)
+    if len(rest.model.groups) > 1:
+        real, imag = rest.modes
+        largest = np.fmax(largest, np.fmax.reduce(np.hypot(real, imag), axis=2))
+    fastest: Array = np.fmax.reduce(np.nan_to_num(largest, nan=0.0), axis=1)
+    return fastest
 
 
-def _square(tau: Any, r: Any, v: Any) -> Any:
-    x = math.pi * tau * r
-    return x * x + v * v
+def _of_size(rest: Rest, state: tuple[Array, ...]) -> Array:
+    """Return the largest 2 |W| of the populations in states `(points, any)`, each in the first one's time."""
+    model, unit = rest.model, rest.unit[:, None]
+    names = model.variable_names
+    of_group = dict(zip(model.groups, rest.sizes(state), strict=True))
+    turning = [
+        2.0 * np.sqrt(size) * (unit / rest.parameters[f"tau{rate.population}"][:, None])
+        for rate in model.rates
+        for group, size in of_group.items()
+        if names.index(rate.name) in group
+    ]
+    fastest: Array = np.fmax.reduce(np.stack(turning), axis=0)
+    return fastest
 
 
 def _noise_spread(columns: Mapping[str, Any], name: str) -> Any:
@@ -94,23 +77,29 @@ def _noise_spread(columns: Mapping[str, Any], name: str) -> Any:
 
 
 def _fastest(scan: Scan, columns: Mapping[str, Any], rest: Rest) -> Array:
-    """Return the largest |W| to be expected: at rest, at the extremes of the input, at the start."""
+    """Return the fastest rate to be expected, in units of 1/tau: at rest, at the extremes of the input, and
+    at the start."""
+    model = rest.model
     lowest, highest = extremes(scan.drive, columns)
-    spread_r, spread_v = _noise_spread(columns, "r"), _noise_spread(columns, "v")
+    spreads = {name: _noise_spread(columns, name) for name in model.input_names}
+    wider = {rate.name: spreads[rate.name] for rate in model.rates if rate.name in spreads}
     largest = _turning(rest)
-    if np.any(spread_r) or np.any(spread_v) or np.any(highest) or np.any(lowest):
-        for shift in (highest + spread_v, lowest - spread_v):
-            largest = np.maximum(largest, _turning(Rest.of(columns, shift, spread_r)))
-    if "r_initial" in columns and "v_initial" in columns:
-        start = np.sqrt(_square(columns["tau"], columns["r_initial"], columns["v_initial"]))
-        largest = np.maximum(largest, start)
+    if any(map(np.any, (*spreads.values(), lowest, highest))):
+        for sign, end in ((1.0, highest), (-1.0, lowest)):
+            more = {name: sign * spread for name, spread in spreads.items()} | wider
+            more[model.stimulated] = end + more[model.stimulated]
+            largest = np.maximum(largest, _turning(Rest.of(model, columns, more)))
+    start = [columns.get(f"{name}_initial") for name in model.variable_names]
+    if all(y is not None for y in start):
+        at_start = _of_size(rest, tuple(y[:, None] for y in start if y is not None))
+        largest = np.maximum(largest, at_start[:, 0])
     return largest
 
 
 def _longest_step(scan: Scan, integrator: Integrator, columns: Mapping[str, Any], rest: Rest) -> Array:
     """Return the longest step that resolves what is known of each point, ms."""
     with np.errstate(divide="ignore"):
-        longest = integrator.caution * columns["tau"] / (2.0 * _fastest(scan, columns, rest))
+        longest = integrator.caution * rest.unit / _fastest(scan, columns, rest)
     for name in scan.noisy:
         noisy = columns[f"{name}_ou_sigma"] > 0.0
         longest = np.where(noisy, np.minimum(longest, columns[f"{name}_ou_tau"] / NOISE_STEPS), longest)
@@ -130,26 +119,21 @@ def _halvings_to(base: float, longest: Array, most: int) -> Counts:
 def _damped(integrator: Integrator, rest: Rest, dt: Any) -> Any:
     """Whether a step damps every stable equilibrium at least half as much as the model does."""
     assert integrator.amplification is not None
-    ends = []
-    for k in (0, 2):
-        r = rest.rates[:, k]
-        v = rest.potentials[:, k]
-        spread = 2.0 * r * rest.tau * (rest.J - 2.0 * math.pi * math.pi * r * rest.tau)
-        root, turn = np.sqrt(np.maximum(spread, 0.0)), np.sqrt(np.maximum(-spread, 0.0))
-        scale = dt / rest.tau
-        for sign in (-1.0, 1.0):
-            x, y = scale * (2.0 * v + sign * root), scale * turn
-            amplified = integrator.amplification(x, y, scale * 2.0 * v)
-            # |R|^2 <= e^x <= 1 + x + x^2/2; where there is no such equilibrium there is nothing to damp.
-            ends.append(~np.isfinite(r) | (amplified <= 1.0 + x + 0.5 * x * x))
-    return np.all(ends, axis=0)
+    scale = (dt / rest.unit)[:, None, None]
+    real, imag = rest.modes
+    # The one integrator that reads a variable's own derivative is that of the plain model, where it is 2 v.
+    own = scale * 2.0 * rest.states[1][..., None]
+    x, y = scale * real, scale * imag
+    amplified = integrator.amplification(x, y, own)
+    # |R|^2 <= e^x <= 1 + x + x^2/2; where there is no such equilibrium there is nothing to damp.
+    return np.all(~rest.stable[..., None] | (amplified <= 1.0 + x + 0.5 * x * x), axis=(1, 2))
 
 
 def halvings(scan: Scan, columns: Mapping[str, Any], rest: Rest) -> Counts:
     """Return how often the base step is halved for each point; none if the scan has a dt of its own."""
     protocol, most = scan.protocol, scan.protocol.most_halvings
     if most == 0:
-        return np.zeros(len(rest.tau), dtype=np.int64)
+        return np.zeros(len(rest), dtype=np.int64)
     integrator = INTEGRATORS[protocol.integrator]
     with np.errstate(all="ignore"):
         chosen = _halvings_to(protocol.base, _longest_step(scan, integrator, columns, rest), most)

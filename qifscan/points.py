@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from qifscan import kernel, pace
+from qifscan.catalogue import model_named
 from qifscan.drive import final_input
 from qifscan.integrate import INTEGRATORS
 from qifscan.kernel import Program, Result, Schedule, Steps
-from qifscan.models import MODELS
 from qifscan.observables import Status
-from qifscan.pace import MOST_REDOS, Rest
+from qifscan.pace import most_redos
+from qifscan.rest import Rest
 from qifscan.scan import Scan
 
 Array = np.ndarray[Any, Any]
@@ -53,12 +54,7 @@ def diagnostics(scan: Scan) -> dict[str, Diagnostic]:
         ),
     ]
     if scan.can_rest:
-        settled = {
-            "long_name": "equilibrium that the point is at in the end",
-            "flag_values": [-1, 0, 1, 2],
-            "flag_meanings": "none lowest middle highest",
-            "comment": "in the order of the rates; with one equilibrium it is the lowest",
-        }
+        settled = {"long_name": "equilibrium that the point is at in the end", **_positions(scan.model)}
         distance = {
             "units": "1",
             "long_name": "relative distance of the final state from the nearest equilibrium",
@@ -67,10 +63,31 @@ def diagnostics(scan: Scan) -> dict[str, Diagnostic]:
             Diagnostic("settled_on", "int8", -1, settled),
             Diagnostic("disagreement", "float32", np.nan, distance),
         ]
-    if "r" in scan.noisy:
+    if _noisy_rate(scan):
         count = {"long_name": "steps that ended with a rate below 0"}
         rows.append(Diagnostic("negative_steps", "int32", 0, count))
     return {row.name: row for row in rows}
+
+
+def _positions(model: str) -> dict[str, Any]:
+    """Return what the numbers of equilibria mean: the plain model has three at most."""
+    if model == "qif":
+        return {
+            "flag_values": [-1, 0, 1, 2],
+            "flag_meanings": "none lowest middle highest",
+            "comment": "in the order of the rates; with one equilibrium it is the lowest",
+        }
+    names = ("none", "lowest", *(f"number_{k}" for k in range(2, 10)))
+    return {
+        "flag_values": list(range(-1, len(names) - 1)),
+        "flag_meanings": " ".join(names),
+        "comment": "in the order of the rates",
+    }
+
+
+def _noisy_rate(scan: Scan) -> bool:
+    """Whether noise can take a rate below 0."""
+    return any(rate.name in scan.noisy for rate in model_named(scan.model).rates)
 
 
 @dataclass(frozen=True)
@@ -118,7 +135,7 @@ class Points:
     @classmethod
     def at(cls, scan: Scan, columns: Mapping[str, Array], replicate: Array) -> Points:
         """Return points at these parameters, which need not be on the axes of the scan."""
-        return cls(scan, columns, Rest.of(columns), replicate)
+        return cls(scan, columns, Rest.of(model_named(scan.model), columns), replicate)
 
     def take(self, rows: Array) -> Points:
         """Return some of the points."""
@@ -162,7 +179,7 @@ class Points:
 
     def noisy(self) -> Array:
         """Whether each point has noise."""
-        names = MODELS[self.scan.model].variable_names
+        names = model_named(self.scan.model).input_names
         noisy: Array = np.any([self.columns[f"{name}_ou_sigma"] > 0.0 for name in names], axis=0)
         return noisy
 
@@ -174,7 +191,8 @@ class Points:
         """Return the points at rest at the input of the end; without the drive where that still changes."""
         if self.scan.drive is None:
             return self.rest
-        return Rest.of(self.columns, np.nan_to_num(self.final_input(), nan=0.0))
+        model = self.rest.model
+        return Rest.of(model, self.columns, {model.stimulated: np.nan_to_num(self.final_input(), nan=0.0)})
 
     def program(self, steps: Steps, schedule: Schedule) -> Program:
         """Return the program that runs the points at these steps."""
@@ -227,7 +245,7 @@ def run_points(
     while True:
         # A run that left the finite numbers has no estimate, and is not below the tolerance either.
         failed = ~(integrator.relative_error(result.estimate) <= tolerance)
-        finer = (steps.halvings < scan.protocol.most_halvings) & (redos < MOST_REDOS)
+        finer = (steps.halvings < scan.protocol.most_halvings) & (redos < most_redos(points.rest.model))
         again = np.flatnonzero(failed & finer)
         if not len(again):
             break
@@ -239,10 +257,11 @@ def run_points(
 
 @dataclass(frozen=True)
 class Finer:
-    """Observables of points at half their step in float64, and the size |W| of the final state."""
+    """Observables of points at half their step in float64, and the size that errors of each variable are
+    relative to, in its own unit: of the final state."""
 
     observables: dict[str, Array]
-    size: Array
+    sizes: dict[str, Array]
 
 
 def run_finer(points: Points, dt: Array, schedule: Schedule, shape: tuple[int, int]) -> Finer:
@@ -253,8 +272,15 @@ def run_finer(points: Points, dt: Array, schedule: Schedule, shape: tuple[int, i
     steps = Steps(halvings + 1, first.noise_halvings)
     doubled = replace(points, scan=scan.in_double())
     result = doubled.run(steps, schedule, shape)
-    r, v = result.final[:, 0], result.final[:, 1]
-    return Finer(result.observables, np.hypot(np.pi * points.columns["tau"] * r, v))
+    rest, model = points.rest, points.rest.model
+    of_groups = rest.sizes(tuple(result.final[:, i, None] for i in range(result.final.shape[1])))
+    units = model.units(rest.parameters)
+    sizes = {
+        model.variable_names[i]: np.sqrt(size[:, 0]) / units[i]
+        for group, size in zip(model.groups, of_groups, strict=True)
+        for i in group
+    }
+    return Finer(result.observables, sizes)
 
 
 def _beside_theory(points: Points, steps: Steps, result: Result, redos: Array) -> Measured:
@@ -272,7 +298,7 @@ def _beside_theory(points: Points, steps: Steps, result: Result, redos: Array) -
     status = result.status | np.where(doubtful, int(Status.under_resolved), 0)
     theory, unsettled = _settled(points, result)
     variables |= theory
-    if "r" in scan.noisy:
+    if _noisy_rate(scan):
         variables["negative_steps"] = result.negative_steps
     status |= np.where(unsettled, int(Status.not_settled), 0)
     known = {*scan.observables, *diagnostics(scan)}
@@ -300,26 +326,28 @@ def merged(count: int, parts: Sequence[tuple[Array, Measured]]) -> Measured:
 def _settled(points: Points, result: Result) -> tuple[dict[str, Array], Array]:
     """Return the theory's variables, and whether a point that must come to rest has not.
 
-    By Dulac's criterion with 1/r^2 the model has no cycle under constant input, so each of its
-    trajectories ends at an equilibrium.
+    By Dulac's criterion with 1/r^2 the plain model has no cycle under constant input, so each of its
+    trajectories ends at an equilibrium. Others may go on along a cycle: those too are not at an equilibrium.
     """
     scan = points.scan
-    constant = np.broadcast_to(np.isfinite(points.final_input()), points.rest.tau.shape)
     rest = points.final_rest()
-    r, v = (result.final[:, i].astype(np.float64) for i in range(2))
-    distance = rest.distance(r, v)
-    stable, saddle = distance.copy(), distance[:, 1]
-    stable[:, 1] = np.inf
-    nearest = np.argmin(stable, axis=1)
+    constant = np.broadcast_to(np.isfinite(points.final_input()), (len(rest),))
+    final = tuple(result.final.astype(np.float64).T)
+    distance = rest.distance(final)
+    stable, unstable = (np.where(which, distance, np.inf) for which in (rest.stable, ~rest.stable))
     within = scan.protocol.tolerance
-    settled = np.where(stable.min(axis=1) <= within, nearest, np.where(saddle <= within, 1, -1))
+    at_stable, at_unstable = (d.min(axis=1) <= within for d in (stable, unstable))
+    settled = np.where(at_unstable, np.argmin(unstable, axis=1), -1)
+    settled = np.where(at_stable, np.argmin(stable, axis=1), settled)
     still = constant & ~points.noisy()
     theory = {
         "equilibrium_count": np.isfinite(rest.rates).sum(axis=1).astype(np.uint8),
         "settled_on": np.where(still, settled, -1).astype(np.int8),
-        "disagreement": np.where(still & np.isfinite(r), distance.min(axis=1), np.nan).astype(np.float32),
+        "disagreement": np.where(still & np.isfinite(final[0]), distance.min(axis=1), np.nan).astype(
+            np.float32
+        ),
     }
-    return theory, still & ((settled == -1) | (settled == 1))
+    return theory, still & ~at_stable
 
 
 def _end(scan: Scan) -> float:

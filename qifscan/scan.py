@@ -27,11 +27,12 @@ from qifscan.axes import (
     repeated,
     unknown_parameter,
 )
+from qifscan.catalogue import model_named, source_hash
 from qifscan.definition import Definition, Finite, Integer, ordered, raise_if_any
 from qifscan.drive import DRIVES, Drive, DriveBase, Sine
 from qifscan.errors import Fault, ScanError, one_of, show, unknown
-from qifscan.integrate import INTEGRATORS
-from qifscan.models import MODELS, Model, Parameter
+from qifscan.integrate import INTEGRATORS, integrators_of
+from qifscan.models import Model, Parameter
 from qifscan.noise import ou_parameters
 from qifscan.observables import SAMPLE_STEPS, SEGMENT, THRESHOLDS, observables
 from qifscan.theory import NAMED_STATES
@@ -65,14 +66,16 @@ class Protocol(Definition):
 
     `dt` is "auto" or a number, the same at every point. With "auto" each point has a step of its own, 0.05 ms
     halved until it resolves the point's equilibria, start, noise and drive, and is run again at half of it,
-    up to four times, while the estimated relative error is above `tolerance`. Either way a point whose
+    up to four times (models with slow variables: seven), while the estimated relative error is above `tolerance`. Either way a point whose
     estimate stays above `tolerance` is flagged `under_resolved`.
 
     `initial` is a named state (`"rest"`: the stable equilibrium of lowest rate; `"down"`, `"up"`: the
     equilibrium of lowest, highest rate, at the point's own parameters, without the drive, with the mean of
-    the noise) or numbers, e.g. `{"r": 0.1, "v": -2.0}`. `integrator` is one of "riccati", "rk4", "heun",
-    "euler", "exp_auto". Noise on r can take the rate below 0: `negative_rate` leaves it there ("leave") or
-    turns its sign ("reflect"); either way the steps are counted and the point is flagged.
+    the noise; where it is not stable, or for "rest" none is, the state beside it with 1.01 times its rate) or
+    numbers for every variable, e.g. `{"r": 0.1, "v": -2.0}`. `integrator` is one of "riccati", "rk4", "heun",
+    "euler", "exp_auto" (the first and the last are of the plain model alone), or "auto": then a scan takes
+    the first that its model has. Noise on a rate can take it below 0: `negative_rate` leaves it there
+    ("leave") or turns its sign ("reflect"); either way the steps are counted and the point is flagged.
 
     `sweep` names an axis of the scan along which each point starts where its neighbour ended, for hysteresis:
     once to higher values and once to lower ones, along a further dimension `direction` ("up", "down"). The
@@ -87,14 +90,15 @@ class Protocol(Definition):
     dt: Annotated[Literal["auto"] | float, BeforeValidator(_step)] = Field("auto", validate_default=True)
     tolerance: Annotated[Finite, Field(gt=0, lt=1)] = 1e-3
     initial: str | dict[str, Finite] = "rest"
-    integrator: str = "riccati"
+    integrator: str = "auto"
     negative_rate: Literal["leave", "reflect"] = "leave"
     sweep: str | None = None
 
     @field_validator("integrator")
     @classmethod
     def _known_integrator(cls, value: str) -> str:
-        raise_if_any([] if value in INTEGRATORS else [unknown("integrator", value, INTEGRATORS)])
+        known = ("auto", *INTEGRATORS)
+        raise_if_any([] if value in known else [unknown("integrator", value, known)])
         return value
 
     @field_validator("initial", mode="before")
@@ -207,7 +211,7 @@ class Scan(Definition):
     title: str = ""
     model: str = "qif"
     drive: Drive | None = None
-    protocol: Protocol = Field(default_factory=Protocol)
+    protocol: Protocol = Field(default_factory=Protocol, validate_default=True)
     points: Any = None
     axes: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     fixed: dict[str, Any] = Field(default_factory=dict, validate_default=True)
@@ -225,7 +229,24 @@ class Scan(Definition):
     @field_validator("model")
     @classmethod
     def _known_model(cls, value: str) -> str:
-        raise_if_any([] if value in MODELS else [unknown("model", value, MODELS)])
+        try:
+            model_named(value)
+        except ScanError as error:
+            raise_if_any(error.faults)
+        return value
+
+    @field_validator("protocol")
+    @classmethod
+    def _integrator_of_the_model(cls, value: Protocol, info: ValidationInfo) -> Protocol:
+        if "model" not in info.data:
+            return value
+        can = integrators_of(model_named(info.data["model"]))
+        if value.integrator == "auto":
+            return value.model_copy(update={"integrator": can[0]})
+        if value.integrator not in can:
+            model = info.data["model"]
+            fault = Fault("protocol.integrator", show(value.integrator), one_of(can), f"of the model {model}")
+            raise_if_any([fault])
         return value
 
     @field_validator("drive", mode="before")
@@ -278,7 +299,7 @@ class Scan(Definition):
                     hint = f'take it out of "{owners[column]}" or of "{axis.name}"'
                     faults.append(Fault(f"axes.{axis.name}", f'"{column}" in two axes', "one", hint))
                 owners.setdefault(column, axis.name)
-        model = MODELS[info.data["model"]]
+        model = model_named(info.data["model"])
         faults += [fault for axis in axes if axis.zipped for fault in _name_faults(axis.name, model)]
         faults += [] if sweep is None or None in read else _sweep_faults(sweep, axes)
         raise_if_any(faults)
@@ -305,7 +326,9 @@ class Scan(Definition):
                 hint = f"take it out of fixed or out of axes.{swept[name]}"
                 faults.append(Fault(where, f"{show(given)} and an axis", "one of them", hint))
         if "axes" in info.data and "protocol" in info.data:
-            faults += _initial_faults(MODELS[info.data["model"]], info.data["protocol"], axes, fixed, known)
+            faults += _initial_faults(
+                model_named(info.data["model"]), info.data["protocol"], axes, fixed, known
+            )
         raise_if_any(faults)
         return fixed
 
@@ -314,7 +337,7 @@ class Scan(Definition):
     def _known_observables(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if "model" not in info.data:
             return value
-        known = list(observables(MODELS[info.data["model"]]))
+        known = list(observables(model_named(info.data["model"])))
         faults = [unknown("observables", name, known) for name in value if name not in known]
         if not value:
             faults.append(Fault("observables", "none", one_of(known), "name at least one"))
@@ -383,7 +406,7 @@ class Scan(Definition):
             raise ScanError([Fault("scan", _uncapitalised(error), "the JSON of a scan")]) from None
         if not isinstance(data, dict):
             raise ScanError([Fault("scan", show(data), "the JSON of a scan")])
-        for derived in ("dimensions", "numbers_version"):
+        for derived in ("dimensions", "numbers_version", "model_source"):
             data.pop(derived, None)
         return cls(**data)
 
@@ -397,7 +420,8 @@ class Scan(Definition):
         values = {name: self.fixed.get(name, p.default) for name, p in self.parameters.items()}
         data["fixed"] = {n: x for n, x in values.items() if x is not None and n not in swept}
         data["numbers_version"] = NUMBERS_VERSION
-        return data
+        source = source_hash(self.model)
+        return data if source is None else data | {"model_source": source}
 
     def to_json(self) -> str:
         """Return the resolved scan as JSON."""
@@ -417,7 +441,7 @@ class Scan(Definition):
     @property
     def parameters(self) -> dict[str, Parameter]:
         """Every numeric parameter of this scan, by name."""
-        return scan_parameters(MODELS[self.model], self.drive)
+        return scan_parameters(model_named(self.model), self.drive)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -438,14 +462,14 @@ class Scan(Definition):
     def noisy(self) -> tuple[str, ...]:
         """Variables that get noise anywhere in the scan: their sigma is an axis, or fixed above 0."""
         swept = {column for axis in self.axes.values() for column in axis.columns}
-        names = MODELS[self.model].variable_names
+        names = model_named(self.model).input_names
         return tuple(n for n in names if f"{n}_ou_sigma" in swept or self.fixed.get(f"{n}_ou_sigma", 0.0) > 0)
 
     @property
     def can_rest(self) -> bool:
         """Whether a point of the scan may be without noise and under an input that ends constant."""
         rests = not isinstance(self.drive, Sine)
-        sigmas = [f"{name}_ou_sigma" for name in MODELS[self.model].variable_names]
+        sigmas = [f"{name}_ou_sigma" for name in model_named(self.model).input_names]
         columns = {name: column for axis in self.axes.values() for name, column in axis.columns.items()}
         return rests and all(np.min(columns.get(n, self.fixed.get(n, 0.0))) == 0.0 for n in sigmas)
 
@@ -483,7 +507,7 @@ class Scan(Definition):
         for axis, index in zip(self.axes.values(), indices, strict=False):
             columns |= {name: np.ascontiguousarray(column[index]) for name, column in axis.columns.items()}
         initial = self.protocol.initial
-        numbers = [f"{name}_initial" for name in MODELS[self.model].variable_names]
+        numbers = [f"{name}_initial" for name in model_named(self.model).variable_names]
         if isinstance(initial, dict):
             columns = {f"{k}_initial": np.full(count, x) for k, x in initial.items()} | columns
         elif "initial" not in columns and not all(name in columns for name in numbers):
@@ -497,7 +521,7 @@ def _uncapitalised(error: BaseException) -> str:
 
 def _known(info: ValidationInfo) -> dict[str, Parameter]:
     """Return the parameters of the scan; if its drive is wrong those of any drive, to find what else is."""
-    known = scan_parameters(MODELS[info.data["model"]], info.data.get("drive"))
+    known = scan_parameters(model_named(info.data["model"]), info.data.get("drive"))
     if "drive" not in info.data:
         numbers = {f"drive_{p.name}" for kind in DRIVES.values() for p in kind.numbers}
         known |= {name: Parameter(name, None, "", "a number of the drive") for name in sorted(numbers)}
@@ -566,27 +590,30 @@ def _initial_faults(
     if missing and (given or named) and not faults:
         has = ", ".join(v for v in model.variable_names if v not in missing)
         faults.append(Fault(where, f"a number for {has} only", f"one for {', '.join(missing)} too"))
-    return faults or ([] if given or named else _rest_faults(axes, fixed, known))
+    if faults or given or named:
+        return faults
+    return [fault for rate in model.rates for fault in _rest_faults(rate.population, axes, fixed, known)]
 
 
 def _rest_faults(
-    axes: Mapping[str, Axis], fixed: Mapping[str, float], known: Mapping[str, Parameter]
+    of: str, axes: Mapping[str, Axis], fixed: Mapping[str, float], known: Mapping[str, Parameter]
 ) -> list[Fault]:
-    """A named state needs an equilibrium: delta + pi tau r_ou_mean above 0, at every point."""
-    worst = {"r_ou_mean": np.min, "delta": np.min, "tau": np.max}
-    values: dict[str, Any] = {name: fixed.get(name, known[name].default) for name in worst}
+    """A named state needs an equilibrium: delta + pi tau r_ou_mean above 0 of a population, everywhere."""
+    names = f"r{of}_ou_mean", f"delta{of}", f"tau{of}"
+    worst: dict[str, Any] = {names[0]: np.min, names[1]: np.min, names[2]: np.max}
+    values: dict[str, Any] = {name: fixed.get(name, known[name].default) for name in names}
     for axis in axes.values():
-        swept = [name for name in worst if name in axis.columns]
+        swept = [name for name in names if name in axis.columns]
         # Values that change together are taken together: at most one axis holds two of the three.
         values |= {n: axis.columns[n] if len(swept) > 1 else worst[n](axis.columns[n]) for n in swept}
-    if np.min(values["delta"]) <= 0 or np.min(values["tau"]) <= 0:
+    mean, delta, tau = (values[name] for name in names)
+    if np.min(delta) <= 0 or np.min(tau) <= 0:
         return []
-    width = values["delta"] + math.pi * values["tau"] * values["r_ou_mean"]
+    width = delta + math.pi * tau * mean
     if np.min(width) > 0:
         return []
-    mean, delta, tau = (
-        np.broadcast_to(values[n], np.shape(width)).flat[np.argmin(width)]
-        for n in ("r_ou_mean", "delta", "tau")
-    )
-    expected = f"above -delta/(pi tau) = {-delta / (math.pi * tau):.4g}: below there is no rest to start from"
-    return [Fault("r_ou_mean", f"{mean:g}", expected, "give protocol.initial as numbers")]
+    at = np.argmin(width)
+    mean, delta, tau = (np.broadcast_to(value, np.shape(width)).flat[at] for value in (mean, delta, tau))
+    least = f"above -delta{of}/(pi tau{of}) = {-delta / (math.pi * tau):.4g}"
+    expected = f"{least}: below there is no rest to start from"
+    return [Fault(names[0], f"{mean:g}", expected, "give protocol.initial as numbers")]

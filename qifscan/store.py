@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan import __version__
+from qifscan.catalogue import model_named
 from qifscan.chunks import Chunks
 from qifscan.errors import ScanError, StoreError
 from qifscan.lazy import LazyModule
-from qifscan.models import MODELS
 from qifscan.observables import STATUS_MEANINGS, Status, observables
 from qifscan.points import CHECKPOINT, Measured, diagnostics
 from qifscan.scan import Scan
@@ -199,7 +199,7 @@ def _codecs(name: str) -> list[Any]:
 def _variables(chunks: Chunks) -> dict[str, _Variable]:
     scan = chunks.scan
     dims, shape = tuple(scan.sizes), tuple(scan.sizes.values())
-    rows = observables(MODELS[scan.model])
+    rows = observables(model_named(scan.model))
     variables = {
         name: _Variable(
             dims, shape, chunks.shape, scan.precision, np.nan, _attrs(rows[name].unit, rows[name].meaning)
@@ -230,7 +230,7 @@ def _trace_variables(chunks: Chunks) -> dict[str, _Variable]:
             np.nan,
             _attrs(v.unit, v.meaning),
         )
-        for v in MODELS[chunks.scan.model].variables
+        for v in model_named(chunks.scan.model).variables
     }
     status = _Variable(("trace",), (count,), (batch,), "uint8", 0, _status_attributes("trace"))
     return variables | {"trace_status": status}
@@ -283,7 +283,7 @@ def _parameter_attributes(scan: Scan, name: str) -> dict[str, Any]:
 
 def _template_attributes(chunks: Chunks) -> dict[str, Any]:
     scan = chunks.scan
-    model = MODELS[scan.model]
+    model = model_named(scan.model)
     now = _now()
     return {
         "Conventions": "CF-1.11",
@@ -430,7 +430,7 @@ def _trace_names(chunks: Chunks) -> list[str]:
     """Return the arrays of a batch of traces, the one that is written last at the end."""
     if not chunks.traces:
         return []
-    return [*(f"{v.name}_trace" for v in MODELS[chunks.scan.model].variables), "trace_status"]
+    return [*(f"{v.name}_trace" for v in model_named(chunks.scan.model).variables), "trace_status"]
 
 
 @lru_cache(maxsize=8)
@@ -454,7 +454,7 @@ def write(store: Store, chunk: int, result: Measured) -> None:
     shape = tuple(s.stop - s.start for s in region)
     if chunks.is_trace(chunk):
         assert result.record is not None
-        for index, variable in enumerate(MODELS[store.scan.model].variables):
+        for index, variable in enumerate(model_named(store.scan.model).variables):
             arrays[f"{variable.name}_trace"][region] = result.record[..., index]
         arrays["trace_status"][region] = result.status
         return

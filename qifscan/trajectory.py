@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan import store, sweep
+from qifscan.catalogue import model_named
 from qifscan.drive import DriveBase
 from qifscan.errors import Fault, ScanError, StoreError, check_count
 from qifscan.kernel import Schedule, batch_shape
 from qifscan.labels import labelled
 from qifscan.lazy import LazyModule
-from qifscan.models import MODELS, Model
+from qifscan.models import Model
 from qifscan.observables import Status
 from qifscan.points import Measured, Points, run_points
 from qifscan.scan import Protocol, Scan
@@ -38,7 +39,7 @@ def simulate(
     every: int = 1,
     initial: str | dict[str, float] = "rest",
     drive: DriveBase | None = None,
-    integrator: str = "riccati",
+    integrator: str = "auto",
     seed: int = 0,
     precision: str = "float64",
     **parameters: Any,
@@ -61,7 +62,7 @@ def simulate(
     drive
         The input current, or None.
     integrator
-        "riccati", "rk4", "heun", "euler" or "exp_auto".
+        "riccati", "rk4", "heun", "euler", "exp_auto", or "auto": the first of these that the model has.
     seed
         Seed of the noise; a point has the same path here as in a scan of that seed.
     precision
@@ -85,6 +86,7 @@ def simulate(
     template = next(iter(values.values())) if values else xr.DataArray(0.0)
     points = {name: value.values.ravel() for name, value in values.items()}
     with _faults_at_arguments():
+        rate = model_named(model).rates[0].name
         protocol = Protocol(transient=0.0, window=t_end, dt=dt, initial=initial, integrator=integrator)
         scan = Scan(
             model=model,
@@ -94,12 +96,13 @@ def simulate(
             fixed={name: float(column[0]) for name, column in points.items() if template.size == 1},
             seed=seed,
             precision=precision,
-            observables=["r_final"],
+            observables=[f"{rate}_final"],
         )
     columns = _all_columns(scan, points, template.size)
     chosen = Points.at(scan, columns, np.zeros(template.size, dtype=int))
+    protocol = scan.protocol
     result = run_points(chosen, Schedule.of(protocol, every), batch_shape(template.size))
-    return _dataset(MODELS[model], result, template, protocol, every, scan)
+    return _dataset(model_named(model), result, template, protocol, every, scan)
 
 
 @contextmanager
@@ -192,7 +195,9 @@ def replay(path: str | os.PathLike[str], *, every: int = 1, **labels: Any) -> xr
     protocol = scan.protocol
     chosen_point = sweep.started(scan, index or (np.zeros(1, dtype=int),))
     result = run_points(chosen_point, Schedule.of(protocol, every), batch_shape(1))
-    dataset = _dataset(MODELS[scan.model], result, _point_template(scan, chosen[0]), protocol, every, scan)
+    dataset = _dataset(
+        model_named(scan.model), result, _point_template(scan, chosen[0]), protocol, every, scan
+    )
     for name, value in result.variables.items():
         dataset[name] = value[0]
     return dataset.assign_attrs(checked=_compare(opened, index, result), fingerprint=scan.fingerprint)

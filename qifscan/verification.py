@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from qifscan import store, sweep
+from qifscan.catalogue import model_named
 from qifscan.errors import check_count, counted
+from qifscan.graph import graph_value, rate_unit
 from qifscan.kernel import batch_shape
-from qifscan.models import MODELS
 from qifscan.observables import Status
 from qifscan.points import Measured, Points, run_finer, run_points
+from qifscan.rest import Rest
 from qifscan.scan import Scan
 from qifscan.store import Store
 
@@ -94,10 +96,11 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
     Every finished chunk is read, with its checksum. The points of the sample are run again in the same way,
     which must give every bit; and at half of their step in float64 along the same path of noise. There the
     mean, std, lowest, highest and final values of a point that is not flagged must agree to the tolerance of
-    the scan, relative to the size of its state |W|, W = pi tau r + i v: of each point without noise, and of
-    those with noise on average. The number of equilibria of each is
-    counted again from the eigenvalues of the companion matrix of its polynomial. In the whole store, points
-    that settled must be at the exact equilibrium to the tolerance.
+    the scan, relative to the size of its state (|W|, W = pi tau r + i v, of a population; of a slow variable
+    its own): of each point without noise, and of those with noise on average. The number of equilibria of
+    each is counted again from the eigenvalues of the companion matrix of its polynomial, in other models than
+    the plain one from the changes of sign along the rate. In the whole store, points that settled must be at
+    the exact equilibrium to the tolerance.
 
     Parameters
     ----------
@@ -134,7 +137,7 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
         again = run_points(chosen, opened.chunks.schedule, batch_shape(len(sample[0])))
         faults += _differing(opened.scan, sample, stored, again)
         half = _against_half_step(opened, chosen, sample, stored)
-        faults += [*half.faults, *_against_companion(opened.scan, chosen, sample, stored)]
+        faults += [*half.faults, *_against_count(opened.scan, chosen, sample, stored)]
     settled, disagreement, further = _against_rest(opened, grid)
     faults += further
     if repair:
@@ -195,8 +198,7 @@ def _against_half_step(
     noisy = chosen.noisy()
     apart, parted, faults = 0.0, np.zeros(len(noisy), dtype=bool), []
     for name, variable in _of_state(scan):
-        scale = finer.size * (1.0 if variable == "v" else 1.0 / (np.pi * chosen.columns["tau"]))
-        shift = np.where(trusted, (stored[name] - finer.observables[name]) / scale, 0.0)
+        shift = np.where(trusted, (stored[name] - finer.observables[name]) / finer.sizes[variable], 0.0)
         beyond = ~(np.abs(shift) <= tolerance)
         apart = max(apart, float(np.max(np.abs(shift), where=~noisy, initial=0.0)))
         parted |= beyond & noisy
@@ -224,33 +226,61 @@ def _shifted(name: str, shift: Array, tolerance: float) -> list[str]:
 def _of_state(scan: Scan) -> Iterator[tuple[str, str]]:
     """Return the observables that are values of a variable, and the variable: those of levels and frequencies
     change by whole steps and bins."""
-    for variable in MODELS[scan.model].variable_names:
+    for variable in model_named(scan.model).variable_names:
         for kind in ("mean", "std", "min", "max", "final"):
             if f"{variable}_{kind}" in scan.observables:
                 yield f"{variable}_{kind}", variable
 
 
-def _against_companion(
+def _against_count(
     scan: Scan, chosen: Points, sample: tuple[Array, ...], stored: dict[str, Array]
 ) -> list[str]:
-    """Return a fault for each point whose number of equilibria is not that of its polynomial."""
+    """Return a fault for each point whose number of equilibria is not that of another method."""
     rest, faults = chosen.final_rest(), []
-    for row, count in enumerate(stored["equilibrium_count"].tolist()):
-        eta, J, delta = rest.eta[row], rest.J[row], rest.delta[row]
-        powers = [np.pi**2, -J, -eta, 0.0, -(delta**2) / (4.0 * np.pi**2)]
-        roots = np.roots(powers)
-        real = np.abs(roots.imag) <= 1e-9 * np.abs(roots)
-        found = np.count_nonzero(real & (roots.real > 0.0)) if delta > 0.0 else 0
-        # On a fold the pair of roots is a matter of the last digits.
-        if found != count and not _near_fold(roots):
-            faults.append(f"equilibrium_count at {_place(scan, sample, row)}: stored {count}, found {found}")
+    count = _of_companion if scan.model == "qif" else _of_signs
+    for row, stored_count in enumerate(stored["equilibrium_count"].tolist()):
+        found = count(rest, row)
+        if found is not None and found != stored_count:
+            place = _place(scan, sample, row)
+            faults.append(f"equilibrium_count at {place}: stored {stored_count}, found {found}")
     return faults[:SHOWN]
+
+
+def _of_companion(rest: Rest, row: int) -> int | None:
+    """Return the number of equilibria of the plain model by a companion matrix; None on a fold."""
+    eta, J, delta = (rest.parameters[name][row] for name in ("eta", "J", "delta"))
+    powers = [np.pi**2, -J, -eta, 0.0, -(delta**2) / (4.0 * np.pi**2)]
+    roots = np.roots(powers)
+    real = np.abs(roots.imag) <= 1e-9 * np.abs(roots)
+    found = np.count_nonzero(real & (roots.real > 0.0)) if delta > 0.0 else 0
+    # On a fold the pair of roots is a matter of the last digits.
+    return None if _near_fold(roots) else int(found)
 
 
 def _near_fold(roots: Any) -> bool:
     apart = np.abs(roots[:, None] - roots[None, :])
     np.fill_diagonal(apart, np.inf)
     return bool(np.min(apart / np.abs(roots)[:, None]) < 1e-4)
+
+
+def _of_signs(rest: Rest, row: int) -> int | None:
+    """Return the number of equilibria by the changes of sign on a fine grid of rates; None near a fold."""
+    model = rest.model
+    here = {name: values[row] for name, values in rest.parameters.items()}
+    if not all(p.domain.holds(here[p.name]) for p in model.parameters):
+        return 0
+    unit = rate_unit(model, {name: values[row : row + 1] for name, values in rest.parameters.items()})
+    rates = unit * np.geomspace(1e-6, 1e6, 48001)
+    with np.errstate(all="ignore"):
+        apart = graph_value(model, rates, here) - here[model.graph]
+        there = [v.domain.holds(y) for v, y in zip(model.variables, model.rest(rates, here), strict=True)]
+    valid = np.all(np.broadcast_arrays(np.isfinite(apart), *there), axis=0)
+    above = apart > 0.0
+    found = int(np.count_nonzero((above[1:] != above[:-1]) & valid[1:] & valid[:-1]))
+    at = rest.rates[row][np.isfinite(rest.rates[row])]
+    # Two roots in one cell, or one at the end of what is valid, do not change the sign between two nodes.
+    closest = np.min(np.diff(np.log(at)), initial=np.inf)
+    return found if closest > 1e-3 else None
 
 
 def _against_rest(opened: Store, grid: list[int]) -> tuple[int, float, list[str]]:

@@ -1,0 +1,57 @@
+"""Models by name: those of this package, and a user's own as "module:name", with the hash of their source."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from qifscan.errors import Fault, ScanError, unknown
+from qifscan.models import MODELS, Model
+
+_PLACE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def model_named(name: str) -> Model:
+    """Return the model of a name; raise `ScanError` if there is none.
+
+    A name with a colon, "package.module:variable", is a `Model` that this process can import.
+    """
+    if isinstance(name, str) and name in MODELS:
+        return MODELS[name]
+    if not isinstance(name, str) or ":" not in name:
+        raise ScanError([unknown("model", name, MODELS)])
+    return _imported(name)
+
+
+@lru_cache
+def _imported(name: str) -> Model:
+    if not _PLACE.fullmatch(name):
+        raise ScanError([Fault("model", f'"{name}"', 'a model\'s name, or "package.module:variable"')])
+    module, variable = name.split(":")
+    try:
+        found = getattr(importlib.import_module(module), variable, None)
+    # What a user's file raises is told as a fault of the scan, whatever it is.
+    except Exception as error:  # noqa: BLE001
+        told = " ".join(str(error).split()) or type(error).__name__
+        hint = (
+            "put its directory on PYTHONPATH, also of the workers" if isinstance(error, ImportError) else ""
+        )
+        raise ScanError([Fault("model", f'"{name}", {told}', "a module to import", hint)]) from None
+    if not isinstance(found, Model):
+        kind = "nothing" if found is None else type(found).__name__
+        raise ScanError([Fault("model", f'"{name}", which is {kind}', "a Model")])
+    return found
+
+
+@lru_cache
+def source_hash(name: str) -> str | None:
+    """Return the sha256 of the file that defines a user's model, None of a model of this package."""
+    if name in MODELS:
+        return None
+    model_named(name)
+    file = inspect.getsourcefile(importlib.import_module(name.split(":")[0]))
+    return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
