@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from qifscan.bifurcation import branch as branch
     from qifscan.bifurcation import curve as curve
     from qifscan.bifurcation import special_points as special_points
+    from qifscan.checking import check_model as check_model
     from qifscan.chunks import Plan as Plan
     from qifscan.chunks import plan as plan
     from qifscan.cluster import local_cluster as local_cluster
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "attractors": ("basins", "hysteresis", "pulse_response", "tipping"),
     "bifurcation": ("branch", "curve", "special_points"),
+    "checking": ("check_model",),
     "chunks": ("Plan", "plan"),
     "cluster": ("local_cluster",),
     "periodic": ("cycle_branches", "cycles"),

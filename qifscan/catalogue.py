@@ -24,34 +24,31 @@ def model_named(name: str) -> Model:
         return MODELS[name]
     if not isinstance(name, str) or ":" not in name:
         raise ScanError([unknown("model", name, MODELS)])
-    return _imported(name)
+    return _imported(name)[0]
+
+
+def source_hash(name: str) -> str | None:
+    """Return the sha256 of the file that defines a user's model, None of a model of this package."""
+    return None if name in MODELS else _imported(name)[1]
 
 
 @lru_cache
-def _imported(name: str) -> Model:
+def _imported(name: str) -> tuple[Model, str]:
+    """Return a user's model and the hash of its file as it is when it is first asked for."""
     if not _PLACE.fullmatch(name):
         raise ScanError([Fault("model", f'"{name}"', 'a model\'s name, or "package.module:variable"')])
-    module, variable = name.split(":")
+    place, variable = name.split(":")
     try:
-        found = getattr(importlib.import_module(module), variable, None)
+        module = importlib.import_module(place)
+        found = getattr(module, variable, None)
+        source = Path(inspect.getsourcefile(module) or "").read_bytes()
     # What a user's file raises is told as a fault of the scan, whatever it is.
     except Exception as error:  # noqa: BLE001
         told = " ".join(str(error).split()) or type(error).__name__
-        hint = (
-            "put its directory on PYTHONPATH, also of the workers" if isinstance(error, ImportError) else ""
-        )
+        missing = isinstance(error, ImportError)
+        hint = "put its directory on PYTHONPATH, also for the workers" if missing else ""
         raise ScanError([Fault("model", f'"{name}", {told}', "a module to import", hint)]) from None
     if not isinstance(found, Model):
         kind = "nothing" if found is None else type(found).__name__
         raise ScanError([Fault("model", f'"{name}", which is {kind}', "a Model")])
-    return found
-
-
-@lru_cache
-def source_hash(name: str) -> str | None:
-    """Return the sha256 of the file that defines a user's model, None of a model of this package."""
-    if name in MODELS:
-        return None
-    model_named(name)
-    file = inspect.getsourcefile(importlib.import_module(name.split(":")[0]))
-    return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return found, hashlib.sha256(source).hexdigest()

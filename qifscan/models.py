@@ -145,7 +145,7 @@ class Model:
         return found
 
 
-def _width(p: Mapping[str, Any], of: str = "") -> Constants:
+def neuron_constants(p: Mapping[str, Any], of: str = "") -> Constants:
     """Return what the equations of r and v of a population read, apart from its coupling."""
     tau = p[f"tau{of}"]
     return {
@@ -157,7 +157,7 @@ def _width(p: Mapping[str, Any], of: str = "") -> Constants:
 
 
 def _qif_constants(p: Mapping[str, Any]) -> Constants:
-    return _width(p) | {"coupling": p["J"] * p["tau"]}
+    return neuron_constants(p) | {"coupling": p["J"] * p["tau"]}
 
 
 def _qif_field(state: State, inputs: State, c: Constants) -> State:
@@ -168,7 +168,7 @@ def _qif_field(state: State, inputs: State, c: Constants) -> State:
     return dr, dv
 
 
-def _qif_squares(state: State, c: Constants) -> tuple[Any, ...]:
+def squares_of_population(state: State, c: Constants) -> tuple[Any, ...]:
     """Return those of W = pi tau r + i v, in which the model is a complex Riccati equation; and of others."""
     r, v, *slow = state
     return c["pull"] * r * r, v * v, *(y * y for y in slow)
@@ -179,7 +179,7 @@ def _potential(r: Any, p: Mapping[str, Any], of: str = "") -> Any:
     return -p[f"delta{of}"] / (2.0 * math.pi * p[f"tau{of}"] * r)
 
 
-def _population(of: str = "", named: str = "") -> tuple[Variable, Variable]:
+def population(of: str = "", named: str = "") -> tuple[Variable, Variable]:
     """Return the rate and the mean potential of a population, with the same ending as its parameters."""
     eta, delta, tau = f"eta{of}", f"delta{of}", f"tau{of}"
 
@@ -198,14 +198,14 @@ def _population(of: str = "", named: str = "") -> tuple[Variable, Variable]:
     )
 
 
-R, V = _population()
+R, V = population()
 
-POPULATION = (
+NEURONS = (
     Parameter("tau", 1.0, "ms", "membrane time constant", POSITIVE),
     Parameter("eta", -5.0, "1", "centre of the Lorentzian of excitabilities"),
     Parameter("delta", 1.0, "1", "half-width of the Lorentzian of excitabilities", POSITIVE),
-    Parameter("J", 15.0, "1", "strength of the recurrent coupling"),
 )
+POPULATION = (*NEURONS, Parameter("J", 15.0, "1", "strength of the recurrent coupling"))
 
 QIF = Model(
     name="qif",
@@ -213,7 +213,7 @@ QIF = Model(
     parameters=POPULATION,
     constants=_qif_constants,
     field=_qif_field,
-    squares=_qif_squares,
+    squares=squares_of_population,
     rest=lambda r, p: (r, _potential(r, p)),
     driven="v",
     meaning="tau r' = delta/(pi tau) + 2 r v + z_r, tau v' = v^2 + eta + I + J tau r - (pi tau r)^2 + z_v",
@@ -223,7 +223,7 @@ QIF = Model(
 Recurrent = Callable[[State, Constants], tuple[Any, tuple[Any, ...]]]
 
 
-def _relative(
+def relative(
     name: str,
     slow: tuple[Variable, ...],
     parameters: tuple[Parameter, ...],
@@ -253,7 +253,7 @@ def _relative(
         parameters=(*POPULATION, *parameters),
         constants=lambda p: _qif_constants(p) | constants(p),
         field=field,
-        squares=_qif_squares,
+        squares=squares_of_population,
         rest=lambda r, p: (r, _potential(r, p), *slow_rest(r, p)),
         driven="v",
         meaning=meaning,
@@ -331,7 +331,7 @@ def _gap_field(state: State, inputs: State, c: Constants) -> State:
 
 def _pair_constants(p: Mapping[str, Any]) -> Constants:
     couplings = {f"J_{a}{b}": p[f"tau_{a}"] * p[f"J_{a}{b}"] for a in "ei" for b in "ei"}
-    return _width(p, "_e") | _width(p, "_i") | couplings
+    return neuron_constants(p, "_e") | neuron_constants(p, "_i") | couplings
 
 
 def _pair_field(state: State, inputs: State, c: Constants) -> State:
@@ -370,7 +370,7 @@ FAMILY: dict[str, Model] = {
     model.name: model
     for model in (
         QIF,
-        _relative(
+        relative(
             "qif_adaptation_alpha",
             (ADAPTATION, ADAPTATION_CURRENT),
             ADAPTING,
@@ -380,7 +380,7 @@ FAMILY: dict[str, Model] = {
             "K = J tau r - a, a' = b/tau_a, b' = alpha r - (2 b + a)/tau_a",
             f"{GAST}, spike-frequency adaptation with an alpha kernel",
         ),
-        _relative(
+        relative(
             "qif_adaptation_exponential",
             (ADAPTATION,),
             ADAPTING,
@@ -390,7 +390,7 @@ FAMILY: dict[str, Model] = {
             "K = J tau r - a, a' = alpha r - a/tau_a",
             f"{GAST}, spike-frequency adaptation with an exponential kernel",
         ),
-        _relative(
+        relative(
             "qif_depression_alpha",
             (ADAPTATION, ADAPTATION_CURRENT),
             ADAPTING,
@@ -400,7 +400,7 @@ FAMILY: dict[str, Model] = {
             "K = J tau r (1 - a), a' = b/tau_a, b' = alpha r - (2 b + a)/tau_a",
             f"{GAST}, synaptic depression with an alpha kernel",
         ),
-        _relative(
+        relative(
             "qif_depression_exponential",
             (ADAPTATION,),
             ADAPTING,
@@ -410,7 +410,7 @@ FAMILY: dict[str, Model] = {
             "K = J tau r (1 - a), a' = alpha r - a/tau_a",
             f"{GAST}, synaptic depression with an exponential kernel",
         ),
-        _relative(
+        relative(
             "qif_plasticity",
             (
                 Variable("u", "1", "release probability"),
@@ -428,7 +428,7 @@ FAMILY: dict[str, Model] = {
             "Taher, Torcini, Olmi, PLoS Comput. Biol. 16, e1008533 (2020); "
             "short-term plasticity of Tsodyks, Pawelzik, Markram, Neural Comput. 10, 821 (1998)",
         ),
-        _relative(
+        relative(
             "qif_synapse",
             (Variable("s", "1/ms", "synaptic activation"),),
             (Parameter("tau_d", 5.0, "ms", "decay time of the synapses", POSITIVE),),
@@ -447,7 +447,7 @@ FAMILY: dict[str, Model] = {
             ),
             constants=lambda p: _qif_constants(p) | {"g": p["g"]},
             field=_gap_field,
-            squares=_qif_squares,
+            squares=squares_of_population,
             rest=lambda r, p: (r, _potential(r, p) + 0.5 * p["g"]),
             driven="v",
             meaning="tau r' = delta/(pi tau) + 2 r v - g r, tau v' = v^2 + eta + I + J tau r - (pi tau r)^2",
@@ -456,8 +456,8 @@ FAMILY: dict[str, Model] = {
         Model(
             name="qif_pair",
             variables=(
-                *_population("_e", "excitatory"),
-                *_population("_i", "inhibitory"),
+                *population("_e", "excitatory"),
+                *population("_i", "inhibitory"),
             ),
             parameters=(
                 *_of_population("e", "excitatory", 5.0),

@@ -66,8 +66,8 @@ class Protocol(Definition):
 
     `dt` is "auto" or a number, the same at every point. With "auto" each point has a step of its own, 0.05 ms
     halved until it resolves the point's equilibria, start, noise and drive, and is run again at half of it,
-    up to four times (models with slow variables: seven), while the estimated relative error is above `tolerance`. Either way a point whose
-    estimate stays above `tolerance` is flagged `under_resolved`.
+    up to four times (up to seven, if the model has slow variables), while the estimated relative error is
+    above `tolerance`. Either way a point whose estimate stays above `tolerance` is flagged `under_resolved`.
 
     `initial` is a named state (`"rest"`: the stable equilibrium of lowest rate; `"down"`, `"up"`: the
     equilibrium of lowest, highest rate, at the point's own parameters, without the drive, with the mean of

@@ -111,6 +111,12 @@ def load(path: Path) -> Store:
         raise StoreError(
             f"{path}: the scan in its attributes can't be read ({_short(error)}); the store is damaged"
         ) from None
+    made_with = json.loads(attributes["qifscan_scan"]).get("model_source")
+    if made_with != scan.definition().get("model_source"):
+        raise StoreError(
+            f"{path}: was made with another version of the file that defines {scan.model} (sha256 "
+            f"{str(made_with)[:12]}); put that back, or read the store with xarray.open_zarr"
+        )
     if scan.fingerprint != attributes.get("qifscan_fingerprint"):
         raise StoreError(
             f"{path}: its scan gives fingerprint {scan.fingerprint[:12]}, its attributes say "

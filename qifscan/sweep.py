@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from qifscan.kernel import Schedule, batch_shape
-from qifscan.models import MODELS
+from qifscan.catalogue import model_named
 from qifscan.observables import Status
 from qifscan.points import Indices, Measured, Points, Start, merged, run_points
 from qifscan.scan import Scan
@@ -46,7 +46,7 @@ def started(scan: Scan, indices: Indices) -> Points:
 
 def _first(scan: Scan, count: int) -> Start:
     """Return the start of points that are the first of their lines."""
-    variables = len(MODELS[scan.model].variables)
+    variables = len(model_named(scan.model).variables)
     return Start(np.full((count, variables), np.nan, scan.precision), np.zeros(count, dtype=bool))
 
 

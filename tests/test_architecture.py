@@ -14,7 +14,7 @@ LEVELS = [
     {"models", "definition"},
     {"catalogue", "drive", "noise", "observables", "integrate", "labels", "graph"},
     {"normal_forms", "tables", "collocation"},
-    {"family", "following", "settling"},
+    {"checking", "family", "following", "settling"},
     {"theory", "hopf", "periodic"},
     {"bifurcation"},
     {"axes", "forced", "rest"},

@@ -1,0 +1,342 @@
+"""Every model of the family simulates: right against SciPy, at rest where it rests, the same everywhere."""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.integrate import solve_ivp
+
+import qifscan as qs
+from qifscan.catalogue import model_named
+from qifscan.models import FAMILY
+from qifscan.rest import ASIDE, Rest
+
+RELATIVES = [name for name in FAMILY if name != "qif"]
+PERIOD = 20.0
+
+
+def chosen(name, count, seed=0):
+    """Return random parameters of a model, arrays along `n`, and a state for it to start from."""
+    rng = np.random.default_rng(seed)
+    model = FAMILY[name]
+    default = {p.name: p.default for p in model.parameters}
+    coupling = "J_ee" if name == "qif_pair" else "J"
+    given = {
+        coupling: default[coupling] + rng.uniform(-3.0, 3.0, count),
+        model.graph: default[model.graph] + rng.uniform(-1.0, 4.0, count),
+    }
+    if "alpha" in default:
+        given["alpha"] = rng.uniform(0.02, 0.1, count) * (1.0 if "depression" in name else 15.0)
+    if "g" in default:
+        given["g"] = rng.uniform(0.0, 1.0, count)
+    begin = {"r": 0.2, "v": -0.5, "u": 0.3, "x": 0.6}
+    start = {v: begin.get(v[0], 0.1) for v in model.variable_names}
+    return {k: xr.DataArray(x, dims="n") for k, x in given.items()}, start
+
+
+def solved(name, parameters, start, times, drive=None):
+    """Return the trajectory by DOP853, `(variables, times)`."""
+    model = FAMILY[name]
+    constants = model.constants({p.name: p.default for p in model.parameters} | parameters)
+    driven = {"qif_pair": "v_e"}.get(name, "v")
+
+    def slope(t, y):
+        push = 0.0 if drive is None else drive.amplitude * math.sin(2.0 * math.pi * t / drive.period)
+        return model.field(
+            tuple(y), tuple(push if v == driven else 0.0 for v in model.variable_names), constants
+        )
+
+    begin = [start[v] for v in model.variable_names]
+    return solve_ivp(slope, times[[0, -1]], begin, "DOP853", times, rtol=1e-10, atol=1e-12).y
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_a_model_agrees_with_dop853_with_and_without_a_drive(name):
+    """To 1e-3 of |W| at any time, the tolerance of the runs; typically to 1e-5."""
+    given, start = chosen(name, 4)
+    drives = (None, qs.Sine(amplitude=1.0, period=PERIOD))
+    for drive in drives if name in ("qif_adaptation_alpha", "qif_pair") else drives[1:]:
+        found = qs.simulate(name, t_end=25.0, every=10, initial=start, drive=drive, **given)
+        assert not (found["status"].values & ~np.uint8(qs.Status.computed | qs.Status.not_settled)).any()
+        for i in range(4):
+            here = {k: float(x[i]) for k, x in given.items()}
+            exact = solved(name, here, start, found["time"].values, drive)
+            for k, v in enumerate(FAMILY[name].variable_names):
+                size = np.hypot(math.pi * exact[0], exact[1]) if name != "qif_pair" else _both(exact)
+                np.testing.assert_array_less(np.abs(found[v].values[i] - exact[k]), 1e-3 * size)
+
+
+def _both(exact):
+    return np.sqrt(np.sum((np.array([math.pi, 1.0, math.pi, 1.0])[:, None] * exact) ** 2, axis=0))
+
+
+@pytest.mark.parametrize(("integrator", "order"), [("rk4", 4), ("heun", 2)])
+def test_the_error_falls_with_the_order_of_the_integrator(integrator, order):
+    name, times = "qif_adaptation_exponential", np.array([0.0, 4.0])
+    start = {"r": 0.2, "v": -0.5, "a": 0.1}
+    exact = solved(name, {}, start, times)[:, -1]
+    errors = []
+    for dt in (0.02, 0.01, 0.005):
+        found = qs.simulate(name, t_end=4.0, dt=dt, initial=start, integrator=integrator)
+        errors.append(max(abs(float(found[v][-1]) - exact[k]) for k, v in enumerate("rva")))
+    measured = np.log2(np.array(errors[:-1]) / errors[1:])
+    np.testing.assert_allclose(measured, order, atol=0.25)
+
+
+def at_equilibria(name):
+    """A scan of a model over its graph parameter and all named states."""
+    model = FAMILY[name]
+    default = {p.name: p.default for p in model.parameters}[model.graph]
+    return qs.Scan(
+        model=name,
+        axes={model.graph: default + np.linspace(-2.0, 4.0, 9), "initial": ["rest", "up"]},
+        protocol=qs.Protocol(transient=0.0, window=20.0),
+        precision="float64",
+        observables=[f"{v}_{kind}" for v in model.variable_names for kind in ("min", "max", "final")],
+    )
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_a_model_stays_at_its_stable_equilibria(name, tmp_path):
+    """Those of `qs.equilibria`, which finds them as roots along the rate; to 1e-9."""
+    scan = at_equilibria(name)
+    found = qs.run(scan, tmp_path / "scan.zarr", client="serial").load()
+    model = FAMILY[name]
+    exact = qs.equilibria(name, **{model.graph: scan.axes[model.graph].columns[model.graph]})
+    np.testing.assert_array_equal(found["equilibrium_count"], np.stack([exact["count"]] * 2, axis=1))
+    settled = 0
+    for i in range(9):
+        for k, label in enumerate(("rest", "up")):
+            here = exact.isel({model.graph: i})
+            rows = np.flatnonzero(np.isfinite(here["r" if "r" in here else "r_e"]))
+            stable = [j for j in rows if here["stable"][j]]
+            at = (stable or rows)[0] if label == "rest" else rows[-1]
+            point = found.isel({model.graph: i, "initial": k})
+            if not here["stable"][at]:
+                continue
+            settled += 1
+            assert int(point["settled_on"]) == at
+            assert int(point["status"]) == qs.Status.computed
+            for v in model.variable_names:
+                scale = 1e-9 * (abs(float(here[v][at])) + 1e-3)
+                assert abs(float(point[f"{v}_final"]) - float(here[v][at])) < scale
+                assert float(point[f"{v}_max"]) - float(point[f"{v}_min"]) < 2.0 * scale
+    assert settled >= 6
+
+
+def test_where_no_equilibrium_is_stable_the_run_starts_beside_one_and_is_flagged(tmp_path):
+    """Gap junctions with J = 0, g = 2, delta = 1: a focus that loses its stability at eta = 3/4 (NUMBERS.md)."""
+    scan = qs.Scan(
+        model="qif_gap",
+        axes={"eta": [0.70, 0.80, 2.0]},
+        fixed={"J": 0.0, "g": 2.0},
+        protocol=qs.Protocol(transient=200.0, window=50.0),
+        observables=["r_std", "r_mean"],
+    )
+    found = qs.run(scan, tmp_path / "scan.zarr", client="serial")
+    flagged = (found["status"].values & qs.Status.not_settled) > 0
+    assert flagged.tolist() == [False, True, True]
+    assert found["r_std"].values[2] > 0.05 * found["r_mean"].values[2]
+    rest = Rest.of(model_named("qif_gap"), scan.columns((np.arange(3),)))
+    r, _ = rest.named("rest")
+    np.testing.assert_allclose(r / rest.rates[:, 0], [1.0, ASIDE, ASIDE], rtol=1e-12)
+
+
+def noisy(name, **changes):
+    """A scan of a relative with noise, a drive, replicates, traces and every kind of observable."""
+    model = FAMILY[name]
+    definition = {
+        "model": name,
+        "axes": {"eta": np.linspace(-4.0, 0.0, 5), "J": [12.0, 18.0], "initial": ["down", "up"]},
+        "fixed": {"v_ou_sigma": 0.3},
+        "replicates": 2,
+        "drive": qs.Sine(amplitude=0.3, period=7.0),
+        "protocol": qs.Protocol(transient=3.3, window=26.0),
+        "observables": [f"{v}_{kind}" for v in model.variable_names for kind in ("mean", "std", "max")]
+        + ["up_fraction"],
+        "traces": qs.Traces(points=[{"J": 18.0, "initial": "up", "replicate": 1}], every=7),
+    }
+    return qs.Scan(**{**definition, **changes})
+
+
+def bits(path):
+    dataset = qs.open_scan(path).load()
+    return {str(name): values.values for name, values in dataset.variables.items()}
+
+
+def test_chunks_extension_and_replay_give_the_same_bits(tmp_path):
+    name = "qif_adaptation_alpha"
+    whole, parts = tmp_path / "whole.zarr", tmp_path / "parts.zarr"
+    qs.run(noisy(name), whole, client="serial")
+    qs.run(noisy(name), parts, client="serial", chunk_points=7)
+    expected = bits(whole)
+    for key, values in bits(parts).items():
+        assert values.tobytes() == expected[key].tobytes(), key
+    less = noisy(name, axes={"eta": [-4.0, -2.0], "J": [12.0, 18.0], "initial": ["down", "up"]})
+    shorter = qs.Protocol(transient=3.3, window=13.0)
+    qs.run(noisy(name, protocol=shorter), tmp_path / "short.zarr", client="serial")
+    qs.run(less, tmp_path / "less.zarr", client="serial")
+    for number, older in enumerate(("short.zarr", "less.zarr")):
+        path = tmp_path / f"extended{number}.zarr"
+        qs.run(noisy(name), path, client="serial", extend=tmp_path / older)
+        for key, values in bits(path).items():
+            assert values.tobytes() == expected[key].tobytes(), (older, key)
+    again = qs.replay(whole, eta=-2.0, J=18.0, initial="up", replicate=1)
+    assert again.attrs["checked"] == "equal bit for bit"
+    assert set("rvab") <= set(again.data_vars)
+
+
+def test_a_point_rests_where_it_rests_alone():
+    """The equilibria of 60 random points, and of each by itself, to the last bit."""
+    rng = np.random.default_rng(5)
+    for name, model in FAMILY.items():
+        columns = {p.name: np.full(60, p.default) for p in model.parameters}
+        for key in columns:
+            columns[key] = columns[key] + (rng.uniform(-4.0, 6.0, 60) if key[0] in "Je" else 0.0)
+        columns |= {f"{v}_ou_mean": rng.uniform(0.0, 0.2, 60) for v in model.input_names}
+        together = Rest.of(model, columns)
+        for i in range(0, 60, 7):
+            alone = Rest.of(model, {key: values[i : i + 1] for key, values in columns.items()})
+            width = alone.rates.shape[1]
+            assert alone.rates.tobytes() == together.rates[i : i + 1, :width].tobytes(), name
+            for one, all_of_them in zip(alone.modes, together.modes, strict=True):
+                assert one[0].tobytes() == all_of_them[i, :width].copy().tobytes(), name
+
+
+def test_a_slow_variable_filters_the_noise_as_linear_response_says(tmp_path):
+    """qif_synapse at its lower node, OU noise on v: the covariance solves A C + C A^T + B B^T = 0 with z.
+
+    Independent replicates; the mean square over the window is an average of them, whose standard error is
+    measured. 5 standard errors: a right program fails in under 1 of 10^6 seeds, for each of three numbers.
+    """
+    parameters = {"eta": -5.0, "J": 15.0, "tau_d": 5.0}
+    sigma, ou_tau, replicates = 0.05, 5.0, 512
+    exact = qs.equilibria("qif_synapse", **parameters).isel(equilibrium=0)
+    r, v = float(exact["r"]), float(exact["v"])
+    a = np.array(
+        [
+            [2 * v, 2 * r, 0.0, 0.0],
+            [-2 * math.pi**2 * r, 2 * v, 15.0, 1.0],
+            [1 / 5.0, 0.0, -1 / 5.0, 0.0],
+            [0.0, 0.0, 0.0, -1 / ou_tau],
+        ]
+    )
+    noise = np.zeros((4, 4))
+    noise[3, 3] = sigma**2
+    one = np.eye(4)
+    covariance = np.linalg.solve(np.kron(a, one) + np.kron(one, a), -noise.ravel()).reshape(4, 4)
+    scan = qs.Scan(
+        model="qif_synapse",
+        fixed={**parameters, "v_ou_sigma": sigma, "v_ou_tau": ou_tau},
+        replicates=replicates,
+        protocol=qs.Protocol(transient=60.0, window=60.0, initial="down"),
+        observables=[f"{y}_{kind}" for y in "rvs" for kind in ("mean", "std")],
+        precision="float64",
+    )
+    found = qs.run(scan, tmp_path / "scan.zarr", client="serial").load()
+    for k, (y, at) in enumerate(zip("rvs", (r, v, r), strict=True)):
+        squares = found[f"{y}_std"].values ** 2 + (found[f"{y}_mean"].values - at) ** 2
+        error = squares.std(ddof=1) / math.sqrt(replicates)
+        # The nonlinear correction is of the order sigma^2 too; here 2 % at most.
+        assert abs(squares.mean() - covariance[k, k]) < 5.0 * error + 0.02 * covariance[k, k], y
+
+
+def test_only_equations_of_populations_take_noise():
+    scan = qs.Scan(model="qif_synapse")
+    assert "s_ou_sigma" not in scan.parameters
+    assert {"r_ou_sigma", "v_ou_sigma", "s_initial", "tau_d"} <= set(scan.parameters)
+
+
+@pytest.mark.parametrize(
+    ("definition", "line"),
+    [
+        ({"model": "qif_adaption_alpha"}, "model"),
+        ({"model": "qif_synapse", "fixed": {"alpha": 1.0}}, "fixed.alpha"),
+        ({"model": "qif_synapse", "fixed": {"s_ou_sigma": 1.0}}, "fixed.s_ou_sigma"),
+        ({"model": "qif_synapse", "observables": ["a_mean"]}, "observables"),
+        (
+            {"model": "qif_synapse", "protocol": qs.Protocol(initial={"r": 0.1, "v": -1.0})},
+            "protocol.initial",
+        ),
+        ({"model": "qif_plasticity", "fixed": {"U": 1.5}}, "fixed.U"),
+        ({"model": "qif_synapse", "protocol": qs.Protocol(integrator="riccati")}, "protocol.integrator"),
+        ({"model": "qif_pair", "fixed": {"r_i_ou_mean": -1.0}}, "r_i_ou_mean"),
+        ({"model": "no_such_module:model"}, "model"),
+        ({"model": "qifscan.models:POPULATION"}, "model"),
+        ({"model": "os; import sys:x"}, "model"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_its_place(definition, line):
+    with pytest.raises(qs.ScanError) as raised:
+        qs.Scan(**definition)
+    assert [fault.where for fault in raised.value.faults] == [line]
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_the_parts_of_a_definition_belong_together(name):
+    qs.check_model(name)
+
+
+def test_the_integrator_is_the_first_that_the_model_has_and_part_of_the_fingerprint():
+    assert qs.Scan(model="qif_pair").protocol.integrator == "rk4"
+    assert qs.Scan().protocol.integrator == "riccati"
+    assert qs.Scan() == qs.Scan(protocol=qs.Protocol(integrator="riccati"))
+
+
+GUIDE = Path(__file__).parents[1] / "docs" / "adding_a_model.md"
+
+
+@pytest.fixture
+def guide(tmp_path, monkeypatch):
+    """The Python blocks of the guide; the first is the user's file, in a directory that can be imported from."""
+    first, *others = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "izhikevich.py").write_text(first)
+    return others
+
+
+def test_the_guide_to_a_model_of_ones_own_runs(guide, tmp_path):
+    found = {}
+    for block in guide:
+        exec(block, found)
+    dataset, scan = found["dataset"].load(), found["scan"]
+    assert (dataset["status"].values == qs.Status.computed).all()
+    assert qs.Scan.from_json(scan.to_json()) == scan
+    with pytest.raises(qs.StoreError, match="another version of the file"):
+        _with_another_source(tmp_path / "izhikevich.zarr", scan.definition()["model_source"])
+
+
+def _with_another_source(path, source):
+    metadata = path / "zarr.json"
+    metadata.write_text(metadata.read_text().replace(source, "0" * 64))
+    qs.open_scan(path)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [
+        ("return r, v, p[", "return r, v, 2.0 * p[", "w moves"),
+        ('p["jump"] * p["tau_w"] * r, s', 'p["jump"] * p["tau_w"] * r, 2.0 * s', "moves"),
+        ('"time constant of the recovery"', '"time constant"', None),
+        ('Parameter("tau_s", 2.0, "ms"', 'Parameter("tau_s", 2.0, "1"', "units"),
+        ("+ input_v)", "+ 2.0 * input_v)", "absorbed"),
+        ("- w\n", "- w + c['eta'] ** 2\n", "eta"),
+        ('Variable("w", "1", "recovery")', 'Variable("w", "mV", "recovery")', '"mV"'),
+        ('Variable("w", "1"', 'Variable("tau", "1"', "tau"),
+    ],
+)
+def test_a_mistake_in_a_model_is_told(guide, tmp_path, monkeypatch, right, wrong, told):
+    text = (tmp_path / "izhikevich.py").read_text()
+    assert right in text
+    found = {}
+    exec(text.replace(right, wrong), found)
+    if told is None:
+        qs.check_model(found["izhikevich"])
+        return
+    with pytest.raises(qs.ScanError, match=re.escape(told)):
+        qs.check_model(found["izhikevich"])
