@@ -31,7 +31,18 @@ SAMPLES = 32
 POWERS = {"1": 0.0, "rad": 0.0, "ms": 1.0, "1/ms": -1.0}
 """Units by their power of time, besides ms^<power>."""
 
-TAKEN = {"status", "time", "trace", "replicate", "initial", "point", "dt", "equilibrium_count", "redo_count"}
+TAKEN = {
+    "lyapunov",
+    "status",
+    "time",
+    "trace",
+    "replicate",
+    "initial",
+    "point",
+    "dt",
+    "equilibrium_count",
+    "redo_count",
+}
 
 
 def check_model(model: Model | str) -> None:

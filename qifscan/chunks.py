@@ -19,7 +19,7 @@ from qifscan import kernel, sweep
 from qifscan.catalogue import model_named
 from qifscan.errors import Fault, ScanError, check_count, counted
 from qifscan.kernel import BLOCK, NOISE_SIDES, Schedule
-from qifscan.observables import needed_folds
+from qifscan.observables import needed_folds, needs_tangents
 from qifscan.points import Begun, Measured, Points, diagnostics, run_points
 from qifscan.scan import Scan
 
@@ -381,7 +381,9 @@ def checkpoint_bytes(scan: Scan) -> int:
     if scan.protocol.sweep is not None:
         return 0  # over a longer window the next point would start elsewhere
     model, types = model_named(scan.model), ["int32"]
-    types += ["scan"] * (len(model.variables) + 1 + len(NOISE_SIDES) * len(scan.noisy))
+    size = len(model.variables)
+    types += ["scan"] * (size + 1 + len(NOISE_SIDES) * len(scan.noisy))
+    types += ["scan"] * (size * size + size if needs_tangents(scan.observables) else 0)
     for fold in needed_folds(model, scan.observables).values():
         if fold.types is None:
             return 0

@@ -28,6 +28,7 @@ from qifscan.observables import (
     Status,
     Window,
     needed_folds,
+    needs_tangents,
     observables,
     spectrum_samples,
 )
@@ -420,7 +421,7 @@ def _block(program: Program, block: Tree, pace: Tree, rows: Any, samples: Any) -
         moving, totals = _resumed(program, block["checkpoint"])
     else:
         moving, record = _transient(program, block, pace, _at_start(program, block), record)
-        totals = _empty_totals(program, block, pace, moving["state"])
+        totals = _empty_totals(program, block, pace, _measured(moving))
     moving, record, totals, checkpoint = _window(program, block, pace, (moving, record, totals))
     return _finish(program, pace, moving, totals, record) | {"checkpoint": checkpoint}
 
@@ -433,7 +434,36 @@ def _at_start(program: Program, block: Tree) -> Tree:
         "noise": _initial_noise(program, block),
         "estimate": jnp.zeros_like(state[0]),
         "negative_steps": jnp.zeros(state[0].shape, jnp.int32),
-    }
+    } | _frame_at_start(program, state)
+
+
+def _frame_at_start(program: Program, state: Any) -> Tree:
+    """Return one direction along each variable, and how they grew in no step, if anything asks for that."""
+    if not needs_tangents(program.observables):
+        return {}
+    zero, one, count = jnp.zeros_like(state[0]), jnp.ones_like(state[0]), len(state)
+    frame = tuple(tuple(one if i == k else zero for i in range(count)) for k in range(count))
+    return {"frame": frame, "growth": (zero,) * count}
+
+
+def _orthonormal(frame: Any) -> tuple[Any, Any]:
+    """Return a frame made orthonormal by Gram-Schmidt, and the logarithms of its directions' lengths."""
+    found: list[Any] = []
+    growth = []
+    for direction in frame:
+        rest = direction
+        for unit in found:
+            along = sum(a * b for a, b in zip(rest, unit, strict=True))
+            rest = tuple(a - along * b for a, b in zip(rest, unit, strict=True))
+        length = jnp.sqrt(sum(a * a for a in rest))
+        found.append(tuple(a / length for a in rest))
+        growth.append(jnp.log(length))
+    return tuple(found), tuple(growth)
+
+
+def _measured(moving: Tree) -> Any:
+    """Return what the folds see: the state, and the growth of the frame where there is one."""
+    return moving["state"] + moving.get("growth", ())
 
 
 def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tree:
@@ -457,12 +487,23 @@ def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tr
 
     system = System(model, constants, program.noisy)
     dt = pace["dt"].astype(program.precision)
-    state, estimate = INTEGRATORS[program.integrator].step(system, moving["state"], inputs, dt)
     rates = [i for i, variable in enumerate(model.variables) if variable.rate]
-    below = functools.reduce(jnp.logical_or, [state[i] < 0 for i in rates])
-    if program.reflect:
-        state = tuple(jnp.abs(y) if i in rates else y for i, y in enumerate(state))
-    return {
+
+    def advance(state: Any) -> tuple[Any, tuple[Any, Any]]:
+        state, estimate = INTEGRATORS[program.integrator].step(system, state, inputs, dt)
+        below = functools.reduce(jnp.logical_or, [state[i] < 0 for i in rates])
+        if program.reflect:
+            state = tuple(jnp.abs(y) if i in rates else y for i, y in enumerate(state))
+        return state, (estimate, below)
+
+    tangent = {}
+    if "frame" in moving:
+        state, along, (estimate, below) = jax.linearize(advance, moving["state"], has_aux=True)
+        frame, growth = _orthonormal([along(direction) for direction in moving["frame"]])
+        tangent = {"frame": frame, "growth": growth}
+    else:
+        state, (estimate, below) = advance(moving["state"])
+    return tangent | {
         "state": state,
         "noise": later,
         # In the other order the old value is kept by a masked store, which costs an AMD core 20 cycles.
@@ -625,9 +666,9 @@ def _checkpoint_form(program: Program) -> Tree:
             "noise": {name: dict.fromkeys(sides, lane) for name in program.noisy},
             "estimate": lane,
             "negative_steps": jnp.zeros(1, jnp.int32),
-        }
+        } | _frame_at_start(program, block["state"])
         pace = dict.fromkeys(("end", "transient", "dt", "sample_steps"), 0)
-        return {"moving": moving, "totals": _empty_totals(program, block, pace, block["state"])}
+        return {"moving": moving, "totals": _empty_totals(program, block, pace, _measured(moving))}
 
     with jax.enable_x64(True):
         return jax.eval_shape(checkpoint)
@@ -675,7 +716,7 @@ def _window(
     def fold_step(n: Any, carry: Tree) -> Tree:
         moving, segments = carry
         moving = _step(program, block, pace, n, moving)
-        state, after = moving["state"], n - begin
+        state, after = _measured(moving), n - begin
         return moving, {name: f.update(segments[name], state, after, window) for name, f in needed.items()}
 
     def close(totals: Tree, segments: Tree, stop: Any, state: Any) -> tuple[Tree, Tree]:
@@ -691,19 +732,19 @@ def _window(
             record = _write(record, pace, stop, moving["state"])
             totals, segments = lax.cond(
                 stop == boundary,
-                lambda t, s: close(t, s, stop, moving["state"]),
+                lambda t, s: close(t, s, stop, _measured(moving)),
                 lambda t, s: (t, s),
                 totals,
                 segments,
             )
         else:
-            totals, segments = close(totals, segments, stop, moving["state"])
+            totals, segments = close(totals, segments, stop, _measured(moving))
         here = _checkpoint(program, moving, totals)
         checkpoint = jax.tree.map(lambda a, b: jnp.where(stop == whole, a, b), here, checkpoint)
         return stop, moving, segments, totals, record, checkpoint
 
     moving, record, totals = started
-    segments = {name: f.open(totals[name], moving["state"]) for name, f in needed.items()}
+    segments = {name: f.open(totals[name], _measured(moving)) for name, f in needed.items()}
     first = pace["behind"] if program.resumed else begin
     start = (first, moving, segments, totals, record, _checkpoint(program, moving, totals))
     end = lax.while_loop(lambda carry: carry[0] < pace["end"], piece, start)

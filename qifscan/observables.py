@@ -38,6 +38,10 @@ SPECTRUM_SAMPLES = 4096
 """Most samples in one segment of a spectrum: 8 MB of working memory for a block of points."""
 
 
+EXPONENT = "lyapunov_"
+"""How the names of the Lyapunov exponents begin."""
+
+
 class Status(IntFlag):
     """How a point ended; flags can hold together, and 0 means that it has not been run."""
 
@@ -288,7 +292,7 @@ def _completed_stays(total: Any, up: bool) -> Any:
     return _alternate(level, switches, up) - began_here
 
 
-def _stays(name: str, state: str) -> tuple[Observable, ...]:
+def _stays(levels: str, name: str, state: str) -> tuple[Observable, ...]:
     """Return what is measured of the stays at a level."""
     up = state == "up"
 
@@ -307,12 +311,41 @@ def _stays(name: str, state: str) -> tuple[Observable, ...]:
     told = f"stays {state} that began and ended in the window"
     return (
         Observable(
-            f"{state}_exits", "1", f"exits from {state} in the window", "r levels", partial(_exits, up=up)
+            f"{state}_exits", "1", f"exits from {state} in the window", levels, partial(_exits, up=up)
         ),
         Observable(f"{state}_residence_count", "1", told, name, count),
         Observable(f"{state}_residence_sum", "ms", f"time in {told}", name, total_of(1)),
         Observable(f"{state}_residence_squares", "ms^2", f"squared times of {told}", name, total_of(2)),
     )
+
+
+def _exponents(first: int, count: int) -> Fold:
+    """Sums of the logarithms by which the directions of a frame grew, in the order of the frame.
+
+    What the folds see after the state is that growth in the last step, from `first` on.
+    """
+
+    def init(state: Any, c: Mapping[str, Any], window: Window) -> Any:
+        return tuple(jnp.zeros(state[0].shape, jnp.float64) for _ in range(count))
+
+    def open_segment(total: Any, state: Any) -> Any:
+        return tuple(jnp.zeros_like(state[0]) for _ in range(count))
+
+    def update(segment: Any, state: Any, step: Any, window: Window) -> Any:
+        return tuple(s + growth for s, growth in zip(segment, state[first:], strict=True))
+
+    def close(total: Any, segment: Any, stop: Any, window: Window) -> Any:
+        return tuple(t + s for t, s in zip(total, segment, strict=True))
+
+    return Fold(init, open_segment, update, close, ("float64",) * count)
+
+
+def _exponent(rank: int) -> Callable[[Any, Window], Any]:
+    def finalize(total: Any, window: Window) -> Any:
+        # The frame falls into place by itself, unless a direction of the start never turns.
+        return jnp.sort(jnp.stack(total), axis=0)[-rank] / (window.steps * window.dt)
+
+    return finalize
 
 
 def _level_defined(total: Any) -> Any:
@@ -421,6 +454,7 @@ def folds(model: Model) -> dict[str, Fold]:
         }
     table[f"{rate} levels"] = _levels(rate_index)
     table[f"{rate} residences"] = _residences(rate_index)
+    table["exponents"] = _exponents(len(model.variables), len(model.variables))
     return table
 
 
@@ -469,10 +503,25 @@ def observables(model: Model) -> dict[str, Observable]:
     rows += [
         Observable("up_fraction", "1", "fraction of the window spent up", levels, _up_fraction),
         Observable("switch_count", "1", "switches between up and down in the window", levels, _switch_count),
-        *_stays(residences, "up"),
-        *_stays(residences, "down"),
+        *_stays(levels, residences, "up"),
+        *_stays(levels, residences, "down"),
+    ]
+    rows += [
+        Observable(
+            f"{EXPONENT}{rank}",
+            "1/ms",
+            f"Lyapunov exponent number {rank} of {len(model.variables)}, from the largest, over the window",
+            "exponents",
+            _exponent(rank),
+        )
+        for rank in range(1, len(model.variables) + 1)
     ]
     return {row.name: row for row in rows}
+
+
+def needs_tangents(names: Iterable[str]) -> bool:
+    """Whether these observables need what small differences of the state become."""
+    return any(name.startswith(EXPONENT) for name in names)
 
 
 def needed_folds(model: Model, names: Iterable[str]) -> dict[str, Fold]:

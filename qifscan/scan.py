@@ -51,6 +51,10 @@ MOST_HALVINGS = 10
 """Down to 5e-5 ms."""
 
 
+DEFAULT_OBSERVABLES = ("mean, std, min and max of the rates",)
+"""What stands for the default until the model is known."""
+
+
 def _step(value: Any) -> Any:
     """Return a step as it may be given: "auto", or a number above 0."""
     if isinstance(value, str) and value == "auto":
@@ -200,8 +204,9 @@ class Scan(Definition):
     Without axes the scan is a single point. `fixed` holds other parameters; what is named nowhere has its
     default. `replicates` > 1 adds the last dimension `replicate`. `noise` is "independent" (a path of its
     own for every point and replicate) or "common" (one path per replicate, the same at every point).
-    `precision` is "float32" or "float64".
+    `precision` is "float32" or "float64". By default the `observables` are the mean, std, min, max of rates.
 
+    `model` is the name of a model, or "package.module:variable", a `Model` of your own that can be imported.
     Parameters: those of the model (`tau, eta, delta, J`), `<variable>_ou_mean`, `_ou_sigma`, `_ou_tau` for r
     and v, `drive_<number>` of the drive, `r_initial`, `v_initial`, `down_threshold`, `up_threshold`.
 
@@ -219,7 +224,7 @@ class Scan(Definition):
     seed: Annotated[Integer, Field(ge=0, lt=2**63)] = 0
     noise: Literal["independent", "common"] = "independent"
     observables: Annotated[tuple[str, ...], BeforeValidator(ordered)] = Field(
-        default=("r_mean", "r_std", "r_min", "r_max"), validate_default=True
+        DEFAULT_OBSERVABLES, validate_default=True
     )
     traces: Traces | None = None
     precision: Literal["float32", "float64"] = "float32"
@@ -331,6 +336,14 @@ class Scan(Definition):
             )
         raise_if_any(faults)
         return fixed
+
+    @field_validator("observables", mode="before")
+    @classmethod
+    def _default_observables(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not DEFAULT_OBSERVABLES or "model" not in info.data:
+            return value
+        rates = model_named(info.data["model"]).rates
+        return [f"{rate.name}_{kind}" for rate in rates for kind in ("mean", "std", "min", "max")]
 
     @field_validator("observables")
     @classmethod

@@ -56,12 +56,12 @@ def solved(name, parameters, start, times, drive=None):
 @pytest.mark.parametrize("name", RELATIVES)
 def test_a_model_agrees_with_dop853_with_and_without_a_drive(name):
     """To 1e-3 of |W| at any time, the tolerance of the runs; typically to 1e-5."""
-    given, start = chosen(name, 4)
+    given, start = chosen(name, 3)
     drives = (None, qs.Sine(amplitude=1.0, period=PERIOD))
-    for drive in drives if name in ("qif_adaptation_alpha", "qif_pair") else drives[1:]:
-        found = qs.simulate(name, t_end=25.0, every=10, initial=start, drive=drive, **given)
+    for drive in drives if name == "qif_adaptation_exponential" else drives[1:]:
+        found = qs.simulate(name, t_end=20.0, every=10, initial=start, drive=drive, **given)
         assert not (found["status"].values & ~np.uint8(qs.Status.computed | qs.Status.not_settled)).any()
-        for i in range(4):
+        for i in range(3):
             here = {k: float(x[i]) for k, x in given.items()}
             exact = solved(name, here, start, found["time"].values, drive)
             for k, v in enumerate(FAMILY[name].variable_names):
@@ -80,7 +80,8 @@ def test_the_error_falls_with_the_order_of_the_integrator(integrator, order):
     exact = solved(name, {}, start, times)[:, -1]
     errors = []
     for dt in (0.02, 0.01, 0.005):
-        found = qs.simulate(name, t_end=4.0, dt=dt, initial=start, integrator=integrator)
+        ends = round(4.0 / dt)
+        found = qs.simulate(name, t_end=4.0, dt=dt, every=ends, initial=start, integrator=integrator)
         errors.append(max(abs(float(found[v][-1]) - exact[k]) for k, v in enumerate("rva")))
     measured = np.log2(np.array(errors[:-1]) / errors[1:])
     np.testing.assert_allclose(measured, order, atol=0.25)
@@ -93,19 +94,20 @@ def at_equilibria(name):
     return qs.Scan(
         model=name,
         axes={model.graph: default + np.linspace(-2.0, 4.0, 9), "initial": ["rest", "up"]},
+        fixed={"J_ie": 3.0} if name == "qif_pair" else {},
         protocol=qs.Protocol(transient=0.0, window=20.0),
         precision="float64",
-        observables=[f"{v}_{kind}" for v in model.variable_names for kind in ("min", "max", "final")],
+        observables=[f"{v}_final" for v in model.variable_names] + [f"{v.name}_max" for v in model.rates],
     )
 
 
-@pytest.mark.parametrize("name", RELATIVES)
+@pytest.mark.parametrize("name", ["qif_adaptation_alpha", "qif_plasticity", "qif_gap", "qif_pair"])
 def test_a_model_stays_at_its_stable_equilibria(name, tmp_path):
     """Those of `qs.equilibria`, which finds them as roots along the rate; to 1e-9."""
     scan = at_equilibria(name)
     found = qs.run(scan, tmp_path / "scan.zarr", client="serial").load()
     model = FAMILY[name]
-    exact = qs.equilibria(name, **{model.graph: scan.axes[model.graph].columns[model.graph]})
+    exact = qs.equilibria(name, **scan.fixed, **{model.graph: scan.axes[model.graph].labels})
     np.testing.assert_array_equal(found["equilibrium_count"], np.stack([exact["count"]] * 2, axis=1))
     settled = 0
     for i in range(9):
@@ -123,7 +125,8 @@ def test_a_model_stays_at_its_stable_equilibria(name, tmp_path):
             for v in model.variable_names:
                 scale = 1e-9 * (abs(float(here[v][at])) + 1e-3)
                 assert abs(float(point[f"{v}_final"]) - float(here[v][at])) < scale
-                assert float(point[f"{v}_max"]) - float(point[f"{v}_min"]) < 2.0 * scale
+                if v in [rate.name for rate in model.rates]:
+                    assert abs(float(point[f"{v}_max"]) - float(here[v][at])) < scale
     assert settled >= 6
 
 
@@ -146,18 +149,15 @@ def test_where_no_equilibrium_is_stable_the_run_starts_beside_one_and_is_flagged
 
 
 def noisy(name, **changes):
-    """A scan of a relative with noise, a drive, replicates, traces and every kind of observable."""
-    model = FAMILY[name]
+    """A scan of a relative with noise, replicates, and steps that differ from point to point."""
     definition = {
         "model": name,
         "axes": {"eta": np.linspace(-4.0, 0.0, 5), "J": [12.0, 18.0], "initial": ["down", "up"]},
         "fixed": {"v_ou_sigma": 0.3},
         "replicates": 2,
-        "drive": qs.Sine(amplitude=0.3, period=7.0),
-        "protocol": qs.Protocol(transient=3.3, window=26.0),
-        "observables": [f"{v}_{kind}" for v in model.variable_names for kind in ("mean", "std", "max")]
-        + ["up_fraction"],
-        "traces": qs.Traces(points=[{"J": 18.0, "initial": "up", "replicate": 1}], every=7),
+        # A run again at half the step would be another program to compile.
+        "protocol": qs.Protocol(transient=3.3, window=26.0, tolerance=0.3),
+        "observables": ["r_mean", "s_std"],
     }
     return qs.Scan(**{**definition, **changes})
 
@@ -168,15 +168,16 @@ def bits(path):
 
 
 def test_chunks_extension_and_replay_give_the_same_bits(tmp_path):
-    name = "qif_adaptation_alpha"
+    name = "qif_synapse"
     whole, parts = tmp_path / "whole.zarr", tmp_path / "parts.zarr"
-    qs.run(noisy(name), whole, client="serial")
+    steps = qs.run(noisy(name), whole, client="serial")["dt"].values
+    assert len(np.unique(steps)) > 1
     qs.run(noisy(name), parts, client="serial", chunk_points=7)
     expected = bits(whole)
     for key, values in bits(parts).items():
         assert values.tobytes() == expected[key].tobytes(), key
     less = noisy(name, axes={"eta": [-4.0, -2.0], "J": [12.0, 18.0], "initial": ["down", "up"]})
-    shorter = qs.Protocol(transient=3.3, window=13.0)
+    shorter = qs.Protocol(transient=3.3, window=13.0, tolerance=0.3)
     qs.run(noisy(name, protocol=shorter), tmp_path / "short.zarr", client="serial")
     qs.run(less, tmp_path / "less.zarr", client="serial")
     for number, older in enumerate(("short.zarr", "less.zarr")):
@@ -186,7 +187,7 @@ def test_chunks_extension_and_replay_give_the_same_bits(tmp_path):
             assert values.tobytes() == expected[key].tobytes(), (older, key)
     again = qs.replay(whole, eta=-2.0, J=18.0, initial="up", replicate=1)
     assert again.attrs["checked"] == "equal bit for bit"
-    assert set("rvab") <= set(again.data_vars)
+    assert set("rvs") <= set(again.data_vars)
 
 
 def test_a_point_rests_where_it_rests_alone():
@@ -213,7 +214,7 @@ def test_a_slow_variable_filters_the_noise_as_linear_response_says(tmp_path):
     measured. 5 standard errors: a right program fails in under 1 of 10^6 seeds, for each of three numbers.
     """
     parameters = {"eta": -5.0, "J": 15.0, "tau_d": 5.0}
-    sigma, ou_tau, replicates = 0.05, 5.0, 512
+    sigma, ou_tau, replicates = 0.05, 5.0, 256
     exact = qs.equilibria("qif_synapse", **parameters).isel(equilibrium=0)
     r, v = float(exact["r"]), float(exact["v"])
     a = np.array(
@@ -232,7 +233,7 @@ def test_a_slow_variable_filters_the_noise_as_linear_response_says(tmp_path):
         model="qif_synapse",
         fixed={**parameters, "v_ou_sigma": sigma, "v_ou_tau": ou_tau},
         replicates=replicates,
-        protocol=qs.Protocol(transient=60.0, window=60.0, initial="down"),
+        protocol=qs.Protocol(transient=50.0, window=50.0, initial="down"),
         observables=[f"{y}_{kind}" for y in "rvs" for kind in ("mean", "std")],
         precision="float64",
     )
@@ -242,6 +243,43 @@ def test_a_slow_variable_filters_the_noise_as_linear_response_says(tmp_path):
         error = squares.std(ddof=1) / math.sqrt(replicates)
         # The nonlinear correction is of the order sigma^2 too; here 2 % at most.
         assert abs(squares.mean() - covariance[k, k]) < 5.0 * error + 0.02 * covariance[k, k], y
+
+
+def exponents(tmp_path, model, **definition):
+    """Return the Lyapunov exponents of the points of a scan, `(points, variables)`, and its dataset."""
+    names = [f"lyapunov_{k}" for k in range(1, len(FAMILY[model].variables) + 1)]
+    scan = qs.Scan(model=model, precision="float64", observables=[*names, "v_mean"], **definition)
+    found = qs.run(scan, tmp_path / "scan.zarr", client="serial").load()
+    return np.stack([found[name].values for name in names], axis=-1), found
+
+
+def test_the_exponents_at_an_equilibrium_are_the_real_parts_of_its_eigenvalues(tmp_path):
+    """A real one to 1e-5; the two of a focus go round, so that over T they are off by 1/T, and their mean is not.
+
+    Eigenvalues from `qs.equilibria`; adaptation with an alpha kernel has its slow pair there, two real ones else.
+    """
+    protocol = qs.Protocol(transient=60.0, window=200.0)
+    found, _ = exponents(tmp_path, "qif_adaptation_alpha", axes={"eta": [-5.0, -8.0]}, protocol=protocol)
+    exact = qs.equilibria("qif_adaptation_alpha", eta=[-5.0, -8.0]).isel(equilibrium=0)
+    real = exact["eigenvalue_real"].values[:, ::-1]
+    assert (exact["eigenvalue_imag"].values[:, 2:] != 0.0).all()
+    np.testing.assert_allclose(found[:, 2:], real[:, 2:], rtol=1e-5)
+    np.testing.assert_allclose(found[:, :2].mean(axis=1), real[:, 0], atol=1e-4)
+    np.testing.assert_allclose(found[:, :2], real[:, :2], atol=1.0 / 200.0)
+
+
+def test_the_exponents_of_the_plain_model_add_up_to_four_times_the_mean_potential(tmp_path):
+    """4 <v>/tau, the trace of the Jacobian, along any orbit, here a driven one (NUMBERS.md)."""
+    found, dataset = exponents(
+        tmp_path,
+        "qif",
+        axes={"tau": [1.0, 10.0]},
+        drive=qs.Sine(amplitude=3.0, period=20.0),
+        protocol=qs.Protocol(transient=20.0, window=100.0),
+    )
+    expected = 4.0 * dataset["v_mean"].values / [1.0, 10.0]
+    np.testing.assert_allclose(found.sum(axis=1), expected, rtol=2e-5)
+    assert (found[:, 0] >= found[:, 1]).all()
 
 
 def test_only_equations_of_populations_take_noise():
