@@ -376,11 +376,13 @@ def _compilations(chunks: Chunks) -> int:
 
 
 def checkpoint_bytes(scan: Scan) -> int:
-    """Return the size of the checkpoint of a point; 0 in a sweep, and with a frequency, as the segments of a
-    spectrum depend on the window."""
+    """Return the size of the checkpoint of a point; 0 in a sweep, with a frequency, as the segments of a spectrum
+    depend on the window, and with a delay, where it would be the history."""
     if scan.protocol.sweep is not None:
         return 0  # over a longer window the next point would start elsewhere
     model, types = model_named(scan.model), ["int32"]
+    if model.delay:
+        return 0
     size = len(model.variables)
     types += ["scan"] * (size + 1 + len(NOISE_SIDES) * len(scan.noisy))
     types += ["scan"] * (size * size + size if needs_tangents(scan.observables) else 0)

@@ -69,7 +69,8 @@ class Program:
 
     `samples` is the length of a segment of a spectrum, 0 if there is none; `bridged` tells whether the path
     of the noise is filled in between the steps on which it is drawn; `recorded` whether states are kept;
-    `kept` whether what a longer window goes on from is, and `resumed` whether the points go on from that.
+    `kept` whether what a longer window goes on from is, and `resumed` whether the points go on from that;
+    `history` is the number of steps that are remembered for a delay, a power of 2.
     """
 
     model: str
@@ -84,6 +85,7 @@ class Program:
     recorded: bool = False
     kept: bool = False
     resumed: bool = False
+    history: int = 0
 
     @classmethod
     def of(cls, scan: Scan, *, bridged: bool = False) -> Program:
@@ -168,7 +170,8 @@ class Steps:
 class Result:
     """What came of a batch, `(points,)` each: observables; status; final state `(points, variables)`; largest
     error estimate of a step; steps with a rate below 0; record `(points, rows, variables)`; the checkpoint,
-    what a longer window goes on from, `(points, bytes)`."""
+    what a longer window goes on from, `(points, bytes)`; the lowest and the highest rate of the last delay
+    `(points, 2)`."""
 
     observables: dict[str, np.ndarray[Any, Any]]
     status: np.ndarray[Any, Any]
@@ -177,6 +180,7 @@ class Result:
     negative_steps: np.ndarray[Any, Any]
     record: np.ndarray[Any, Any] | None
     checkpoint: np.ndarray[Any, Any] | None
+    past: np.ndarray[Any, Any] | None
 
     def replaced(self, rows: Any, other: Result) -> Result:
         """Return this result with the given rows taken from another."""
@@ -228,12 +232,14 @@ def prepare(
     # Times are compared and reduced in float64: float32 can't tell 10^5 ms from 10^5 ms + dt.
     driven = {} if drive is None else {p.name: columns[p.name] for p in drive.parameters()}
     state = tuple(value.astype(dtype) for value in _initial_state(program, columns, rest))
+    delay = {"delay": columns[model.delay]} if program.history else {}
     unnamed = {"down_threshold", "up_threshold"}
     naming = {} if common else {name: c for name, c in columns.items() if name not in unnamed}
     return {
         "constants": constants | driven,
         "bridge": bridge,
         "state": state,
+        **delay,
         "key": split_key(point_keys(seed, naming, replicate)),
     }
 
@@ -290,6 +296,7 @@ def run_batch(
         merged["negative_steps"],
         record,
         _as_bytes(merged["checkpoint"]) if program.kept else None,
+        merged["past"] if program.history else None,
     )
 
 
@@ -330,6 +337,8 @@ def _run_blocks(
 def _lanes_first(program: Program, output: Tree) -> Tree:
     """Return the output with the lanes after the blocks, then what each point has several of."""
     moved = {"final": np.moveaxis(output["final"], -1, 1)}
+    if program.history:
+        moved["past"] = np.moveaxis(output["past"], -1, 1)
     if program.recorded:
         moved["record"] = np.moveaxis(output["record"], -1, 1)
     return output | moved
@@ -416,6 +425,8 @@ def _sweep(program: Program, blocks: Tree, pace: Tree, rows: Any, samples: Any) 
 def _block(program: Program, block: Tree, pace: Tree, rows: Any, samples: Any) -> Tree:
     """Run one block: the transient, then the window with its folds, then the observables."""
     block = block | {"constants": block["constants"] | {"drive_values": samples}}
+    if program.history:
+        block = block | {"lag": block["delay"] / pace["dt"]}
     record = _empty_record(program, block["state"], rows)
     if program.resumed:
         moving, totals = _resumed(program, block["checkpoint"])
@@ -423,7 +434,8 @@ def _block(program: Program, block: Tree, pace: Tree, rows: Any, samples: Any) -
         moving, record = _transient(program, block, pace, _at_start(program, block), record)
         totals = _empty_totals(program, block, pace, _measured(moving))
     moving, record, totals, checkpoint = _window(program, block, pace, (moving, record, totals))
-    return _finish(program, pace, moving, totals, record) | {"checkpoint": checkpoint}
+    finished = _finish(program, pace, moving, totals, record) | {"checkpoint": checkpoint}
+    return finished | ({"past": _range_of_past(block, pace, moving)} if program.history else {})
 
 
 def _at_start(program: Program, block: Tree) -> Tree:
@@ -434,7 +446,56 @@ def _at_start(program: Program, block: Tree) -> Tree:
         "noise": _initial_noise(program, block),
         "estimate": jnp.zeros_like(state[0]),
         "negative_steps": jnp.zeros(state[0].shape, jnp.int32),
-    } | _frame_at_start(program, state)
+        **_frame_at_start(program, state),
+        **_past_at_start(program, state),
+    }
+
+
+def _past_at_start(program: Program, state: Any) -> Tree:
+    """Return the first variable and its slope at each remembered step: until the start it did not change."""
+    if not program.history:
+        return {}
+    rate = jnp.broadcast_to(state[0], (program.history, *state[0].shape))
+    return {"past": {"rate": rate, "slope": jnp.zeros_like(rate), "start": state[0]}}
+
+
+def _remembered(past: Tree, n: Any, rate: Any, slope: Any) -> Tree:
+    row = n & (past["rate"].shape[0] - 1)
+    return past | {"rate": past["rate"].at[row].set(rate), "slope": past["slope"].at[row].set(slope)}
+
+
+def _past_rate(block: Tree, past: Tree, n: Any, dt: Any, fraction: float) -> Any:
+    """Return the rate a delay before a fraction of step n: by Hermite's cubic between steps, of order 4.
+
+    A start away from rest leaves a kink in the rate at t = 0, which comes back after a delay: where that is
+    no whole number of steps, the one step across it is of order 2, and its estimate tells.
+    """
+    place = fraction - block["lag"]
+    whole = jnp.floor(place)
+    w = (place - whole).astype(past["start"].dtype)
+    before = n + whole.astype(jnp.int32)
+    mask = past["rate"].shape[0] - 1
+
+    def at(name: str, row: Any) -> Any:
+        return jnp.take_along_axis(past[name], (row & mask)[None], axis=0)[0]
+
+    first, last = at("rate", before), at("rate", before + 1)
+    step = dt.astype(w.dtype)
+    slope_first, slope_last = step * at("slope", before), step * at("slope", before + 1)
+    rise = last - first
+    bend = (1.0 - w) * (slope_first - rise) - w * (slope_last - rise)
+    return jnp.where(before < 0, past["start"], first + w * (rise + (1.0 - w) * bend))
+
+
+def _range_of_past(block: Tree, pace: Tree, moving: Tree) -> Any:
+    """Return the lowest and the highest rate at the steps of the last delay."""
+    rates = moving["past"]["rate"]
+    last = pace["end"] - 1
+    rows = jnp.arange(rates.shape[0], dtype=jnp.int32)
+    age = (last - rows) & (rates.shape[0] - 1)
+    recent = age[:, None] <= jnp.ceil(block["lag"]).astype(jnp.int32)
+    low = jnp.min(jnp.where(recent, rates, jnp.inf), axis=0)
+    return jnp.stack([low, jnp.max(jnp.where(recent, rates, -jnp.inf), axis=0)])
 
 
 def _frame_at_start(program: Program, state: Any) -> Tree:
@@ -468,24 +529,16 @@ def _measured(moving: Tree) -> Any:
 
 def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tree:
     """Advance state and noise from step n to n + 1."""
-    model, constants = model_named(program.model), block["constants"]
-    noise = moving["noise"]
+    model, noise = model_named(program.model), moving["noise"]
     later = _next_noise(program, block, pace, n, noise)
-
-    def inputs(fraction: float) -> Any:
-        values = []
-        for name in model.variable_names:
-            value = constants.get(f"{name}_mean", 0.0)
-            if name in noise:
-                value = _at_fraction(noise[name]["now"], later[name]["now"], fraction)
-            if name == model.stimulated and program.drive is not None:
-                time = n.astype(jnp.float64) * pace["dt"]
-                drive = VALUES[program.drive](time, pace["dt"], fraction, constants)
-                value = value + drive.astype(value.dtype)
-            values.append(value)
-        return tuple(values)
-
-    system = System(model, constants, program.noisy)
+    system = System(model, block["constants"], program.noisy)
+    inputs = _inputs(program, block, pace, n, (noise, later))
+    further: Tree = {}
+    if program.history:
+        # The slope of the rate does not know of the delay.
+        slope = system.slope(moving["state"], inputs(0.0))[0]
+        further = {"past": _remembered(moving["past"], n, moving["state"][0], slope)}
+        inputs = _inputs(program, block, pace, n, (noise, later), further["past"])
     dt = pace["dt"].astype(program.precision)
     rates = [i for i, variable in enumerate(model.variables) if variable.rate]
 
@@ -496,20 +549,48 @@ def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tr
             state = tuple(jnp.abs(y) if i in rates else y for i, y in enumerate(state))
         return state, (estimate, below)
 
-    tangent = {}
     if "frame" in moving:
         state, along, (estimate, below) = jax.linearize(advance, moving["state"], has_aux=True)
         frame, growth = _orthonormal([along(direction) for direction in moving["frame"]])
-        tangent = {"frame": frame, "growth": growth}
+        further |= {"frame": frame, "growth": growth}
     else:
         state, (estimate, below) = advance(moving["state"])
-    return tangent | {
+    if program.history:
+        # What is delayed by less than a step is not known yet.
+        known = (block["lag"] >= 1.0) | (block["lag"] == 0.0)
+        estimate = jnp.where(known, estimate, jnp.inf)
+    return further | {
         "state": state,
         "noise": later,
         # In the other order the old value is kept by a masked store, which costs an AMD core 20 cycles.
         "estimate": jnp.maximum(estimate, moving["estimate"]),
         "negative_steps": moving["negative_steps"] + below.astype(jnp.int32),
     }
+
+
+def _inputs(
+    program: Program, block: Tree, pace: Tree, n: Any, noise: tuple[Tree, Tree], past: Tree | None = None
+) -> Any:
+    """Return what gives the additive inputs at a fraction of step n: noise, drive, and what is delayed."""
+    model, constants = model_named(program.model), block["constants"]
+    now, later = noise
+
+    def inputs(fraction: float) -> Any:
+        values = []
+        for name in model.variable_names:
+            value = constants.get(f"{name}_mean", 0.0)
+            if name in now:
+                value = _at_fraction(now[name]["now"], later[name]["now"], fraction)
+            if name == model.stimulated and program.drive is not None:
+                time = n.astype(jnp.float64) * pace["dt"]
+                drive = VALUES[program.drive](time, pace["dt"], fraction, constants)
+                value = value + drive.astype(value.dtype)
+            if name == model.driven and past is not None:
+                value = value + constants["past"] * _past_rate(block, past, n, pace["dt"], fraction)
+            values.append(value)
+        return tuple(values)
+
+    return inputs
 
 
 def _at_fraction(now: Any, later: Any, fraction: float) -> Any:

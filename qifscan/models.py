@@ -80,7 +80,9 @@ class Model:
     as tuples in the order of `variables`, and returns the derivatives likewise. `squares` are those of the
     variables of a state, or of a difference of two, in the units of their group: of each group they add up
     to the squared size by which errors are relative. The drive is added to the input of the variable
-    `target`, by default `driven`.
+    `target`, by default `driven`. With a `delay`, the name of a parameter in ms, the first variable that
+    long ago, times the constant `past`, is another input of `driven`; before the run it was what it is at the
+    start.
 
     `rest(r, parameters)` is the only state at which the first variable is r and every equation but one can
     be zero. The parameter `graph` enters that one alone, the equation of the variable `driven`, additively:
@@ -100,6 +102,7 @@ class Model:
     reference: str
     graph: str = "eta"
     target: str = ""
+    delay: str = ""
 
     @property
     def variable_names(self) -> tuple[str, ...]:
@@ -484,5 +487,26 @@ FAMILY: dict[str, Model] = {
 }
 """The models whose equilibria are known exactly, by name."""
 
-MODELS: dict[str, Model] = dict(FAMILY)
+
+def _delay_constants(p: Mapping[str, Any]) -> Constants:
+    coupling = p["J"] * p["tau"]
+    at_once = p["delay"] == 0.0
+    return neuron_constants(p) | {"coupling": coupling * at_once, "past": coupling * (1.0 - at_once)}
+
+
+DELAY = Model(
+    name="qif_delay",
+    variables=(R, V),
+    parameters=(*POPULATION, Parameter("delay", 1.0, "ms", "delay of the coupling", NON_NEGATIVE)),
+    constants=_delay_constants,
+    field=_qif_field,
+    squares=squares_of_population,
+    rest=lambda r, p: (r, _potential(r, p)),
+    driven="v",
+    delay="delay",
+    meaning="tau v' = v^2 + eta + I + J tau r(t - delay) - (pi tau r)^2, tau r' = delta/(pi tau) + 2 r v",
+    reference="Pazo, Montbrio, Phys. Rev. Lett. 116, 238101 (2016)",
+)
+
+MODELS: dict[str, Model] = FAMILY | {DELAY.name: DELAY}
 """The models that can be simulated, by name."""

@@ -506,6 +506,7 @@ def observables(model: Model) -> dict[str, Observable]:
         *_stays(levels, residences, "up"),
         *_stays(levels, residences, "down"),
     ]
+    # With a delay the state is a function, and has infinitely many.
     rows += [
         Observable(
             f"{EXPONENT}{rank}",
@@ -515,6 +516,7 @@ def observables(model: Model) -> dict[str, Observable]:
             _exponent(rank),
         )
         for rank in range(1, len(model.variables) + 1)
+        if not model.delay
     ]
     return {row.name: row for row in rows}
 

@@ -105,6 +105,10 @@ def _longest_step(scan: Scan, integrator: Integrator, columns: Mapping[str, Any]
         longest = np.where(noisy, np.minimum(longest, columns[f"{name}_ou_tau"] / NOISE_STEPS), longest)
     if scan.drive is not None:
         longest = np.minimum(longest, TIMES[scan.drive.kind](columns) / DRIVE_STEPS)
+    if rest.model.delay:
+        # What is delayed by less than a step would be needed before it is known.
+        delay = columns[rest.model.delay]
+        longest = np.where(delay > 0.0, np.minimum(longest, delay), longest)
     return np.asarray(longest, dtype=np.float64)
 
 

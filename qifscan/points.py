@@ -69,9 +69,13 @@ def diagnostics(scan: Scan) -> dict[str, Diagnostic]:
     return {row.name: row for row in rows}
 
 
+PLAIN_AT_REST = ("qif", "qif_delay")
+"""Models with the equilibria of the plain one: three at most, and roots of one polynomial."""
+
+
 def _positions(model: str) -> dict[str, Any]:
-    """Return what the numbers of equilibria mean: the plain model has three at most."""
-    if model == "qif":
+    """Return what the numbers of equilibria mean."""
+    if model in PLAIN_AT_REST:
         return {
             "flag_values": [-1, 0, 1, 2],
             "flag_meanings": "none lowest middle highest",
@@ -197,7 +201,13 @@ class Points:
     def program(self, steps: Steps, schedule: Schedule) -> Program:
         """Return the program that runs the points at these steps."""
         bridged = bool(np.any(steps.halvings != steps.noise_halvings)) or self.scan.noise == "common"
-        return Program.of(self.scan, bridged=bridged).on(schedule)
+        program = Program.of(self.scan, bridged=bridged).on(schedule)
+        return replace(program, history=self._history(steps)) if self.rest.model.delay else program
+
+    def _history(self, steps: Steps) -> int:
+        """Return how many steps must be remembered, a power of 2, for the delays of the points."""
+        lags = self.columns[self.rest.model.delay] / (self.scan.protocol.base * 0.5**steps.halvings)
+        return 1 << int(np.ceil(np.max(lags)) + 3).bit_length()
 
     def run(
         self,
@@ -334,6 +344,10 @@ def _settled(points: Points, result: Result) -> tuple[dict[str, Array], Array]:
     constant = np.broadcast_to(np.isfinite(points.final_input()), (len(rest),))
     final = tuple(result.final.astype(np.float64).T)
     distance = rest.distance(final)
+    if result.past is not None:
+        # With a delay a point is where it was, too.
+        for rate in result.past.astype(np.float64).T:
+            distance = np.maximum(distance, rest.distance((rate, *final[1:])))
     stable, unstable = (np.where(which, distance, np.inf) for which in (rest.stable, ~rest.stable))
     within = scan.protocol.tolerance
     at_stable, at_unstable = (d.min(axis=1) <= within for d in (stable, unstable))

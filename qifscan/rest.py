@@ -214,8 +214,48 @@ def _graph_folds(model: Model, columns: Mapping[str, Any]) -> tuple[Array, Array
         return np.fmin.reduce(high, axis=1)[whose], np.fmax.reduce(low, axis=1)[whose]
 
 
+def _delay_modes(rest: Rest) -> tuple[Array, Array]:
+    """Return the eigenvalues of what is not delayed: by itself every population is a focus."""
+    r, v = rest.states
+    real = 2.0 * v[..., None] + np.zeros(2)
+    turn = 2.0 * np.pi * rest.unit[:, None] * r
+    return real, np.stack((-turn, turn), axis=-1)
+
+
+def _delay_stable(rest: Rest) -> Mask:
+    """Whether all roots x of (x - 2 v)^2 + (2 pi R)^2 = 2 R J exp(-x D) are to the left of the axis.
+
+    R = tau r, D = delay/tau.
+
+    At D = 0 they are those of the plain model. As D grows, roots cross the axis at x = i w, where both sides
+    are of one size: w^2 solves a quadratic equation. At the larger w they cross to the right, at the smaller
+    to the left (Cooke, van den Driessche, Funkcial. Ekvac. 29, 77 (1986)); at each first where the phases
+    agree, and again after every 2 pi/w.
+    """
+    r, v = rest.states
+    tau, J, delay = (rest.parameters[name][:, None] for name in ("tau", "J", "delay"))
+    a, c, b, D = 2.0 * v, (2.0 * np.pi * tau * r) ** 2, 2.0 * tau * r * J, delay / tau
+    half = a * a - c
+    with np.errstate(all="ignore"):
+        root = np.sqrt(half * half - (a * a + c) ** 2 + b * b)
+        right, left = (_crossings(a, c, b, D, -half + sign * root) for sign in (1.0, -1.0))
+    return _plain_stable(rest) & (right <= left)
+
+
+def _crossings(a: Array, c: Array, b: Array, D: Array, square: Array) -> Array:
+    """Return how often roots cross the axis at +-i w until the delay is D, from w^2; never without a w."""
+    w = np.sqrt(square)
+    phase = np.arctan2(2.0 * a * w * np.sign(b), (a * a + c - square) * np.sign(b))
+    first = np.where(phase < 0.0, phase + 2.0 * np.pi, phase) / w
+    count = np.floor((D - first) * w / (2.0 * np.pi)) + 1.0
+    return np.where((w > 0.0) & (first <= D), count, 0.0)
+
+
 _ON_GRAPH = _Solver(_graph_rates, _graph_modes, _graph_stable, _graph_folds)
-_SOLVERS = {"qif": _Solver(_plain_rates, _plain_modes, _plain_stable, _plain_folds)}
+_SOLVERS = {
+    "qif": _Solver(_plain_rates, _plain_modes, _plain_stable, _plain_folds),
+    "qif_delay": _Solver(_plain_rates, _delay_modes, _delay_stable, _plain_folds),
+}
 """Models with a solver of their own; the others are solved along their graph over the rate."""
 
 

@@ -16,7 +16,7 @@ from qifscan.errors import check_count, counted
 from qifscan.graph import graph_value, rate_unit
 from qifscan.kernel import batch_shape
 from qifscan.observables import Status
-from qifscan.points import Measured, Points, run_finer, run_points
+from qifscan.points import PLAIN_AT_REST, Measured, Points, run_finer, run_points
 from qifscan.rest import Rest
 from qifscan.scan import Scan
 from qifscan.store import Store
@@ -237,7 +237,7 @@ def _against_count(
 ) -> list[str]:
     """Return a fault for each point whose number of equilibria is not that of another method."""
     rest, faults = chosen.final_rest(), []
-    count = _of_companion if scan.model == "qif" else _of_signs
+    count = _of_companion if scan.model in PLAIN_AT_REST else _of_signs
     for row, stored_count in enumerate(stored["equilibrium_count"].tolist()):
         found = count(rest, row)
         if found is not None and found != stored_count:
