@@ -75,7 +75,7 @@ def characteristic(x, r, v, J, delay):
 
 
 def roots_to_the_right(r, v, J, delay):
-    """Return the number of roots with a positive real part: how often the curve of its values goes round 0."""
+    """Return the number of roots with a positive real part: how often the curve of values goes round 0."""
     radius = 4.0 * (abs(v) + math.pi * r + math.sqrt(2.0 * r * abs(J)) + 1.0)
     edge = [-1j * y for y in np.linspace(-radius, radius, 20001)]
     arc = [radius * cmath.exp(1j * a) for a in np.linspace(-math.pi / 2.0, math.pi / 2.0, 8001)]

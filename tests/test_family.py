@@ -131,7 +131,10 @@ def test_a_model_stays_at_its_stable_equilibria(name, tmp_path):
 
 
 def test_where_no_equilibrium_is_stable_the_run_starts_beside_one_and_is_flagged(tmp_path):
-    """Gap junctions with J = 0, g = 2, delta = 1: a focus that loses its stability at eta = 3/4 (NUMBERS.md)."""
+    """Gap junctions with J = 0, g = 2, delta = 1: the only equilibrium is a stable focus below eta = 3/4 alone.
+
+    By hand: v = g/2 - 1/(2 pi r), trace 4 v - g = 0 at r = 1/(pi g), eta = (pi r)^2 - v^2 = 1/4 - ... (see below).
+    """
     scan = qs.Scan(
         model="qif_gap",
         axes={"eta": [0.70, 0.80, 2.0]},
@@ -146,6 +149,35 @@ def test_where_no_equilibrium_is_stable_the_run_starts_beside_one_and_is_flagged
     rest = Rest.of(model_named("qif_gap"), scan.columns((np.arange(3),)))
     r, _ = rest.named("rest")
     np.testing.assert_allclose(r / rest.rates[:, 0], [1.0, ASIDE, ASIDE], rtol=1e-12)
+
+
+def test_the_bursts_of_adaptation_have_the_period_and_the_range_that_auto_finds(tmp_path):
+    """A stable cycle at delta = 2, J = 15 sqrt 2, alpha = 1, tau_a = 10 ms, eta = -2.0000141569.
+
+    Collocation to 1e-10: T = 47.4627105571 ms, r in [0.0996100205, 3.4660747772]; AUTO finds T = 47.462709984.
+    """
+    model, tight = "qif_adaptation_alpha", 1e-6
+    given = {"eta": -2.0000141569, "delta": 2.0, "J": 15.0 * math.sqrt(2.0), "alpha": 1.0, "tau_a": 10.0}
+    start = {"r": 1.0, "v": 0.0, "a": 8.0, "b": 0.0}
+    protocol = qs.Protocol(transient=500.0, window=100.0, tolerance=tight, initial=start)
+    scan = qs.Scan(
+        model=model,
+        fixed=given,
+        protocol=protocol,
+        precision="float64",
+        observables=["r_min", "r_max"],
+        traces=qs.Traces(points=[{}]),
+    )
+    found = qs.run(scan, tmp_path / "scan.zarr", client="serial").load()
+    assert float(found["r_min"]) == pytest.approx(0.0996100205, rel=1e-5)
+    assert float(found["r_max"]) == pytest.approx(3.4660747772, rel=1e-5)
+    a, times = found["a_trace"].values[0], found["time"].values
+    rises = np.flatnonzero((a[1:] >= 8.0) & (a[:-1] < 8.0))
+    crossings = times[rises] + (8.0 - a[rises]) / (a[rises + 1] - a[rises]) * 0.05
+    late = crossings[crossings > 400.0]
+    cycles = round((late[-1] - late[0]) / 47.46)
+    assert cycles >= 3
+    assert (late[-1] - late[0]) / cycles == pytest.approx(47.4627105571, rel=1e-5)
 
 
 def noisy(name, **changes):
@@ -254,9 +286,9 @@ def exponents(tmp_path, model, **definition):
 
 
 def test_the_exponents_at_an_equilibrium_are_the_real_parts_of_its_eigenvalues(tmp_path):
-    """A real one to 1e-5; the two of a focus go round, so that over T they are off by 1/T, and their mean is not.
+    """A real one to 1e-5; the two of a focus go round: over T they are off by 1/T, and their mean is not.
 
-    Eigenvalues from `qs.equilibria`; adaptation with an alpha kernel has its slow pair there, two real ones else.
+    Eigenvalues from `qs.equilibria`; adaptation with an alpha kernel has a slow pair there, and two real ones.
     """
     protocol = qs.Protocol(transient=60.0, window=200.0)
     found, _ = exponents(tmp_path, "qif_adaptation_alpha", axes={"eta": [-5.0, -8.0]}, protocol=protocol)
@@ -330,7 +362,7 @@ GUIDE = Path(__file__).parents[1] / "docs" / "adding_a_model.md"
 
 @pytest.fixture
 def guide(tmp_path, monkeypatch):
-    """The Python blocks of the guide; the first is the user's file, in a directory that can be imported from."""
+    """The Python blocks of the guide; the first is the user's file, where it can be imported from."""
     first, *others = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
