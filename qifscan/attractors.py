@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qifscan.catalogue import model_named
 from qifscan.drive import Pulse
 from qifscan.errors import Fault, ScanError, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.observables import Status
-from qifscan.pace import Rest
+from qifscan.rest import Rest
 from qifscan.scan import Scan
 from qifscan.store import read
 from qifscan.theory import NAMED_STATES
@@ -335,7 +336,7 @@ def pulse_response(data: xr.Dataset | str | os.PathLike[str]) -> xr.Dataset:
         faults.append(Fault("data", "initial states as numbers", "named ones, at which the population rests"))
     if faults:
         raise ScanError(faults)
-    start = _start_on(columns).reshape(at.shape)
+    start = _start_on(scan, columns).reshape(at.shape)
     protocol = scan.protocol
     end = protocol.base * (protocol.transient_steps + protocol.window_steps)
     over = (columns["drive_start"] + columns["drive_length"] <= end).reshape(at.shape)
@@ -357,9 +358,9 @@ def pulse_response(data: xr.Dataset | str | os.PathLike[str]) -> xr.Dataset:
     return result.assign_attrs(_origin(dataset))
 
 
-def _start_on(columns: Mapping[str, Array]) -> Array:
+def _start_on(scan: Scan, columns: Mapping[str, Array]) -> Array:
     """Return which of the equilibria without the drive a named state is, -1 where there is none."""
-    rates = Rest.of(columns).rates
+    rates = Rest.of(model_named(scan.model), columns).rates
     place = np.full(len(rates), -1)
     for name in np.unique(columns["initial"]):
         rate = NAMED_STATES[str(name)](rates)

@@ -376,8 +376,8 @@ def _compilations(chunks: Chunks) -> int:
 
 
 def checkpoint_bytes(scan: Scan) -> int:
-    """Return the size of the checkpoint of a point; 0 in a sweep, with a frequency, as the segments of a spectrum
-    depend on the window, and with a delay, where it would be the history."""
+    """Return the size of the checkpoint of a point; 0 in a sweep, with a frequency, as the segments of a
+    spectrum depend on the window, and with a delay, where it would be the history."""
     if scan.protocol.sweep is not None:
         return 0  # over a longer window the next point would start elsewhere
     model, types = model_named(scan.model), ["int32"]

@@ -151,7 +151,9 @@ class Points:
         """Return the steps that the points are first run at."""
         columns = dict(self.columns)
         if self.start is not None:
-            for name, state in zip(model_named(self.scan.model).variable_names, self.start.state.T, strict=True):
+            for name, state in zip(
+                model_named(self.scan.model).variable_names, self.start.state.T, strict=True
+            ):
                 own = columns.get(f"{name}_initial", 0.0)
                 # What diverged stays so at any step.
                 columns[f"{name}_initial"] = np.nan_to_num(np.where(np.isnan(state), own, state), posinf=0.0)

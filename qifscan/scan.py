@@ -306,7 +306,7 @@ class Scan(Definition):
                 owners.setdefault(column, axis.name)
         model = model_named(info.data["model"])
         faults += [fault for axis in axes if axis.zipped for fault in _name_faults(axis.name, model)]
-        faults += [] if sweep is None or None in read else _sweep_faults(sweep, axes)
+        faults += [] if sweep is None or None in read else _sweep_faults(sweep, axes, model)
         raise_if_any(faults)
         return {axis.name: axis for axis in axes}
 
@@ -553,8 +553,11 @@ def _name_faults(name: str, model: Model) -> list[Fault]:
     return []
 
 
-def _sweep_faults(sweep: str, axes: Sequence[Axis]) -> list[Fault]:
-    """Return what is wrong with the name of the axis that is swept."""
+def _sweep_faults(sweep: str, axes: Sequence[Axis], model: Model) -> list[Fault]:
+    """Return what is wrong with the name of the axis that is swept, or with sweeping this model."""
+    if model.delay:
+        hint = f"{model.name} remembers its past, which is no part of the state that a point hands on"
+        return [Fault("protocol.sweep", show(sweep), "a model without a delay", hint)]
     where, known = "protocol.sweep", {axis.name: axis for axis in axes if axis.name != "direction"}
     if sweep not in known:
         owner = next((axis.name for axis in known.values() if sweep in axis.columns), None)

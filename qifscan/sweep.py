@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from qifscan.kernel import Schedule, batch_shape
 from qifscan.catalogue import model_named
+from qifscan.kernel import Schedule, batch_shape
 from qifscan.observables import Status
 from qifscan.points import Indices, Measured, Points, Start, merged, run_points
 from qifscan.scan import Scan

@@ -178,6 +178,11 @@ def test_a_delay_shorter_than_the_step_is_flagged():
     assert not int(auto["status"][0]) & qs.Status.under_resolved
 
 
+def test_a_delay_is_not_swept_as_a_point_hands_on_no_history():
+    with pytest.raises(qs.ScanError, match="protocol.sweep: found 'eta', expected a model without a delay"):
+        scan(protocol=qs.Protocol(transient=5.0, window=5.0, sweep="eta"))
+
+
 def test_a_delay_has_no_checkpoint_and_no_exponents(tmp_path):
     assert qs.plan(scan(), probe=False).chunks.checkpoint == 0
     with pytest.raises(qs.ScanError, match="lyapunov_1"):

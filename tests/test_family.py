@@ -131,9 +131,10 @@ def test_a_model_stays_at_its_stable_equilibria(name, tmp_path):
 
 
 def test_where_no_equilibrium_is_stable_the_run_starts_beside_one_and_is_flagged(tmp_path):
-    """Gap junctions with J = 0, g = 2, delta = 1: the only equilibrium is a stable focus below eta = 3/4 alone.
+    """Gap junctions with J = 0, g = 2, delta = 1: the only equilibrium is stable below eta = 3/4 alone.
 
-    By hand: v = g/2 - 1/(2 pi r), trace 4 v - g = 0 at r = 1/(pi g), eta = (pi r)^2 - v^2 = 1/4 - ... (see below).
+    By hand: v = g/2 - 1/(2 pi r) at rest; the trace 4 v - g is 0 where pi r = 2/g = 1, v = 1/2, and so
+    eta = (pi r)^2 - v^2 = 3/4; the determinant there is 3.
     """
     scan = qs.Scan(
         model="qif_gap",
@@ -152,9 +153,9 @@ def test_where_no_equilibrium_is_stable_the_run_starts_beside_one_and_is_flagged
 
 
 def test_the_bursts_of_adaptation_have_the_period_and_the_range_that_auto_finds(tmp_path):
-    """A stable cycle at delta = 2, J = 15 sqrt 2, alpha = 1, tau_a = 10 ms, eta = -2.0000141569.
+    """Of the stable cycle at delta = 2, J = 15 sqrt 2, alpha = 1, tau_a = 10 ms, eta = -2.0000141569.
 
-    Collocation to 1e-10: T = 47.4627105571 ms, r in [0.0996100205, 3.4660747772]; AUTO finds T = 47.462709984.
+    Collocation to 1e-10: T = 47.4627105571 ms, r in [0.0996100205, 3.4660747772]; AUTO: T = 47.462709984.
     """
     model, tight = "qif_adaptation_alpha", 1e-6
     given = {"eta": -2.0000141569, "delta": 2.0, "J": 15.0 * math.sqrt(2.0), "alpha": 1.0, "tau_a": 10.0}
@@ -288,7 +289,7 @@ def exponents(tmp_path, model, **definition):
 def test_the_exponents_at_an_equilibrium_are_the_real_parts_of_its_eigenvalues(tmp_path):
     """A real one to 1e-5; the two of a focus go round: over T they are off by 1/T, and their mean is not.
 
-    Eigenvalues from `qs.equilibria`; adaptation with an alpha kernel has a slow pair there, and two real ones.
+    Eigenvalues from `qs.equilibria`; adaptation with an alpha kernel has a slow pair and two real ones there.
     """
     protocol = qs.Protocol(transient=60.0, window=200.0)
     found, _ = exponents(tmp_path, "qif_adaptation_alpha", axes={"eta": [-5.0, -8.0]}, protocol=protocol)
