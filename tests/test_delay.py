@@ -179,7 +179,7 @@ def test_a_delay_shorter_than_the_step_is_flagged():
 
 
 def test_a_delay_is_not_swept_as_a_point_hands_on_no_history():
-    with pytest.raises(qs.ScanError, match="protocol.sweep: found 'eta', expected a model without a delay"):
+    with pytest.raises(qs.ScanError, match=r'protocol\.sweep: found "eta", expected a model without a delay'):
         scan(protocol=qs.Protocol(transient=5.0, window=5.0, sweep="eta"))
 
 
