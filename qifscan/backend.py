@@ -1,12 +1,14 @@
 """The device and how XLA compiles for it: what the kernel needs of its environment, set before JAX starts.
 
-By default XLA's CPU backend starts every fused operation of every step anew; with `LOOP` it compiles a small
-loop as one function, which is worth a factor of 1.5 to 2.5. With `INTERLEAVE`, an option of LLVM's, a loop
-goes through four vectors at once: the noise is a long chain of operations, each of which waits for the one
-before it, and has 1.2 times the speed. Neither changes a bit of a result: the operations are fused as without
-them. (XLA's option for fusions of several outputs is worth up to 1.2 more without noise and nothing with it,
-compiles three times as long, and changes last bits: products are added in another order of rounding.) They
-are read once, when JAX's backend starts.
+By default XLA's CPU backend starts every fused operation of every step anew. With `LOOP` it compiles a small
+loop as one function, worth a factor of 1.5 to 2.5. With `OUTPUTS` an operation over the block of points may
+have several results: a step is half as many passes over the block, worth 1.2 to 1.8 without noise. `WIDTH`
+lets it use the widest vectors, and with `INTERLEAVE`, an option of LLVM's, a loop goes through two of them at
+once: the noise is a long chain of operations, each of which waits for the one before it. All of it in
+`benchmarks/speed.py`. They are read once, when JAX's backend starts.
+
+`OUTPUTS` decides which products are rounded before they are added, and so the last bits. One set of options
+is one set of bits.
 
 Environment: `XLA_FLAGS` of the user are kept; `QIFSCAN_XLA_OPTIONS=0` leaves everything as it is.
 """
@@ -20,20 +22,26 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
+FLAG = "--xla_backend_extra_options"
 LOOP = "xla_cpu_small_while_loop_byte_threshold=1048576"
-INTERLEAVE = "-force-vector-interleave=4"
+OUTPUTS = "xla_cpu_use_multi_output_fusion"
+INTERLEAVE = "-force-vector-interleave=2"
+WIDTH = "--xla_cpu_prefer_vector_width=512"
 
-OPTIONS = (f"{LOOP},{INTERLEAVE}", LOOP)
-"""Extra options of the CPU backend, the first that it accepts are set. They are no flags of their own: as
+OPTIONS = (
+    f"{WIDTH} {FLAG}={LOOP},{OUTPUTS},{INTERLEAVE}",
+    f"{FLAG}={LOOP},{OUTPUTS}",
+    f"{FLAG}={LOOP}",
+)
+"""Sets of options, the first that this jaxlib accepts is taken. Extra options are no flags of their own: as
 such, XLA ends the process."""
 
 GPU_BLOCKS = 4096
 """A million lanes: several for every thread that a large GPU holds."""
-
-FLAG = "--xla_backend_extra_options"
 
 PROBE = "import jax; jax.jit(lambda x: x + 1.0)(1.0).block_until_ready()"
 PROBE_SECONDS = 60.0
@@ -48,7 +56,8 @@ def prepare() -> str:
     """Set what the kernel needs, before JAX's backend starts; return in a word what came of it.
 
     `"set"`; `"kept"`, where XLA_FLAGS have such options already; `"off"`, on request; `"refused"` by this
-    jaxlib; `"late"`, where JAX was running: that is told once, and the scan still runs.
+    jaxlib; `"late"`, where JAX was running on the CPU without them: the kernel then runs in processes of its
+    own, which is told once. `"gpu"`, where it was running on another device, which does without.
     """
     with _lock:
         if not _prepared:
@@ -57,24 +66,39 @@ def prepare() -> str:
 
 
 def _prepare() -> str:
-    flags = os.environ.get("XLA_FLAGS", "")
     if os.environ.get("QIFSCAN_XLA_OPTIONS") == "0":
         return "off"
-    if FLAG in flags:
+    if FLAG in os.environ.get("XLA_FLAGS", ""):
         return "kept"
-    choices = [f"{flags} {FLAG}={options}".strip() for options in OPTIONS]
-    if _is_running():
+    running = _running_on()
+    if running not in {None, "cpu"}:
+        return "gpu"
+    accepted = flags()
+    if not accepted:
+        return "refused"
+    if running:
         logger.warning(
-            "JAX was running before the first scan, which will be about twice as slow for it; "
-            'run a scan first, or set XLA_FLAGS="%s" before Python starts',
-            choices[0],
+            "JAX was running before the first scan: scans of this process run in processes of their own, a "
+            "second to start each, since speed and last bits depend on XLA's options; to do without, run a "
+            'scan first, or set XLA_FLAGS="%s" before Python starts',
+            accepted,
         )
         return "late"
-    accepted = next((choice for choice in choices if _accepted(choice)), None)
-    if accepted is None:
-        return "refused"
     os.environ["XLA_FLAGS"] = accepted
     return "set"
+
+
+@lru_cache(maxsize=1)
+def flags() -> str:
+    """Return XLA_FLAGS with the options that this jaxlib accepts and the user's; "" if it takes none."""
+    # XLA takes the last of two flags of one name: the user's.
+    choices = (f"{options} {os.environ.get('XLA_FLAGS', '')}".strip() for options in OPTIONS)
+    return next((choice for choice in choices if _accepted(choice)), "")
+
+
+def environment() -> dict[str, str]:
+    """Return what a process of the kernel needs in its environment."""
+    return {"XLA_FLAGS": flags(), "JAX_PLATFORMS": "cpu"}
 
 
 def blocks_at_once() -> int:
@@ -87,15 +111,16 @@ def blocks_at_once() -> int:
     return 1 if jax.default_backend() == "cpu" else GPU_BLOCKS
 
 
-def _is_running() -> bool:
-    """Whether the backend of JAX has started in this process, without starting it."""
+def _running_on() -> str | None:
+    """Return the device that the backend of JAX has started on in this process, without starting it."""
     if "jax" not in sys.modules:
-        return False
+        return None
+    import jax
     from jax._src import xla_bridge
 
     # Not a public name of JAX; where it is gone, the options are set, and may come too late.
     started = getattr(xla_bridge, "backends_are_initialized", None)
-    return bool(started and started())
+    return jax.default_backend() if started and started() else None
 
 
 def _accepted(flags: str) -> bool:

@@ -43,7 +43,7 @@ class System:
     def squares(self, state: State) -> list[Any]:
         """Return the squared size of each group of variables, of a state or of a difference of two."""
         # Of a sum of two products the compiler rounds either one alone; which, would show in the last bit.
-        squares = [jnp.maximum(square, 0.0) for square in self.model.squares(state, self.constants)]
+        squares = [jnp.where(x < 0.0, 0.0, x) for x in self.model.squares(state, self.constants)]
         return [sum(squares[i] for i in group) for group in self.model.groups]
 
 

@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import backend
+from qifscan import backend, child
 from qifscan.catalogue import model_named
 from qifscan.drive import VALUES, DriveBase, Sampled
 from qifscan.integrate import INTEGRATORS, System
 from qifscan.lazy import LazyModule
+from qifscan.models import absorbing
 from qifscan.noise import bridge_constants, normal_pair, ou_constants, point_keys, split_key
 from qifscan.observables import (
     SEGMENT,
     Fold,
+    Instant,
     Status,
     Window,
     needed_folds,
@@ -86,6 +88,18 @@ class Program:
     kept: bool = False
     resumed: bool = False
     history: int = 0
+
+    @property
+    def still(self) -> tuple[str, ...]:
+        """Variables whose input is a mean alone: parameters absorb it, and a step adds nothing."""
+        variables = model_named(self.model).variables
+        return tuple(v.name for v in variables if v.absorbed is not None and v.name not in self.noisy)
+
+    @property
+    def count_type(self) -> str:
+        """Type of the count of steps with a rate below 0. Without noise on a rate it only tells whether there
+        is one, and is counted in the precision of the state: XLA fuses what has one type."""
+        return "int32" if any(v.name in self.noisy for v in model_named(self.model).rates) else self.precision
 
     @classmethod
     def of(cls, scan: Scan, *, bridged: bool = False) -> Program:
@@ -218,9 +232,10 @@ def prepare(
     model = model_named(program.model)
     dtype = np.dtype(program.precision)
     dt, noise_dt = base * 0.5**steps.halvings, base * 0.5**steps.noise_halvings
-    constants = dict(model.constants(columns)) | ou_constants(model, columns, noise_dt)
+    still = absorbing(model, columns, program.still)
+    constants = dict(model.constants(still)) | ou_constants(model, still, noise_dt)
     constants |= INTEGRATORS[program.integrator].prepare(
-        columns, rest.highest, np.asarray(dt, dtype=np.float64)
+        still, rest.highest, np.asarray(dt, dtype=np.float64)
     )
     if _uses_levels(program):
         constants |= _thresholds(columns, rest)
@@ -325,9 +340,9 @@ def _run_blocks(
     # A call has its full number of blocks; those beyond take no steps.
     rows = np.concatenate([rows, np.repeat(rows[-1:], count - len(blocks), axis=0)])
     arguments = (_gathered(inputs, rows), _pace_tree(blocks, schedule, count), *_extras(schedule, drive))
-    with jax.enable_x64(True):
-        output = _compiled(program, arguments)(*arguments)
-        output = jax.tree.map(np.asarray, output)
+    late = backend.prepare() == "late"
+    request = (program, arguments)
+    output = child.ask(request, backend.environment()) if late else _executed(request)
     filled = np.zeros(shape, dtype=bool)
     for index, (_, _, taken) in enumerate(blocks):
         filled[index, : len(taken)] = True
@@ -392,6 +407,17 @@ def memory_bytes(
     return int(analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes)
 
 
+def _executed(request: tuple[Program, Tree]) -> Tree:
+    program, arguments = request
+    with jax.enable_x64(True):
+        return jax.tree.map(np.asarray, _compiled(program, arguments)(*arguments))
+
+
+def serve() -> None:
+    """Run batches for another process: see `child`."""
+    child.serve(_executed)
+
+
 _executables: dict[Any, Any] = {}
 _compiling = threading.Lock()
 
@@ -432,7 +458,8 @@ def _block(program: Program, block: Tree, pace: Tree, rows: Any, samples: Any) -
         moving, totals = _resumed(program, block["checkpoint"])
     else:
         moving, record = _transient(program, block, pace, _at_start(program, block), record)
-        totals = _empty_totals(program, block, pace, _measured(moving))
+        at = _instant(program, block, pace, pace["transient"], moving)
+        totals = _empty_totals(program, block["constants"], pace, at)
     moving, record, totals, checkpoint = _window(program, block, pace, (moving, record, totals))
     finished = _finish(program, pace, moving, totals, record) | {"checkpoint": checkpoint}
     return finished | ({"past": _range_of_past(block, pace, moving)} if program.history else {})
@@ -445,7 +472,7 @@ def _at_start(program: Program, block: Tree) -> Tree:
         "state": state,
         "noise": _initial_noise(program, block),
         "estimate": jnp.zeros_like(state[0]),
-        "negative_steps": jnp.zeros(state[0].shape, jnp.int32),
+        "negative_steps": jnp.zeros(state[0].shape, program.count_type),
         **_frame_at_start(program, state),
         **_past_at_start(program, state),
     }
@@ -562,9 +589,10 @@ def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tr
     return further | {
         "state": state,
         "noise": later,
-        # In the other order the old value is kept by a masked store, which costs an AMD core 20 cycles.
-        "estimate": jnp.maximum(estimate, moving["estimate"]),
-        "negative_steps": moving["negative_steps"] + below.astype(jnp.int32),
+        # A state that is no number stays so, and its estimates: the last is none. The old value is not the
+        # one by default, since it would be kept by a masked store, which costs an AMD core 20 cycles.
+        "estimate": jnp.where(moving["estimate"] > estimate, moving["estimate"], estimate),
+        "negative_steps": moving["negative_steps"] + below.astype(moving["negative_steps"].dtype),
     }
 
 
@@ -578,13 +606,13 @@ def _inputs(
     def inputs(fraction: float) -> Any:
         values = []
         for name in model.variable_names:
-            value = constants.get(f"{name}_mean", 0.0)
+            value = 0.0 if name in program.still else constants.get(f"{name}_mean", 0.0)
             if name in now:
                 value = _at_fraction(now[name]["now"], later[name]["now"], fraction)
             if name == model.stimulated and program.drive is not None:
                 time = n.astype(jnp.float64) * pace["dt"]
                 drive = VALUES[program.drive](time, pace["dt"], fraction, constants)
-                value = value + drive.astype(value.dtype)
+                value = value + drive.astype(program.precision)
             if name == model.driven and past is not None:
                 value = value + constants["past"] * _past_rate(block, past, n, pace["dt"], fraction)
             values.append(value)
@@ -707,10 +735,18 @@ def _window_of(program: Program, pace: Tree) -> Window:
     return Window(pace["end"] - pace["transient"], pace["dt"], program.samples, pace["sample_steps"])
 
 
-def _empty_totals(program: Program, block: Tree, pace: Tree, state: Any) -> Tree:
+def _empty_totals(program: Program, constants: Tree, pace: Tree, at: Instant) -> Tree:
     """Return the totals of the folds at the start of the window."""
     window = _window_of(program, pace)
-    return {name: f.init(state, block["constants"], window) for name, f in _needed(program).items()}
+    return {name: f.init(at, constants, window) for name, f in _needed(program).items()}
+
+
+def _instant(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Instant:
+    """Return what the folds see between two steps, before step n."""
+    noise = moving["noise"]
+    system = System(model_named(program.model), block["constants"], program.noisy)
+    inputs = _inputs(program, block, pace, n, (noise, noise), moving.get("past"))
+    return Instant(_measured(moving), system.slope(moving["state"], inputs(0.0)))
 
 
 def _checkpoint(program: Program, moving: Tree, totals: Tree) -> Tree:
@@ -718,14 +754,16 @@ def _checkpoint(program: Program, moving: Tree, totals: Tree) -> Tree:
     if not program.kept:
         return ()
     noise = {name: {"begin": n["now"], "end": n["now"]} | n for name, n in moving["noise"].items()}
-    return {"moving": moving | {"noise": noise}, "totals": totals}
+    count = moving["negative_steps"].astype(jnp.int32)
+    return {"moving": moving | {"noise": noise, "negative_steps": count}, "totals": totals}
 
 
 def _resumed(program: Program, checkpoint: Tree) -> tuple[Tree, Tree]:
     """Return what moves and the totals, as they were when the checkpoint was taken."""
     moving = checkpoint["moving"]
     noise = moving["noise"] if program.bridged else {k: {"now": n["now"]} for k, n in moving["noise"].items()}
-    return moving | {"noise": noise}, checkpoint["totals"]
+    count = moving["negative_steps"].astype(program.count_type)
+    return moving | {"noise": noise, "negative_steps": count}, checkpoint["totals"]
 
 
 NOISE_SIDES = ("now", "begin", "end")
@@ -749,7 +787,8 @@ def _checkpoint_form(program: Program) -> Tree:
             "negative_steps": jnp.zeros(1, jnp.int32),
         } | _frame_at_start(program, block["state"])
         pace = dict.fromkeys(("end", "transient", "dt", "sample_steps"), 0)
-        return {"moving": moving, "totals": _empty_totals(program, block, pace, _measured(moving))}
+        at = Instant(_measured(moving), block["state"])
+        return {"moving": moving, "totals": _empty_totals(program, block["constants"], pace, at)}
 
     with jax.enable_x64(True):
         return jax.eval_shape(checkpoint)
@@ -800,9 +839,10 @@ def _window(
         state, after = _measured(moving), n - begin
         return moving, {name: f.update(segments[name], state, after, window) for name, f in needed.items()}
 
-    def close(totals: Tree, segments: Tree, stop: Any, state: Any) -> tuple[Tree, Tree]:
-        totals = {k: f.close(totals[k], segments[k], stop - begin, window) for k, f in needed.items()}
-        return totals, {k: f.open(totals[k], state) for k, f in needed.items()}
+    def close(moving: Tree, totals: Tree, segments: Tree, stop: Any) -> tuple[Tree, Tree]:
+        at = _instant(program, block, pace, stop, moving)
+        totals = {k: f.close(totals[k], segments[k], at, stop - begin, window) for k, f in needed.items()}
+        return totals, {k: f.open(totals[k], at.state) for k, f in needed.items()}
 
     def piece(carry: Tree) -> Tree:
         n, moving, segments, totals, record, checkpoint = carry
@@ -813,13 +853,13 @@ def _window(
             record = _write(record, pace, stop, moving["state"])
             totals, segments = lax.cond(
                 stop == boundary,
-                lambda t, s: close(t, s, stop, _measured(moving)),
+                lambda t, s: close(moving, t, s, stop),
                 lambda t, s: (t, s),
                 totals,
                 segments,
             )
         else:
-            totals, segments = close(totals, segments, stop, _measured(moving))
+            totals, segments = close(moving, totals, segments, stop)
         here = _checkpoint(program, moving, totals)
         checkpoint = jax.tree.map(lambda a, b: jnp.where(stop == whole, a, b), here, checkpoint)
         return stop, moving, segments, totals, record, checkpoint
@@ -828,9 +868,8 @@ def _window(
     segments = {name: f.open(totals[name], _measured(moving)) for name, f in needed.items()}
     first = pace["behind"] if program.resumed else begin
     start = (first, moving, segments, totals, record, _checkpoint(program, moving, totals))
-    end = lax.while_loop(lambda carry: carry[0] < pace["end"], piece, start)
-    _, moving, _, totals, record, checkpoint = end
-    return moving, record, totals, checkpoint
+    _, moving, _, totals, record, kept = lax.while_loop(lambda carry: carry[0] < pace["end"], piece, start)
+    return moving, record, totals, kept
 
 
 def _empty_record(program: Program, state: Any, rows: Any) -> Any:
@@ -867,6 +906,6 @@ def _finish(program: Program, pace: Tree, moving: Tree, totals: Tree, record: An
         "status": status.astype(jnp.uint8),
         "final": jnp.stack(state),
         "estimate": moving["estimate"],
-        "negative_steps": moving["negative_steps"],
+        "negative_steps": moving["negative_steps"].astype(jnp.int32),
         "record": record,
     }

@@ -11,7 +11,7 @@ alone, additively, and every other variable at rest is a function of r: their eq
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,6 +148,16 @@ class Model:
         return found
 
 
+def absorbing(model: Model, parameters: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:
+    """Return parameters in which the means of the inputs of these variables are absorbed, and then 0."""
+    found = dict(parameters)
+    for variable in model.variables:
+        if variable.name in names and variable.absorbed is not None:
+            mean = f"{variable.name}_ou_mean"
+            found |= variable.absorbed(found, found[mean], 0.0) | {mean: 0.0 * found[mean]}
+    return found
+
+
 def neuron_constants(p: Mapping[str, Any], of: str = "") -> Constants:
     """Return what the equations of r and v of a population read, apart from its coupling."""
     tau = p[f"tau{of}"]
@@ -174,7 +184,8 @@ def _qif_field(state: State, inputs: State, c: Constants) -> State:
 def squares_of_population(state: State, c: Constants) -> tuple[Any, ...]:
     """Return those of W = pi tau r + i v, in which the model is a complex Riccati equation; and of others."""
     r, v, *slow = state
-    return c["pull"] * r * r, v * v, *(y * y for y in slow)
+    # Not (pull r) r, which the field has: what is used twice, XLA computes in a pass of its own.
+    return c["pull"] * (r * r), v * v, *(y * y for y in slow)
 
 
 def _potential(r: Any, p: Mapping[str, Any], of: str = "") -> Any:

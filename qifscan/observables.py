@@ -74,18 +74,27 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Instant:
+    """What is known of a point between two steps: its state and the derivative of that in time, per ms."""
+
+    state: Any
+    slope: Any
+
+
+@dataclass(frozen=True)
 class Fold:
     """A measurement in pieces.
 
-    `init(state, constants, window)` gives the total at the start of the window; `open(total, state)` the
+    `init(instant, constants, window)` gives the total at the start of the window; `open(total, state)` the
     segment; `update(segment, state, step, window)` the segment after a step (`step` counts from the start of
-    the window); `close(total, segment, stop, window)` the total with the segment in it, after `stop` steps.
+    the window); `close(total, segment, instant, stop, window)` the total with the segment in it, after `stop`
+    steps. What is needed only between segments is no part of them: a step costs what it carries.
     """
 
-    init: Callable[[Any, Mapping[str, Any], Window], Any]
+    init: Callable[[Instant, Mapping[str, Any], Window], Any]
     open: Callable[[Any, Any], Any]
     update: Callable[[Any, Any, Any, Window], Any]
-    close: Callable[[Any, Any, Any, Window], Any]
+    close: Callable[[Any, Any, Instant, Any, Window], Any]
     types: tuple[str, ...] | None
     """Types of the numbers of a point's total, `"scan"` for the precision of the scan; None: they depend on
     the length of the window."""
@@ -106,40 +115,37 @@ def _whole_total(total: Any, state: Any) -> Any:
     return total
 
 
-def _whole_segment(total: Any, segment: Any, stop: Any, window: Window) -> Any:
+def _whole_segment(total: Any, segment: Any, at: Instant, stop: Any, window: Window) -> Any:
     return segment
 
 
 def _moments(index: int, order: int) -> Fold:
     """Sum (and sum of squares) of a variable's deviation from its value at the start of the window.
 
-    The total also holds the start, and the deviations one step after it, one step before the end, and at
-    the end: `_mean_deviation` needs them to integrate what still moves.
+    The total also holds the start, the deviation at the end, and the derivatives at both: `_mean_deviation`
+    needs them to integrate what still moves.
     """
 
-    def init(state: Any, c: Mapping[str, Any], window: Window) -> Any:
-        start = state[index].astype(jnp.float64)
-        return (start, *(jnp.zeros_like(start) for _ in range(3 + order)))
+    def init(at: Instant, c: Mapping[str, Any], window: Window) -> Any:
+        start, slope = (y[index].astype(jnp.float64) for y in (at.state, at.slope))
+        return (start, slope, *(jnp.zeros_like(start) for _ in range(2 + order)))
 
     def open_segment(total: Any, state: Any) -> Any:
-        first, before, last = (y.astype(state[index].dtype) for y in total[1:4])
-        return (state[index], first, before, last, *(jnp.zeros_like(state[index]) for _ in range(order)))
+        return (state[index], *(jnp.zeros_like(state[index]) for _ in range(order)))
 
     def update(segment: Any, state: Any, step: Any, window: Window) -> Any:
-        opened, first, _, last, *sums = segment
-        deviation = state[index] - opened
-        sums = [s + deviation**power for power, s in enumerate(sums, start=1)]
-        first = jnp.where(step == 0, deviation, first)
-        # From segment to segment the deviation is from another value; the two last are put right at the end.
-        return (opened, first, last, deviation, *sums)
+        opened, *sums = segment
+        # What is used twice is a pass of its own over the block: the square has its own difference.
+        deviations = (state[index] - opened, opened - state[index])
+        return (opened, *(s + y**n for n, (s, y) in enumerate(zip(sums, deviations, strict=False), start=1)))
 
-    def close(total: Any, segment: Any, stop: Any, window: Window) -> Any:
-        opened, first, before, last, *sums = (s.astype(jnp.float64) for s in segment)
+    def close(total: Any, segment: Any, at: Instant, stop: Any, window: Window) -> Any:
+        # From segment to segment the deviation is from another value.
+        opened, *sums = (s.astype(jnp.float64) for s in segment)
+        end, slope = (y[index].astype(jnp.float64) for y in (at.state, at.slope))
         count = (stop - 1) % SEGMENT + 1
         shift = opened - total[0]
-        # A segment of one step has its last step but one in the segment before, where its value is `opened`.
-        before = jnp.where(count == 1, shift, before + shift)
-        closed = [total[0], first, before, last + shift, total[4] + sums[0] + count * shift]
+        closed = [*total[:2], end - total[0], slope, total[4] + sums[0] + count * shift]
         if order == 2:
             closed.append(total[5] + sums[1] + 2.0 * shift * sums[0] + count * shift * shift)
         return tuple(closed)
@@ -148,14 +154,15 @@ def _moments(index: int, order: int) -> Fold:
 
 
 def _mean_deviation(total: Any, power: int, window: Window) -> Any:
-    """Return the mean of a power of the deviation, with Gregory's end weights 5/12, 13/12, 1, ...
+    """Return the mean of a power of the deviation, by the formula of Euler and Maclaurin.
 
-    With the plain sum the mean of what still moves would be off by half a step, with the trapezoidal rule
-    by a twelfth of the square of the angle that the state turns in a step.
+    The trapezoidal rule less dt^2/12 of what the derivative differs at the two ends: with the plain sum the
+    mean of what still moves would be off by half a step, with the trapezoidal rule alone by a twelfth of
+    the square of the angle that the state turns in a step.
     """
-    first, before, last = (y**power for y in total[1:4])
-    ends = 0.5 * last + ((last - before) - first) / 12.0
-    return (total[3 + power] - ends) / window.steps
+    _, first, end, last = total[:4]
+    slopes = (last - first) if power == 1 else 2.0 * end * last
+    return (total[3 + power] - 0.5 * end**power - slopes * window.dt / 12.0) / window.steps
 
 
 def _mean(total: Any, window: Window) -> Any:
@@ -178,24 +185,24 @@ def _extreme(index: int, height: Callable[[Any], Any], kinks: bool) -> Fold:
     its second difference is far above its value, as is that of a low r whose parabola would end below 0.
     """
 
-    def init(state: Any, c: Mapping[str, Any], window: Window) -> Any:
-        start = height(state[index])
+    def init(at: Instant, c: Mapping[str, Any], window: Window) -> Any:
+        start = height(at.state[index])
         # No step is before the first: no parabola goes through it, and no bend is known until the second.
         none = jnp.full_like(start, jnp.nan)
         return start, start, *((none,) * (2 if kinks else 1))
 
     def update(segment: Any, state: Any, step: Any, window: Window) -> Any:
-        highest, last, rise, *bend_before = segment
+        highest, last, before, *bend_before = segment
         now = height(state[index])
         fall = last - now
-        bend = rise + fall
+        bend = before + fall
         limit = 4.0 * jnp.abs(bend_before[0] if kinks else last)
-        turned = (rise > 0) & (fall >= 0) & (bend <= limit)
-        peak = last + (rise - fall) ** 2 / (8.0 * jnp.where(turned, bend, 1.0))
-        reached = jnp.where(turned, peak, now)
+        turned = (before > 0) & (fall >= 0) & (bend <= limit)
+        # Where it did not turn the quotient may be no number, and is not taken.
+        reached = jnp.where(turned, last + (before - fall) ** 2 / (8.0 * bend), now)
         # A state that is no number makes every observable NaN in the end: there is nothing to keep here.
         highest = jnp.where(reached > highest, reached, highest)
-        return highest, now, -fall, *([bend] if kinks else [])
+        return highest, now, now - last, *([bend] if kinks else [])
 
     return Fold(init, _whole_total, update, _whole_segment, ("scan",) * (4 if kinks else 3))
 
@@ -206,13 +213,16 @@ def _low_reciprocal(rate: Any) -> Any:
 
 
 def _final(index: int) -> Fold:
-    def init(state: Any, c: Mapping[str, Any], window: Window) -> Any:
-        return state[index]
+    def init(at: Instant, c: Mapping[str, Any], window: Window) -> Any:
+        return at.state[index]
 
     def update(segment: Any, state: Any, step: Any, window: Window) -> Any:
-        return state[index]
+        return segment
 
-    return Fold(init, lambda total, state: state[index], update, _whole_segment, ("scan",))
+    def close(total: Any, segment: Any, at: Instant, stop: Any, window: Window) -> Any:
+        return at.state[index]
+
+    return Fold(init, lambda total, state: (), update, close, ("scan",))
 
 
 def _levels(index: int) -> Fold:
@@ -222,7 +232,8 @@ def _levels(index: int) -> Fold:
     one, and keeps its level between them. It begins up if its rate is above their geometric mean.
     """
 
-    def init(state: Any, c: Mapping[str, Any], window: Window) -> Any:
+    def init(at: Instant, c: Mapping[str, Any], window: Window) -> Any:
+        state = at.state
         down, up = c["down_threshold"], c["up_threshold"]
         middle = jnp.sqrt(down * up)
         zero = jnp.zeros(state[index].shape, jnp.int32)
@@ -251,7 +262,8 @@ def _alternate(level: Any, switches: Any, up: bool) -> Any:
 def _residences(index: int) -> Fold:
     """Sum and squares of the steps of each completed stay, up and down; one is that began in the window."""
 
-    def init(state: Any, c: Mapping[str, Any], window: Window) -> Any:
+    def init(at: Instant, c: Mapping[str, Any], window: Window) -> Any:
+        state = at.state
         down, up = c["down_threshold"], c["up_threshold"]
         level = (state[index] > jnp.sqrt(down * up)).astype(jnp.int32)
         zero = jnp.zeros(state[index].shape, jnp.int32)
@@ -276,7 +288,7 @@ def _residences(index: int) -> Fold:
         )
         return (down, up), now, switches + left, jnp.where(left > 0, step + 1, entered), sums
 
-    def close(total: Any, segment: Any, stop: Any, window: Window) -> Any:
+    def close(total: Any, segment: Any, at: Instant, stop: Any, window: Window) -> Any:
         sums = tuple(t + s.astype(jnp.float64) for t, s in zip(total[4], segment[4], strict=True))
         return (*segment[:4], sums)
 
@@ -325,7 +337,8 @@ def _exponents(first: int, count: int) -> Fold:
     What the folds see after the state is that growth in the last step, from `first` on.
     """
 
-    def init(state: Any, c: Mapping[str, Any], window: Window) -> Any:
+    def init(at: Instant, c: Mapping[str, Any], window: Window) -> Any:
+        state = at.state
         return tuple(jnp.zeros(state[0].shape, jnp.float64) for _ in range(count))
 
     def open_segment(total: Any, state: Any) -> Any:
@@ -334,7 +347,7 @@ def _exponents(first: int, count: int) -> Fold:
     def update(segment: Any, state: Any, step: Any, window: Window) -> Any:
         return tuple(s + growth for s, growth in zip(segment, state[first:], strict=True))
 
-    def close(total: Any, segment: Any, stop: Any, window: Window) -> Any:
+    def close(total: Any, segment: Any, at: Instant, stop: Any, window: Window) -> Any:
         return tuple(t + s for t, s in zip(total, segment, strict=True))
 
     return Fold(init, open_segment, update, close, ("float64",) * count)
@@ -375,7 +388,8 @@ def _spectrum(index: int, rate_index: int) -> Fold:
     With it the lowest and highest rate, which tell motion from rounding: v may be 0 at rest, the rate is not.
     """
 
-    def init(state: Any, c: Mapping[str, Any], window: Window) -> Any:
+    def init(at: Instant, c: Mapping[str, Any], window: Window) -> Any:
+        state = at.state
         shape = state[index].shape
         buffer = jnp.zeros((window.samples, *shape), state[index].dtype)
         range_of_rate = (state[rate_index], state[rate_index])
@@ -393,7 +407,7 @@ def _spectrum(index: int, rate_index: int) -> Fold:
         buffer = buffer.at[row].set(kept + (state[index] - start))
         return buffer, start, (jnp.minimum(lowest, rate), jnp.maximum(highest, rate))
 
-    def close(total: Any, segment: Any, stop: Any, window: Window) -> Any:
+    def close(total: Any, segment: Any, at: Instant, stop: Any, window: Window) -> Any:
         buffer, power = segment[0], total[3]
         full = stop % (buffer.shape[0] * window.sample_steps) == 0
         return *segment, power + lax.cond(full, _periodogram, lambda b: jnp.zeros_like(power), buffer)

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "qifscan"
 
 LEVELS = [
     {"lazy", "errors", "backend", "jets"},
-    {"models", "definition"},
+    {"models", "definition", "child"},
     {"catalogue", "drive", "noise", "observables", "integrate", "labels", "graph"},
     {"normal_forms", "tables", "collocation"},
     {"checking", "family", "following", "settling"},

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import qifscan as qs
-from qifscan import backend, kernel
+from qifscan import backend, child, kernel
+from qifscan.errors import RunError
 from qifscan.kernel import Schedule, batch_shape
 from qifscan.points import Points, run_points
 
@@ -33,7 +34,7 @@ PREPARE = "import os; from qifscan import backend; print(backend.prepare(), os.e
 
 def test_the_options_are_set_and_what_was_tried_is_remembered(tmp_path):
     out, _ = run(PREPARE, tmp_path)
-    assert out == f"set {backend.FLAG}={backend.OPTIONS[0]}\n"
+    assert out == f"set {backend.OPTIONS[0]}\n"
     remembered = json.loads((tmp_path / ".cache" / "qifscan" / "xla.json").read_text())
     assert list(remembered.values()) == [True]
     untried = "from qifscan import backend; backend._starts = None; print(backend.prepare())"
@@ -42,7 +43,7 @@ def test_the_options_are_set_and_what_was_tried_is_remembered(tmp_path):
 
 def test_flags_of_the_user_are_kept(tmp_path):
     out, _ = run(PREPARE, tmp_path, XLA_FLAGS="--xla_cpu_enable_fast_math=false")
-    assert out == f"set --xla_cpu_enable_fast_math=false {backend.FLAG}={backend.OPTIONS[0]}\n"
+    assert out == f"set {backend.OPTIONS[0]} --xla_cpu_enable_fast_math=false\n"
     for flags in ("--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=5", backend.FLAG):
         assert run(PREPARE, tmp_path, XLA_FLAGS=flags)[0] == f"kept {flags}\n"
     assert run(PREPARE, tmp_path, QIFSCAN_XLA_OPTIONS="0")[0] == "off None\n"
@@ -50,14 +51,16 @@ def test_flags_of_the_user_are_kept(tmp_path):
 
 def test_a_jaxlib_that_refuses_the_options_goes_without(tmp_path):
     """It ends the process, as XLA does with a flag that it does not know."""
-    unknown = "backend.FLAG = '--xla_no_such_flag'; print(backend.prepare(), os.environ.get('XLA_FLAGS'))"
+    unknown = (
+        "backend.OPTIONS = ('--xla_no_such_flag=1',); print(backend.prepare(), os.environ.get('XLA_FLAGS'))"
+    )
     out, _ = run(f"import os; from qifscan import backend; {unknown}", tmp_path)
     assert out == "refused None\n"
 
 
 def test_where_one_option_is_refused_the_others_are_set(tmp_path):
     """LLVM too ends the process at an option that it does not know."""
-    unknown = "backend.OPTIONS = (f'{backend.LOOP},-no-such-option=4', backend.LOOP)"
+    unknown = "backend.OPTIONS = (f'{backend.FLAG}={backend.LOOP},-no-such-option=4', backend.OPTIONS[2])"
     out, _ = run(f"{PREPARE.replace('print', unknown + '; print')}", tmp_path)
     assert out == f"set {backend.FLAG}={backend.LOOP}\n"
 
@@ -75,7 +78,7 @@ import qifscan as qs
 scan = qs.Scan(
     axes={"eta": [-6.0, -5.0, -1.0], "v_ou_sigma": [0.0, 0.5]}, fixed={"r_ou_sigma": 0.01}, replicates=4,
     drive=qs.Sine(amplitude=1.0, period=7.0),
-    protocol=qs.Protocol(transient=3.0, window=40.0, integrator="INTEGRATOR"),
+    protocol=qs.Protocol(transient=3.0, window=40.0, tolerance=1e-5),
     observables=["r_mean", "r_std", "r_max", "v_min", "up_fraction"],
 )
 dataset = qs.run(scan, "scan.zarr", client="serial")
@@ -84,28 +87,33 @@ for name in sorted(dataset.data_vars):
 """
 
 
-@pytest.mark.parametrize("integrator", ["riccati", "heun"])
-def test_the_options_change_no_bit(tmp_path, integrator):
+@pytest.fixture(scope="module")
+def bits(tmp_path_factory):
+    """What a process prints that ran the scan with the options set in time."""
+    home = tmp_path_factory.mktemp("in time")
+    return run(f"import os; os.chdir({str(home)!r}){SCAN}", home)[0]
+
+
+@pytest.mark.parametrize("client", ["serial", "threads"])
+def test_where_jax_was_running_a_scan_has_the_same_bits_and_one_line_says_so(tmp_path, bits, client):
     """Of every variable, with noise, drive, and points that are run again at a finer step."""
-    found = []
-    for options in ("1", "0"):
-        home = tmp_path / options
-        home.mkdir()
-        code = f"import os; os.chdir({str(home)!r}){SCAN.replace('INTEGRATOR', integrator)}"
-        found.append(run(code, home, QIFSCAN_XLA_OPTIONS=options)[0])
-    assert found[0].count("\n") > 10
-    assert found[0] == found[1]
-
-
-def test_where_jax_was_running_the_scan_runs_and_one_line_says_what_it_could_gain(tmp_path):
-    early = "import jax.numpy as jnp; jnp.ones(2).sum()\n"
-    out, error = run(
-        f"import os; os.chdir({str(tmp_path)!r})\n{early}{SCAN.replace('INTEGRATOR', 'rk4')}", tmp_path
-    )
-    assert "r_mean" in out
+    early = "import jax.numpy as jnp; jnp.ones(2).sum()"
+    code = f"{early}; import os; os.chdir({str(tmp_path)!r}){SCAN.replace('serial', client)}"
+    out, error = run(code, tmp_path)
+    assert bits.count("\n") > 10
+    assert out == bits
     told = [line for line in error.splitlines() if "JAX was running" in line]
     assert len(told) == 1
-    assert f'XLA_FLAGS="{backend.FLAG}={backend.OPTIONS[0]}"' in told[0]
+    assert f'XLA_FLAGS="{backend.OPTIONS[0]}"' in told[0]
+
+
+def test_what_goes_wrong_in_a_process_of_the_kernel_is_told_here():
+    beside = child.Child({})
+    with pytest.raises(Exception, match="not enough values to unpack"):
+        beside.ask(())
+    beside._process.kill()
+    with pytest.raises(RunError, match="the process of the kernel ended with code -9"):
+        beside.ask(())
 
 
 def test_blocks_side_by_side_as_on_a_gpu_give_the_numbers_of_blocks_one_by_one(monkeypatch):

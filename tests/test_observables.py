@@ -6,6 +6,7 @@ from scipy import signal
 
 import qifscan as qs
 from qifscan.kernel import Schedule, batch_shape
+from qifscan.models import QIF
 from qifscan.observables import SAMPLE_STEPS, spectrum_samples
 from qifscan.points import Points, run_points
 
@@ -83,14 +84,34 @@ def levels(rates, down, up):
     return steps_up / (len(rates) - 1), switches
 
 
-def mean(series):
-    """Return the mean over the window that begins with the first value: Gregory's rule, worked by hand.
+def end_slopes(scan, kept):
+    """Return dt times the derivative of r and of v at both ends of the window, `(points, 2)` each.
 
-    The trapezoidal sum, less a twelfth of the last difference and plus a twelfth of the first.
+    By the model's equations. Their inputs, noise and drive, are solved for in Euler's
+    `y += dt (field + z) / tau` along a run of the same points in float64 that is one step longer.
     """
-    steps = np.diff(series)
+    protocol = scan.protocol
+    longer = {"integrator": "euler", "window": protocol.window + protocol.dt}
+    changes = {"protocol": protocol.model_copy(update=longer), "precision": "float64"}
+    _, _, path = run_all(scan.model_copy(update=changes))
+    columns = scan.columns(tuple(np.array(scan.select()).T))
+    constants = {name: x[:, None] for name, x in QIF.constants(columns).items()}
+    before, after = ([path[name][:, ends] for name in "rv"] for ends in ([0, -2], [1, -1]))
+    slopes = QIF.field(tuple(before), (0.0, 0.0), constants)
+    tau = columns["tau"][:, None]
+    inputs = [tau * ((b - a) / protocol.dt - s) for a, b, s in zip(before, after, slopes, strict=True)]
+    ends = tuple(kept[name][:, [0, -1]].astype(np.float64) for name in "rv")
+    found = QIF.field(ends, tuple(inputs), constants)
+    return {name: protocol.dt * slope for name, slope in zip("rv", found, strict=True)}
+
+
+def mean(series, turned):
+    """Return the mean over the window that begins with the first value: Euler and Maclaurin, worked by hand.
+
+    The trapezoidal sum, less a twelfth of what dt times the derivative differs from the start to the end.
+    """
     trapezoid = series.sum() - 0.5 * (series[0] + series[-1])
-    return (trapezoid - (steps[-1] - steps[0]) / 12.0) / len(steps)
+    return (trapezoid - turned / 12.0) / (len(series) - 1)
 
 
 def highest(series, kinks):
@@ -106,15 +127,17 @@ def highest(series, kinks):
     return best
 
 
-def moments(series, is_rate):
+def moments(series, is_rate, slopes):
     """Return what a series that begins with the state at the start of the window is measured to be."""
     series = series.astype(np.float64)
-    square = mean((series - series[0]) ** 2) - mean(series - series[0]) ** 2
+    deviation = series - series[0]
+    deviates = mean(deviation, slopes[1] - slopes[0])
+    square = mean(deviation**2, 2.0 * deviation[-1] * slopes[1]) - deviates**2
     upper = (
         -1 / highest(-1 / np.maximum(series, 1e-30), kinks=False) if is_rate else highest(series, kinks=True)
     )
     return {
-        "mean": series[0] + mean(series - series[0]),
+        "mean": series[0] + deviates,
         "std": np.sqrt(max(square, 0.0)),
         "min": -highest(-series, kinks=not is_rate),
         "max": upper,
@@ -147,11 +170,12 @@ def lively_scan(transient_steps, window_steps, precision):
     )
 
 
-def measured_by_numpy(r, v, tau, dt):
+def measured_by_numpy(r, v, tau, dt, slopes):
     """Return every observable of a window, whose r and v begin with the state at its start."""
     expected = {}
     for name, series in (("r", r), ("v", v)):
-        expected |= {f"{name}_{key}": value for key, value in moments(series, name == "r").items()}
+        found = moments(series, name == "r", slopes[name])
+        expected |= {f"{name}_{key}": value for key, value in found.items()}
         expected[f"{name}_frequency"] = peak(series[1:].astype(np.float64), dt)
     up_fraction, switches = levels(r, *(rate / tau for rate in FOLD_RATES))
     return expected | {"up_fraction": up_fraction, "switch_count": switches}
@@ -162,10 +186,14 @@ def test_every_observable_is_what_numpy_makes_of_the_replayed_trajectory(tmp_pat
     scan = lively_scan(213, 2577, "float64")
     stored = qs.run(scan, tmp_path / "scan.zarr")
     assert (stored["status"] & ENDED == 1).all()
-    for point, tau in enumerate(scan.axes["point"].columns["tau"]):
-        replayed = qs.replay(tmp_path / "scan.zarr", point=point)
-        r, v = (replayed[name].values[213:] for name in "rv")
-        expected = measured_by_numpy(r, v, tau, scan.protocol.dt)
+    taus = scan.axes["point"].columns["tau"]
+    runs = [qs.replay(tmp_path / "scan.zarr", point=point) for point in range(len(taus))]
+    kept = {name: np.stack([run[name].values[213:] for run in runs]) for name in "rv"}
+    slopes = end_slopes(scan, kept)
+    for point, tau in enumerate(taus):
+        r, v = (kept[name][point] for name in "rv")
+        of_point = {name: slopes[name][point] for name in "rv"}
+        expected = measured_by_numpy(r, v, tau, scan.protocol.dt, of_point)
         for name in ALL:
             np.testing.assert_allclose(
                 stored[name].values[point], expected[name], rtol=1e-12, atol=1e-12, err_msg=name
@@ -177,10 +205,11 @@ def test_float32_observables_are_what_float64_makes_of_the_float32_trajectory():
     scan = lively_scan(0, 4096, "float32")
     found, status, kept = run_all(scan)
     assert (status == 1).all()
-    columns = scan.columns(tuple(np.array(scan.select()).T))
+    columns, slopes = scan.columns(tuple(np.array(scan.select()).T)), end_slopes(scan, kept)
     for point, tau in enumerate(columns["tau"]):
         r, v = kept["r"][point], kept["v"][point]
-        expected = measured_by_numpy(r, v, tau, scan.protocol.dt)
+        of_point = {name: slopes[name][point] for name in "rv"}
+        expected = measured_by_numpy(r, v, tau, scan.protocol.dt, of_point)
         for name in ALL:
             np.testing.assert_allclose(found[name][point], expected[name], rtol=2e-6, err_msg=name)
     assert found["switch_count"].sum() >= 10
@@ -201,9 +230,10 @@ def test_a_window_of_any_length_after_a_transient_of_any_length_is_measured_whol
     )
     found, status, kept = run_all(scan)
     assert status.tolist() == [1, 1]
+    slopes = end_slopes(scan, kept)
     for name, series in kept.items():
         for point in range(2):
-            for key, expected in moments(series[point], name == "r").items():
+            for key, expected in moments(series[point], name == "r", slopes[name][point]).items():
                 tolerance = 1e-8 if key == "std" else 1e-15
                 np.testing.assert_allclose(
                     found[f"{name}_{key}"][point], expected, rtol=1e-13, atol=tolerance
@@ -227,7 +257,13 @@ def test_a_million_float32_steps_keep_their_mean_and_their_std():
     for name, series in kept.items():
         for point in range(2):
             exact = series[point].astype(np.float64)
-            truth = {"mean": mean(exact), "std": np.sqrt(mean((exact - mean(exact)) ** 2))}
+            # The ends weigh 10^-6: there the last step stands for dt times the derivative.
+            average = mean(exact, np.diff(exact)[-1] - np.diff(exact)[0])
+            squares = (exact - average) ** 2
+            truth = {
+                "mean": average,
+                "std": np.sqrt(mean(squares, np.diff(squares)[-1] - np.diff(squares)[0])),
+            }
             for key in ("mean", "std"):
                 np.testing.assert_allclose(found[f"{name}_{key}"][point], truth[key], rtol=1e-6)
     naive = np.mean(kept["r"][0] ** 2) - np.mean(kept["r"][0]) ** 2
