@@ -6,6 +6,7 @@ pickles of this package's own making, through a pipe that nobody else holds.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import struct
@@ -21,6 +22,10 @@ SERVE = "from qifscan import kernel; kernel.serve()"
 
 _LENGTH = struct.Struct("<Q")
 _of_thread = threading.local()
+
+
+class ChildEnded(RunError):
+    """A child ended before it answered: killed, or out of memory. The next request gets another."""
 
 
 class Child:
@@ -48,15 +53,17 @@ class Child:
             answer = _read(back)
         except (OSError, EOFError):
             code = self._process.wait()
-            raise RunError(f"the process of the kernel ended with code {code}") from None
+            raise ChildEnded(f"the process of the kernel ended with code {code}") from None
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
     def __del__(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+            # What a child that is gone has not read can't be flushed.
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
         self._process.wait()
 
 
@@ -64,7 +71,11 @@ def ask(request: Any, environment: Mapping[str, str]) -> Any:
     """Return the answer of this thread's child, started in this environment if there is none."""
     if not hasattr(_of_thread, "child"):
         _of_thread.child = Child(environment)
-    return _of_thread.child.ask(request)
+    try:
+        return _of_thread.child.ask(request)
+    except ChildEnded:
+        del _of_thread.child
+        raise
 
 
 def serve(answer: Callable[[Any], Any]) -> None:
