@@ -259,16 +259,17 @@ def beside_peers(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=8192)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--peers", default=sys.executable, help="interpreter that has the peers")
+    parser.add_argument("--cores", type=int, default=usable_cores())
     parser.add_argument("--output", type=Path, default=Path("speed.json"))
     options = parser.parse_args()
     print(f"XLA's option: {backend.prepare()}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         measure = partial(beside_c, compiled(folder), options.points, options.steps, options.repeats)
-        rows = measure(usable_cores())
+        rows = measure(options.cores)
         others = variants(options.points, options.steps, options.repeats)
         peers = beside_peers(options.peers, rows, options.points, options.steps, folder)
     record = {"dt": DT, "points": options.points, "rows": rows, "variants": others, "peers": peers}

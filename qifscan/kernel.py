@@ -317,11 +317,11 @@ def run_batch(
 
 def _packed(steps: Steps, lanes: int) -> list[tuple[int, int, Any]]:
     """Return the blocks: halvings, halvings of the noise's grid, and the rows of up to `lanes` points."""
-    pairs = np.stack([steps.halvings, steps.noise_halvings], axis=1)
-    kinds, kind = np.unique(pairs, axis=0, return_inverse=True)
+    kinds = steps.halvings << 8 | steps.noise_halvings
     blocks = []
-    for index, (halvings, noise_halvings) in enumerate(kinds.tolist()):
-        rows = np.flatnonzero(kind.ravel() == index)
+    for kind in sorted(set(kinds.tolist())):
+        halvings, noise_halvings = divmod(kind, 1 << 8)
+        rows = np.flatnonzero(kinds == kind)
         blocks += [(halvings, noise_halvings, rows[i : i + lanes]) for i in range(0, len(rows), lanes)]
     return blocks
 
