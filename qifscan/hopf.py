@@ -25,6 +25,7 @@ from qifscan.graph import (
     frequency_squared,
     hurwitz,
     jacobian,
+    nodes_of,
     paths,
     series,
     walled,
@@ -208,11 +209,76 @@ def curves(
             nodes = walled(nodes, plane.of_state(index), columns, positive=True)
     column, t = zeros(plane.determinant, columns, nodes)
     r, value = columns["r"][column], np.asarray(plane.value(t))
+    chains = _chains(column, value / (high - low))
     found = []
-    for chain, closed in _chains(column, value / (high - low)):
-        line = plane.refined(r[chain], value[chain], closed)
+    for chain, closed in _to_the_borders(plane, columns["r"], column, (r, value), chains):
+        line = plane.refined(*chain, closed)
         found += _imaginary_parts(plane, *line, plane.omega_squared(*line) > 0.0, closed, rates)
     return found
+
+
+Chain = tuple[tuple[Array, Array], bool]
+"""Rates and values of the second parameter in order along a curve, and whether it is closed."""
+
+
+def _to_the_borders(
+    plane: _Plane,
+    grid: Array,
+    column: Index,
+    points: tuple[Array, Array],
+    chains: Sequence[tuple[Index, bool]],
+) -> list[Chain]:
+    """Return the curves with their ends at the borders of the second parameter's range.
+
+    A curve along which the rate hardly changes leaves the range between two rates of the grid, or lies
+    between them as a whole. On a border it is found as every Hopf point at that value is.
+    """
+    left = _on_borders(plane, (float(grid[0]), float(grid[-1])))
+    gaps = np.searchsorted(grid, left[0])
+    free = np.ones(len(gaps), dtype=bool)
+    found: list[Chain] = []
+    for chain, closed in chains:
+        parts = [tuple(values[chain] for values in points)]
+        for at_start in () if closed else (True, False):
+            end, inner = (chain[0], chain[min(1, len(chain) - 1)])
+            if not at_start:
+                end, inner = (chain[-1], chain[max(-2, -len(chain))])
+            # Outward of the grid's rate at which the curve ends; to either side of one that it turns at.
+            step = int(column[end]) - int(column[inner])
+            beyond = (
+                {column[end] + 1}
+                if step > 0
+                else {column[end]}
+                if step < 0
+                else {column[end], column[end] + 1}
+            )
+            able = np.flatnonzero(free & np.isin(gaps, list(beyond)))
+            if len(able):
+                near = able[np.argmin(np.abs(left[1][able] - points[1][end]))]
+                free[near] = False
+                more = tuple(values[near : near + 1] for values in left)
+                parts = [more, *parts] if at_start else [*parts, more]
+        found.append(((np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])), closed))
+    for gap in np.unique(gaps[free]).tolist():
+        pair = np.flatnonzero(free & (gaps == gap))
+        if len(pair) == 2:
+            found.append(((left[0][pair], left[1][pair]), False))
+    return found
+
+
+def _on_borders(plane: _Plane, rates: Range) -> tuple[Array, Array]:
+    """Return the points of the curve H = 0 at the two ends of the second parameter's range."""
+    model = plane.model
+    row = next(p for p in model.parameters if p.name == plane.name)
+    path = paths(model, model.graph)[0]
+    r, value = [], []
+    for bound in (plane.low, plane.high):
+        if row.domain.holds(bound):
+            given = {key: np.asarray(values) for key, values in plane.one.items()}
+            given |= {plane.name: np.full(1, bound)}
+            r.append(zeros(path.hopf, given, nodes_of(path, given, rates))[1])
+            value.append(np.full(len(r[-1]), bound))
+    return np.concatenate([*r, []]), np.concatenate([*value, []])
 
 
 def _imaginary_parts(

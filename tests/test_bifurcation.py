@@ -388,3 +388,15 @@ def test_a_slice_without_equilibria_is_told_from_one_without_special_points():
     assert found["row_size"].values.tolist() == [0, 0]
     assert found["status"].attrs["flag_meanings"] == "scanned no_equilibrium"
     assert found["status"].values.tolist() == [0, 0]
+
+
+def test_hopf_curves_reach_the_borders_of_their_range():
+    """Also where the rate hardly changes along them: between alpha = 0.99 and 1 it moves by less than 0.1 %."""
+    for low in (0.5, 0.99):
+        found = qs.curve("qif_adaptation_alpha", "HB", through="alpha", within=(low, 1.0), **GAST)
+        assert found.sizes["pieces"] == 2
+        ends = found.isel(point=np.flatnonzero(found["alpha"].values == 1.0)).sortby("r")
+        np.testing.assert_allclose(ends["eta"], [-4.039818600838, -0.534080541355], rtol=1e-11)
+        assert (found["alpha"] == low).sum() == 2
+        assert (found["end"] == 1).all()
+        assert (found["start"] == 1).all()
