@@ -1,0 +1,548 @@
+"""Branches, cycles and bifurcations as the field draws them: solid stable, dashed unstable, points marked.
+
+Every dataset of theory is read as one table of points; what is drawn depends on the plane alone. Over a
+parameter stand equilibria by their state and cycles by their least and greatest one; in a plane of two
+parameters only bifurcations are. A marker is hollow where its point is not converged or not resolved.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan.axes import number
+from qifscan.catalogue import model_named
+from qifscan.errors import Fault, ScanError, counted, one_of, unknown
+from qifscan.errors import show as show_value
+from qifscan.lazy import LazyModule
+from qifscan.models import Model
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:
+    xr = LazyModule("xarray")
+
+Array = np.ndarray[Any, Any]
+Range = tuple[float, float]
+
+SYMBOLS = {
+    "eta": r"$\eta$",
+    "eta_e": r"$\eta_e$",
+    "eta_i": r"$\eta_i$",
+    "delta": r"$\Delta$",
+    "tau": r"$\tau$",
+    "J": r"$J$",
+    "alpha": r"$\alpha$",
+    "tau_a": r"$\tau_a$",
+    "tau_d": r"$\tau_d$",
+    "v_ou_sigma": r"$\sigma_v$",
+    "r_ou_sigma": r"$\sigma_r$",
+}
+
+FOLD_COLOUR, HOPF_COLOUR, CYCLE_COLOUR = "#d1495b", "#00798c", "#3066be"
+EQUILIBRIUM_COLOUR = "black"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How points of a type are marked, and what the legend calls them."""
+
+    shape: str
+    colour: str
+    meaning: str
+
+
+MARKS = {
+    "LP": Mark("s", FOLD_COLOUR, "fold (LP)"),
+    "HB": Mark("o", HOPF_COLOUR, "Hopf (HB)"),
+    "CP": Mark("^", "#7b2d26", "cusp (CP)"),
+    "BT": Mark("D", "#8d5a97", "Bogdanov-Takens (BT)"),
+    "GH": Mark("*", HOPF_COLOUR, "generalised Hopf (GH)"),
+    "LPC": Mark("v", "#edae49", "fold of cycles (LPC)"),
+    "PD": Mark("P", "#66a182", "period doubling (PD)"),
+    "TR": Mark("X", "#a44a3f", "torus (TR)"),
+    "unresolved": Mark("o", "0.4", "unresolved"),
+}
+"""The special points that are drawn. A neutral saddle is no bifurcation, and is not."""
+
+OF_CYCLES = ("LPC", "PD", "TR", "unresolved")
+
+LINES = {"LP": ("-", FOLD_COLOUR, "folds (exact)"), "HB": ("-", HOPF_COLOUR, "Hopf points (exact)")}
+"""Style, colour and name of curves in two parameters, by what they are made of."""
+
+MARGINAL = frozenset({"LP", "HB", "CP", "BT", "GH", "LPC", "PD", "TR"})
+"""Types whose points are stable by no test: what lies on one side of them tells the stability there."""
+
+_ASIDE = 0.6
+"""What is shown beside the special points of a branch that goes far beyond, as a share of their range."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The points of a dataset of theory, `(points,)` each, in order along their lines.
+
+    `kind` is what the dataset is of; `columns` are parameters, states, extremes and periods; `line` is the
+    number of the branch, piece or curve; `sure` tells which are converged and resolved; `whole` that the
+    user chose how far the lines go.
+    """
+
+    kind: str
+    model: Model
+    varied: tuple[str, ...]
+    columns: dict[str, Array]
+    line: Array
+    stable: Array
+    sure: Array
+    type: Array
+    whole: bool
+
+    def chosen(self, which: Array) -> Table:
+        """Return some of the points."""
+        columns = {name: values[which] for name, values in self.columns.items()}
+        parts = {name: getattr(self, name)[which] for name in ("line", "stable", "sure", "type")}
+        return replace(self, columns=columns, **parts)
+
+    def heights(self, name: str) -> list[Array]:
+        """Return what is drawn of a variable: of a cycle its least and its greatest value."""
+        names = [name] if name in self.columns else [f"{name}_min", f"{name}_max"]
+        return [self.columns[n] for n in names]
+
+    def has(self, name: str) -> bool:
+        """Whether a variable can be drawn."""
+        return name in self.columns or f"{name}_min" in self.columns
+
+    @property
+    def of_cycles(self) -> bool:
+        """Whether the points are cycles."""
+        return self.kind in ("cycles", "cycle_branches")
+
+
+# Reading datasets
+
+
+def is_theory(dataset: Any) -> bool:
+    """Whether a dataset is one of theory that can be drawn."""
+    return "model" in getattr(dataset, "attrs", {}) and _kind(dataset) is not None
+
+
+def _kind(dataset: xr.Dataset) -> str | None:
+    """Return what a dataset is of, by the dimensions and variables that it alone has."""
+    dims, names = set(dataset.dims), set(dataset.variables)
+    if "branches" in dims:
+        return "cycle_branches"
+    if "pieces" in dims:
+        return "branch" if "stable" in names else "curve"
+    if "cycle" in dims:
+        return "cycles"
+    return "special_points" if {"row_size", "slice", "type"} <= names else None
+
+
+def read(dataset: xr.Dataset, where: str = "data") -> Table:
+    """Return the points of a dataset of theory; raise `ScanError` if it is none, or has nothing to draw."""
+    if not is_theory(dataset):
+        found = f"a {type(dataset).__name__} of something else"
+        makers = "branch, special_points, curve, cycles or cycle_branches"
+        raise ScanError([Fault(where, found, f"a dataset of qifscan.{makers}")])
+    kind, model = str(_kind(dataset)), model_named(dataset.attrs["model"])
+    dataset = dataset.compute()
+    points = _of_cycles(dataset, model) if kind == "cycles" else _of_points(dataset, kind, model)
+    drawn = np.isin(points.type, list(MARKS)) if kind == "special_points" else np.ones(len(points.line))
+    if not drawn.any():
+        raise ScanError([Fault(where, *_why_nothing(dataset, kind, points))])
+    return points
+
+
+def _of_points(dataset: xr.Dataset, kind: str, model: Model) -> Table:
+    """Return the table of a ragged array, along `point`."""
+    values = {str(n): a.values for n, a in dataset.data_vars.items() if a.dims == ("point",)}
+    size = len(values["type"])
+    like, of_slice = xr.DataArray(0.0), np.zeros(size, dtype=int)
+    if kind == "special_points":
+        like, of_slice = dataset["row_size"], values["slice"]
+    if kind == "cycle_branches":
+        like, of_slice = dataset["branch_count"], dataset["slice"].values[values["branch"]]
+    fixed = {name: array.ravel()[of_slice] for name, array in _parameters(dataset, model, like).items()}
+    line = values.get("branch", values.get("piece", np.arange(size)))
+    stable = values.get("stable", np.zeros(size)).astype(bool)
+    types = _meanings(dataset["type"])
+    sure = (values["converged"] != 0) & (values.get("resolved", np.ones(size)) != 0) & (types != "unresolved")
+    varied = tuple(p.name for p in model.parameters if p.name in values)
+    return Table(kind, model, varied, fixed | values, line, stable, sure, types, _is_cut_by_range(dataset))
+
+
+def _of_cycles(dataset: xr.Dataset, model: Model) -> Table:
+    """Return the table of cycles at points of a grid."""
+    like = dataset["period"]
+    grid = [str(n) for n, a in dataset.data_vars.items() if a.dims == like.dims]
+    there = np.isfinite(like.values.ravel())
+    values = {name: dataset[name].values.ravel()[there] for name in grid}
+    given = {name: array.ravel()[there] for name, array in _parameters(dataset, model, like).items()}
+    varied = tuple(name for name in given if name in dataset.dims)
+    size = int(there.sum())
+    sure = (values["converged"] != 0) & (values["resolved"] != 0)
+    types = np.full(size, "none")
+    return Table(
+        "cycles",
+        model,
+        varied,
+        given | values,
+        np.arange(size),
+        values["stable"].astype(bool),
+        sure,
+        types,
+        True,
+    )
+
+
+def _parameters(dataset: xr.Dataset, model: Model, like: xr.DataArray) -> dict[str, Array]:
+    """Return the parameters that a dataset has as coordinates, with the dimensions of a variable."""
+    names = [p.name for p in model.parameters if p.name in dataset.coords]
+    return {name: dataset.coords[name].broadcast_like(like).transpose(*like.dims).values for name in names}
+
+
+def _meanings(codes: xr.DataArray) -> Array:
+    """Return the meanings of a CF flag variable, `(values,)`."""
+    told = dict(
+        zip(
+            np.asarray(codes.attrs["flag_values"]).tolist(), codes.attrs["flag_meanings"].split(), strict=True
+        )
+    )
+    return np.array([told[code] for code in codes.values.ravel().tolist()], dtype=str)
+
+
+def _is_cut_by_range(dataset: xr.Dataset) -> bool:
+    """Whether a line ends where the range of its parameter does, which the user has chosen then."""
+    ends = [dataset[name] for name in ("start", "end") if name in dataset and "cycle" not in dataset.dims]
+    return any("within" in set(_meanings(end)) for end in ends)
+
+
+def _why_nothing(dataset: xr.Dataset, kind: str, found: Table) -> tuple[str, str, str]:
+    """Return what is found in place of something to draw, what is expected, and what to do."""
+    if kind == "cycles":
+        outcomes = _meanings_count(dataset["outcome"])
+        hint = "give other parameters or more starts, or draw qifscan.branch"
+        return f"no cycle: of {dataset['outcome'].size} trajectories {outcomes}", "at least one", hint
+    if kind == "cycle_branches":
+        slices = counted(dataset["branch_count"].size, "slice")
+        hint = "give `at`, to begin with cycles that simulation finds, or a wider `within`"
+        return f"no branch: no Hopf point in the range in {slices}", "at least one", hint
+    slices = counted(dataset["row_size"].size, "slice")
+    bare = int((_meanings(dataset["status"]) == "no_equilibrium").sum())
+    no_equilibrium = f", {bare} of which without an equilibrium among the rates" if bare else ""
+    others = f" but {len(found.line)} neutral saddles" if len(found.line) else ""
+    hint = "draw qifscan.branch for the equilibria, or change the slices"
+    return f"no special point{others} in {slices}{no_equilibrium}", "at least one", hint
+
+
+def _meanings_count(codes: xr.DataArray) -> str:
+    names, counts = np.unique(_meanings(codes), return_counts=True)
+    return ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
+
+
+# Drawing
+
+
+def draw(axes: Axes, points: Table, x: str, y: str) -> None:
+    """Draw a table over a parameter: equilibria by a state, cycles by its extremes, or a period."""
+    across = points.columns[x]
+    name = "cycle" if points.of_cycles else "equilibrium"
+    colour = CYCLE_COLOUR if points.of_cycles else EQUILIBRIUM_COLOUR
+    for up in points.heights(y):
+        if points.kind == "cycles":
+            _dots(axes, across, up, points, colour)
+        elif points.kind == "branch" or points.of_cycles:
+            for solid, style, told in ((True, "-", "stable"), (False, "--", "unstable")):
+                line = _joined(across, up, _segments(points, solid))
+                if len(line[0]):
+                    # A branch that is there twice, from both of its ends, would fill its own gaps.
+                    gaps = None if solid else "white"
+                    axes.plot(
+                        *line, style, color=colour, gapcolor=gaps, linewidth=1.4, label=f"{name}, {told}"
+                    )
+        _marks(axes, across, up, points, MARKS)
+
+
+def draw_plane(axes: Axes, points: Table, x: str, y: str) -> None:
+    """Draw the bifurcations of a table in the plane of two parameters."""
+    across, up = points.columns[x], points.columns[y]
+    if points.kind == "curve":
+        style, colour, name = LINES["HB" if np.isfinite(points.columns["omega"]).any() else "LP"]
+        line = _joined(across, up, points.line[1:] == points.line[:-1])
+        axes.plot(*line, color="white", linewidth=2.6, alpha=0.7)
+        axes.plot(*line, style, color=colour, linewidth=1.4, label=name)
+    _marks(axes, across, up, points, OF_CYCLES if points.of_cycles else MARKS)
+
+
+def _segments(points: Table, stable: bool) -> Array:
+    """Return which pairs of neighbours on a line are stable, or which are not.
+
+    Next to a special point, at which an eigenvalue or multiplier is on the border, the other one tells.
+    """
+    marginal, now = np.isin(points.type, list(MARGINAL)), points.stable
+    told = np.where(marginal[1:] | marginal[:-1], now[1:] | now[:-1], now[1:] & now[:-1])
+    return np.asarray((points.line[1:] == points.line[:-1]) & (told == stable))
+
+
+def _joined(x: Array, y: Array, segments: Array) -> tuple[Array, Array]:
+    """Return the lines of the segments, with NaN between what is not connected."""
+    edges = np.diff(np.concatenate([[0], segments.astype(np.int8), [0]]))
+    parts = [
+        slice(a, b + 1) for a, b in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True)
+    ]
+
+    def line(values: Array) -> Array:
+        pieces = [piece for part in parts for piece in (values[part], [np.nan])]
+        return np.concatenate(pieces[:-1]) if pieces else np.empty(0)
+
+    return line(x), line(y)
+
+
+def _dots(axes: Axes, x: Array, y: Array, points: Table, colour: str) -> None:
+    for sure in (True, False):
+        here = points.sure == sure
+        told = "cycle, stable" if sure else "cycle, not resolved"
+        if here.any():
+            face = colour if sure else "none"
+            axes.plot(x[here], y[here], "o", color=colour, markerfacecolor=face, markersize=3.5, label=told)
+
+
+def _marks(axes: Axes, x: Array, y: Array, points: Table, types: Sequence[str] | Mapping[str, Mark]) -> None:
+    """Mark special points of these types, hollow where they are not sure."""
+    for name in types:
+        for sure in (True, False):
+            here = (points.type == name) & (points.sure == sure)
+            if here.any():
+                mark_points(axes, x[here], y[here], name, sure=sure)
+
+
+def mark_points(axes: Axes, x: Array, y: Array, name: str, *, sure: bool = True) -> None:
+    """Mark points of a type."""
+    mark = MARKS[name]
+    axes.plot(
+        x,
+        y,
+        linestyle="none",
+        marker=mark.shape,
+        color=mark.colour,
+        markerfacecolor=mark.colour if sure else "none",
+        markeredgecolor="black" if sure else mark.colour,
+        markeredgewidth=0.6 if sure else 1.2,
+        markersize=9 if mark.shape == "*" else 6,
+        zorder=4,
+        label=mark.meaning if sure or name == "unresolved" else f"{mark.meaning}, not converged",
+    )
+
+
+def legend(axes: Axes, **where: Any) -> None:
+    """Give the panel a legend with every name once."""
+    handles, names = axes.get_legend_handles_labels()
+    once = dict(zip(reversed(names), reversed(handles), strict=True))
+    if once:
+        order = list(dict.fromkeys(names))
+        axes.legend([once[n] for n in order], order, fontsize="small", framealpha=0.8, **where)
+
+
+# A figure of theory alone
+
+
+def show_theory(
+    datasets: Sequence[xr.Dataset],
+    variables: Sequence[str] | None,
+    x: str | None,
+    y: str | None,
+    select: Mapping[str, Any],
+) -> Figure:
+    """Return the figure of datasets of theory, drawn over one parameter or in the plane of two."""
+    from matplotlib.figure import Figure
+
+    tables = [
+        _selected(read(dataset, where), select, where)
+        for where, dataset in zip(_places(len(datasets)), datasets, strict=True)
+    ]
+    across, up = _plane(tables, variables, x, y)
+    rows = [up] if up else list(variables or [tables[0].model.variable_names[0]])
+    _check_drawable(tables, across, rows)
+    figure = Figure(figsize=(6.4, 1.0 + 3.2 * len(rows)), layout="constrained", dpi=150)
+    grid = figure.subplots(len(rows), 1, squeeze=False, sharex=True)[:, 0].tolist()
+    for axes, name in zip(grid, rows, strict=True):
+        for points in tables:
+            (draw_plane if up else draw)(axes, points, across, name)
+        axes.set_ylabel(label(name, _unit(datasets, name)))
+    if not up:
+        _frame(grid, tables, across, rows)
+    legend(grid[0], loc="best")
+    grid[-1].set_xlabel(label(across, _unit(datasets, across)))
+    figure.suptitle(_title(tables), fontsize="medium")
+    return figure
+
+
+def _places(count: int) -> Iterator[str]:
+    yield "data"
+    yield from (f"over[{i}]" for i in range(count - 1))
+
+
+def _selected(points: Table, select: Mapping[str, Any], where: str) -> Table:
+    """Return the points of the slices nearest to the wanted values."""
+    able = [p.name for p in points.model.parameters if p.name in points.columns]
+    for name, value in select.items():
+        wanted = number(value)
+        if name not in able:
+            raise ScanError([unknown("select", name, able)])
+        if wanted is None:
+            raise ScanError([Fault(f"select.{name}", show_value(value), "a number")])
+        if name in points.varied and points.kind != "cycles":
+            hint = f"it varies along the points of {where}; draw over it"
+            raise ScanError([Fault("select", name, "a parameter of the slices", hint)])
+        apart = np.abs(points.columns[name] - wanted)
+        points = points.chosen(apart == apart.min())
+    return points
+
+
+def _plane(
+    tables: Sequence[Table], variables: Sequence[str] | None, x: str | None, y: str | None
+) -> tuple[str, str | None]:
+    """Return the parameter across, and the one up; None where states are drawn."""
+    first = tables[0]
+    varied = list(first.varied)
+    slices = [p.name for p in first.model.parameters if p.name not in varied]
+    slices = [n for n in slices if n in first.columns and len(np.unique(first.columns[n])) > 1]
+    across = x or next(iter(varied), None)
+    if across is None:
+        raise ScanError([Fault("x", "no parameter with several values", "one to draw over")])
+    if y or y == "" or variables:
+        return across, y or None
+    if first.kind == "curve" or (first.kind == "special_points" and len(varied) == 2):
+        return across, next(n for n in varied if n != across)
+    if first.kind == "special_points" and slices:
+        return across, slices[0]
+    return across, None
+
+
+def _check_drawable(tables: Sequence[Table], across: str, rows: Sequence[str]) -> None:
+    faults = []
+    for where, points in zip(_places(len(tables)), tables, strict=True):
+        able = [name.removesuffix("_min") for name in points.columns]
+        faults += [
+            unknown(where, name, able, "variable or parameter")
+            for name in (across, *rows)
+            if not (name in points.columns if name == across else points.has(name))
+        ]
+    if faults:
+        raise ScanError(faults)
+
+
+def _frame(grid: Sequence[Axes], tables: Sequence[Table], across: str, rows: Sequence[str]) -> None:
+    """Show the surroundings of the special points and cycles, where equilibria go far beyond them."""
+    marked = [
+        points.columns[across][np.isin(points.type, list(MARKS)) | points.of_cycles] for points in tables
+    ]
+    near = np.concatenate(marked)
+    if not len(near) or any(points.whole for points in tables if points.kind == "branch"):
+        return
+    aside = _ASIDE * (np.ptp(near) or max(1.0, abs(near[0])))
+    every = np.concatenate([points.columns[across] for points in tables])
+    low, high = max(near.min() - aside, every.min()), min(near.max() + aside, every.max())
+    for axes, name in zip(grid, rows, strict=True):
+        seen = [
+            up[(points.columns[across] >= low) & (points.columns[across] <= high)]
+            for points in tables
+            for up in points.heights(name)
+        ]
+        heights = np.concatenate(seen)
+        margin = 0.05 * (np.ptp(heights) or 1.0)
+        axes.set_xlim(low, high)
+        axes.set_ylim(heights.min() - margin, heights.max() + margin)
+
+
+def _title(tables: Sequence[Table]) -> str:
+    """Return the model, and the parameters that are the same at every point."""
+    first = tables[0]
+    fixed = [p.name for p in first.model.parameters if p.name in first.columns]
+    fixed = [n for n in fixed if all(n in t.columns and len(np.unique(t.columns[n])) == 1 for t in tables)]
+    return f"{first.model.name}\n{', '.join(value_of(n, first.columns[n][0]) for n in fixed)}"
+
+
+# Over a panel of a scan
+
+
+def over_panel(
+    axes: Axes, datasets: Sequence[xr.Dataset], x: str, y: str, at: Mapping[str, float], *, plane: bool
+) -> None:
+    """Draw datasets of theory over a panel of a scan, clipped to it.
+
+    `at` are the parameters of the panel; a dataset must have points with just these. Raises `ScanError` for
+    one that has nothing to draw there.
+    """
+    limits, heights = axes.get_xlim(), axes.get_ylim()
+    for i, dataset in enumerate(datasets):
+        where = f"over[{i}]"
+        points = read(dataset, where)
+        _check_over(points, where, x, y, plane=plane)
+        points = _at_panel(points, where, at)
+        (draw_plane if plane else draw)(axes, points, x, y)
+        seen = [_is_seen(points.columns[x], up, limits, heights) for up in points.heights(y)]
+        if plane and not np.any(seen):
+            span = (
+                f"{x} in [{limits[0]:.4g}, {limits[1]:.4g}] and {y} in [{heights[0]:.4g}, {heights[1]:.4g}]"
+            )
+            raise ScanError([Fault(where, "nothing within the map", f"points with {span}")])
+    axes.set_xlim(limits)
+    if plane:
+        axes.set_ylim(heights)
+
+
+def _check_over(points: Table, where: str, x: str, y: str, *, plane: bool) -> None:
+    able = [p.name for p in points.model.parameters if p.name in points.columns]
+    missing = [name for name in ((x, y) if plane else (x,)) if name not in able]
+    if missing:
+        expected = f"one with {' and '.join(missing)}, which the panel is drawn over"
+        raise ScanError([Fault(where, f"a dataset of {points.kind} in {', '.join(able)}", expected)])
+    if not plane and not points.has(y):
+        raise ScanError([Fault(where, f"no {y}", "the variable of the observable", "draw another one")])
+    if plane and points.kind in ("branch", "cycles"):
+        kinds = one_of(("curve", "special_points", "cycle_branches"))
+        raise ScanError([Fault(where, f"a dataset of {points.kind}", f"over a map {kinds}")])
+
+
+def _at_panel(points: Table, where: str, at: Mapping[str, float]) -> Table:
+    """Return the points whose parameters are those of the panel."""
+    for name, value in at.items():
+        if name in points.columns:
+            here = np.isclose(points.columns[name], value, rtol=1e-6, atol=1e-12)
+            if not here.any():
+                found = f"{name} = {show_value(float(points.columns[name][0]))}"
+                raise ScanError([Fault(where, found, f"{value:g}, as the panel has it")])
+            points = points.chosen(here)
+    return points
+
+
+def _is_seen(x: Array, y: Array, across: Range, up: Range) -> bool:
+    inside = (x >= min(across)) & (x <= max(across)) & (y >= min(up)) & (y <= max(up))
+    return bool(inside.any())
+
+
+# Words
+
+
+def value_of(name: str, value: Any) -> str:
+    """Return a parameter and its value as a text."""
+    text = value if isinstance(value, str) else f"{value:.4g}"
+    return f"{SYMBOLS.get(name, name)} = {text}"
+
+
+def label(name: str, unit: str = "1") -> str:
+    """Return the label of an axis."""
+    unit = re.sub(r"\^([-\d.]+)", r"$^{\1}$", unit)
+    return SYMBOLS.get(name, name) + (f" ({unit})" if unit != "1" else "")
+
+
+def _unit(datasets: Sequence[xr.Dataset], name: str) -> str:
+    """Return the unit of a variable, or of its extremes, in the first dataset that has it."""
+    found = [d[n] for d in datasets for n in (name, f"{name}_min") if n in d.variables]
+    return str(found[0].attrs.get("units", "1")) if found else "1"
