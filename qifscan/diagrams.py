@@ -256,16 +256,21 @@ def draw(axes: Axes, points: Table, x: str, y: str) -> None:
     for up in points.heights(y):
         if points.kind == "cycles":
             _dots(axes, across, up, points, colour)
-        elif points.kind == "branch" or points.of_cycles:
-            for solid, style, told in ((True, "-", "stable"), (False, "--", "unstable")):
-                line = _joined(across, up, _segments(points, solid))
-                if len(line[0]):
-                    # A branch that is there twice, from both of its ends, would fill its own gaps.
-                    gaps = None if solid else "white"
-                    axes.plot(
-                        *line, style, color=colour, gapcolor=gaps, linewidth=1.4, label=f"{name}, {told}"
-                    )
+        elif points.kind in ("branch", "cycle_branches"):
+            for number in np.unique(points.line):
+                _line(axes, across, up, points, points.line == number, colour, name)
         _marks(axes, across, up, points, MARKS)
+
+
+def _line(axes: Axes, x: Array, y: Array, points: Table, here: Array, colour: str, name: str) -> None:
+    """Draw a branch: solid where it is stable, dashed where it is not."""
+    branch = points.chosen(here)
+    for solid, style, told in ((True, "-", "stable"), (False, "--", "unstable")):
+        line = _joined(x[here], y[here], _segments(branch, solid))
+        # A branch that is there twice, from both of its ends, would fill its own gaps.
+        gaps = None if solid else "white"
+        if len(line[0]):
+            axes.plot(*line, style, color=colour, gapcolor=gaps, linewidth=1.4, label=f"{name}, {told}")
 
 
 def draw_plane(axes: Axes, points: Table, x: str, y: str) -> None:
@@ -339,13 +344,13 @@ def mark_points(axes: Axes, x: Array, y: Array, name: str, *, sure: bool = True)
     )
 
 
-def legend(axes: Axes, **where: Any) -> None:
-    """Give the panel a legend with every name once."""
+def legend(axes: Axes, place: Axes | Figure, loc: str) -> None:
+    """Put a legend of a panel, with every name once, into it or beside it."""
     handles, names = axes.get_legend_handles_labels()
     once = dict(zip(reversed(names), reversed(handles), strict=True))
-    if once:
-        order = list(dict.fromkeys(names))
-        axes.legend([once[n] for n in order], order, fontsize="small", framealpha=0.8, **where)
+    order = list(dict.fromkeys(names))
+    if order:
+        place.legend([once[n] for n in order], order, fontsize="small", framealpha=0.8, loc=loc)
 
 
 # A figure of theory alone
@@ -368,7 +373,7 @@ def show_theory(
     across, up = _plane(tables, variables, x, y)
     rows = [up] if up else list(variables or [tables[0].model.variable_names[0]])
     _check_drawable(tables, across, rows)
-    figure = Figure(figsize=(6.4, 1.0 + 3.2 * len(rows)), layout="constrained", dpi=150)
+    figure = Figure(figsize=(8.0, 1.0 + 3.2 * len(rows)), layout="constrained", dpi=150)
     grid = figure.subplots(len(rows), 1, squeeze=False, sharex=True)[:, 0].tolist()
     for axes, name in zip(grid, rows, strict=True):
         for points in tables:
@@ -376,7 +381,7 @@ def show_theory(
         axes.set_ylabel(label(name, _unit(datasets, name)))
     if not up:
         _frame(grid, tables, across, rows)
-    legend(grid[0], loc="best")
+    legend(grid[0], figure, loc="outside right upper")
     grid[-1].set_xlabel(label(across, _unit(datasets, across)))
     figure.suptitle(_title(tables), fontsize="medium")
     return figure
@@ -443,7 +448,8 @@ def _frame(grid: Sequence[Axes], tables: Sequence[Table], across: str, rows: Seq
         points.columns[across][np.isin(points.type, list(MARKS)) | points.of_cycles] for points in tables
     ]
     near = np.concatenate(marked)
-    if not len(near) or any(points.whole for points in tables if points.kind == "branch"):
+    branches = [points for points in tables if points.kind == "branch"]
+    if not len(near) or not branches or any(points.whole for points in branches):
         return
     aside = _ASIDE * (np.ptp(near) or max(1.0, abs(near[0])))
     every = np.concatenate([points.columns[across] for points in tables])

@@ -391,7 +391,7 @@ def test_a_slice_without_equilibria_is_told_from_one_without_special_points():
 
 
 def test_hopf_curves_reach_the_borders_of_their_range():
-    """Also where the rate hardly changes along them: between alpha = 0.99 and 1 it moves by less than 0.1 %."""
+    """Also where the rate hardly changes along them: from alpha = 0.99 to 1 by less than 0.1 %."""
     for low in (0.5, 0.99):
         found = qs.curve("qif_adaptation_alpha", "HB", through="alpha", within=(low, 1.0), **GAST)
         assert found.sizes["pieces"] == 2
