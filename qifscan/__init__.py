@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from qifscan.theory import equilibria as equilibria
     from qifscan.theory import focus_line as focus_line
     from qifscan.theory import folds as folds
+    from qifscan.theory_store import open_theory as open_theory
     from qifscan.trajectory import replay as replay
     from qifscan.trajectory import simulate as simulate
     from qifscan.verification import verify as verify
@@ -67,6 +68,7 @@ _PUBLIC = {
     "scan": ("Protocol", "Scan", "Traces"),
     "store": ("open_scan",),
     "switching": ("residence",),
+    "theory_store": ("open_theory",),
     "theory": ("cusp", "equilibria", "focus_line", "folds"),
     "trajectory": ("replay", "simulate"),
     "verification": ("verify",),

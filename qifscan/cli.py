@@ -14,6 +14,8 @@ import qifscan
 from qifscan.errors import Fault, QifscanError, RunInterrupted, ScanError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from qifscan.scan import Scan
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -137,6 +139,34 @@ def run(
 
 
 @main.command()
+@_SCAN
+@click.argument("output", type=click.Path(path_type=Path), required=False)
+@click.option("--figure", type=click.Path(path_type=Path), metavar="PNG", help="Draw it, too.")
+@_clear_errors
+def bifurcate(scan: Path, output: Path | None, figure: Path | None) -> None:
+    """Compute the theory of SCAN without simulating it.
+
+    Every equilibrium on its axes, and every fold, Hopf point and point of codimension two along them, as a
+    dataset of its own: OUTPUT, by default the name of the scan with -theory.zarr in this folder. If OUTPUT is
+    the store of the scan, it is written into that.
+    """
+    from qifscan.atlas import atlas, check, summary
+    from qifscan.theory_store import check_target, write_theory
+
+    definition = _scan_of(scan)
+    target = output or Path(f"{scan.stem}-theory.zarr")
+    picture = None if figure is None else _picture(figure)
+    check(definition)
+    check_target(target, definition)
+    found = atlas(definition)
+    write_theory(target, found)
+    for line in [f"theory        {target}", *summary(found)]:
+        click.echo(line)
+    if picture is not None:
+        _save(qifscan.show(target), picture)
+
+
+@main.command()
 @_STORE
 @_clear_errors
 def status(store: Path) -> None:
@@ -178,14 +208,23 @@ def show(
     The exact folds (saddle-node bifurcations) of the model are drawn over the observables.
     """
     source = _store_of(store)
-    target = output or source.with_suffix(".png")
-    # matplotlib would add the ending by itself, and we would name a file that is not there.
-    target = target if target.suffix else target.with_suffix(".png")
-    if not target.absolute().parent.is_dir():
-        raise ScanError([Fault(str(target), "no such folder", "a file in a folder that is there")])
+    target = _picture(output or source.with_suffix(".png"))
     figure = qifscan.show(
         source, observables or None, x=x, y=y, facet=facet, select=_selection(select), folds=not no_folds
     )
+    _save(figure, target)
+
+
+def _picture(path: Path) -> Path:
+    """Return the file of a picture; raise `ScanError` if its folder is not there."""
+    # matplotlib would add the ending by itself, and we would name a file that is not there.
+    target = path if path.suffix else path.with_suffix(".png")
+    if not target.absolute().parent.is_dir():
+        raise ScanError([Fault(str(target), "no such folder", "a file in a folder that is there")])
+    return target
+
+
+def _save(figure: Figure, target: Path) -> None:
     try:
         figure.savefig(target)
     except (OSError, ValueError) as error:

@@ -344,7 +344,7 @@ def mark_points(axes: Axes, x: Array, y: Array, name: str, *, sure: bool = True)
     )
 
 
-def legend(axes: Axes, place: Axes | Figure, loc: str) -> None:
+def legend(axes: Axes, place: Axes | Figure, loc: Any) -> None:
     """Put a legend of a panel, with every name once, into it or beside it."""
     handles, names = axes.get_legend_handles_labels()
     once = dict(zip(reversed(names), reversed(handles), strict=True))

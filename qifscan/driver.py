@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan import extension, store
+from qifscan.atlas import AFTER_A_RUN, atlas
 from qifscan.chunks import Chunks, memory, plan
 from qifscan.cluster import Executor, Work, executor
 from qifscan.errors import RunError, RunInterrupted, StoreError
 from qifscan.observables import Status
 from qifscan.scan import Scan
 from qifscan.store import Store
+from qifscan.theory_store import write_theory
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -186,6 +188,15 @@ def execute(
         work = partial(compute_chunk, extend=str(older.path)) if older else compute_chunk
         with _reporter(progress) as report:
             _run_pending(opened, chosen, work, pending, report)
+        _add_theory(opened)
+
+
+def _add_theory(opened: Store) -> None:
+    """Write the theory of a finished scan into its store; the scan is finished whatever becomes of it."""
+    try:
+        write_theory(opened.path, atlas(opened.scan, AFTER_A_RUN))
+    except StoreError as error:
+        logger.warning("%s", error)
 
 
 def _to_extend(extend: Path, path: Path, scan: Scan, found: Store | None) -> Store:

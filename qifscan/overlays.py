@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan import bifurcation, theory
+from qifscan.atlas import effective
 from qifscan.catalogue import model_named
 from qifscan.diagrams import FOLD_COLOUR, Range, draw_plane, mark_points, over_panel, read
 from qifscan.errors import ScanError
@@ -150,7 +151,10 @@ def _curves(scan: Scan, layout: Layout, limits: Mapping[str, Range]) -> Iterator
     names = [parameter.name for parameter in model.parameters]
     if model.delay or model.graph not in limits or other not in names or _is_moved(scan, layout, names):
         return
-    given = panel_parameters(scan, layout) | {model.graph: 0.0, str(other): min(limits[str(other)])}
+    inputs = {
+        n: fixed(scan, layout, n) for n in scan.parameters if n.endswith("_ou_mean") or n.startswith("drive_")
+    }
+    given = panel_parameters(scan, layout) | inputs | {model.graph: 0.0, str(other): 0.0}
     slices = effective(scan, given)
     shift = {name: slices[name] - given[name] for name in (model.graph, str(other))}
     within = tuple(sorted(x + shift[str(other)] for x in limits[str(other)]))
@@ -161,6 +165,16 @@ def _curves(scan: Scan, layout: Layout, limits: Mapping[str, Range]) -> Iterator
         except ScanError:
             continue  # no such point within the range of the panel
         yield found.assign({name: found[name] - shift[name] for name in shift})
+
+
+def exact_branch(scan: Scan, layout: Layout) -> xr.Dataset:
+    """Return the branch of equilibria along the axis of a panel, from its first to its last value."""
+    name, labels = layout.x, scan.axes[layout.x].labels
+    slices = effective(scan, panel_parameters(scan, layout) | {name: 0.0})
+    added = slices.pop(name)
+    within = (float(labels.min()) + added, float(labels.max()) + added)
+    found = bifurcation.branch(scan.model, name, within=within, **slices)
+    return found.assign({name: (found[name] - added).assign_attrs(found[name].attrs)})
 
 
 def _is_moved(scan: Scan, layout: Layout, names: Sequence[str]) -> bool:
@@ -199,17 +213,6 @@ def _width_and_shift(scan: Scan, at: Mapping[str, Any]) -> tuple[Any, Any]:
     if scan.drive is not None and scan.drive.kind == "constant":
         shift = shift + at["drive_amplitude"]
     return width, shift
-
-
-def effective(scan: Scan, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the model's parameters that do what the scan's mean noise and its constant drive do beside."""
-    model = model_named(scan.model)
-    means = {f"{name}_ou_mean": scan.fixed.get(f"{name}_ou_mean", 0.0) for name in model.input_names}
-    constant = scan.drive is not None and scan.drive.kind == "constant"
-    amplitude = (
-        scan.fixed.get("drive_amplitude", scan.parameters["drive_amplitude"].default) if constant else 0.0
-    )
-    return model.with_inputs({**given, **means}, {model.stimulated: amplitude})
 
 
 def _fine(limits: tuple[float, float], scan: Scan, layout: Layout, other: str | None) -> Any:

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qifscan.atlas import EQUILIBRIA, known_axes
 from qifscan.axes import number
 from qifscan.diagrams import is_theory, label, legend, show_theory, value_of
 from qifscan.errors import Fault, ScanError, StoreError, unknown
 from qifscan.errors import show as show_value
 from qifscan.lazy import LazyModule
-from qifscan.overlays import Layout, draw_branch, draw_exact, draw_given
+from qifscan.overlays import Layout, draw_branch, draw_exact, draw_given, exact_branch
 from qifscan.scan import Scan
 from qifscan.store import read
+from qifscan.theory_store import carries_theory, open_theory
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,9 +32,11 @@ MOST_PANELS = 6
 
 NOT_DEFINED = "0.88"
 
+STABLE = "stable equilibria"
+
 
 def show(
-    data: xr.Dataset | str | os.PathLike[str],
+    data: xr.Dataset | xr.DataTree | str | os.PathLike[str],
     observables: Sequence[str] | None = None,
     *,
     x: str | None = None,
@@ -52,7 +56,8 @@ def show(
     ----------
     data
         A dataset of `run` or `open_scan`, or the path of a store. It may be unfinished. Or a dataset of
-        `branch`, `special_points`, `curve`, `cycles` or `cycle_branches`.
+        `branch`, `special_points`, `curve`, `cycles` or `cycle_branches`; or what `open_theory` gives, or
+        the path of a store with theory alone: the number of stable equilibria with the curves, or a branch.
     observables
         One row of panels each; by default the first of the scan, of theory the first variable of the model.
         Cycles have a `period` too.
@@ -83,9 +88,11 @@ def show(
     StoreError
         If the store can't be read.
     """
-    dataset = read(Path(data)) if isinstance(data, (str, os.PathLike)) else data
     if hasattr(over, "data_vars"):
         raise ScanError([Fault("over", "a dataset", "a list of datasets", "give over=[dataset]")])
+    dataset: Any = _opened(data) if isinstance(data, (str, os.PathLike)) else data
+    if hasattr(dataset, "children"):
+        return _show_atlas(dataset, observables, (x, y, facet), dict(select or {}), folds, over)
     if is_theory(dataset):
         if facet is not None:
             raise ScanError([Fault("facet", show_value(facet), "nothing", "select a slice of the theory")])
@@ -101,6 +108,36 @@ def show(
     layout = _layout(scan, x, y, facet, dict(select or {}))
     shown = _selected(dataset[[*chosen, "status"]], layout)
     return _draw(shown, chosen, scan, layout, folds, over)
+
+
+def _opened(path: str | os.PathLike[str]) -> Any:
+    """Return the dataset of a scan, or the tree of a store that has nothing but theory."""
+    if carries_theory(Path(path)) and not (Path(path) / "status").exists():
+        return open_theory(path)
+    return read(Path(path))
+
+
+def _show_atlas(
+    tree: xr.DataTree,
+    variables: Sequence[str] | None,
+    dims: tuple[str | None, str | None, str | None],
+    select: dict[str, Any],
+    folds: bool,
+    over: Sequence[xr.Dataset],
+) -> Figure:
+    """Draw the theory of a scan: how many equilibria are stable, over two axes; the branch, along one."""
+    whole = Scan.from_json(tree.attrs["qifscan_scan"])
+    scan = whole.model_copy(update={"axes": known_axes(whole), "replicates": 1})
+    layout = _layout(scan, *dims, select)
+    if layout.y is None:
+        return show_theory([exact_branch(scan, layout), *over], variables, layout.x, "", {})
+    if EQUILIBRIA not in tree.children:
+        raise ScanError(
+            [Fault("data", f"no equilibria ({tree.attrs['left_out']})", "them, to draw their number")]
+        )
+    stable = tree[EQUILIBRIA]["stable"].sum("equilibrium").assign_attrs(units="1")
+    shown = xr.Dataset({STABLE: stable, "status": xr.ones_like(stable)})
+    return _draw(_selected(shown, layout), [STABLE], scan, layout, folds, over)
 
 
 def _check_observables(chosen: Sequence[str], dataset: xr.Dataset) -> None:
@@ -239,7 +276,8 @@ def _maps(figure: Figure, row: Any, values: xr.DataArray, columns: list[Any], la
         axes.set_facecolor(NOT_DEFINED)
         if column is not None:
             axes.set_title(value_of(str(layout.facet), column), fontsize="medium")
-    figure.colorbar(mesh, ax=list(row), label=_labelled(values), pad=0.02)
+    ticks = np.unique(flat) if values.dtype.kind in "iu" and np.ptp(flat) < MOST_PANELS else None
+    figure.colorbar(mesh, ax=list(row), label=_labelled(values), pad=0.02, ticks=ticks)
 
 
 def _lines(axes: Axes, values: xr.DataArray, layout: Layout) -> None:

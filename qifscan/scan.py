@@ -547,7 +547,7 @@ def _name_faults(name: str, model: Model) -> list[Fault]:
     if not name.isidentifier():
         return [Fault(where, f"the name {show(name)}", "letters, digits and _, as of a variable")]
     taken = {*variables, *observables(model), *(f"{v}_trace" for v in variables), "status", "time", "trace"}
-    taken.add("direction")
+    taken |= {"direction", "theory"}
     if name in taken or name.startswith("trace_"):
         return [Fault(where, f"the name {show(name)}", "another one", "the dataset has a variable of it")]
     return []

@@ -109,7 +109,7 @@ def load(path: Path) -> Store:
         chunks = Chunks(scan, tuple(attributes["qifscan_chunk_shape"]), checkpoint)
     except (KeyError, TypeError, ValueError, ScanError) as error:
         raise StoreError(
-            f"{path}: the scan in its attributes can't be read ({_short(error)}); the store is damaged"
+            f"{path}: the scan in its attributes can't be read ({short(error)}); the store is damaged"
         ) from None
     made_with = json.loads(attributes["qifscan_scan"]).get("model_source")
     if made_with != scan.definition().get("model_source"):
@@ -125,7 +125,8 @@ def load(path: Path) -> Store:
     return Store(path, chunks)
 
 
-def _short(error: BaseException) -> str:
+def short(error: BaseException) -> str:
+    """Return what an error says, on one line."""
     return " ".join(str(error).split())[:120] or type(error).__name__
 
 
@@ -177,7 +178,7 @@ def _write_template(path: Path, chunks: Chunks) -> None:
             fill_value=variable.fill,
             dimension_names=variable.dims,
             attributes=variable.attributes,
-            compressors=_codecs(name),
+            compressors=codecs(name),
         )
     for name, dim, values, attributes in _coordinates(chunks):
         text = values.dtype.kind in "US"
@@ -193,7 +194,8 @@ def _write_template(path: Path, chunks: Chunks) -> None:
     group.attrs.update(_template_attributes(chunks))
 
 
-def _codecs(name: str) -> list[Any]:
+def codecs(name: str) -> list[Any]:
+    """Return how the chunks of an array are packed."""
     # The checksum is what finds a flipped bit, which zstd by itself does not.
     checksum = zarr.codecs.Crc32cCodec()
     if name == CHECKPOINT:
@@ -290,14 +292,14 @@ def _parameter_attributes(scan: Scan, name: str) -> dict[str, Any]:
 def _template_attributes(chunks: Chunks) -> dict[str, Any]:
     scan = chunks.scan
     model = model_named(scan.model)
-    now = _now()
+    created = now()
     return {
         "Conventions": "CF-1.11",
         "title": scan.title or f"scan of {scan.model}",
         "source": f"qifscan {__version__}: {model.meaning}",
         "references": model.reference,
-        "created": now,
-        "history": f"{now} created by qifscan {__version__}",
+        "created": created,
+        "history": f"{created} created by qifscan {__version__}",
         "qifscan_schema": SCHEMA,
         "qifscan_scan": scan.to_json(),
         "qifscan_fingerprint": scan.fingerprint,
@@ -337,7 +339,8 @@ def _device() -> str:
     return f"cpu: {name} ({' '.join(sorted(flags)) or platform.machine()})"
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time as it stands in attributes."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -377,7 +380,7 @@ def _selected(store: Store, names: Iterable[str], chosen: Callable[[Any], Array]
     try:
         return {name: chosen(arrays[name]) for name in names}
     except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
-        reason = f"a chunk can't be read ({_short(error)})"
+        reason = f"a chunk can't be read ({short(error)})"
         raise StoreError(f"{store.path}: {reason}; qifscan verify finds and repairs it") from None
 
 
@@ -406,7 +409,7 @@ def begin_run(store: Store, event: str) -> None:
     try:
         _sweep(store)
         group = zarr.open_group(str(store.path), mode="r+")
-        group.attrs.update({"history": f"{group.attrs.get('history', '')}\n{_now()} {event}"})
+        group.attrs.update({"history": f"{group.attrs.get('history', '')}\n{now()} {event}"})
     except OSError as error:
         reason = error.strerror or error
         raise StoreError(f"{store.path}: can't be written ({reason}); nothing in it was changed") from error

@@ -1,0 +1,152 @@
+"""The theory that a store carries: a group of its own in it, beside the arrays of the scan.
+
+The scan's own arrays and attributes are not touched, and none of what reads them looks at the group.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qifscan import store
+from qifscan.atlas import Atlas
+from qifscan.catalogue import model_named
+from qifscan.errors import StoreError
+from qifscan.lazy import LazyModule
+from qifscan.scan import Scan
+
+if TYPE_CHECKING:
+    import xarray as xr
+    import zarr
+else:
+    xr = LazyModule("xarray")
+    zarr = LazyModule("zarr")
+
+THEORY = "theory"
+"""The group of a store that holds the theory of its scan."""
+
+OF_POINT = "_of_point"
+"""After the name of a parameter in which special points differ: in a tree of groups a variable of the name
+alone would be hidden by the scan's own coordinate."""
+
+THEORY_CHUNK = 1 << 22
+"""Bytes of a chunk of an array of theory."""
+
+
+def write_theory(path: Path, found: Atlas) -> None:
+    """Write the theory of a scan as the group `theory` of a store, in place of an older one.
+
+    Without a store at `path` one is made that has nothing else. Every dataset is a group with coordinates of
+    its own. It is built beside the store and renamed, so that the group is either whole or not there.
+    """
+    check_target(path, found.scan)
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Only what is new is written: the group's parent keeps its attributes.
+        root = zarr.create_group(store=str(partial), zarr_format=3)
+        group = root.create_group(THEORY, attributes=found.attributes)
+        for name, dataset in found.datasets.items():
+            _write_dataset(group.create_group(name), dataset)
+        if path.exists():
+            shutil.rmtree(path / THEORY, ignore_errors=True)
+            (partial / THEORY).rename(path / THEORY)
+        else:
+            root.attrs.update(
+                {"title": found.attributes["title"], "created": store.now(), **store.provenance()}
+            )
+            partial.rename(path)
+    except OSError as error:
+        raise StoreError(f"{path}: its theory can't be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_target(path: Path, scan: Scan) -> None:
+    """Raise `StoreError` unless theory can be written to `path`.
+
+    That is a place where nothing is, the store of the scan, or one with nothing but theory.
+    """
+    if not path.exists() or (carries_theory(path) and not (path / "status").exists()):
+        return
+    store.check_scan(store.load(path), scan)
+
+
+def carries_theory(path: Path) -> bool:
+    """Whether a store has the group of theory."""
+    return (path / THEORY / "zarr.json").is_file()
+
+
+def _write_dataset(group: Any, dataset: xr.Dataset) -> None:
+    """Write a dataset as xarray would, but without loading dask for it."""
+    renamed = {name: f"{name}{OF_POINT}" for name in _varied(dataset)}
+    dataset = dataset.rename(renamed)
+    for name, variable in dataset.variables.items():
+        row = variable.nbytes // max(1, variable.shape[0] if variable.ndim else 1)
+        rows = max(1, THEORY_CHUNK // max(1, row))
+        array = group.create_array(
+            name=str(name),
+            shape=variable.shape,
+            chunks=tuple(max(1, min(n, rows) if i == 0 else n) for i, n in enumerate(variable.shape)),
+            dtype=variable.dtype,
+            dimension_names=tuple(map(str, variable.dims)),
+            attributes={
+                key: getattr(value, "tolist", lambda v=value: v)() for key, value in variable.attrs.items()
+            },
+            compressors=store.codecs(str(name)),
+        )
+        array[...] = variable.values
+    others = [str(name) for name in dataset.coords if name not in dataset.dims]
+    group.attrs.update({**dataset.attrs, **({"coordinates": " ".join(others)} if others else {})})
+
+
+def _varied(dataset: xr.Dataset) -> list[str]:
+    """Return the parameters that the points of a dataset differ in."""
+    names = {parameter.name for parameter in model_named(dataset.attrs["model"]).parameters}
+    return [str(name) for name in dataset.data_vars if name in names]
+
+
+def open_theory(path: str | os.PathLike[str]) -> xr.DataTree:
+    """Open the theory that a store carries, lazily.
+
+    A finished run writes it, and `qifscan bifurcate`. Where it is more than the end of a run can afford, or
+    something of it is not known, less is there: the attribute `left_out` says what, and why.
+
+    Parameters
+    ----------
+    path
+        The store of a scan, or one that `qifscan bifurcate` has made.
+
+    Returns
+    -------
+    xarray.DataTree
+        `equilibria`, as `qifscan.equilibria` gives it, on those axes of the scan that hold parameters of its
+        model; `along_eta` and so on, the special points of every slice along an axis, and `along_eta_J` those
+        along two, as `qifscan.special_points` gives them. The attributes hold the resolved scan
+        (`qifscan_scan`, JSON).
+
+    Raises
+    ------
+    StoreError
+        If there is no store at `path`, or it carries no theory.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise StoreError(f"{path}: not found; expected a store that qifscan run or bifurcate has made")
+    if not carries_theory(path):
+        raise StoreError(f"{path}: carries no theory; a run writes it when it ends, or qifscan bifurcate")
+    try:
+        tree = xr.open_datatree(
+            str(path), engine="zarr", group=THEORY, consolidated=False, zarr_format=3, chunks=None
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"{path}: its theory can't be read ({store.short(error)})") from None
+    return tree.map_over_datasets(_as_computed)
+
+
+def _as_computed(dataset: xr.Dataset) -> xr.Dataset:
+    names = {str(name): str(name).removesuffix(OF_POINT) for name in dataset.data_vars}
+    return dataset.rename({old: new for old, new in names.items() if new != old})
