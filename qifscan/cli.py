@@ -14,8 +14,6 @@ import qifscan
 from qifscan.errors import Fault, QifscanError, RunInterrupted, ScanError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from qifscan.scan import Scan
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -224,7 +222,7 @@ def _picture(path: Path) -> Path:
     return target
 
 
-def _save(figure: Figure, target: Path) -> None:
+def _save(figure: Any, target: Path) -> None:
     try:
         figure.savefig(target)
     except (OSError, ValueError) as error:
