@@ -193,7 +193,7 @@ def test_the_command_counts_what_there_is_and_draws_it(tmp_path, monkeypatch):
         "stable        two (bistable) at 13: eta -5.6 to -3.2, J 15 to 15",
         "along eta     2 slices: 2 LP in range",
         "along J       26 slices: 25 LP in range",
-        "along eta, J  1 slice: 1 CP in range",
+        "along eta, J  1 slice: no special point in range",
         "figure        map.png",
     ]
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
