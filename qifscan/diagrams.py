@@ -88,8 +88,8 @@ class Table:
     """The points of a dataset of theory, `(points,)` each, in order along their lines.
 
     `kind` is what the dataset is of; `columns` are parameters, states, extremes and periods; `line` is the
-    number of the branch, piece or curve; `sure` tells which are converged and resolved; `whole` that the
-    user chose how far the lines go.
+    number of the branch, piece or curve; `sure` tells which are converged and resolved; `cuts` are what the
+    lines are cut off by.
     """
 
     kind: str
@@ -100,7 +100,7 @@ class Table:
     stable: Array
     sure: Array
     type: Array
-    whole: bool
+    cuts: tuple[str, ...] = ()
 
     def chosen(self, which: Array) -> Table:
         """Return some of the points."""
@@ -173,7 +173,7 @@ def _of_points(dataset: xr.Dataset, kind: str, model: Model) -> Table:
     types = _meanings(dataset["type"])
     sure = (values["converged"] != 0) & (values.get("resolved", np.ones(size)) != 0) & (types != "unresolved")
     varied = tuple(p.name for p in model.parameters if p.name in values)
-    return Table(kind, model, varied, fixed | values, line, stable, sure, types, _is_cut_by_range(dataset))
+    return Table(kind, model, varied, fixed | values, line, stable, sure, types, _cuts(dataset))
 
 
 def _of_cycles(dataset: xr.Dataset, model: Model) -> Table:
@@ -196,7 +196,6 @@ def _of_cycles(dataset: xr.Dataset, model: Model) -> Table:
         values["stable"].astype(bool),
         sure,
         types,
-        True,
     )
 
 
@@ -216,10 +215,16 @@ def _meanings(codes: xr.DataArray) -> Array:
     return np.array([told[code] for code in codes.values.ravel().tolist()], dtype=str)
 
 
-def _is_cut_by_range(dataset: xr.Dataset) -> bool:
-    """Whether a line ends where the range of its parameter does, which the user has chosen then."""
-    ends = [dataset[name] for name in ("start", "end") if name in dataset and "cycle" not in dataset.dims]
-    return any("within" in set(_meanings(end)) for end in ends)
+def _cuts(dataset: xr.Dataset) -> tuple[str, ...]:
+    """Return what the lines of a dataset are cut off by."""
+    ends = [
+        _meanings(dataset[name]) for name in ("start", "end") if "flag_meanings" in _attributes(dataset, name)
+    ]
+    return tuple(np.unique(np.concatenate([*ends, []])).tolist())
+
+
+def _attributes(dataset: xr.Dataset, name: str) -> Mapping[str, Any]:
+    return dataset[name].attrs if name in dataset else {}
 
 
 def _why_nothing(dataset: xr.Dataset, kind: str, found: Table) -> tuple[str, str, str]:
@@ -282,6 +287,16 @@ def draw_plane(axes: Axes, points: Table, x: str, y: str) -> None:
         axes.plot(*line, color="white", linewidth=2.6, alpha=0.7)
         axes.plot(*line, style, color=colour, linewidth=1.4, label=name)
     _marks(axes, across, up, points, OF_CYCLES if points.of_cycles else MARKS)
+
+
+def check_plane(points: Table, where: str) -> None:
+    """Raise `ScanError` where a dataset has nothing to draw in a plane of two parameters."""
+    if points.kind in ("branch", "cycles"):
+        kinds = one_of(("curve", "special_points", "cycle_branches"))
+        raise ScanError([Fault(where, f"a dataset of {points.kind}", f"over a plane {kinds}")])
+    if points.of_cycles and not np.isin(points.type, OF_CYCLES).any():
+        found = f"no bifurcation of cycles on branches cut off by: {', '.join(points.cuts)}"
+        raise ScanError([Fault(where, found, "at least one", "give more points, or a wider range")])
 
 
 def _segments(points: Table, stable: bool) -> Array:
@@ -373,6 +388,8 @@ def show_theory(
     across, up = _plane(tables, variables, x, y)
     rows = [up] if up else list(variables or [tables[0].model.variable_names[0]])
     _check_drawable(tables, across, rows)
+    for where, points in zip(_places(len(tables)) if up else (), tables, strict=False):
+        check_plane(points, where)
     figure = Figure(figsize=(8.0, 1.0 + 3.2 * len(rows)), layout="constrained", dpi=150)
     grid = figure.subplots(len(rows), 1, squeeze=False, sharex=True)[:, 0].tolist()
     for axes, name in zip(grid, rows, strict=True):
@@ -449,7 +466,7 @@ def _frame(grid: Sequence[Axes], tables: Sequence[Table], across: str, rows: Seq
     ]
     near = np.concatenate(marked)
     branches = [points for points in tables if points.kind == "branch"]
-    if not len(near) or not branches or any(points.whole for points in branches):
+    if not len(near) or not branches or any("within" in points.cuts for points in branches):
         return
     aside = _ASIDE * (np.ptp(near) or max(1.0, abs(near[0])))
     every = np.concatenate([points.columns[across] for points in tables])
@@ -492,8 +509,7 @@ def over_panel(
         _check_over(points, where, x, y, plane=plane)
         points = _at_panel(points, where, at)
         (draw_plane if plane else draw)(axes, points, x, y)
-        seen = [_is_seen(points.columns[x], up, limits, heights) for up in points.heights(y)]
-        if plane and not np.any(seen):
+        if plane and not _is_seen(points, x, y, limits, heights):
             span = (
                 f"{x} in [{limits[0]:.4g}, {limits[1]:.4g}] and {y} in [{heights[0]:.4g}, {heights[1]:.4g}]"
             )
@@ -511,9 +527,8 @@ def _check_over(points: Table, where: str, x: str, y: str, *, plane: bool) -> No
         raise ScanError([Fault(where, f"a dataset of {points.kind} in {', '.join(able)}", expected)])
     if not plane and not points.has(y):
         raise ScanError([Fault(where, f"no {y}", "the variable of the observable", "draw another one")])
-    if plane and points.kind in ("branch", "cycles"):
-        kinds = one_of(("curve", "special_points", "cycle_branches"))
-        raise ScanError([Fault(where, f"a dataset of {points.kind}", f"over a map {kinds}")])
+    if plane:
+        check_plane(points, where)
 
 
 def _at_panel(points: Table, where: str, at: Mapping[str, float]) -> Table:
@@ -528,9 +543,14 @@ def _at_panel(points: Table, where: str, at: Mapping[str, float]) -> Table:
     return points
 
 
-def _is_seen(x: Array, y: Array, across: Range, up: Range) -> bool:
-    inside = (x >= min(across)) & (x <= max(across)) & (y >= min(up)) & (y <= max(up))
-    return bool(inside.any())
+def _is_seen(points: Table, x: str, y: str, across: Range, up: Range) -> bool:
+    """Whether anything that is drawn of a table lies within a map."""
+    drawn = np.isin(points.type, OF_CYCLES if points.of_cycles else list(MARKS)) | (points.kind == "curve")
+    inside = [
+        (points.columns[n] >= min(ends)) & (points.columns[n] <= max(ends))
+        for n, ends in ((x, across), (y, up))
+    ]
+    return bool((drawn & inside[0] & inside[1]).any())
 
 
 # Words

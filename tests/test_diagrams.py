@@ -211,9 +211,15 @@ def test_theory_is_drawn_over_a_scan_where_its_parameters_are_those_of_the_panel
     with pytest.raises(qs.ScanError, match=r"over\[1\]: found nothing within the map"):
         qs.show(plane, over=[qs.curve(**ADAPTING, through="alpha"), cycles])
     with pytest.raises(
-        qs.ScanError, match=r"over\[0\]: found a dataset of branch, expected over a map one of"
+        qs.ScanError, match=r"over\[0\]: found a dataset of branch, expected over a plane one of"
     ):
         qs.show(plane, over=[branch])
+
+
+def test_branches_without_a_bifurcation_of_cycles_are_refused_with_what_cut_them_off(plane, cycles):
+    short = cycles.assign(type=cycles["type"].copy(data=np.zeros_like(cycles["type"])))
+    with pytest.raises(qs.ScanError, match=r"no bifurcation of cycles on branches cut off by: .*within"):
+        qs.show(plane, over=[short])
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,59 @@ def test_the_notebook_runs_at_small_size(tmp_path, monkeypatch):
     assert spaces["trajectory"].attrs["checked"] == "equal bit for bit"
 
 
+def test_the_notebook_on_bursting_runs_at_small_size(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QIFSCAN_NOTEBOOK_SIZE", "12")
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    spaces = runpy.run_path(str(SCANS / "bursting.py"))
+    # AUTO: at eta = -2.0000141569 the period is 47.4627105571; d T / d eta is about -3.
+    assert spaces["period"] == pytest.approx(47.46266, abs=1e-4)
+    peaks = spaces["trace"]["r"].values
+    peaks = (peaks[1:-1] > peaks[:-2]) & (peaks[1:-1] >= peaks[2:]) & (peaks[1:-1] > 0.5)
+    assert peaks.sum() == 6  # two in each of three periods
+    assert {p.name for p in tmp_path.glob("*.png")} == {
+        f"bursting-{n}.png" for n in ("branch", "trace", "map")
+    }
+
+
+def test_a_wider_map_of_the_plain_model_is_bistable_above_its_cusp_alone(tmp_path):
+    """scans/phase_diagram.toml, every eighth point of it: below J = 7.796 and right of eta = -1.732 nowhere."""
+    whole = qs.Scan.from_toml(SCANS / "phase_diagram.toml")
+    axes = {name: axis.labels[::8] for name, axis in whole.axes.items() if name != "initial"}
+    scan = qs.Scan(
+        axes={**axes, "initial": ["down", "up"]}, protocol=whole.protocol, observables=whole.observables
+    )
+    dataset = qs.run(scan, tmp_path / "map.zarr")
+    apart = abs(dataset["r_mean"].sel(initial="up") - dataset["r_mean"].sel(initial="down")) > 0.02
+    there = apart["eta"].broadcast_like(apart).values[apart], apart["J"].broadcast_like(apart).values[apart]
+    assert apart.sum() > 20
+    assert there[0].max() < -1.7320508075688773
+    assert there[1].min() > 7.7962170366669886
+    assert np.array_equal(
+        apart, (qs.open_theory(tmp_path / "map.zarr")["equilibria"]["stable"].sum("equilibrium") == 2)
+    )
+
+
+def test_bursts_of_the_sweep_end_at_the_folds_of_cycles(tmp_path):
+    """scans/bursting.toml at alpha = 1: going up at eta = 1.5017 (AUTO), going down below the Hopf point."""
+    whole = qs.Scan.from_toml(SCANS / "bursting.toml")
+    scan = qs.Scan(
+        model=whole.model,
+        axes={"eta": np.linspace(-6.0, 4.0, 41), "alpha": [1.0]},
+        fixed=whole.fixed,
+        protocol=whole.protocol,
+        observables=whole.observables,
+    )
+    bursts = (qs.run(scan, tmp_path / "line.zarr")["r_std"] > 0.1).squeeze("alpha").load()
+    step = 0.25
+    eta = {d: bursts["eta"].values[bursts.sel(direction=d).values] for d in ("up", "down")}
+    # Up: from the lower Hopf point, -4.0398, to the fold of cycles; down: to the lower one, at -4.2346.
+    assert -4.0398 <= eta["up"].min() <= -4.0398 + 2 * step
+    assert 1.5017 - step <= eta["up"].max() <= 1.5017
+    assert -4.2346 <= eta["down"].min() <= -4.2346 + step
+    assert -0.5341 - step <= eta["down"].max() < 1.5017
+
+
 def test_the_wedge_also_appears_from_starts_that_know_no_theory(tmp_path):
     """Every point from a silent start and from an active one; brute force finds the exact wedge."""
     eta, J = np.linspace(-10.0, 5.0, 61), np.linspace(0.0, 30.0, 31)
