@@ -63,8 +63,8 @@ figure
 # %% [markdown]
 # ## A burst
 #
-# Simulation finds the stable cycle, and collocation gives its period: two volleys of spikes, then the
-# adaptation has to decay.
+# Simulation finds the stable cycle, and collocation gives its period. The population fires a volley that
+# rings down onto its active state, until the adaptation has built up and silences it, and has to decay.
 
 # %%
 burst = qs.cycles(**adapting, alpha=1.0, eta=-2.0, starts=1)
