@@ -359,13 +359,21 @@ def mark_points(axes: Axes, x: Array, y: Array, name: str, *, sure: bool = True)
     )
 
 
-def legend(axes: Axes, place: Axes | Figure, loc: Any) -> None:
-    """Put a legend of a panel, with every name once, into it or beside it."""
+def legend(axes: Axes, loc: str, most: int = 0) -> None:
+    """Put a legend of a panel, with every name once, into it; if it has more than `most` names, below it.
+
+    A `loc` that begins with "outside" is one beside the whole figure.
+    """
     handles, names = axes.get_legend_handles_labels()
     once = dict(zip(reversed(names), reversed(handles), strict=True))
     order = list(dict.fromkeys(names))
+    if most and len(order) > most:
+        loc = "outside lower center"
+    place: Any = axes.figure if loc.startswith("outside") else axes
+    columns = 3 if loc == "outside lower center" else 1
     if order:
-        place.legend([once[n] for n in order], order, fontsize="small", framealpha=0.8, loc=loc)
+        shown = [once[name] for name in order]
+        place.legend(shown, order, fontsize="small", framealpha=0.8, loc=loc, ncols=columns)
 
 
 # A figure of theory alone
@@ -398,7 +406,7 @@ def show_theory(
         axes.set_ylabel(label(name, _unit(datasets, name)))
     if not up:
         _frame(grid, tables, across, rows)
-    legend(grid[0], figure, loc="outside right upper")
+    legend(grid[0], "outside right upper")
     grid[-1].set_xlabel(label(across, _unit(datasets, across)))
     figure.suptitle(_title(tables), fontsize="medium")
     return figure

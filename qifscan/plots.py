@@ -245,7 +245,10 @@ def _draw(
             if folds:
                 draw_exact(axes, scan, panel)
             draw_given(axes, name, over, scan, panel)
-    legend(grid[0, -1], grid[0, -1], "best" if layout.y is None else "upper right")
+    if layout.y is None:
+        legend(grid[0, -1], "best")
+    else:
+        legend(grid[0, -1], "upper right", most=3)
     for axes in grid[:, 0] if layout.y else []:
         axes.set_ylabel(_labelled(shown[layout.y]))
     for axes in grid[-1]:

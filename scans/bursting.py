@@ -85,7 +85,7 @@ figure.savefig("bursting-trace.png")
 # until it turns.
 
 # %%
-values = np.linspace(-2.0, 6.0, 5) if size > 48 else np.array([6.0])
+values, most = (np.linspace(-4.0, 6.0, 6), 60) if size > 48 else (np.array([6.0]), 32)
 upper = qs.special_points(**adapting, along="alpha", eta=values)
 upper = upper.isel(point=(upper["type"] == 3) & (upper["r"] > 1.0))
 turning = [
@@ -95,7 +95,7 @@ turning = [
         eta=float(eta),
         at=float(at),
         within=(0.5, float(at) + 0.01),
-        points=45,
+        points=most,
         starts=1,
     )
     for eta, at in zip(values, upper["alpha"], strict=True)
@@ -105,9 +105,9 @@ turning = [
 # ## The region of bursting
 #
 # The scan of `scans/bursting.toml`: eta is swept up and down at every alpha. Over it stand the exact curves
-# of folds and Hopf points, with cusp and Bogdanov-Takens points, and the folds of cycles from above. Going
-# up, the population bursts from the left Hopf curve to the folds of cycles; going down, from the right Hopf
-# curve.
+# of folds and Hopf points, with cusp and Bogdanov-Takens points, and the folds of cycles from above. Going up,
+# the population bursts from the left Hopf curve to the folds of cycles. Going down, it begins where it leaves
+# its equilibrium, at the right Hopf curve at the latest: beside it small steps of eta are large enough.
 
 # %%
 scan = qs.Scan(
