@@ -122,7 +122,7 @@ def atlas(scan: Scan, limits: Limits = BY_ITSELF) -> Atlas:
             continue
         try:
             datasets[name] = make()
-        except ScanError as error:
+        except (ArithmeticError, ValueError) as error:  # of a scan that ran, or of a user's model
             left_out.append(f"{name}: {str(error).splitlines()[0]}")
     return Atlas(scan, datasets, tuple(left_out))
 

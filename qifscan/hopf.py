@@ -233,37 +233,36 @@ def _to_the_borders(
     A curve along which the rate hardly changes leaves the range between two rates of the grid, or lies
     between them as a whole. On a border it is found as every Hopf point at that value is.
     """
-    left = _on_borders(plane, (float(grid[0]), float(grid[-1])))
-    gaps = np.searchsorted(grid, left[0])
+    r, value = _on_borders(plane, (float(grid[0]), float(grid[-1])))
+    gaps = np.searchsorted(grid, r)
     free = np.ones(len(gaps), dtype=bool)
     found: list[Chain] = []
     for chain, closed in chains:
-        parts = [tuple(values[chain] for values in points)]
-        for at_start in () if closed else (True, False):
-            end, inner = (chain[0], chain[min(1, len(chain) - 1)])
-            if not at_start:
-                end, inner = (chain[-1], chain[max(-2, -len(chain))])
-            # Outward of the grid's rate at which the curve ends; to either side of one that it turns at.
-            step = int(column[end]) - int(column[inner])
-            beyond = (
-                {column[end] + 1}
-                if step > 0
-                else {column[end]}
-                if step < 0
-                else {column[end], column[end] + 1}
-            )
-            able = np.flatnonzero(free & np.isin(gaps, list(beyond)))
+        line_r, line_value = (values[chain] for values in points)
+        for back in () if closed else (1, -1):
+            ends = column[chain[::back][:2]]
+            able = np.flatnonzero(free & np.isin(gaps, _gaps_beyond(ends)))
             if len(able):
-                near = able[np.argmin(np.abs(left[1][able] - points[1][end]))]
+                near = able[np.argmin(np.abs(value[able] - line_value[::back][0]))]
                 free[near] = False
-                more = tuple(values[near : near + 1] for values in left)
-                parts = [more, *parts] if at_start else [*parts, more]
-        found.append(((np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])), closed))
+                at = 0 if back > 0 else len(line_r)
+                line_r = np.insert(line_r, at, r[near])
+                line_value = np.insert(line_value, at, value[near])
+        found.append(((line_r, line_value), closed))
     for gap in np.unique(gaps[free]).tolist():
         pair = np.flatnonzero(free & (gaps == gap))
         if len(pair) == 2:
-            found.append(((left[0][pair], left[1][pair]), False))
+            found.append(((r[pair], value[pair]), False))
     return found
+
+
+def _gaps_beyond(ends: Index) -> list[int]:
+    """Return the gaps of the grid that a curve can go on in: outward, from its last rate and the one before.
+
+    Gap k lies below rate k. A curve that turns at its last rate, or has only one, can go on to both sides.
+    """
+    last, before = int(ends[0]), int(ends[-1])
+    return [last + 1] if last > before else [last] if last < before else [last, last + 1]
 
 
 def _on_borders(plane: _Plane, rates: Range) -> tuple[Array, Array]:

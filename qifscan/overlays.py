@@ -12,7 +12,7 @@ from qifscan import bifurcation, theory
 from qifscan.atlas import effective
 from qifscan.catalogue import model_named
 from qifscan.diagrams import FOLD_COLOUR, Range, draw_plane, mark_points, over_panel, read
-from qifscan.errors import ScanError
+from qifscan.errors import Fault, ScanError, one_of
 from qifscan.lazy import LazyModule
 from qifscan.scan import Scan
 
@@ -91,10 +91,16 @@ def panel_parameters(scan: Scan, layout: Layout) -> dict[str, float]:
 
 def draw_given(axes: Axes, observable: str, given: Sequence[xr.Dataset], scan: Scan, layout: Layout) -> None:
     """Draw datasets of theory over a panel: over lines the variable that the observable measures."""
-    if given:
-        at = panel_parameters(scan, layout)
-        up = layout.y or observable.rpartition("_")[0]
-        over_panel(axes, given, layout.x, up, at, plane=layout.y is not None)
+    if not given:
+        return
+    variable, _, what = observable.rpartition("_")
+    if layout.y is None and what not in AT_REST:
+        able = one_of(
+            [f"{name}_{kind}" for name in model_named(scan.model).variable_names for kind in AT_REST]
+        )
+        raise ScanError([Fault("over", f"lines of {observable}", f"an observable that is a state: {able}")])
+    at = panel_parameters(scan, layout)
+    over_panel(axes, given, layout.x, layout.y or variable, at, plane=layout.y is not None)
 
 
 def draw_exact(axes: Axes, scan: Scan, layout: Layout) -> None:
@@ -125,7 +131,7 @@ def _draw_folds(axes: Axes, scan: Scan, layout: Layout, along: Range) -> None:
 
 def _draw_cusp(axes: Axes, scan: Scan, layout: Layout, limits: Range) -> None:
     """Mark the cusp, and draw where the upper equilibrium turns from node into focus."""
-    if not all(n in panel_parameters(scan, layout) for n in ("delta", "tau")):
+    if _is_moved(scan, layout, ("eta", "J", "delta", "tau")):
         return
     width, shift = _width_and_shift(scan, {name: fixed(scan, layout, name) for name in MOVES_FOLDS})
     if width <= 0:
@@ -157,7 +163,7 @@ def _curves(scan: Scan, layout: Layout, limits: Mapping[str, Range]) -> Iterator
     given = panel_parameters(scan, layout) | inputs | {model.graph: 0.0, str(other): 0.0}
     slices = effective(scan, given)
     shift = {name: slices[name] - given[name] for name in (model.graph, str(other))}
-    within = tuple(sorted(x + shift[str(other)] for x in limits[str(other)]))
+    within = tuple(x + shift[str(other)] for x in _within(scan, str(other), limits[str(other)]))
     slices = {name: value for name, value in slices.items() if name not in shift}
     for kind in ("LP", "HB"):
         try:
@@ -165,6 +171,15 @@ def _curves(scan: Scan, layout: Layout, limits: Mapping[str, Range]) -> Iterator
         except ScanError:
             continue  # no such point within the range of the panel
         yield found.assign({name: found[name] - shift[name] for name in shift})
+
+
+def _within(scan: Scan, name: str, limits: Range) -> list[float]:
+    """Return the range of a parameter in a panel, but for values half a cell beyond its axis that it can't have."""
+    domain, labels = scan.parameters[name].domain, scan.axes[name].labels
+    ends = sorted(limits)
+    return [
+        x if domain.holds(x) else float(y) for x, y in zip(ends, (labels.min(), labels.max()), strict=True)
+    ]
 
 
 def exact_branch(scan: Scan, layout: Layout) -> xr.Dataset:

@@ -105,9 +105,9 @@ turning = [
 # ## The region of bursting
 #
 # The scan of `scans/bursting.toml`: eta is swept up and down at every alpha. Over it stand the exact curves
-# of folds and Hopf points, with cusp and Bogdanov-Takens points, and the folds of cycles from above. Going up,
-# the population bursts from the left Hopf curve to the folds of cycles. Going down, it begins where it leaves
-# its equilibrium, at the right Hopf curve at the latest: beside it small steps of eta are large enough.
+# of folds and Hopf points, with cusp and Bogdanov-Takens points, and the folds of cycles from above. Going
+# up, the population bursts from the left Hopf curve to the folds of cycles. Going down, it begins where it
+# leaves its equilibrium, at the right Hopf curve at the latest: beside it small steps of eta are enough.
 
 # %%
 scan = qs.Scan(

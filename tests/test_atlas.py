@@ -156,6 +156,11 @@ def test_a_model_without_theory_runs_and_says_that_there_is_none(tmp_path):
     assert tree.attrs["left_out"] == "all: of qif_delay no theory is known here"
 
 
+def test_no_axis_is_named_as_the_group_is():
+    with pytest.raises(qs.ScanError, match=r'axes\.theory: found the name "theory", expected another one'):
+        qs.Scan(axes={"theory": {"eta": [1.0, 2.0], "J": [1.0, 2.0]}})
+
+
 # The command
 
 

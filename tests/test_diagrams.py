@@ -31,7 +31,7 @@ def plane(tmp_path_factory):
         fixed={"delta": 2.0, "tau_a": 10.0, "J": ADAPTING["J"], "v_ou_mean": 0.25},
         drive=qs.Constant(amplitude=0.5),
         protocol=qs.Protocol(transient=0.1, window=0.1),
-        observables=["r_mean"],
+        observables=["r_mean", "r_std"],
     )
     qs.run(scan, path)
     return path
@@ -184,6 +184,27 @@ def test_a_map_of_any_model_has_its_exact_curves_moved_by_what_the_inputs_add_to
     assert axes.get_xlim() == pytest.approx((-9.75, 0.75))
     assert axes.get_ylim() == pytest.approx((0.375, 1.625))
     assert len(qs.show(plane, folds=False).axes[0].get_lines()) == 0
+
+
+def test_curves_of_a_map_end_where_a_parameter_ceases_to_be_defined(tmp_path):
+    """Half a cell below tau_a = 2 lie values below 0; at tau_a = 10 stand the published Hopf points."""
+    scan = qs.Scan(
+        model="qif_adaptation_alpha",
+        axes={"eta": [-6.0, -3.0, 0.0], "tau_a": [2.0, 10.0, 18.0]},
+        fixed={"delta": 2.0, "J": ADAPTING["J"], "alpha": 1.0},
+        protocol=qs.Protocol(transient=0.1, window=0.1),
+    )
+    qs.run(scan, tmp_path / "scan.zarr")
+    hopf = next(
+        line
+        for line in qs.show(tmp_path / "scan.zarr").axes[0].get_lines()
+        if line.get_label() == "Hopf points (exact)"
+    )
+    eta, tau_a = hopf.get_data()
+    assert np.nanmin(tau_a) >= 2.0
+    near = eta[np.abs(tau_a - 10.0) < 0.5]
+    assert np.min(np.abs(near + 0.534080541355)) < 0.1
+    assert np.min(np.abs(near + 4.039818600838)) < 0.1
 
 
 def test_the_map_of_the_plain_model_has_its_cusp_and_the_line_of_nodes_and_foci(tmp_path):
