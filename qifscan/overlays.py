@@ -142,8 +142,9 @@ def _draw_cusp(axes: Axes, scan: Scan, layout: Layout, limits: Range) -> None:
     point = (np.array([float(cusp["eta"]) - shift]), np.array([float(cusp["J"])]))
     if layout.x == "J":
         line, J, point = J, line, point[::-1]
-    axes.plot(line, J, "-", color="black", linewidth=2.4, alpha=0.5)
-    axes.plot(line, J, ":", color="white", linewidth=1.6, label="node/focus line (exact)")
+    # Below the folds, to one of which it comes near.
+    axes.plot(line, J, "-", color="white", linewidth=2.4, alpha=0.7, zorder=1.8)
+    axes.plot(line, J, ":", color="black", linewidth=1.6, zorder=1.8, label="node/focus line (exact)")
     mark_points(axes, point[0], point[1], "CP")
 
 
@@ -174,7 +175,7 @@ def _curves(scan: Scan, layout: Layout, limits: Mapping[str, Range]) -> Iterator
 
 
 def _within(scan: Scan, name: str, limits: Range) -> list[float]:
-    """Return the range of a parameter in a panel, but for values half a cell beyond its axis that it can't have."""
+    """Return the range of a parameter in a panel, without what it can't be half a cell beyond its axis."""
     domain, labels = scan.parameters[name].domain, scan.axes[name].labels
     ends = sorted(limits)
     return [
