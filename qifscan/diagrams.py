@@ -324,12 +324,15 @@ def _joined(x: Array, y: Array, segments: Array) -> tuple[Array, Array]:
 
 
 def _dots(axes: Axes, x: Array, y: Array, points: Table, colour: str) -> None:
-    for sure in (True, False):
-        here = points.sure == sure
-        told = "cycle, stable" if sure else "cycle, not resolved"
+    """Draw cycles that are on no branch."""
+    rows = (
+        (points.sure & points.stable, "o", colour, "cycle, stable"),
+        (points.sure & ~points.stable, "x", colour, "cycle, unstable"),
+        (~points.sure, "o", "none", "cycle, not resolved"),
+    )
+    for here, shape, face, told in rows:
         if here.any():
-            face = colour if sure else "none"
-            axes.plot(x[here], y[here], "o", color=colour, markerfacecolor=face, markersize=3.5, label=told)
+            axes.plot(x[here], y[here], shape, color=colour, markerfacecolor=face, markersize=3.5, label=told)
 
 
 def _marks(axes: Axes, x: Array, y: Array, points: Table, types: Sequence[str] | Mapping[str, Mark]) -> None:
@@ -393,6 +396,8 @@ def show_theory(
         _selected(read(dataset, where), select, where)
         for where, dataset in zip(_places(len(datasets)), datasets, strict=True)
     ]
+    for where, points in zip(_places(len(tables)), tables, strict=True):
+        _check_model(points, where, tables[0].model.name)
     across, up = _plane(tables, variables, x, y)
     rows = [up] if up else list(variables or [tables[0].model.variable_names[0]])
     _check_drawable(tables, across, rows)
@@ -410,6 +415,11 @@ def show_theory(
     grid[-1].set_xlabel(label(across, _unit(datasets, across)))
     figure.suptitle(_title(tables), fontsize="medium")
     return figure
+
+
+def _check_model(points: Table, where: str, name: str) -> None:
+    if points.model.name != name:
+        raise ScanError([Fault(where, f"a dataset of the model {points.model.name}", f"one of {name}")])
 
 
 def _places(count: int) -> Iterator[str]:
@@ -503,7 +513,14 @@ def _title(tables: Sequence[Table]) -> str:
 
 
 def over_panel(
-    axes: Axes, datasets: Sequence[xr.Dataset], x: str, y: str, at: Mapping[str, float], *, plane: bool
+    axes: Axes,
+    datasets: Sequence[xr.Dataset],
+    model: str,
+    x: str,
+    y: str,
+    at: Mapping[str, float],
+    *,
+    plane: bool,
 ) -> None:
     """Draw datasets of theory over a panel of a scan, clipped to it.
 
@@ -514,6 +531,7 @@ def over_panel(
     for i, dataset in enumerate(datasets):
         where = f"over[{i}]"
         points = read(dataset, where)
+        _check_model(points, where, model)
         _check_over(points, where, x, y, plane=plane)
         points = _at_panel(points, where, at)
         (draw_plane if plane else draw)(axes, points, x, y)

@@ -100,7 +100,8 @@ def draw_given(axes: Axes, observable: str, given: Sequence[xr.Dataset], scan: S
         )
         raise ScanError([Fault("over", f"lines of {observable}", f"an observable that is a state: {able}")])
     at = panel_parameters(scan, layout)
-    over_panel(axes, given, layout.x, layout.y or variable, at, plane=layout.y is not None)
+    name, plane = model_named(scan.model).name, layout.y is not None
+    over_panel(axes, given, name, layout.x, layout.y or variable, at, plane=plane)
 
 
 def draw_exact(axes: Axes, scan: Scan, layout: Layout) -> None:

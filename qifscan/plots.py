@@ -18,7 +18,7 @@ from qifscan.lazy import LazyModule
 from qifscan.overlays import Layout, draw_branch, draw_exact, draw_given, exact_branch
 from qifscan.scan import Scan
 from qifscan.store import read
-from qifscan.theory_store import carries_theory, open_theory
+from qifscan.theory_store import is_theory_alone, open_theory
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -112,9 +112,7 @@ def show(
 
 def _opened(path: str | os.PathLike[str]) -> Any:
     """Return the dataset of a scan, or the tree of a store that has nothing but theory."""
-    if carries_theory(Path(path)) and not (Path(path) / "status").exists():
-        return open_theory(path)
-    return read(Path(path))
+    return open_theory(path) if is_theory_alone(Path(path)) else read(Path(path))
 
 
 def _show_atlas(

@@ -51,13 +51,13 @@ def write_theory(path: Path, found: Atlas) -> None:
         group = root.create_group(THEORY, attributes=found.attributes)
         for name, dataset in found.datasets.items():
             _write_dataset(group.create_group(name), dataset)
-        if path.exists():
+        if _has_scan(path):
             shutil.rmtree(path / THEORY, ignore_errors=True)
             (partial / THEORY).rename(path / THEORY)
         else:
-            root.attrs.update(
-                {"title": found.attributes["title"], "created": store.now(), **store.provenance()}
-            )
+            told = {"title": found.attributes["title"], "created": store.now()}
+            root.attrs.update({**told, **store.provenance()})
+            shutil.rmtree(path, ignore_errors=True)
             partial.rename(path)
     except OSError as error:
         raise StoreError(f"{path}: its theory can't be written ({error.strerror or error})") from error
@@ -70,14 +70,22 @@ def check_target(path: Path, scan: Scan) -> None:
 
     That is a place where nothing is, the store of the scan, or one with nothing but theory.
     """
-    if not path.exists() or (carries_theory(path) and not (path / "status").exists()):
-        return
-    store.check_scan(store.load(path), scan)
+    if path.exists() and not is_theory_alone(path):
+        store.check_scan(store.load(path), scan)
 
 
 def carries_theory(path: Path) -> bool:
     """Whether a store has the group of theory."""
     return (path / THEORY / "zarr.json").is_file()
+
+
+def is_theory_alone(path: Path) -> bool:
+    """Whether a store has theory and no scan."""
+    return carries_theory(path) and not _has_scan(path)
+
+
+def _has_scan(path: Path) -> bool:
+    return (path / "status").exists()
 
 
 def _write_dataset(group: Any, dataset: xr.Dataset) -> None:

@@ -142,6 +142,9 @@ def test_cycles_of_simulation_are_dots_at_both_extremes_and_have_a_period():
     assert marks(qs.show(found, ["period"]).axes[0], "cycle, stable")[0, 1] == pytest.approx(
         47.46271, rel=1e-6
     )
+    found["resolved"][0] = False
+    hollow = [line for line in qs.show(found).axes[0].get_lines() if line.get_markerfacecolor() == "none"]
+    assert {line.get_label() for line in hollow} == {"cycle, not resolved"}
 
 
 def test_curves_and_points_of_codimension_two_are_drawn_in_the_plane():
