@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import inspect
 import re
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -51,4 +52,5 @@ def _imported(name: str) -> tuple[Model, str]:
     if not isinstance(found, Model):
         kind = "nothing" if found is None else type(found).__name__
         raise ScanError([Fault("model", f'"{name}", which is {kind}', "a Model")])
-    return found, hashlib.sha256(source).hexdigest()
+    # By the name that it has in results, it must be found again.
+    return replace(found, name=name), hashlib.sha256(source).hexdigest()

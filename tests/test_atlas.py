@@ -156,6 +156,24 @@ def test_a_model_without_theory_runs_and_says_that_there_is_none(tmp_path):
     assert tree.attrs["left_out"] == "all: of qif_delay no theory is known here"
 
 
+def test_a_model_of_ones_own_carries_its_theory_and_is_drawn(tmp_path, monkeypatch):
+    text = """
+from dataclasses import replace
+from qifscan.models import MODELS
+MINE = replace(MODELS["qif_adaptation_alpha"], name="mine")
+"""
+    (tmp_path / "own_model.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    scan = scan_of(model="own_model:MINE", axes={"eta": ETA, "alpha": ALPHA}, replicates=1)
+    qs.run(scan, tmp_path / "scan.zarr")
+    points = qs.open_theory(tmp_path / "scan.zarr")["along_eta"].to_dataset().load()
+    exact = qs.special_points("qif_adaptation_alpha", "eta", alpha=ALPHA, **GAST)
+    xr.testing.assert_equal(points, exact)
+    assert points.attrs["model"] == "own_model:MINE"
+    figure = qs.show(tmp_path / "scan.zarr", over=[points])
+    assert "Hopf (HB)" in [line.get_label() for line in figure.axes[0].get_lines()]
+
+
 def test_no_axis_is_named_as_the_group_is():
     with pytest.raises(qs.ScanError, match=r'axes\.theory: found the name "theory", expected another one'):
         qs.Scan(axes={"theory": {"eta": [1.0, 2.0], "J": [1.0, 2.0]}})
