@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from qifscan.attractors import hysteresis as hysteresis
     from qifscan.attractors import pulse_response as pulse_response
     from qifscan.attractors import tipping as tipping
+    from qifscan.auto import read_auto as read_auto
     from qifscan.bifurcation import branch as branch
     from qifscan.bifurcation import curve as curve
     from qifscan.bifurcation import special_points as special_points
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from qifscan.periodic import cycles as cycles
     from qifscan.plots import show as show
     from qifscan.population import QIF as QIF
+    from qifscan.pycobi import read_pycobi as read_pycobi
     from qifscan.scan import Protocol as Protocol
     from qifscan.scan import Scan as Scan
     from qifscan.scan import Traces as Traces
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 # Loaded on first use: importing the package must cost neither jax nor distributed nor matplotlib.
 _PUBLIC = {
     "attractors": ("basins", "hysteresis", "pulse_response", "tipping"),
+    "auto": ("read_auto",),
     "bifurcation": ("branch", "curve", "special_points"),
     "checking": ("check_model",),
     "chunks": ("Plan", "plan"),
@@ -65,6 +68,7 @@ _PUBLIC = {
     "observables": ("Status",),
     "plots": ("show",),
     "population": ("QIF",),
+    "pycobi": ("read_pycobi",),
     "scan": ("Protocol", "Scan", "Traces"),
     "store": ("open_scan",),
     "switching": ("residence",),
