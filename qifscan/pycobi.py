@@ -183,10 +183,12 @@ def _guessed(numbers: Mapping[Column, Array]) -> str:
     """Return what a table holds: see `read_pycobi`."""
     if any(sub == "1" for _, sub in numbers):
         return "cycles"
-    free = [
-        n for (n, sub), values in numbers.items() if sub == "" and n not in _TIMES and np.nanstd(values) > 0.0
-    ]
+    free = [name for (name, sub), values in numbers.items() if sub == "" and _varies(name, values)]
     return "curves" if len(free) > 1 else "equilibria"
+
+
+def _varies(name: str, values: Array) -> bool:
+    return name not in _TIMES and len(np.unique(values[np.isfinite(values)])) > 1
 
 
 _TIMES = ("period", "PAR(11)", "PAR(14)")
