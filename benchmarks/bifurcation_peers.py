@@ -1,8 +1,8 @@
 """One peer of benchmarks/bifurcation.py, in a process and an interpreter of its own.
 
 python bifurcation_peers.py NAME slices.npz result.npz: follows the equilibria of every slice (J, alpha) of
-the adaptation model in eta, from the lower branch up to the end of the window, and writes slice, type (2 fold,
-3 Hopf point), eta and r of every special point, and the seconds of each slice, without the first run.
+the adaptation model in eta, from the lower branch up to the end of the window, and writes slice, type (2
+fold, 3 Hopf point), eta and r of every special point, and the seconds of each slice, without the first run.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from qifscan.graph import (
     coefficients,
     degree_in,
     frequency_squared,
+    hopf_zeros,
     nodes_of,
     part,
     paths,
@@ -197,10 +198,10 @@ def special_points(
 
     Along one parameter: folds LP (d eta/dr = 0), Hopf points HB (the Hurwitz determinant of order n - 1 is
     0 and the two eigenvalues that add up to 0 are imaginary) and neutral saddles NSA (these are real: no
-    bifurcation). Along two, one of which is the model's graph parameter (eta; eta_i of qif_pair): cusps CP,
-    Bogdanov-Takens points BT and generalised Hopf points GH (l1 = 0 on a Hopf curve; of these one is missed
-    if l1 changes its sign twice within a cell of its grid, and those outside of the default range of
-    `curve`).
+    bifurcation); where that determinant is but rounding, as it can be at extreme rates, it has none. Along
+    two, one of which is the model's graph parameter (eta; eta_i of qif_pair): cusps CP, Bogdanov-Takens
+    points BT and generalised Hopf points GH (l1 = 0 on a Hopf curve; of these one is missed if l1 changes its
+    sign twice within a cell of its grid, and those outside of the default range of `curve`).
 
     `along`: the graph parameter, or one in which it is a polynomial of degree 1 or 2 at rest, such as J,
     alpha or delta. `slices` are the other parameters, each a number, a sequence or a DataArray; they
@@ -249,8 +250,9 @@ def _on_folds(request: _Request, rates: Range | None) -> tuple[Points, Any]:
     for path in request.paths:
         nodes = nodes_of(path, request.slices, rates)
         valid |= nodes.valid.any(axis=1)
-        for function, name in ((path.fold, "LP"), (path.hopf, "HB")):
-            points = on_path(path, *zeros(function, request.slices, nodes), request.slices)
+        folds = zeros(path.fold, request.slices, nodes)
+        for at, name in ((folds, "LP"), (hopf_zeros(path, request.slices, nodes), "HB")):
+            points = on_path(path, *at, request.slices)
             found.append(points.typed({"LP": "CP", "HB": "BT"}[name] if path.folded else name))
     return _told_apart(joined(found)).sorted(), valid
 

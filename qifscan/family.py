@@ -17,12 +17,12 @@ from qifscan.graph import (
     Pieces,
     coefficients,
     frequency_squared,
+    hopf_zeros,
     nodes_of,
     part,
     paths,
     pieces,
     roots,
-    zeros,
 )
 from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
@@ -184,7 +184,7 @@ def to_bifurcations(slices: Slices, r: Array) -> dict[str, Array]:
     of = pieces(path, slices.parameters, nodes)
     whose, eta = slices.of_point, slices.eta
     found = {name: np.full(r.shape, np.nan) for name in ("fold_distance", "hopf_distance")}
-    hopf = _hopf_on(path, slices.parameters, nodes_who=zeros(path.hopf, slices.parameters, nodes), of=of)
+    hopf = _hopf_on(path, slices.parameters, nodes_who=hopf_zeros(path, slices.parameters, nodes), of=of)
     for column in range(r.shape[1]):
         rate = r[:, column]
         k = np.clip((of.low[whose] <= rate[:, None]).sum(axis=1) - 1, 0, None)

@@ -27,9 +27,12 @@ from qifscan.jets import (
     Taylor,
     add,
     characteristic,
+    characteristic_sizes,
     coefficient,
+    is_zero,
     multiply,
     square_root,
+    subtract,
 )
 from qifscan.models import FRACTION, NON_NEGATIVE, POSITIVE, Domain, Model
 
@@ -59,6 +62,12 @@ _BLOCK = 1 << 15
 _EPS = float(np.finfo(np.float64).eps)
 _MOST_STEPS = 200
 
+_ROUNDINGS = 64
+"""Rounding errors that add up in a Hurwitz determinant of order 3, about."""
+
+UNSURE = 1e-3
+"""Relative error of a rate beyond which a zero is but rounding."""
+
 
 def graph_value(model: Model, r: Any, parameters: Values) -> Any:
     """Return the value of the model's `graph` parameter at which r is a rate at rest.
@@ -82,16 +91,16 @@ def jacobian(model: Model, state: Sequence[Any], parameters: Values) -> list[lis
     return [[coefficient(slope, 1 + j, STATE) for j in range(size)] for slope in slopes]
 
 
-def hurwitz(c: Sequence[Any]) -> Any:
+def hurwitz(c: Sequence[Any], minus: Callable[[Any, Any], Any] = subtract) -> Any:
     """Return what is 0 where two eigenvalues add up to 0, from the characteristic polynomial's c_1 ... c_n.
 
-    The Hurwitz determinant of order n - 1, for n = 2, 3, 4.
+    The Hurwitz determinant of order n - 1, for n = 2, 3, 4; with `add` for minus the sum of its terms' sizes.
     """
     if len(c) == 2:
         return c[0]
     if len(c) == 3:
-        return c[0] * c[1] - c[2]
-    return (c[0] * c[1] - c[2]) * c[2] - c[0] * c[0] * c[3]
+        return minus(c[0] * c[1], c[2])
+    return minus(minus(c[0] * c[1], c[2]) * c[2], c[0] * c[0] * c[3])
 
 
 def frequency_squared(c: Sequence[Any]) -> Any:
@@ -152,6 +161,15 @@ class Path:
         """
         c = self.polynomial_at(r, parameters, order)
         return coefficients(c[-2] if self.folded else hurwitz(c), order, r)
+
+    def hopf_error(self, r: Array, parameters: Values) -> Array:
+        """Return the rounding error that the function of `hopf` can have: a multiple of its terms' sizes."""
+        rate, given = self.place(r, parameters, 0) if self.degree else (series(r, 0), parameters)
+        given = {self.model.graph: 0.0, **given}
+        entries = jacobian(self.model, self.model.rest(rate, given), given)
+        sizes = characteristic_sizes([[_size(entry, r) for entry in row] for row in entries])
+        found: Array = _ROUNDINGS * _EPS * (sizes[-2] if self.folded else hurwitz(sizes, add))
+        return found
 
     def walls(self) -> list[tuple[Function, bool]]:
         """Return functions that end what is valid where they are 0, and whether they must be above 0."""
@@ -235,6 +253,10 @@ def series(r: Array, order: int) -> Taylor:
 def coefficients(number: Any, order: int, like: Array) -> list[Any]:
     """Return the series of a number as arrays that broadcast to the shape of the rates."""
     return [np.asarray(coefficient(number, k, RATE), dtype=np.float64) + 0.0 * like for k in range(order + 1)]
+
+
+def _size(entry: Any, like: Array) -> Any:
+    return 0 if is_zero(entry) else np.abs(coefficients(entry, 0, like)[0])
 
 
 def _slope(term: Any) -> Any:
@@ -386,6 +408,23 @@ def zeros(function: Function, parameters: Mapping[str, Array], nodes: Nodes) -> 
     who, at = _zeros_in(function, parameters, cells, 0)
     order = np.lexsort((at, who))
     return who[order], at[order]
+
+
+def hopf_zeros(path: Path, parameters: Mapping[str, Array], nodes: Nodes) -> tuple[Index, Array]:
+    """Return the slice and the rate of every zero of a path's `hopf`, but for those that are mere rounding.
+
+    At extreme rates the terms of the determinant can cancel to all digits, as where a pair is nearer to the
+    axis than the 16th digit of its frequency: then its sign is random. So a zero counts if the rounding error
+    e there moves it by less than `UNSURE`: by e/|h'|, or nearly a double one by (2 e/|h''|)^(1/2).
+    Of true zeros that is below 1e-11, of false ones above 1.
+    """
+    who, at = zeros(path.hopf, parameters, nodes)
+    here = part(parameters, who)
+    _, first, second = path.hopf(at, here, 2)
+    error = path.hopf_error(at, here)
+    moved = np.fmin(error / np.abs(first), np.sqrt(error / np.abs(second)))
+    sure = moved < UNSURE
+    return who[sure], at[sure]
 
 
 @dataclass(frozen=True)

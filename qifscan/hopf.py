@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from qifscan.graph import (
+    UNSURE,
     Array,
     Index,
     Nodes,
@@ -114,6 +115,13 @@ class _Plane:
         omega = np.sqrt(self.omega_squared(r, value))
         return lyapunov_coefficient(self.model, states(self.model, r, given), given, omega)
 
+    def is_sure(self, r: Array, t: Array) -> Any:
+        """Tell the zeros of the determinant that are more than its rounding; see `graph.hopf_zeros`."""
+        _, by_r, by_t = self.gradient(r, t)
+        given = {key: values[0] + 0.0 * r for key, values in self.one.items()} | {self.name: self.value(t)}
+        error = paths(self.model, self.model.graph)[0].hopf_error(r, given)
+        return error < UNSURE * np.hypot(by_r, by_t)
+
     def gradient(self, r: Array, t: Array) -> tuple[Array, Array, Array]:
         """Return the Hurwitz determinant, and its derivatives in log r and in log t."""
         value, by_t = self.determinant(t, {"r": r}, 1)
@@ -208,6 +216,8 @@ def curves(
         if variable.domain is POSITIVE:
             nodes = walled(nodes, plane.of_state(index), columns, positive=True)
     column, t = zeros(plane.determinant, columns, nodes)
+    sure = plane.is_sure(columns["r"][column], t)
+    column, t = column[sure], t[sure]
     r, value = columns["r"][column], np.asarray(plane.value(t))
     chains = _chains(column, value / (high - low))
     found = []

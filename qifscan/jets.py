@@ -7,7 +7,7 @@ sparse Jacobian costs what its entries cost. Coefficients may be series themselv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -189,6 +189,15 @@ def coefficient(number: Any, k: int, level: int) -> Any:
 
 def determinant(matrix: Sequence[Sequence[Any]]) -> Any:
     """Return the determinant of a small matrix of numbers, by expansion along its emptiest row."""
+    return _expanded(matrix, subtract)
+
+
+def permanent(matrix: Sequence[Sequence[Any]]) -> Any:
+    """Return the sum of the terms of the determinant without their signs."""
+    return _expanded(matrix, add)
+
+
+def _expanded(matrix: Sequence[Sequence[Any]], odd: Callable[[Any, Any], Any]) -> Any:
     if not matrix:
         return 1.0
     if len(matrix) == 1:
@@ -198,8 +207,8 @@ def determinant(matrix: Sequence[Sequence[Any]]) -> Any:
     for column, entry in enumerate(matrix[row]):
         if is_zero(entry):
             continue
-        term = multiply(entry, determinant(without(matrix, row, column)))
-        found = subtract(found, term) if (row + column) % 2 else add(found, term)
+        term = multiply(entry, _expanded(without(matrix, row, column), odd))
+        found = odd(found, term) if (row + column) % 2 else add(found, term)
     return found
 
 
@@ -210,11 +219,24 @@ def without(matrix: Sequence[Sequence[Any]], row: int, column: int) -> list[list
 
 def characteristic(matrix: Sequence[Sequence[Any]]) -> list[Any]:
     """Return c_1, ..., c_n of det(l - A) = l^n + c_1 l^(n-1) + ... + c_n: sums of principal minors."""
-    size = len(matrix)
+    found = _principal(matrix, determinant)
+    return [c if order % 2 == 0 or is_zero(c) else -c for order, c in enumerate(found, 1)]
+
+
+def characteristic_sizes(matrix: Sequence[Sequence[Any]]) -> list[Any]:
+    """Return the sums of the sizes of all terms of c_1, ..., c_n, from the sizes of the entries.
+
+    The rounding errors of the coefficients are some multiples of these.
+    """
+    return _principal(matrix, permanent)
+
+
+def _principal(matrix: Sequence[Sequence[Any]], minor: Callable[[Sequence[Sequence[Any]]], Any]) -> list[Any]:
+    """Return the sums of all principal minors of each order."""
     found = []
-    for order in range(1, size + 1):
+    for order in range(1, len(matrix) + 1):
         total: Any = 0
-        for chosen in combinations(range(size), order):
-            total = add(total, determinant([[matrix[i][j] for j in chosen] for i in chosen]))
-        found.append(total if order % 2 == 0 or is_zero(total) else -total)
+        for chosen in combinations(range(len(matrix)), order):
+            total = add(total, minor([[matrix[i][j] for j in chosen] for i in chosen]))
+        found.append(total)
     return found

@@ -23,11 +23,11 @@ from qifscan.graph import (
     coefficients,
     degree_in,
     frequency_squared,
+    hopf_zeros,
     nodes_of,
     part,
     paths,
     rate_unit,
-    zeros,
 )
 from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
@@ -529,7 +529,7 @@ def hopf_points(
     """Return slice, rate, all parameters and angular frequency of every Hopf point in a parameter."""
     found = []
     for path in paths(model, along):
-        who, r = zeros(path.hopf, flat, nodes_of(path, flat, None))
+        who, r = hopf_zeros(path, flat, nodes_of(path, flat, None))
         here = part(flat, who)
         placed = path.place(r, here, 0)[1]
         given = {p.name: coefficients(placed[p.name], 0, r)[0] + 0.0 * r for p in model.parameters}

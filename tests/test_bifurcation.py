@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -24,7 +25,8 @@ GAST = {"J": 15.0 * SQRT2, "delta": 2.0, "tau_a": 10.0}
 
 def points_of(found, kind):
     """Return the points of a type as a Dataset, the rate ascending."""
-    return found.isel(point=np.flatnonzero(found["type"].values == kind)).sortby("r")
+    rate = "r" if "r" in found else "r_e"
+    return found.isel(point=np.flatnonzero(found["type"].values == kind)).sortby(rate)
 
 
 # Published values (AUTO through PyRates, and recomputed with 40 digits)
@@ -254,6 +256,61 @@ def test_the_first_lyapunov_coefficient_has_the_sign_of_the_planar_formula():
     for slice_, r, l1 in zip(found["slice"].values, found["r"].values, found["l1"].values, strict=True):
         exact = planar_l1(float(slices["J"][slice_]), float(slices["g"][slice_]), r)
         assert np.sign(exact) == np.sign(l1)
+
+
+def exact_pair(r):
+    """Return Hurwitz's determinant and c_3/c_1 of the default pair at an excitatory rate, None without
+    equilibrium, in rational arithmetic.
+
+    delta = tau = 1, eta_e = 5, J_ee = 10, J_ei = -10, J_ie = 15, J_ii = 0.
+    """
+    r, pi = Fraction(r), Fraction(math.pi)
+    v = -1 / (2 * pi * r)
+    r_i = ((pi * r) ** 2 - v * v - 5 - 10 * r) / -10
+    if r_i <= 0:
+        return None
+    v_i = -1 / (2 * pi * r_i)
+    a = [
+        [2 * v, 2 * r, 0, 0],
+        [10 - 2 * pi**2 * r, 2 * v, -10, 0],
+        [0, 0, 2 * v_i, 2 * r_i],
+        [15, 0, -2 * pi**2 * r_i, 2 * v_i],
+    ]
+    # Faddeev and LeVerrier: M_1 = 1, c_k = -tr(A M_k)/k, M_(k+1) = A M_k + c_k.
+    m, c = [[Fraction(i == j) for j in range(4)] for i in range(4)], []
+    for k in range(1, 5):
+        am = [[sum(a[i][j] * m[j][n] for j in range(4)) for n in range(4)] for i in range(4)]
+        c.append(-sum(am[i][i] for i in range(4)) / k)
+        m = [[am[i][n] + (c[-1] if i == n else 0) for n in range(4)] for i in range(4)]
+    return (c[0] * c[1] - c[2]) * c[2] - c[0] ** 2 * c[3], c[2] / c[0]
+
+
+def test_the_hopf_points_of_the_pair_are_those_of_exact_arithmetic_over_all_rates_looked_at():
+    """Sign changes of Hurwitz's determinant in rational numbers on 40 rates a decade; rounding makes more."""
+    found = qs.special_points("qif_pair", along="eta_i")
+    rates = np.geomspace(1e-6, 1e6, 481) / math.pi
+    values = [exact_pair(r) for r in rates]
+    there = [
+        (low, high)
+        for low, high, a, b in zip(rates, rates[1:], values, values[1:], strict=False)
+        if a and b and (a[0] > 0) != (b[0] > 0) and a[1] > 0 and b[1] > 0
+    ]
+    assert len(there) == 2
+    hopf = points_of(found, HB)
+    assert found["type"].values.tolist() == [HB, HB]
+    for r, (low, high) in zip(hopf["r_e"].values, there, strict=True):
+        assert low < r < high
+        below, above = (exact_pair(r * factor)[0] for factor in (1 - 1e-9, 1 + 1e-9))
+        assert (below > 0) != (above > 0)
+
+
+def test_a_hopf_curve_of_the_pair_is_the_same_over_a_range_of_rates_in_which_rounding_turns_its_sign():
+    """From r = 1e-7, where the inhibitory pair lies on the axis up to its 22nd digit."""
+    usual = qs.curve("qif_pair", "HB", through="J_ee", within=(5.0, 15.0))
+    wide = qs.curve("qif_pair", "HB", through="J_ee", within=(5.0, 15.0), rates=(1e-7, 1e2))
+    assert wide.sizes["pieces"] == usual.sizes["pieces"]
+    for end in (np.min, np.max):
+        assert end(wide["r_e"].values) == pytest.approx(end(usual["r_e"].values), rel=0.05)
 
 
 def test_distances_lead_to_the_folds_and_the_hopf_points():
