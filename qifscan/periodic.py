@@ -52,6 +52,11 @@ DIVERGING = 1e-2
 """Change of the parameter, in its unit, while the period doubles, up to which the period diverges."""
 
 _SAME = 1e-5
+
+_ON_BRANCH = 0.1
+"""Distance to a branch up to which a cycle is one of it, in lengths of the nearest step. Where the tangent
+turns by as much as a step is allowed (`following.COSINE`), an arc rises over its chord by 0.04 of it."""
+
 _BLOCK = 128
 _PERIODS = 20.0
 
@@ -451,7 +456,7 @@ def cycle_branches(
 
     u' = T f(u; p), u(0) = u(1), followed by pseudo-arclength with the period T as an unknown, from every Hopf
     point of every slice; with `at`, from the cycles that simulation finds at this value of the parameter (see
-    `cycles`), in both directions. A branch that joins two Hopf points is there twice.
+    `cycles`), in both directions. A branch that joins two Hopf points is there twice: see `duplicate_of`.
 
     `along`: by default the model's graph parameter (eta; eta_i of qif_pair); with `at` any parameter.
     `within`: its range, by default where it is defined. `points`: the most of a branch. `longest`: the
@@ -463,9 +468,10 @@ def cycle_branches(
     (what cut it off: the number of points, the range, the longest period, a Hopf point, its own start,
     failure, a parameter that stands still to rounding), `period_diverges` (the parameter all but stands still
     while the period doubles), and there `saddle_count` and `saddle_distance` (how near the last cycle comes
-    to a saddle, relative): without a saddle there is nothing that could be homoclinic. What lies beyond an
-    end is not known: no bifurcation on a branch that was cut off means none so far. Raises `ScanError` for a
-    wrong definition. Source: Ascher, Mattheij, Russell (1995); Kuznetsov, Elements of Applied Bifurcation
+    to a saddle, relative): without a saddle there is nothing that could be homoclinic; `duplicate_of`, the
+    branch that has all of its cycles, -1: none (of two that have the same the first counts). What lies beyond
+    an end is not known: no bifurcation on a branch that was cut off means none so far. Raises `ScanError` for
+    a wrong definition. Source: Ascher, Mattheij, Russell (1995); Kuznetsov, Elements of Applied Bifurcation
     Theory (2004), ch. 5, 10.
     """
     chosen = family.model_of(model)
@@ -482,6 +488,7 @@ def cycle_branches(
         begin = begin if at is None else _simulated_starts(chosen, name, flat, at, starts, limits)
         table, branches = _followed(chosen, begin, limits, longest)
         branches |= _divergence(chosen, name, flat, table, branches, limits)
+        branches["duplicate_of"] = duplicates(table, branches["slice"])
     return _ragged(chosen, name, given, shape, at is None, table, branches)
 
 
@@ -705,6 +712,40 @@ def _divergence(
     return {"period_diverges": diverges, "saddle_count": saddles, "saddle_distance": distance}
 
 
+def duplicates(table: Mapping[str, Any], slices: Index) -> Index:
+    """Return of each branch the one of its slice that has all of its cycles, -1: none.
+
+    A cycle is told by the parameter, its period, and the extremes and means of its variables.
+    """
+    columns = (table["value"], np.log(table["period"]), table["low"], table["high"], table["mean"])
+    cycles = np.column_stack(columns)
+    of = [cycles[table["number"] == k] for k in range(len(slices))]
+    found = np.full(len(slices), -1)
+    for k in range(len(slices)):
+        for other in np.flatnonzero(slices == slices[k]).tolist():
+            if other == k or not _lie_on(of[k], of[other]):
+                continue
+            if other < k or not _lie_on(of[other], of[k]):
+                found[k] = other
+                break
+    return found
+
+
+def _lie_on(points: Array, line: Array) -> bool:
+    """Tell whether points, `(points, n)`, lie on the line through others, each variable in its own range."""
+    if len(line) < 2:
+        return False
+    size = np.ptp(line, axis=0)
+    size[size == 0.0] = 1.0
+    points, line = points / size, line / size
+    step = np.diff(line, axis=0)
+    length = np.sqrt((step**2).sum(axis=1))
+    apart = points[:, None] - line[None, :-1]
+    share = (apart * step).sum(axis=2) / np.where(length > 0.0, length, 1.0) ** 2
+    distance = np.sqrt(((apart - np.clip(share, 0.0, 1.0)[..., None] * step) ** 2).sum(axis=2))
+    return bool((distance <= _ON_BRANCH * length + _SAME).any(axis=1).all())
+
+
 def _nearest(u: Array, rest: Array) -> float:
     """Return how near an orbit comes to one of some states, relative to the range of each variable."""
     if not len(rest):
@@ -752,6 +793,11 @@ def _ragged(
             own,
             branches["saddle_count"],
             words.meaning("saddles and saddle-foci where the period diverges, -1: it does not", "1"),
+        ),
+        "duplicate_of": (
+            own,
+            branches["duplicate_of"],
+            words.meaning("branch that has all of its cycles, -1: none; of two the first counts", "1"),
         ),
         "saddle_distance": (
             own,

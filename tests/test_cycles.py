@@ -14,6 +14,7 @@ from qifscan import collocation
 from qifscan.following import at_value
 from qifscan.models import FAMILY
 from qifscan.normal_forms import lyapunov_coefficient
+from qifscan.periodic import duplicates
 
 GAST = {"delta": 2.0, "J": 15.0 * math.sqrt(2.0)}
 NONE, HB, LPC, PD, EP = 0, 3, 5, 7, 9
@@ -270,6 +271,43 @@ def test_a_branch_between_two_hopf_points_is_the_same_from_both_ends():
     for k in range(2):
         rows = np.flatnonzero(d["branch"].values == k)
         assert d["type"].values[rows[[0, -1]]].tolist() == [HB, HB]
+
+
+def test_a_branch_from_both_of_its_hopf_points_is_told_as_a_duplicate_and_others_are_not():
+    """The default pair has one from Hopf point to Hopf point; of the adaptation model two begin apart."""
+    assert pair()["duplicate_of"].values.tolist() == [-1, 0]
+    assert depressed()["duplicate_of"].values.tolist() == [-1]
+    two = qs.cycle_branches("qif_adaptation_alpha", alpha=1.0, points=8, **GAST)
+    assert two["slice"].values.tolist() == [0, 0]
+    assert two["duplicate_of"].values.tolist() == [-1, -1]
+
+
+def invented(number, s, shift=0.0):
+    """Rows of a branch of invented cycles: circles of radius sqrt(s), at the parameter s (2 - s)."""
+    radius = np.sqrt(s)[:, None] * np.ones(2)
+    return {
+        "number": np.full(len(s), number),
+        "value": s * (2.0 - s),
+        "period": 3.0 + s,
+        "low": shift - radius,
+        "high": shift + radius,
+        "mean": 0.0 * radius + shift,
+    }
+
+
+def test_a_branch_that_has_a_part_of_anothers_cycles_is_a_duplicate_of_it_in_its_own_slice_alone():
+    there, back, piece = np.linspace(0.0, 1.5, 90), np.linspace(1.5, 0.0, 71), np.linspace(0.3, 0.9, 25)
+    rows = [
+        invented(0, there),
+        invented(1, back),
+        invented(2, piece),
+        invented(3, piece),
+        invented(4, there, shift=0.05),
+        invented(5, there),
+    ]
+    table = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    found = duplicates(table, np.array([0, 0, 0, 1, 0, 1]))
+    assert found.tolist() == [-1, 0, 0, 5, -1, -1]
 
 
 def test_stability_changes_at_folds_of_cycles_and_nowhere_else_on_the_branch_of_the_pair():
