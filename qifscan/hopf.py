@@ -24,6 +24,7 @@ from qifscan.graph import (
     Values,
     coefficients,
     frequency_squared,
+    hopf_zeros,
     hurwitz,
     jacobian,
     nodes_of,
@@ -285,7 +286,7 @@ def _on_borders(plane: _Plane, rates: Range) -> tuple[Array, Array]:
         if row.domain.holds(bound):
             given = {key: np.asarray(values) for key, values in plane.one.items()}
             given |= {plane.name: np.full(1, bound)}
-            r.append(zeros(path.hopf, given, nodes_of(path, given, rates))[1])
+            r.append(hopf_zeros(path, given, nodes_of(path, given, rates))[1])
             value.append(np.full(len(r[-1]), bound))
     return np.concatenate([*r, []]), np.concatenate([*value, []])
 

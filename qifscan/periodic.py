@@ -784,27 +784,14 @@ def _ragged(
         "slice": (own, branches["slice"], index),
         "start": (own, np.full(count, 0 if from_hopf else 1, dtype=np.int8), start),
         "end": (own, branches["cut"].astype(np.int8), words.meaning("what cut the branch off") | flags(CUTS)),
-        "period_diverges": (
-            own,
-            branches["period_diverges"],
-            words.meaning("the parameter all but stands still while the period doubles"),
-        ),
-        "saddle_count": (
-            own,
-            branches["saddle_count"],
-            words.meaning("saddles and saddle-foci where the period diverges, -1: it does not", "1"),
-        ),
-        "duplicate_of": (
-            own,
-            branches["duplicate_of"],
-            words.meaning("branch that has all of its cycles, -1: none; of two the first counts", "1"),
-        ),
-        "saddle_distance": (
-            own,
-            branches["saddle_distance"],
-            words.meaning("least distance of the last cycle to a saddle, relative to its size", "1"),
-        ),
     }
+    told = {
+        "period_diverges": ("the parameter all but stands still while the period doubles",),
+        "saddle_count": ("saddles and saddle-foci where the period diverges, -1: it does not", "1"),
+        "duplicate_of": ("branch that has all of its cycles, -1: none; of two the first counts", "1"),
+        "saddle_distance": ("least distance of the last cycle to a saddle, relative to its size", "1"),
+    }
+    apart |= {name: (own, branches[name], words.meaning(*meaning)) for name, meaning in told.items()}
     size_of = np.bincount(branches["slice"], minlength=int(np.prod(shape))).reshape(shape)
     variables = {"branch_count": ((), size_of, words.meaning("number of branches of the slice", "1"))}
     return words.dataset(given, variables, multiplier_axis(words, model), apart)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.foreign import TYPES, Diagram, Names, dataset_of, lines_of, refuse
 from qifscan.errors import Fault, ScanError, counted, show, unknown
 from qifscan.family import model_of
+from qifscan.foreign import TYPES, Diagram, Names, dataset_of, lines_of, refuse
 from qifscan.graph import Array, Index
 from qifscan.models import Model
 
