@@ -16,7 +16,7 @@ import numpy as np
 
 from qifscan import hopf
 from qifscan.errors import Fault, ScanError, counted, one_of, show, unknown
-from qifscan.family import kinds, model_of
+from qifscan.family import model_of
 from qifscan.graph import (
     Array,
     Index,
@@ -24,8 +24,6 @@ from qifscan.graph import (
     Path,
     coefficients,
     degree_in,
-    frequency_squared,
-    hopf_zeros,
     nodes_of,
     part,
     paths,
@@ -37,13 +35,12 @@ from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
 from qifscan.models import Model
 from qifscan.normal_forms import (
-    eigenvalues,
     fold_coefficient,
     lyapunov_coefficient,
-    matrices,
     residual,
     states,
 )
+from qifscan.spectrum import kinds, spectrum_of
 from qifscan.tables import Attributes, Words, flags
 
 if TYPE_CHECKING:
@@ -145,7 +142,7 @@ class _Request:
 
 
 def _request(model: str, along: str | Sequence[str], slices: Mapping[str, Values]) -> _Request:
-    chosen = model_of(model)
+    chosen = model_of(model, delayed=True)
     names = (along,) if isinstance(along, str) else tuple(along)
     faults = [unknown("along", name, _names(chosen)) for name in names if name not in _names(chosen)]
     faults = faults or _not_solvable(chosen, names)
@@ -250,10 +247,11 @@ def _on_folds(request: _Request, rates: Range | None) -> tuple[Points, Any]:
     for path in request.paths:
         nodes = nodes_of(path, request.slices, rates)
         valid |= nodes.valid.any(axis=1)
-        folds = zeros(path.fold, request.slices, nodes)
-        for at, name in ((folds, "LP"), (hopf_zeros(path, request.slices, nodes), "HB")):
-            points = on_path(path, *at, request.slices)
-            found.append(points.typed({"LP": "CP", "HB": "BT"}[name] if path.folded else name))
+        of_path = (
+            (zeros(path.fold, request.slices, nodes), "CP" if path.folded else "LP"),
+            (spectrum_of(request.model).turning(path, request.slices, rates), "BT" if path.folded else "HB"),
+        )
+        found += [on_path(path, *places, request.slices).typed(name) for places, name in of_path]
     return _told_apart(joined(found)).sorted(), valid
 
 
@@ -266,9 +264,8 @@ def _told_apart(points: Points) -> Points:
 
 def squared_frequency(points: Points) -> Array:
     """Return omega^2 of the two eigenvalues that add up to 0, at points where there are such two."""
-    c = paths(points.model, points.model.graph)[0].polynomial_at(points.r, points.parameters, 0)
-    found: Array = frequency_squared([coefficients(term, 0, points.r)[0] for term in c])
-    return found
+    state = states(points.model, points.r, points.parameters)
+    return spectrum_of(points.model).squared_frequency(points.model, state, points.parameters)
 
 
 def _bautin(request: _Request, rates: Range | None) -> Points:
@@ -481,15 +478,15 @@ def _is_on(line: Points, special: Points) -> Any:
 
 def _stabilities(points: Points) -> dict[str, Any]:
     state = states(points.model, points.r, points.parameters)
-    real, imag = eigenvalues(matrices(points.model, state, points.parameters))
-    kind, unstable = kinds(real, imag)
+    modes = spectrum_of(points.model).modes(points.model, state, points.parameters)
+    kind, unstable, stable = kinds(modes)
     marginal = np.isin(points.type, [TYPES[name] for name in ("LP", "HB", "CP", "BT", "GH")])
     return {
-        "eigenvalue_real": real,
-        "eigenvalue_imag": imag,
+        "eigenvalue_real": modes.real,
+        "eigenvalue_imag": modes.imag,
         "kind": kind,
         "unstable_dimensions": unstable,
-        "stable": (real < 0.0).all(axis=1) & ~marginal,
+        "stable": stable & ~marginal,
     }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from qifscan import backend
 from qifscan.catalogue import model_named
 from qifscan.errors import Fault, ScanError, one_of, show
-from qifscan.graph import graph_value, jacobian
+from qifscan.graph import at_once, graph_value, jacobian
 from qifscan.lazy import LazyModule
 from qifscan.models import Model
 from qifscan.noise import ou_parameters
@@ -179,7 +179,7 @@ def _of_rest(model: Model) -> Iterator[Fault]:
     state = tuple(np.broadcast_to(y, rates.shape) for y in model.rest(rates, p))
     if _apart(state[0], rates, 1.0) > 0.0:
         yield Fault("rest", "a first variable that is not the rate it was given", "that rate")
-    held = {**p, model.graph: graph_value(model, rates, p)}
+    held = {**at_once(model, p), model.graph: graph_value(model, rates, p)}
     valid = np.all([v.domain.holds(y) for v, y in zip(model.variables, state, strict=True)], axis=0)
     if not np.any(valid):
         yield Fault("rest", "no state in the domains of its variables", "states at some rates")

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.catalogue import model_named
-from qifscan.errors import ScanError, unknown
+from qifscan.delayed import supports
+from qifscan.errors import Fault, ScanError
 from qifscan.graph import (
     Array,
     Index,
     Path,
     Pieces,
-    coefficients,
-    frequency_squared,
-    hopf_zeros,
     nodes_of,
     part,
     paths,
@@ -26,8 +24,9 @@ from qifscan.graph import (
 )
 from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
-from qifscan.models import FAMILY, Model
-from qifscan.normal_forms import eigenvalues, matrices, states
+from qifscan.models import Model
+from qifscan.normal_forms import states
+from qifscan.spectrum import Modes, kinds, spectrum_of
 from qifscan.tables import Words, flags
 
 if TYPE_CHECKING:
@@ -77,13 +76,16 @@ class Slices:
         )
 
 
-def model_of(name: str) -> Model:
-    """Return a model of the family, or a user's own, by its name; raise `ScanError` if there is none."""
-    if isinstance(name, str) and ":" in name:
-        return model_named(name)
-    if not isinstance(name, str) or name not in FAMILY:
-        raise ScanError([unknown("model", name, FAMILY)])
-    return FAMILY[name]
+def model_of(name: str, *, delayed: bool = False) -> Model:
+    """Return a model by its name; raise `ScanError` if there is none, or if it has a delay and is not to."""
+    model = model_named(name)
+    if model.delay and not delayed:
+        hint = "its cycles can be simulated: qs.simulate, qs.run"
+        raise ScanError([Fault("model", f'"{name}", which has a delay', "a model without one", hint)])
+    if model.delay and not supports(model):
+        found = f'"{name}", which has a delay and {len(model.variables)} variables'
+        raise ScanError([Fault("model", found, "with a delay r and v alone, the delayed rate driving v")])
+    return model
 
 
 def equilibria(model: Model, parameters: Mapping[str, Values], *, distances: bool) -> xr.Dataset:
@@ -104,9 +106,10 @@ def equilibria(model: Model, parameters: Mapping[str, Values], *, distances: boo
 def _of_rates(slices: Slices, r: Array) -> dict[str, Any]:
     """Return the states and the eigenvalues at the rates of the equilibria of every point."""
     model, (count, most) = slices.model, r.shape
-    size = len(model.variables)
+    spectrum = spectrum_of(model)
+    size = spectrum.size(model)
     found = {name: np.empty(r.shape) for name in model.variable_names}
-    real, imag = np.empty((count, most, size)), np.empty((count, most, size))
+    real, imag, unstable = (np.empty((count, most, *more)) for more in ((size,), (size,), ()))
     for start in range(0, count, _POINTS):
         block = slice(start, start + _POINTS)
         rates = r[block].ravel()
@@ -115,27 +118,18 @@ def _of_rates(slices: Slices, r: Array) -> dict[str, Any]:
         state = states(model, rates, here)
         for i, name in enumerate(model.variable_names):
             found[name][block] = state[:, i].reshape(-1, most)
-        parts = eigenvalues(matrices(model, state, here))
-        real[block], imag[block] = (values.reshape(-1, most, size) for values in parts)
+        modes = spectrum.modes(model, state, here)
+        real[block], imag[block] = (values.reshape(-1, most, size) for values in (modes.real, modes.imag))
+        unstable[block] = modes.unstable.reshape(-1, most)
+    kind, directions, stable = kinds(Modes(real, imag, unstable))
+    found |= {"kind": kind, "unstable_dimensions": directions, "stable": stable}
     return found | {"eigenvalue_real": real, "eigenvalue_imag": imag}
-
-
-def kinds(real: Array, imag: Array) -> tuple[Any, Any]:
-    """Return the kind and the number of unstable directions, from ascending eigenvalues; 0, -1 for none."""
-    there = np.isfinite(real[..., 0])
-    unstable = (real > 0.0).sum(axis=-1)
-    leading = np.where(imag[..., -1] != 0.0, 2, 1)
-    kind = np.where(unstable % 2 == 1, 3, leading)
-    return np.where(there, kind, 0).astype(np.int8), np.where(there, unstable, -1).astype(np.int8)
 
 
 def described(words: Words, given: Mapping[str, xr.DataArray], found: dict[str, Any]) -> xr.Dataset:
     """Return the dataset of equilibria: states and eigenvalues with what follows from them."""
     along, model = ("equilibrium",), words.model
     real = found["eigenvalue_real"]
-    if "kind" not in found:
-        kind, unstable = kinds(real, found["eigenvalue_imag"])
-        found |= {"kind": kind, "unstable_dimensions": unstable, "stable": (real < 0.0).all(axis=-1)}
     r = found[model.variable_names[0]]
     meant = {
         "eigenvalue_real": words.meaning("real part of the eigenvalue", "1/ms"),
@@ -184,7 +178,7 @@ def to_bifurcations(slices: Slices, r: Array) -> dict[str, Array]:
     of = pieces(path, slices.parameters, nodes)
     whose, eta = slices.of_point, slices.eta
     found = {name: np.full(r.shape, np.nan) for name in ("fold_distance", "hopf_distance")}
-    hopf = _hopf_on(path, slices.parameters, nodes_who=hopf_zeros(path, slices.parameters, nodes), of=of)
+    hopf = _hopf_on(path, slices.parameters, of)
     for column in range(r.shape[1]):
         rate = r[:, column]
         k = np.clip((of.low[whose] <= rate[:, None]).sum(axis=1) - 1, 0, None)
@@ -196,16 +190,14 @@ def to_bifurcations(slices: Slices, r: Array) -> dict[str, Array]:
     return found
 
 
-def _hopf_on(
-    path: Path, parameters: dict[str, Array], *, nodes_who: tuple[Index, Array], of: Pieces
-) -> list[tuple[Array, Array]]:
+def _hopf_on(path: Path, parameters: dict[str, Array], of: Pieces) -> list[tuple[Array, Array]]:
     """Return eta and the piece of the first, second, ... Hopf point of every slice, NaN where there are
     fewer.
     """
-    who, at = nodes_who
-    here = part(parameters, who)
-    c = [coefficients(term, 0, at)[0] for term in path.polynomial_at(at, here, 0)]
-    imaginary = frequency_squared(c) > 0.0
+    spectrum = spectrum_of(path.model)
+    who, at = spectrum.turning(path, parameters, None)
+    here = part(parameters, who) | {path.model.graph: 0.0}
+    imaginary = spectrum.squared_frequency(path.model, states(path.model, at, here), here) > 0.0
     who, at = who[imaginary], at[imaginary]
     value = path.partial(at, part(parameters, who), 0, 0)[0]
     piece = (of.low[who] <= at[:, None]).sum(axis=1) - 1.0

@@ -69,12 +69,17 @@ UNSURE = 1e-3
 """Relative error of a rate beyond which a zero is but rounding."""
 
 
+def at_once(model: Model, parameters: Values) -> dict[str, Any]:
+    """Return the parameters with a delay of 0: at rest the past is the present."""
+    return {**parameters, model.delay: 0.0} if model.delay else dict(parameters)
+
+
 def graph_value(model: Model, r: Any, parameters: Values) -> Any:
     """Return the value of the model's `graph` parameter at which r is a rate at rest.
 
     That parameter enters the equation of `driven` alone, as k eta: eta = -(the rest of the equation)/k.
     """
-    given = {**parameters, model.graph: Taylor(GRAPH, (0.0, 1.0))}
+    given = {**at_once(model, parameters), model.graph: Taylor(GRAPH, (0.0, 1.0))}
     slopes = model.field(model.rest(r, given), (0.0,) * len(model.variables), model.constants(given))
     slope = slopes[model.variable_names.index(model.driven)]
     return -(coefficient(slope, 0, GRAPH) / coefficient(slope, 1, GRAPH))
@@ -151,9 +156,14 @@ class Path:
 
     def polynomial_at(self, r: Array, parameters: Values, order: int) -> list[Any]:
         """Return c_1 ... c_n of the characteristic polynomial at the equilibrium, as series."""
+        state, given = self.equilibrium(r, parameters, order)
+        return characteristic(jacobian(self.model, state, given))
+
+    def equilibrium(self, r: Array, parameters: Values, order: int) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Return the state and all parameters as series; but the graph's, which no derivative depends on."""
         rate, given = self.place(r, parameters, order) if self.degree else (series(r, order), parameters)
         given = {self.model.graph: 0.0, **given}
-        return characteristic(jacobian(self.model, self.model.rest(rate, given), given))
+        return self.model.rest(rate, given), given
 
     def hopf(self, r: Array, parameters: Values, order: int) -> list[Any]:
         """Return the Hurwitz determinant, 0 at Hopf points and neutral saddles; on folds c_(n-1): BT

@@ -48,6 +48,11 @@ def square_root(a: Any) -> Any:
     return a.sqrt() if isinstance(a, Taylor) else np.sqrt(a)
 
 
+def sine_and_cosine(a: Any) -> tuple[Any, Any]:
+    """Return the sine and the cosine of an array or of a series."""
+    return a.sine_and_cosine() if isinstance(a, Taylor) else (np.sin(a), np.cos(a))
+
+
 class _Number:
     """What both kinds share; a number of a lower level is a constant to one of a higher level."""
 
@@ -149,6 +154,17 @@ class Taylor(_Number):
             rest = subtract(self.parts[k], _convolved(found, found, 1, k - 1))
             found.append(divide(rest, 2.0 * found[0]))
         return Taylor(self.level, found)
+
+    def sine_and_cosine(self) -> tuple[Taylor, Taylor]:
+        """Return the sine and the cosine: s' = a' c and c' = -a' s, term by term."""
+        first, second = sine_and_cosine(self.parts[0])
+        sines, cosines = [first], [second]
+        steps = self.slope().parts
+        for k in range(1, len(self.parts)):
+            rising, falling = (_convolved(steps, terms, 0, k - 1) for terms in (cosines, sines))
+            sines.append(multiply(rising, 1.0 / k))
+            cosines.append(multiply(falling, -1.0 / k))
+        return Taylor(self.level, sines), Taylor(self.level, cosines)
 
     def slope(self) -> Taylor:
         """Return the derivative, one term shorter."""

@@ -8,12 +8,13 @@ in the units of the model; so only the signs, and where a coefficient is 0, do n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from qifscan.graph import Array, Values, jacobian
-from qifscan.jets import Taylor, coefficient, determinant, without
+from qifscan.graph import Array, Values, at_once, frequency_squared, jacobian
+from qifscan.jets import Taylor, characteristic, coefficient, determinant, without
 from qifscan.models import Model
 
 Vectors = np.ndarray[Any, Any]
@@ -50,6 +51,46 @@ def matrices(model: Model, state: Vectors, parameters: Values) -> Array:
     return found
 
 
+@dataclass(frozen=True)
+class Linearised:
+    """M(l) = l - A - B exp(-l D), singular at the eigenvalues l; A, B `(points, n, n)`, B with a delay."""
+
+    now: Array
+    past: Array | None
+    delay: Array
+
+    @classmethod
+    def of(cls, model: Model, state: Vectors, parameters: Values) -> Linearised:
+        """Return it at every state, with A and B in 1/ms and D in ms."""
+        now = matrices(model, state, parameters)
+        if not model.delay:
+            return cls(now, None, np.zeros(len(state)))
+        constants = model.constants(parameters)
+        inputs = [
+            Taylor(DIRECTIONS[0], (0.0, 1.0)) if n == model.driven else 0.0 for n in model.variable_names
+        ]
+        past = np.zeros_like(now)
+        for i, slope in enumerate(model.field(tuple(state.T), tuple(inputs), constants)):
+            past[:, i, 0] = coefficient(slope, 1, DIRECTIONS[0]) * constants["past"]
+        return cls(now, past, np.broadcast_to(parameters[model.delay], len(state)))
+
+    def at(self, root: Any) -> Vectors:
+        """Return M at one number for all points, or at one for each."""
+        turned = np.asarray(root)[..., None, None] * np.eye(self.now.shape[-1]) - self.now
+        return turned if self.past is None else turned - self._faded(root) * self.past
+
+    def critical(self, root: Any) -> tuple[Vectors, Vectors]:
+        """Return q and p of eigenvalues, M q = 0 and M^H p = 0, with <q, q> = <p, M' q> = 1."""
+        q, p = null_vectors(self.at(root))
+        if self.past is None:
+            return q, p
+        slope = np.eye(self.now.shape[-1]) + self.delay[:, None, None] * self._faded(root) * self.past
+        return q, p / np.conj(_inner(p, (slope * q[:, None, :]).sum(axis=2)))[:, None]
+
+    def _faded(self, root: Any) -> Any:
+        return np.exp(-np.asarray(root) * self.delay)[:, None, None]
+
+
 def null_vectors(matrix: Vectors) -> tuple[Vectors, Vectors]:
     """Return q and p of singular matrices, M q = 0 and M^H p = 0, with <q, q> = <p, q> = 1.
 
@@ -82,7 +123,7 @@ def _inner(a: Vectors, b: Vectors) -> Any:
 
 def fold_coefficient(model: Model, state: Vectors, parameters: Values) -> Array:
     """Return a = <p, B(q, q)>/2 of w' = a w^2 + ... at folds, with q_1 > 0; it is 0 at a cusp."""
-    q, p = null_vectors(matrices(model, state, parameters))
+    q, p = Linearised.of(model, state, parameters).critical(0.0)
     found: Array = 0.5 * _inner(p, multilinear(model, state, parameters, q, q))
     return found
 
@@ -90,18 +131,18 @@ def fold_coefficient(model: Model, state: Vectors, parameters: Values) -> Array:
 def lyapunov_coefficient(model: Model, state: Vectors, parameters: Values, omega: Array) -> Array:
     """Return the first Lyapunov coefficient at Hopf points of angular frequency omega (1/ms).
 
-    l1 = Re<p, C(q, q, q*) + 2 B(q, h11) + B(q*, h20)>/(2 omega) with A q = i omega q, A^T p = -i omega p,
-    h11 = -A^-1 B(q, q*), h20 = (2 i omega - A)^-1 B(q, q). Negative: supercritical, a stable cycle is born on
-    the centre manifold; positive: subcritical, an unstable one.
-    Source: Kuznetsov 2004, eq. 5.62.
+    l1 = Re<p, C(q, q, q*) + 2 B(q, h11) + B(q*, h20)>/(2 omega) with M(i omega) q = 0, M(i omega)^H p = 0,
+    h11 = M(0)^-1 B(q, q*), h20 = M(2 i omega)^-1 B(q, q); M(l) = l - A, and with a delay as in `Linearised`:
+    what is delayed is linear, so B and C are those of the present. Negative: supercritical, a stable cycle is
+    born on the centre manifold; positive: subcritical, an unstable one.
+    Source: Kuznetsov 2004, eq. 5.62; with a delay Diekmann, van Gils, Verduyn Lunel, Walther, Delay Equations
+    (1995), ch. X.
     """
-    a = matrices(model, state, parameters)
-    one = np.eye(a.shape[-1])
-    turn = 1j * omega[:, None, None] * one
-    q, p = null_vectors(a - turn)
+    linear = Linearised.of(model, state, parameters)
+    q, p = linear.critical(1j * omega)
     conj = q.conj()
-    h11 = _solved(-a.astype(complex), multilinear(model, state, parameters, q, conj))
-    h20 = _solved(2.0 * turn - a, multilinear(model, state, parameters, q, q))
+    h11 = _solved(linear.at(0.0).astype(complex), multilinear(model, state, parameters, q, conj))
+    h20 = _solved(linear.at(2j * omega), multilinear(model, state, parameters, q, q))
     total = multilinear(model, state, parameters, q, q, conj)
     total = total + 2.0 * multilinear(model, state, parameters, q, h11)
     total = total + multilinear(model, state, parameters, conj, h20)
@@ -123,6 +164,7 @@ def _solved(matrix: Vectors, right: Vectors) -> Vectors:
 
 def residual(model: Model, state: Vectors, parameters: Values) -> Array:
     """Return the largest rate of change at states that should rest, over the sum of its terms' sizes."""
+    parameters = at_once(model, parameters)
     slopes = model.field(tuple(state.T), (0.0,) * state.shape[1], model.constants(parameters))
     size = (np.abs(matrices(model, state, parameters)) * np.abs(state)[:, None, :]).sum(axis=2)
     # A variable that rests at 0 has terms of size 0, and a rate of change of 0.
@@ -147,6 +189,12 @@ def _of_two(a: Array) -> Vectors:
     apart = 0.5 * (a[:, 0, 0] - a[:, 1, 1])
     root = np.sqrt((apart * apart + a[:, 0, 1] * a[:, 1, 0]).astype(complex))
     return np.stack((half - root, half + root), axis=1)
+
+
+def squared_frequency(model: Model, state: Vectors, parameters: Values) -> Array:
+    """Return -l^2 of the two eigenvalues +-l that add up to 0, at states where there are such two."""
+    c = characteristic(jacobian(model, tuple(state.T), parameters))
+    return np.asarray(frequency_squared(c)) + 0.0 * state[:, 0]
 
 
 def states(model: Model, r: Any, parameters: Values) -> Vectors:

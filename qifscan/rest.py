@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from qifscan import theory
+from qifscan import delayed, theory
 from qifscan.graph import nodes_of, part, paths, pieces, roots
 from qifscan.models import Model
 from qifscan.normal_forms import eigenvalues, matrices
@@ -216,48 +216,39 @@ def _graph_folds(model: Model, columns: Mapping[str, Any]) -> tuple[Array, Array
 
 def _delay_modes(rest: Rest) -> tuple[Array, Array]:
     """Return the eigenvalues of what is not delayed: by itself every population is a focus."""
-    r, v = rest.states
-    real = 2.0 * v[..., None] + np.zeros(2)
-    turn = 2.0 * np.pi * rest.unit[:, None] * r
-    return real, np.stack((-turn, turn), axis=-1)
+    of = _terms(rest)
+    spread = np.sqrt((-of.c).astype(complex)) * rest.unit[:, None]
+    middle = of.a * rest.unit[:, None]
+    real = np.stack((middle - spread.real, middle + spread.real), axis=-1)
+    return real, np.stack((-spread.imag, spread.imag), axis=-1)
 
 
 def _delay_stable(rest: Rest) -> Mask:
-    """Whether all roots x of (x - 2 v)^2 + (2 pi R)^2 = 2 R J exp(-x D) are to the left of the axis.
-
-    R = tau r, D = delay/tau.
-
-    At D = 0 they are those of the plain model. As D grows, roots cross the axis at x = i w, where both sides
-    are of one size: w^2 solves a quadratic equation. At the larger w they cross to the right, at the smaller
-    to the left (Cooke, van den Driessche, Funkcial. Ekvac. 29, 77 (1986)); at each first where the phases
-    agree, and again after every 2 pi/w.
-    """
-    r, v = rest.states
-    tau, J, delay = (rest.parameters[name][:, None] for name in ("tau", "J", "delay"))
-    a, c, b, D = 2.0 * v, (2.0 * np.pi * tau * r) ** 2, 2.0 * tau * r * J, delay / tau
-    half = a * a - c
-    with np.errstate(all="ignore"):
-        root = np.sqrt(half * half - (a * a + c) ** 2 + b * b)
-        right, left = (_crossings(a, c, b, D, -half + sign * root) for sign in (1.0, -1.0))
-    return _plain_stable(rest) & (right <= left)
+    """Whether no eigenvalue is to the right of the axis."""
+    stable: Mask = np.asarray(delayed.unstable(_terms(rest)) == 0.0)
+    return stable
 
 
-def _crossings(a: Array, c: Array, b: Array, D: Array, square: Array) -> Array:
-    """Return how often roots cross the axis at +-i w until the delay is D, from w^2; never without a w."""
-    w = np.sqrt(square)
-    phase = np.arctan2(2.0 * a * w * np.sign(b), (a * a + c - square) * np.sign(b))
-    first = np.where(phase < 0.0, phase + 2.0 * np.pi, phase) / w
-    count = np.floor((D - first) * w / (2.0 * np.pi)) + 1.0
-    return np.where((w > 0.0) & (first <= D), count, 0.0)
+def _plain_delay_stable(rest: Rest) -> Mask:
+    """The same of the plain model, where the one in the middle of three is not stable at any delay."""
+    stable: Mask = _plain_stable(rest) & (delayed.crossed(_terms(rest)) == 0.0)
+    return stable
+
+
+def _terms(rest: Rest) -> delayed.Terms:
+    """Return the terms of the equation for the eigenvalues, `(points, equilibria)` each."""
+    of = delayed.terms(rest.model, rest.states, _columns(rest.parameters))
+    return delayed.Terms(*(np.asarray(x) + 0.0 * rest.rates for x in (of.a, of.c, of.b, of.delay)))
 
 
 _ON_GRAPH = _Solver(_graph_rates, _graph_modes, _graph_stable, _graph_folds)
+_WITH_DELAY = _Solver(_graph_rates, _delay_modes, _delay_stable, _graph_folds)
 _SOLVERS = {
     "qif": _Solver(_plain_rates, _plain_modes, _plain_stable, _plain_folds),
-    "qif_delay": _Solver(_plain_rates, _delay_modes, _delay_stable, _plain_folds),
+    "qif_delay": _Solver(_plain_rates, _delay_modes, _plain_delay_stable, _plain_folds),
 }
 """Models with a solver of their own; the others are solved along their graph over the rate."""
 
 
 def _solver(model: Model) -> _Solver:
-    return _SOLVERS.get(model.name, _ON_GRAPH)
+    return _SOLVERS.get(model.name, _WITH_DELAY if model.delay else _ON_GRAPH)

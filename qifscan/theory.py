@@ -120,7 +120,7 @@ def equilibria(model: str = "qif", *, distances: bool = False, **parameters: Val
     Source: Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015); of other models see their `reference`.
     """
     if model != QIF.name:
-        return family.equilibria(family.model_of(model), parameters, distances=distances)
+        return family.equilibria(family.model_of(model, delayed=True), parameters, distances=distances)
     given = complete(parameters, QIF.parameters)
     slices = labelled(given)
     shape = next(iter(slices.values())).shape
