@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import hopf
+from qifscan import delay_curves, hopf
+from qifscan.crossings import delays
 from qifscan.errors import Fault, ScanError, counted, one_of, show, unknown
 from qifscan.family import model_of
 from qifscan.graph import (
@@ -27,7 +28,9 @@ from qifscan.graph import (
     nodes_of,
     part,
     paths,
+    pieces,
     rate_unit,
+    roots,
     walled,
     zeros,
 )
@@ -141,11 +144,15 @@ class _Request:
         return len(next(iter(self.slices.values())))
 
 
-def _request(model: str, along: str | Sequence[str], slices: Mapping[str, Values]) -> _Request:
+def _request(
+    model: str, along: str | Sequence[str], slices: Mapping[str, Values], *, at_rest: bool = True
+) -> _Request:
+    """Return what is asked for; with `at_rest` equilibria must move along the parameters."""
     chosen = model_of(model, delayed=True)
     names = (along,) if isinstance(along, str) else tuple(along)
     faults = [unknown("along", name, _names(chosen)) for name in names if name not in _names(chosen)]
-    faults = faults or _not_solvable(chosen, names)
+    if at_rest or names != (chosen.delay,):
+        faults = faults or _not_solvable(chosen, names)
     faults += [_solved_for(name) for name in names if name in slices]
     if faults:
         raise ScanError(faults)
@@ -170,6 +177,8 @@ def _not_solvable(model: Model, names: tuple[str, ...]) -> list[Fault]:
 
 
 def _why_not(model: Model, name: str) -> str:
+    if name == model.delay:
+        return f"{name} moves no equilibrium; its Hopf points are those of qs.special_points"
     if degree_in(model, name) == 0:
         return f"{name} moves no equilibrium; make it a slice and compare"
     return f"equilibria can't be solved for {name}; make it a slice"
@@ -189,7 +198,12 @@ def _check_range(name: str, given: Range | None, *, positive: bool) -> None:
 
 
 def special_points(
-    model: str = "qif", along: str | Sequence[str] = "eta", *, rates: Range | None = None, **slices: Values
+    model: str = "qif",
+    along: str | Sequence[str] = "eta",
+    *,
+    rates: Range | None = None,
+    within: Range | None = None,
+    **slices: Values,
 ) -> xr.Dataset:
     """Return every special point on the equilibria of every slice, as a contiguous ragged array.
 
@@ -203,6 +217,9 @@ def special_points(
     `along`: the graph parameter, or one in which it is a polynomial of degree 1 or 2 at rest, such as J,
     alpha or delta. `slices` are the other parameters, each a number, a sequence or a DataArray; they
     broadcast by dimension. `rates`: the range of rates (1/ms), by default [1e-6, 1e6] sqrt(delta)/(pi tau).
+    `within`: the range of the first parameter of `along`. With a delay Hopf points come again and again:
+    rates are by default up to 10/delay, or 10 of that unit if that is more, and along the delay itself, which
+    moves no equilibrium, it is in [0, 10] ms. GH points with a delay are those of `curve`.
     Along the dimensions of the slices: `row_size`, the number of points of each, and `status`, which tells a
     slice without equilibria from one without special points. Along `point`, slice by slice, the rate
     ascending: `slice` (index of the slice in C order), `type` (AUTO's codes), the varied parameters, the
@@ -212,10 +229,11 @@ def special_points(
     Raises `ScanError` for a wrong definition.
     Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 3, 5, 8.
     """
-    request = _request(model, along, slices)
+    request = _request(model, along, slices, at_rest=False)
     _check_range("rates", rates, positive=True)
+    _check_range("within", within, positive=False)
     with np.errstate(all="ignore"):
-        points, valid = _special(request, rates)
+        points, valid = _special(request, rates, within)
         columns = measures(points)
     words = Words(request.model, request.model.reference)
     shape = next(iter(labelled(request.given).values())).shape
@@ -233,12 +251,37 @@ def special_points(
     return words.dataset(request.given, variables, apart=apart)
 
 
-def _special(request: _Request, rates: Range | None) -> tuple[Points, Any]:
+def _special(request: _Request, rates: Range | None, within: Range | None = None) -> tuple[Points, Any]:
     """Return the special points of all slices, and which of them have equilibria at all."""
+    if request.along == (request.model.delay,):
+        return _at_delays(request, rates, within or hopf.default_range(request.model, request.model.delay))
     points, valid = _on_folds(request, rates)
-    if len(request.along) == 2:
+    if len(request.along) == 2 and not request.model.delay:
         points = joined([points, _bautin(request, rates)])
+    if within is not None:
+        value = points.parameters[request.along[0]]
+        points = points.chosen((value >= within[0]) & (value <= within[1]))
     return points.sorted(), valid
+
+
+def _at_delays(request: _Request, rates: Range | None, within: Range) -> tuple[Points, Any]:
+    """Return the Hopf points along the delay, and which slices have equilibria."""
+    model, slices = request.model, request.slices
+    path = paths(model, model.graph)[0]
+    nodes = nodes_of(path, slices, rates)
+    every = np.arange(request.count)
+    r, _ = roots(path, slices, pieces(path, slices, nodes), every, slices[model.graph])
+    who, column = np.nonzero(np.isfinite(r))
+    r = r[who, column]
+    given = part(slices, who) | {model.delay: np.ones(len(r))}
+    which, delay = delays(model, states(model, r, given), given, within[1])
+    which, delay = which[delay >= within[0]], delay[delay >= within[0]]
+    parameters = part(given, which) | {model.delay: delay}
+    nothing = np.zeros(len(which), dtype=np.intp)
+    points = Points(model, who[which], r[which], parameters, nothing).typed("HB")
+    # Of one equilibrium they ascend with the delay.
+    order = np.lexsort((delay, points.r, points.who))
+    return points.chosen(order), np.isin(every, who)
 
 
 def _on_folds(request: _Request, rates: Range | None) -> tuple[Points, Any]:
@@ -544,7 +587,8 @@ def curve(
     """Return the curves of folds or of Hopf points in the plane of two parameters, in order along each.
 
     `kind`: "LP" or "HB". `along`: the model's graph parameter, which is the default. `through`: the second
-    parameter; for LP one in which the first is a polynomial of degree 1 or 2 at rest, for HB any. `rates`:
+    parameter; for LP one in which the first is a polynomial of degree 1 or 2 at rest, for HB any; of a model
+    with a delay for HB the delay, with rates up to 10/delay or 10 units and delays in [0, 10] ms. `rates`:
     the range of rates (1/ms), by default [1e-3, 1e3] sqrt(delta)/(pi tau). `within`: the range of the second
     parameter; for HB by default that of `hopf.default_range`. `points`: how many while the rate grows
     tenfold. `slices`: numbers. Along `point`: `piece`, `type` (0, or that of a point of codimension two: CP
@@ -555,14 +599,14 @@ def curve(
     """
     if kind not in ("LP", "HB"):
         raise ScanError([unknown("kind", kind, ("LP", "HB"))])
-    chosen = model_of(model)
+    chosen = model_of(model, delayed=True)
     pair = (along if along is not None else chosen.graph, through)
     request = _request(model, pair, slices) if kind == "LP" else _hopf_request(chosen, pair, slices)
     _check_branch(request, rates, within, points)
-    rates = rates or _rates(chosen, request.slices)
     with np.errstate(all="ignore"):
         if kind == "LP":
-            lines, special = _fold_curves(request, through, rates, within, points)
+            whole = rates or _rates(chosen, request.slices)
+            lines, special = _fold_curves(request, through, whole, within, points)
         else:
             lines = _hopf_curves(request, through, rates, within, points)
     if not lines:
@@ -581,6 +625,9 @@ def _hopf_request(model: Model, pair: tuple[str, str], slices: Mapping[str, Valu
     faults = [unknown("through", pair[1], names)] if pair[1] not in names else []
     if pair[0] != model.graph or pair[1] == model.graph:
         faults.append(Fault("along, through", show(list(pair)), f"{model.graph} and another parameter"))
+    elif model.delay and pair[1] != model.delay:
+        hint = f"make {pair[1]} slices of qs.special_points"
+        faults.append(Fault("through", f'"{pair[1]}"', f"{model.delay}, of a model with a delay", hint))
     faults += [_solved_for(name) for name in pair if name in slices]
     if faults:
         raise ScanError(faults)
@@ -597,17 +644,23 @@ def _fold_curves(
 
 
 def _hopf_curves(
-    request: _Request, through: str, rates: Range, within: Range | None, points: int
+    request: _Request, through: str, rates: Range | None, within: Range | None, points: int
 ) -> list[_Line]:
     """Return the curves of Hopf points, with their Bogdanov-Takens and generalised Hopf points."""
     model, one = request.model, request.slices
+    if model.delay:
+        lines = delay_curves.curves(model, one, rates, within, points)
+        return [_line_of(request, through, line) for line in lines]
     found = []
-    for bare in hopf.curves(model, through, one, rates, within, points):
+    for bare in hopf.curves(model, through, one, rates or _rates(model, one), within, points):
         line = hopf.with_bautin(model, through, one, bare)
-        found.append(
-            _Line(replace(_at(model, through, one, line.r, line.value, 0), type=line.mark), line.cuts)
-        )
+        found.append(_line_of(request, through, line))
     return found
+
+
+def _line_of(request: _Request, through: str, line: hopf.Line) -> _Line:
+    points = _at(request.model, through, request.slices, line.r, line.value, 0)
+    return _Line(replace(points, type=line.mark), line.cuts)
 
 
 def _in_order(lines: list[_Line]) -> tuple[Points, Index]:
@@ -620,7 +673,8 @@ def _curve_measures(points: Points, kind: str) -> dict[str, Array]:
     return measures(replace(points, type=np.where(points.type == 0, TYPES[kind], points.type)))
 
 
-def _no_curve(kind: str, pair: tuple[str, str], rates: Range, within: Range | None) -> Fault:
-    found = f"no {kind} with a rate in [{rates[0]:.4g}, {rates[1]:.4g}]"
+def _no_curve(kind: str, pair: tuple[str, str], rates: Range | None, within: Range | None) -> Fault:
+    looked = "any rate" if rates is None else f"a rate in [{rates[0]:.4g}, {rates[1]:.4g}]"
+    found = f"no {kind} with {looked}"
     found = found if within is None else f"{found} and {pair[1]} in [{within[0]:g}, {within[1]:g}]"
     return Fault(", ".join(pair), found, "at least one", "widen the ranges, or change the slice")

@@ -103,9 +103,7 @@ def turning(path: Path, parameters: Mapping[str, Array], rates: Range | None) ->
     if path.folded:
         return zeros(_double_zero(path), parameters, nodes)
     found = [zeros(_without_delay(path), parameters, nodes)]
-    nodes = walled(nodes, _discriminant(path), parameters, positive=True)
-    for which in (0, 1):
-        valid = walled(nodes, _square(path, which), parameters, positive=True)
+    for which, valid in enumerate(crossing_cells(path, parameters, rates)):
         valid = _finer(path, parameters, valid, which, rates)
         who, r = zeros(_apart(path, which), parameters, valid)
         agree = coefficients(_phases(path, which, r, part(parameters, who), 0)[1], 0, r)[0] > 0.0
@@ -113,6 +111,12 @@ def turning(path: Path, parameters: Mapping[str, Array], rates: Range | None) ->
     who, r = (np.concatenate(several) for several in zip(*found, strict=True))
     order = np.lexsort((r, who))
     return who[order], r[order]
+
+
+def crossing_cells(path: Path, parameters: Mapping[str, Array], rates: Range | None) -> list[Nodes]:
+    """Return the rates at which there is the larger w, and those with the smaller one."""
+    nodes = walled(nodes_of(path, parameters, rates), _discriminant(path), parameters, positive=True)
+    return [walled(nodes, _square(path, which), parameters, positive=True) for which in (0, 1)]
 
 
 def _finer(
@@ -172,17 +176,23 @@ def squared_frequency(model: Model, state: Array, parameters: Values) -> Array:
     return found
 
 
-def delays(of: Terms, most: float) -> list[tuple[Index, Array]]:
-    """Return equilibria and delays, up to `most` (ms), of Hopf points, from terms at any delay above 0."""
+def delays(model: Model, state: Array, parameters: Values, most: float) -> tuple[Index, Array]:
+    """Return which states at rest have a Hopf point at which delay (ms), up to `most`, in closed form.
+
+    `parameters` hold a delay above 0, whatever it is.
+    """
+    of = at_states(model, state, parameters)
     found = []
     with np.errstate(all="ignore"):
         for square in of.squares():
             w, sine, cosine = of.phase(square)
             first = np.mod(np.arctan2(sine, cosine), 2.0 * math.pi) / w
-            count = np.where(
-                (w > 0.0) & (first <= most), np.floor((most - first) * w / (2.0 * math.pi)) + 1.0, 0.0
+            again = np.floor((most - first) * w / (2.0 * math.pi)) + 1.0
+            who = np.repeat(
+                np.arange(len(w)), np.where((w > 0.0) & (first <= most), again, 0.0).astype(np.intp)
             )
-            who = np.repeat(np.arange(len(w)), count.astype(np.intp))
             turn = np.arange(len(who)) - np.searchsorted(who, who)
             found.append((who, first[who] + 2.0 * math.pi * turn / w[who]))
-    return found
+    who, delay = (np.concatenate(several) for several in zip(*found, strict=True))
+    order = np.lexsort((delay, who))
+    return who[order], delay[order]

@@ -18,6 +18,7 @@ LEVELS = [
     {"spectrum"},
     {"checking", "family", "following", "settling"},
     {"theory", "hopf", "periodic"},
+    {"delay_curves"},
     {"bifurcation"},
     {"axes", "foreign", "forced", "rest"},
     {"scan", "diagrams", "auto", "pycobi"},
