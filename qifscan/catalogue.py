@@ -52,5 +52,8 @@ def _imported(name: str) -> tuple[Model, str]:
     if not isinstance(found, Model):
         kind = "nothing" if found is None else type(found).__name__
         raise ScanError([Fault("model", f'"{name}", which is {kind}', "a Model")])
+    if found.delay and found.variable_names[1:] != (found.driven,):
+        known = f'"{name}", which has a delay and the variables {", ".join(found.variable_names)}'
+        raise ScanError([Fault("model", known, "with a delay r and v alone, the past of r driving v")])
     # By the name that it has in results, it must be found again.
     return replace(found, name=name), hashlib.sha256(source).hexdigest()

@@ -32,8 +32,9 @@ from qifscan.normal_forms import lyapunov_coefficient, states
 
 Range = tuple[float, float]
 
-_AT_ENDS = 24
-"""Further points in the first and the last step of a curve: towards where two meet it is a square root."""
+_STEPS_AT_ENDS = 16
+"""Steps at both ends of a half in which there are four times as many points, denser and denser towards the
+end: where two halves meet both are square roots."""
 
 _HALVINGS = 50
 _MEETS = -1
@@ -120,8 +121,9 @@ def curves(
 def _samples(low: float, high: float, points: int, edges: Array) -> Array:
     count = 1 + max(8, math.ceil(points * math.log10(high / low)))
     r = np.geomspace(low, high, count)
-    shares = (np.arange(1, _AT_ENDS) / _AT_ENDS) ** 2
-    more = [low * (r[1] / low) ** shares, high * (r[-2] / high) ** shares]
+    steps = min(_STEPS_AT_ENDS, count // 2)
+    shares = np.linspace(0.0, 1.0, 4 * steps + 1)[1:-1] ** 2
+    more = [low * (r[steps] / low) ** shares, high * (r[-1 - steps] / high) ** shares]
     found: Array = np.unique(np.concatenate([r, *more, edges[(edges > low) & (edges < high)]]))
     return found
 

@@ -74,11 +74,6 @@ class Terms:
         return w, 2.0 * (self.a * w) / self.b, (self.a * self.a + self.c - square) / self.b
 
 
-def supports(model: Model) -> bool:
-    """Tell whether a model with a delay has an equation of this form: r and v, and the past drives v."""
-    return len(model.variables) == 2 and model.driven == model.variable_names[1]
-
-
 def terms(model: Model, state: Sequence[Any], parameters: Values) -> Terms:
     """Return the terms at states at rest; arrays, or series in log r."""
     moved = tuple(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.catalogue import model_named
-from qifscan.delayed import supports
 from qifscan.errors import Fault, ScanError
 from qifscan.graph import (
     Array,
@@ -82,9 +81,6 @@ def model_of(name: str, *, delayed: bool = False) -> Model:
     if model.delay and not delayed:
         hint = "its cycles can be simulated: qs.simulate, qs.run"
         raise ScanError([Fault("model", f'"{name}", which has a delay', "a model without one", hint)])
-    if model.delay and not supports(model):
-        found = f'"{name}", which has a delay and {len(model.variables)} variables'
-        raise ScanError([Fault("model", found, "with a delay r and v alone, the delayed rate driving v")])
     return model
 
 

@@ -81,8 +81,8 @@ class Model:
     variables of a state, or of a difference of two, in the units of their group: of each group they add up
     to the squared size by which errors are relative. The drive is added to the input of the variable
     `target`, by default `driven`. With a `delay`, the name of a parameter in ms, the first variable that
-    long ago, times the constant `past`, is another input of `driven`; before the run it was what it is at the
-    start.
+    long ago, times the constant `past`, is another input of `driven`, which is the second variable and the
+    last; before the run it was what it is at the start.
 
     `rest(r, parameters)` is the only state at which the first variable is r and every equation but one can
     be zero. The parameter `graph` enters that one alone, the equation of the variable `driven`, additively:
