@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import backend
+from qifscan import backend, newton
 from qifscan.catalogue import model_named
 from qifscan.errors import Fault, ScanError, one_of, show
 from qifscan.graph import at_once, graph_value, jacobian
@@ -92,15 +92,16 @@ def _of_names(model: Model) -> Iterator[Fault]:
     if not model.rates or not model.variables[0].rate:
         yield Fault("variables", "no rate in the first place", "the rate of a population first (rate=True)")
     for rate in model.rates:
-        missing = [n for n in ("tau", "delta", "eta") if f"{n}{rate.population}" not in known]
+        own = ("tau", "delta") if model.rest is None else ("tau", "delta", "eta")
+        missing = [n for n in own if f"{n}{rate.population}" not in known]
         if missing:
-            yield Fault(rate.name, f"no {', '.join(missing)} of its population", "tau, delta and eta")
+            yield Fault(rate.name, f"no {', '.join(missing)} of its population", ", ".join(own))
     yield from (
         Fault(part, show(name), one_of(model.variable_names), "name a variable")
         for part, name in (("driven", model.driven), ("target", model.stimulated))
         if name not in model.variable_names
     )
-    if model.graph not in known:
+    if model.rest is not None and model.graph not in known:
         yield Fault("graph", show(model.graph), one_of(list(known)), "name a parameter")
     if model.stimulated in model.variable_names and model.stimulated not in model.input_names:
         yield Fault("target", f"{model.stimulated}, which has no input_unit", "a variable with an input")
@@ -174,9 +175,12 @@ def _of_units(model: Model) -> Iterator[Fault]:
 
 def _of_rest(model: Model) -> Iterator[Fault]:
     """At `rest` every slope is 0, once the graph parameter is what the field says."""
+    if model.rest is None:
+        yield from _of_newton(model)
+        return
     p, _ = _at_random(model)
     rates = np.random.default_rng(1).uniform(0.05, 2.0, SAMPLES)
-    state = tuple(np.broadcast_to(y, rates.shape) for y in model.rest(rates, p))
+    state = tuple(np.broadcast_to(y, rates.shape) for y in model.at_rest(rates, p))
     if _apart(state[0], rates, 1.0) > 0.0:
         yield Fault("rest", "a first variable that is not the rate it was given", "that rate")
     held = {**at_once(model, p), model.graph: graph_value(model, rates, p)}
@@ -190,8 +194,19 @@ def _of_rest(model: Model) -> Iterator[Fault]:
             yield Fault("rest", f"a state at which {v.name} moves", "slopes of 0")
 
 
+def _of_newton(model: Model) -> Iterator[Fault]:
+    """Newton's method finds a state at rest at the defaults."""
+    defaults = {p.name: np.array([float(p.default or 0.0)]) for p in model.parameters}
+    found = newton.equilibria(model, defaults)
+    if not np.isfinite(found.states).any():
+        hint = "set `bounds` of its variables, or other defaults"
+        yield Fault("rest", "no equilibrium at the defaults by Newton's method", "at least one", hint)
+
+
 def _of_graph(model: Model) -> Iterator[Fault]:
     """The graph parameter is added to the equation of `driven`, and enters no other."""
+    if model.rest is None:
+        return
     p, state = _at_random(model)
     moved = [_slopes(model, state, {}, p | {model.graph: p[model.graph] + step}) for step in (1.0, 2.0)]
     here, sizes = _slopes(model, state, {}, p), _sizes(model, state, p)
@@ -209,6 +224,8 @@ def _of_inputs(model: Model) -> Iterator[Fault]:
     p, state = _at_random(model)
     for v in model.variables:
         if v.input_unit is None:
+            continue
+        if v.absorbed is None and model.rest is None:
             continue
         if v.absorbed is None:
             yield Fault(v.name, "an input without `absorbed`", "the parameters that do the same")

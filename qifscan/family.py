@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qifscan import newton
 from qifscan.catalogue import model_named
-from qifscan.errors import Fault, ScanError
+from qifscan.errors import Fault, ScanError, check_count, show, unknown
 from qifscan.graph import (
     Array,
     Index,
@@ -75,17 +76,32 @@ class Slices:
         )
 
 
-def model_of(name: str, *, delayed: bool = False) -> Model:
-    """Return a model by its name; raise `ScanError` if there is none, or if it has a delay and is not to."""
+def model_of(name: str, *, delayed: bool = False, restless: bool = False) -> Model:
+    """Return a model by its name; raise `ScanError` if there is none, if it has a delay and is not to have
+    one, or if it has no `rest` and is to have one.
+    """
     model = model_named(name)
+    if model.rest is None and not restless:
+        hint = "its equilibria are given by qs.equilibria"
+        raise ScanError([Fault("model", f'"{name}", which has no `rest`', "a graph over the rate", hint)])
     if model.delay and not delayed:
         hint = "its cycles can be simulated: qs.simulate, qs.run"
         raise ScanError([Fault("model", f'"{name}", which has a delay', "a model without one", hint)])
     return model
 
 
-def equilibria(model: Model, parameters: Mapping[str, Values], *, distances: bool) -> xr.Dataset:
+def equilibria(
+    model: Model,
+    parameters: Mapping[str, Values],
+    *,
+    distances: bool,
+    starts: int | None = None,
+    within: Mapping[str, tuple[float, float]] | None = None,
+) -> xr.Dataset:
     """Return every equilibrium of a model at each set of parameters; see `theory.equilibria`."""
+    if model.rest is None:
+        return _by_newton(model, parameters, starts, within, distances=distances)
+    _check_no_starts(model, starts, within)
     with np.errstate(all="ignore"):
         slices = Slices.of(model, complete(parameters, model.parameters))
         path = paths(model, model.graph)[0]
@@ -99,22 +115,77 @@ def equilibria(model: Model, parameters: Mapping[str, Values], *, distances: boo
     return described(Words(model, model.reference), slices.given, shaped)
 
 
+def _check_no_starts(model: Model, starts: Any, within: Any) -> None:
+    asked = [name for name, value in (("starts", starts), ("within", within)) if value is not None]
+    hint = f"every equilibrium of {model.name} is found without"
+    if asked:
+        raise ScanError([Fault(name, "a value", "none", hint) for name in asked])
+
+
+def _by_newton(
+    model: Model,
+    parameters: Mapping[str, Values],
+    starts: int | None,
+    within: Mapping[str, tuple[float, float]] | None,
+    *,
+    distances: bool,
+) -> xr.Dataset:
+    """Return the equilibria that starts lead to, with how many of these."""
+    if distances:
+        hint = "what they are to is read off a graph over the rate"
+        raise ScanError([Fault("distances", "True", f"False, of {model.name}, which has no `rest`", hint)])
+    count = newton.STARTS if starts is None else starts
+    check_count("starts", count)
+    _check_within(model, within or {})
+    given = complete(parameters, model.parameters)
+    whole = labelled(given)
+    shape = next(iter(whole.values())).shape
+    flat = {name: array.values.ravel() for name, array in whole.items()}
+    ends = newton.equilibria(model, flat, count, within)
+    most = max(LEAST, ends.states.shape[1])
+    state = np.pad(ends.states, ((0, 0), (0, most - ends.states.shape[1]), (0, 0)), constant_values=np.nan)
+    reached = np.pad(ends.reached, ((0, 0), (0, most - ends.reached.shape[1])))
+    found = _of_states(model, state, flat) | {"start_count": reached, "converged_share": ends.share}
+    shaped = {name: values.reshape((*shape, *values.shape[1:])) for name, values in found.items()}
+    dataset = described(Words(model, model.reference), given, shaped)
+    return dataset.assign_attrs(method=newton.METHOD, starts=count, same=newton.SAME)
+
+
+def _check_within(model: Model, within: Mapping[str, Any]) -> None:
+    if not isinstance(within, Mapping):
+        raise ScanError([Fault("within", show(within), "a range for each variable named, as a dict")])
+    faults = [
+        unknown("within", name, model.variable_names) for name in within if name not in model.variable_names
+    ]
+    for name, bounds in within.items():
+        ends = np.asarray(bounds, dtype=object).ravel()
+        numbers = all(isinstance(x, (int, float, np.number)) for x in ends) and len(ends) == 2
+        if not numbers or not -np.inf < ends[0] < ends[1] < np.inf:
+            faults.append(Fault(f"within.{name}", show(bounds), "two ascending numbers"))
+    if faults:
+        raise ScanError(faults)
+
+
 def _of_rates(slices: Slices, r: Array) -> dict[str, Any]:
     """Return the states and the eigenvalues at the rates of the equilibria of every point."""
-    model, (count, most) = slices.model, r.shape
+    model = slices.model
+    given = part(slices.parameters, slices.of_point) | {model.graph: slices.eta}
+    most = r.shape[1]
+    wide = {name: np.repeat(values, most) for name, values in given.items()}
+    return _of_states(model, states(model, r.ravel(), wide).reshape(*r.shape, -1), given)
+
+
+def _of_states(model: Model, state: Array, given: Mapping[str, Array]) -> dict[str, Any]:
+    """Return the states `(points, equilibria, n)` and their eigenvalues as columns; block by block."""
+    count, most, _ = state.shape
     spectrum = spectrum_of(model)
     size = spectrum.size(model)
-    found = {name: np.empty(r.shape) for name in model.variable_names}
+    found = {name: state[..., i] for i, name in enumerate(model.variable_names)}
     real, imag, unstable = (np.empty((count, most, *more)) for more in ((size,), (size,), ()))
     for start in range(0, count, _POINTS):
         block = slice(start, start + _POINTS)
-        rates = r[block].ravel()
-        here = part(slices.parameters, np.repeat(slices.of_point[block], most))
-        here[model.graph] = np.repeat(slices.eta[block], most)
-        state = states(model, rates, here)
-        for i, name in enumerate(model.variable_names):
-            found[name][block] = state[:, i].reshape(-1, most)
-        modes = spectrum.modes(model, state, here)
+        here = {name: np.repeat(values[block], most) for name, values in given.items()}
+        modes = spectrum.modes(model, state[block].reshape(-1, state.shape[2]), here)
         real[block], imag[block] = (values.reshape(-1, most, size) for values in (modes.real, modes.imag))
         unstable[block] = modes.unstable.reshape(-1, most)
     kind, directions, stable = kinds(Modes(real, imag, unstable))
@@ -135,6 +206,7 @@ def described(words: Words, given: Mapping[str, xr.DataArray], found: dict[str, 
             "eigenvalues with a positive real part, -1: no equilibrium", "1"
         ),
         "stable": words.meaning("the equilibrium is stable"),
+        "start_count": words.meaning("starts that led to the equilibrium", "1"),
     } | {
         f"{kind}_distance": words.meaning(
             f"change of {model.graph} up to the nearest {name} of this equilibrium", "1"
@@ -150,6 +222,9 @@ def described(words: Words, given: Mapping[str, xr.DataArray], found: dict[str, 
             variables[name] = (own, found[name], attributes)
     count = np.isfinite(r).sum(axis=-1, dtype=np.int8)
     variables["count"] = ((), count, words.meaning("number of equilibria", "1"))
+    if "converged_share" in found:
+        share = words.meaning("share of the starts that led to an equilibrium", "1")
+        variables["converged_share"] = ((), found["converged_share"], share)
     return words.dataset(given, variables, _positions(words, r.shape[-1], real.shape[-1]))
 
 

@@ -80,20 +80,28 @@ def graph_value(model: Model, r: Any, parameters: Values) -> Any:
     That parameter enters the equation of `driven` alone, as k eta: eta = -(the rest of the equation)/k.
     """
     given = {**at_once(model, parameters), model.graph: Taylor(GRAPH, (0.0, 1.0))}
-    slopes = model.field(model.rest(r, given), (0.0,) * len(model.variables), model.constants(given))
+    slopes = model.field(model.at_rest(r, given), (0.0,) * len(model.variables), model.constants(given))
     slope = slopes[model.variable_names.index(model.driven)]
     return -(coefficient(slope, 0, GRAPH) / coefficient(slope, 1, GRAPH))
 
 
 def jacobian(model: Model, state: Sequence[Any], parameters: Values) -> list[list[Any]]:
     """Return the derivatives of the field by the state, 0 where there is no dependence."""
+    return slopes_and_derivatives(model, state, parameters, (0.0,) * len(state))[1]
+
+
+def slopes_and_derivatives(
+    model: Model, state: Sequence[Any], parameters: Values, inputs: Sequence[Any]
+) -> tuple[list[Any], list[list[Any]]]:
+    """Return the field under inputs, and its derivatives by the state, 0 where there is no dependence."""
     size = len(state)
     moved = tuple(
         Gradient(STATE, (value, *(1.0 if i == j else 0 for j in range(size))))
         for i, value in enumerate(state)
     )
-    slopes = model.field(moved, (0.0,) * size, model.constants(parameters))
-    return [[coefficient(slope, 1 + j, STATE) for j in range(size)] for slope in slopes]
+    slopes = model.field(moved, tuple(inputs), model.constants(parameters))
+    derivatives = [[coefficient(slope, 1 + j, STATE) for j in range(size)] for slope in slopes]
+    return [coefficient(slope, 0, STATE) for slope in slopes], derivatives
 
 
 def hurwitz(c: Sequence[Any], minus: Callable[[Any, Any], Any] = subtract) -> Any:
@@ -163,7 +171,7 @@ class Path:
         """Return the state and all parameters as series; but the graph's, which no derivative depends on."""
         rate, given = self.place(r, parameters, order) if self.degree else (series(r, order), parameters)
         given = {self.model.graph: 0.0, **given}
-        return self.model.rest(rate, given), given
+        return self.model.at_rest(rate, given), given
 
     def hopf(self, r: Array, parameters: Values, order: int) -> list[Any]:
         """Return the Hurwitz determinant, 0 at Hopf points and neutral saddles; on folds c_(n-1): BT
@@ -202,7 +210,7 @@ class Path:
     def _of_variable(self, index: int, test: Callable[[Any], Any]) -> Function:
         def function(r: Array, p: Values, k: int) -> list[Any]:
             rate, given = self.place(r, p, k) if self.degree else (series(r, k), p)
-            return coefficients(test(self.model.rest(rate, given)[index]), k, r)
+            return coefficients(test(self.model.at_rest(rate, given)[index]), k, r)
 
         return function
 

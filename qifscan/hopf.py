@@ -91,7 +91,7 @@ class _Plane:
     def determinant(self, t: Array, columns: Values, order: int) -> list[Any]:
         """Return the Hurwitz determinant at rates `columns["r"]` as a series in log t."""
         given = {**self.one, self.model.graph: 0.0, self.name: self.value(series(t, order))}
-        state = self.model.rest(columns["r"] + 0.0 * t, given)
+        state = self.model.at_rest(columns["r"] + 0.0 * t, given)
         return coefficients(hurwitz(characteristic(jacobian(self.model, state, given))), order, t)
 
     def of_state(self, index: int) -> Callable[[Array, Values, int], list[Any]]:
@@ -99,14 +99,14 @@ class _Plane:
 
         def function(t: Array, columns: Values, order: int) -> list[Any]:
             given = {**self.one, self.model.graph: 0.0, self.name: self.value(series(t, order))}
-            return coefficients(self.model.rest(columns["r"] + 0.0 * t, given)[index], order, t)
+            return coefficients(self.model.at_rest(columns["r"] + 0.0 * t, given)[index], order, t)
 
         return function
 
     def omega_squared(self, r: Array, value: Array) -> Array:
         """Return omega^2 at Hopf points and neutral saddles."""
         given = completed(self.model, self.one, self.name, r, value)
-        c = characteristic(jacobian(self.model, self.model.rest(r, given), given))
+        c = characteristic(jacobian(self.model, self.model.at_rest(r, given), given))
         found: Array = frequency_squared([coefficients(term, 0, r)[0] for term in c])
         return found
 

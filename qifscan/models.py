@@ -52,6 +52,7 @@ class Variable:
     `domain` is where it can be at rest. `rate` tells that it is the firing rate of a population: it is named
     r or r_<population>, and that population has the parameters tau, delta and eta with the same ending.
     Errors are relative to the size of all variables of one `group`, by default of the variable alone.
+    Of a model without `rest`, `bounds` is where Newton's method starts.
 
     `absorbed(parameters, mean, more)` returns parameters that do what a constant input `mean + more` does.
     """
@@ -64,6 +65,7 @@ class Variable:
     rate: bool = False
     group: str = ""
     absorbed: Callable[[Mapping[str, Any], Any, Any], dict[str, Any]] | None = None
+    bounds: tuple[float, float] | None = None
 
     @property
     def population(self) -> str:
@@ -87,7 +89,8 @@ class Model:
     `rest(r, parameters)` is the only state at which the first variable is r and every equation but one can
     be zero. The parameter `graph` enters that one alone, the equation of the variable `driven`, additively:
     so the value of it at which r is an equilibrium follows from the field. Elsewhere in `rest` a value
-    outside the domain of its variable means that there is no equilibrium of that rate.
+    outside the domain of its variable means that there is no equilibrium of that rate. It may be None: then
+    equilibria are those that Newton's method finds from many starts, and `graph` means nothing.
     """
 
     name: str
@@ -96,7 +99,7 @@ class Model:
     constants: Callable[[Mapping[str, Any]], Constants]
     field: Callable[[State, State, Constants], State]
     squares: Callable[[State, Constants], tuple[Any, ...]]
-    rest: Callable[[Any, Mapping[str, Any]], State]
+    rest: Callable[[Any, Mapping[str, Any]], State] | None
     driven: str
     meaning: str
     reference: str
@@ -132,6 +135,11 @@ class Model:
             groups.setdefault(variable.group or variable.name, []).append(index)
         return tuple(map(tuple, groups.values()))
 
+    def at_rest(self, r: Any, parameters: Mapping[str, Any]) -> State:
+        """Return the state at rest of a rate, of a model that tells it."""
+        assert self.rest is not None, f"{self.name} is no graph over the rate"
+        return self.rest(r, parameters)
+
     def units(self, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the factor that takes each variable to the unit of its group: pi tau of a rate, else 1."""
         return tuple(math.pi * parameters[f"tau{v.population}"] if v.rate else 1.0 for v in self.variables)
@@ -139,12 +147,18 @@ class Model:
     def with_inputs(
         self, parameters: Mapping[str, Any], more: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Return the model's parameters that do what the means of the noise, and `more` input, do."""
+        """Return the model's parameters that do what the means of the noise, and `more` input, do.
+
+        What no parameter does is there as an input, `<variable>_input`.
+        """
         found = {parameter.name: parameters[parameter.name] for parameter in self.parameters}
-        for variable in self.variables:
+        for name in self.input_names:
+            variable = next(v for v in self.variables if v.name == name)
+            mean, extra = parameters[f"{name}_ou_mean"], (more or {}).get(name, 0.0)
             if variable.absorbed is not None:
-                mean = parameters[f"{variable.name}_ou_mean"]
-                found |= variable.absorbed(found, mean, (more or {}).get(variable.name, 0.0))
+                found |= variable.absorbed(found, mean, extra)
+            else:
+                found[f"{name}_input"] = mean + extra
         return found
 
 

@@ -199,5 +199,5 @@ def squared_frequency(model: Model, state: Vectors, parameters: Values) -> Array
 
 def states(model: Model, r: Any, parameters: Values) -> Vectors:
     """Return the states at rest at these rates, `(points, n)`."""
-    columns: Sequence[Any] = model.rest(r, parameters)
+    columns: Sequence[Any] = model.at_rest(r, parameters)
     return np.stack([np.asarray(column) + 0.0 * r for column in columns], axis=-1)

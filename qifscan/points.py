@@ -38,6 +38,7 @@ class Diagnostic:
 
 def diagnostics(scan: Scan) -> dict[str, Diagnostic]:
     """Return the diagnostic variables of a scan's dataset, by name."""
+    known = "equilibria" if model_named(scan.model).rest is not None else "equilibria that were found"
     rows = [
         Diagnostic("dt", "float32", np.nan, {"units": "ms", "long_name": "step of the point"}),
         Diagnostic(
@@ -50,7 +51,7 @@ def diagnostics(scan: Scan) -> dict[str, Diagnostic]:
             "redo_count", "uint8", 0, {"long_name": "times that the point was run again at half the step"}
         ),
         Diagnostic(
-            "equilibrium_count", "uint8", 0, {"long_name": "number of equilibria at the input of the end"}
+            "equilibrium_count", "uint8", 0, {"long_name": f"number of {known} at the input of the end"}
         ),
     ]
     if scan.can_rest:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from qifscan import delayed, theory
+from qifscan import delayed, newton, theory
 from qifscan.graph import nodes_of, part, paths, pieces, roots
 from qifscan.models import Model
 from qifscan.normal_forms import eigenvalues, matrices
@@ -27,25 +27,30 @@ _POINTS = 1 << 13
 @dataclass(frozen=True)
 class Rest:
     """The equilibria of points at a constant input: parameters with that input, `(points,)` each, and every
-    rate at rest `(points, equilibria)`, ascending, NaN where there are fewer."""
+    state at rest, of each variable `(points, equilibria)`, by ascending rate, NaN where there are fewer."""
 
     model: Model
     parameters: dict[str, Array]
-    rates: Array
+    states: tuple[Array, ...]
 
     @classmethod
     def of(cls, model: Model, columns: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> Rest:
         """Return it for these parameters with the mean of the noise, and with `more` input to variables."""
-        given = np.broadcast_arrays(*model.with_inputs(columns, more).values())
-        parameters = dict(zip((p.name for p in model.parameters), given, strict=True))
-        return cls(model, parameters, _solver(model).rates(model, parameters))
+        held = model.with_inputs(columns, more)
+        parameters = dict(zip(held, np.broadcast_arrays(*held.values()), strict=True))
+        return cls(model, parameters, _solver(model).states(model, parameters))
 
     def __len__(self) -> int:
         return len(self.rates)
 
     def take(self, rows: Any) -> Rest:
         """Return it for some of the points."""
-        return Rest(self.model, part(self.parameters, rows), self.rates[rows])
+        return Rest(self.model, part(self.parameters, rows), tuple(y[rows] for y in self.states))
+
+    @property
+    def rates(self) -> Array:
+        """The rate of the first population at each equilibrium, `(points, equilibria)`."""
+        return self.states[0]
 
     @property
     def unit(self) -> Array:
@@ -57,13 +62,6 @@ class Rest:
         """The highest rate at rest, NaN where there is none."""
         highest: Array = np.fmax.reduce(self.rates, axis=-1)
         return highest
-
-    @cached_property
-    def states(self) -> tuple[Array, ...]:
-        """The state variables at each equilibrium, `(points, equilibria)` each."""
-        with np.errstate(all="ignore"):
-            state = self.model.rest(self.rates, _columns(self.parameters))
-            return tuple(np.broadcast_to(y, self.rates.shape) for y in state)
 
     @cached_property
     def modes(self) -> tuple[Array, Array]:
@@ -91,9 +89,9 @@ class Rest:
         wanted = np.where(wanted.any(axis=1, keepdims=True), wanted, there)
         last = wanted.shape[1] - 1 - np.argmax(wanted[:, ::-1], axis=1)
         chosen = (last if name == "up" else np.argmax(wanted, axis=1))[:, None]
-        at = [np.take_along_axis(y, chosen, axis=1)[:, 0] for y in (self.rates, self.stable)]
-        first, *others = self.model.rest(at[0], self.parameters)
-        return first * np.where(at[1], 1.0, ASIDE), *others
+        stable = np.take_along_axis(self.stable, chosen, axis=1)[:, 0]
+        first, *others = (np.take_along_axis(y, chosen, axis=1)[:, 0] for y in self.states)
+        return first * np.where(stable, 1.0, ASIDE), *others
 
     def distance(self, state: tuple[Array, ...]) -> Array:
         """Return the distance of states from each equilibrium, relative to it; inf where it is not there."""
@@ -117,16 +115,22 @@ def _columns(parameters: Mapping[str, Array]) -> dict[str, Array]:
 
 @dataclass(frozen=True)
 class _Solver:
-    """How the equilibria of a model are found: rates, eigenvalues, stability, and the rates of folds."""
+    """How the equilibria of a model are found: states, eigenvalues, stability, and the rates of folds."""
 
-    rates: Callable[[Model, Mapping[str, Array]], Array]
+    states: Callable[[Model, Mapping[str, Array]], tuple[Array, ...]]
     modes: Callable[[Rest], tuple[Array, Array]]
     stable: Callable[[Rest], Mask]
     folds: Callable[[Model, Mapping[str, Any]], tuple[Array, Array]]
 
 
-def _plain_rates(model: Model, p: Mapping[str, Array]) -> Array:
-    return theory.roots(p["eta"], p["J"], p["delta"], p["tau"])
+def _at(model: Model, p: Mapping[str, Array], rates: Array) -> tuple[Array, ...]:
+    """Return the states at rest of these rates, `(points, equilibria)` each."""
+    with np.errstate(all="ignore"):
+        return tuple(np.broadcast_to(y, rates.shape) for y in model.at_rest(rates, _columns(p)))
+
+
+def _plain_states(model: Model, p: Mapping[str, Array]) -> tuple[Array, ...]:
+    return _at(model, p, theory.roots(p["eta"], p["J"], p["delta"], p["tau"]))
 
 
 def _plain_modes(rest: Rest) -> tuple[Array, Array]:
@@ -149,13 +153,13 @@ def _plain_folds(model: Model, columns: Mapping[str, Any]) -> tuple[Array, Array
     return found[..., 0], found[..., 1]
 
 
-def _slices(model: Model, p: Mapping[str, Array]) -> tuple[dict[str, Array], Any]:
-    """Return the distinct sets of all parameters but the graph's, and which of them each point has."""
-    others = [name for name in p if name != model.graph]
+def _slices(p: Mapping[str, Array], without: str = "") -> tuple[dict[str, Array], Any]:
+    """Return the distinct sets of all parameters but one, and which of them each point has."""
+    others = [name for name in p if name != without]
     # The others are the same at every point: comparing them would cost more than all of the rest.
     vary = [name for name in others if np.any(p[name] != p[name][0])]
     if not vary:
-        return {name: p[name][:1] for name in others}, np.zeros(len(p[model.graph]), dtype=np.intp)
+        return {name: p[name][:1] for name in others}, np.zeros(len(p[others[0]]), dtype=np.intp)
     _, first, whose = np.unique(
         np.stack([p[name] for name in vary], axis=1), axis=0, return_index=True, return_inverse=True
     )
@@ -169,13 +173,17 @@ def _allowed(model: Model, p: Mapping[str, Array]) -> Mask:
     return allowed
 
 
+def _graph_states(model: Model, p: Mapping[str, Array]) -> tuple[Array, ...]:
+    return _at(model, p, _graph_rates(model, p))
+
+
 def _graph_rates(model: Model, p: Mapping[str, Array]) -> Array:
     rows = np.flatnonzero(_allowed(model, p))
     found = np.full((len(p[model.graph]), 1), np.nan)
     if not len(rows):
         return found
     with np.errstate(all="ignore"):
-        slices, whose = _slices(model, part(p, rows))
+        slices, whose = _slices(part(p, rows), model.graph)
         path = paths(model, model.graph)[0]
         of = pieces(path, slices, nodes_of(path, slices, None))
         rates, _ = roots(path, slices, of, whose, p[model.graph][rows])
@@ -206,12 +214,29 @@ def _graph_stable(rest: Rest) -> Mask:
 
 def _graph_folds(model: Model, columns: Mapping[str, Any]) -> tuple[Array, Array]:
     with np.errstate(all="ignore"):
-        slices, whose = _slices(model, {row.name: columns[row.name] for row in model.parameters})
+        slices, whose = _slices({row.name: columns[row.name] for row in model.parameters}, model.graph)
         path = paths(model, model.graph)[0]
         of = pieces(path, slices, nodes_of(path, slices, None))
         low = np.where(np.isfinite(of.fold_low), of.low, np.nan)
         high = np.where(np.isfinite(of.fold_high), of.high, np.nan)
         return np.fmin.reduce(high, axis=1)[whose], np.fmax.reduce(low, axis=1)[whose]
+
+
+def _newton_states(model: Model, p: Mapping[str, Array]) -> tuple[Array, ...]:
+    rows = np.flatnonzero(_allowed(model, p))
+    count = len(next(iter(p.values())))
+    if not len(rows):
+        return tuple(np.full((count, 1), np.nan) for _ in model.variables)
+    sets, whose = _slices(part(p, rows))
+    states = newton.equilibria(model, sets).states
+    found = np.full((count, *states.shape[1:]), np.nan)
+    found[rows] = states[whose]
+    return tuple(np.ascontiguousarray(y) for y in np.moveaxis(found, -1, 0))
+
+
+def _no_folds(model: Model, columns: Mapping[str, Any]) -> tuple[Array, Array]:
+    unknown = np.full(np.shape(columns[model.parameters[0].name]), np.nan)
+    return unknown, unknown
 
 
 def _delay_modes(rest: Rest) -> tuple[Array, Array]:
@@ -241,14 +266,19 @@ def _terms(rest: Rest) -> delayed.Terms:
     return delayed.Terms(*(np.asarray(x) + 0.0 * rest.rates for x in (of.a, of.c, of.b, of.delay)))
 
 
-_ON_GRAPH = _Solver(_graph_rates, _graph_modes, _graph_stable, _graph_folds)
-_WITH_DELAY = _Solver(_graph_rates, _delay_modes, _delay_stable, _graph_folds)
+_ON_GRAPH = _Solver(_graph_states, _graph_modes, _graph_stable, _graph_folds)
+_WITH_DELAY = _Solver(_graph_states, _delay_modes, _delay_stable, _graph_folds)
+_BY_NEWTON = _Solver(_newton_states, _graph_modes, _graph_stable, _no_folds)
+_LATE_BY_NEWTON = _Solver(_newton_states, _delay_modes, _delay_stable, _no_folds)
 _SOLVERS = {
-    "qif": _Solver(_plain_rates, _plain_modes, _plain_stable, _plain_folds),
-    "qif_delay": _Solver(_plain_rates, _delay_modes, _plain_delay_stable, _plain_folds),
+    "qif": _Solver(_plain_states, _plain_modes, _plain_stable, _plain_folds),
+    "qif_delay": _Solver(_plain_states, _delay_modes, _plain_delay_stable, _plain_folds),
 }
-"""Models with a solver of their own; the others are solved along their graph over the rate."""
+"""Models with a solver of their own; the others are solved along their graph over the rate, or without one by
+Newton's method."""
 
 
 def _solver(model: Model) -> _Solver:
+    if model.rest is None:
+        return _LATE_BY_NEWTON if model.delay else _BY_NEWTON
     return _SOLVERS.get(model.name, _WITH_DELAY if model.delay else _ON_GRAPH)

@@ -366,7 +366,7 @@ class Scan(Definition):
             )
             found = f"{protocol.window_steps} steps"
             faults.append(Fault("protocol.window", found, f"at least {least} steps for a frequency", hint))
-        raise_if_any(faults)
+        raise_if_any(faults or _threshold_faults(value, info))
         return value
 
     @field_validator("traces")
@@ -539,6 +539,21 @@ def _known(info: ValidationInfo) -> dict[str, Parameter]:
         numbers = {f"drive_{p.name}" for kind in DRIVES.values() for p in kind.numbers}
         known |= {name: Parameter(name, None, "", "a number of the drive") for name in sorted(numbers)}
     return known
+
+
+def _threshold_faults(names: Sequence[str], info: ValidationInfo) -> list[Fault]:
+    """Return what is missing for observables of levels where no folds tell where these are."""
+    rows = observables(model_named(info.data["model"]))
+    levels = [name for name in names if rows[name].fold.endswith((" levels", " residences"))]
+    given = {
+        *info.data.get("fixed", {}),
+        *(n for axis in info.data.get("axes", {}).values() for n in axis.columns),
+    }
+    missing = [p.name for p in THRESHOLDS if p.name not in given]
+    if model_named(info.data["model"]).rest is not None or not levels or not missing:
+        return []
+    hint = "the folds of a model without `rest` are not known; fix thresholds"
+    return [Fault("observables", f"{show(levels[0])} without {', '.join(missing)}", "both thresholds", hint)]
 
 
 def _name_faults(name: str, model: Model) -> list[Fault]:

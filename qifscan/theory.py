@@ -99,12 +99,25 @@ def fold_rates(J: ArrayLike, delta: ArrayLike, tau: ArrayLike) -> Array:
     return found.reshape(*given[0].shape, 2)
 
 
-def equilibria(model: str = "qif", *, distances: bool = False, **parameters: Values) -> xr.Dataset:
+def equilibria(
+    model: str = "qif",
+    *,
+    distances: bool = False,
+    starts: int | None = None,
+    within: Mapping[str, tuple[float, float]] | None = None,
+    **parameters: Values,
+) -> xr.Dataset:
     """Return every equilibrium of a model with its stability, at each set of parameters.
 
     Of the plain model: v = -delta / (2 pi R), pi^2 R^4 - J R^3 - eta R^2 - delta^2 / (4 pi^2) = 0, R = tau r
     > 0; eigenvalues (2 v +- sqrt(2 R (J - 2 pi^2 R))) / tau. Of the others: the roots of eta(r) = eta with
-    rates in [1e-6, 1e6] sqrt(delta)/(pi tau), and the eigenvalues of the Jacobian there.
+    rates in [1e-6, 1e6] sqrt(delta)/(pi tau), and the eigenvalues of the Jacobian there. With a delay D: the
+    same equilibria; of the infinitely many eigenvalues, the roots of (l - a)^2 + c = b exp(-l D), the six
+    rightmost, NaN where there are fewer, and in `unstable_dimensions` the number of all to the right of the
+    axis. Of a model without `rest`: the equilibria that Newton's method finds from many starts; others may be
+    missed. `starts` (by default 128) is how many, `within` where each variable starts, name by name; the
+    dataset has `start_count`, the starts that led to each, and `converged_share`; ends nearer than 1e-6 of
+    their size count as one.
 
     Parameters: those of the model (of the plain one `tau` in ms, `eta`, `delta`, `J`), each a number, a
     sequence (which becomes a dimension of its name) or a DataArray; they broadcast by dimension. Along
@@ -119,8 +132,9 @@ def equilibria(model: str = "qif", *, distances: bool = False, **parameters: Val
     Raises `ScanError` for an unknown model or parameter and for values that are not allowed.
     Source: Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015); of other models see their `reference`.
     """
-    if model != QIF.name:
-        return family.equilibria(family.model_of(model, delayed=True), parameters, distances=distances)
+    if model != QIF.name or starts is not None or within is not None:
+        chosen = family.model_of(model, delayed=True, restless=True)
+        return family.equilibria(chosen, parameters, distances=distances, starts=starts, within=within)
     given = complete(parameters, QIF.parameters)
     slices = labelled(given)
     shape = next(iter(slices.values())).shape

@@ -236,6 +236,9 @@ def _against_count(
     scan: Scan, chosen: Points, sample: tuple[Array, ...], stored: dict[str, Array]
 ) -> list[str]:
     """Return a fault for each point whose number of equilibria is not that of another method."""
+    if model_named(scan.model).rest is None:
+        # Nothing else knows how many there are.
+        return []
     rest, faults = chosen.final_rest(), []
     count = _of_companion if scan.model in PLAIN_AT_REST else _of_signs
     for row, stored_count in enumerate(stored["equilibrium_count"].tolist()):
@@ -273,7 +276,7 @@ def _of_signs(rest: Rest, row: int) -> int | None:
     rates = unit * np.geomspace(1e-6, 1e6, 48001)
     with np.errstate(all="ignore"):
         apart = graph_value(model, rates, here) - here[model.graph]
-        there = [v.domain.holds(y) for v, y in zip(model.variables, model.rest(rates, here), strict=True)]
+        there = [v.domain.holds(y) for v, y in zip(model.variables, model.at_rest(rates, here), strict=True)]
     valid = np.all(np.broadcast_arrays(np.isfinite(apart), *there), axis=0)
     above = apart > 0.0
     found = int(np.count_nonzero((above[1:] != above[:-1]) & valid[1:] & valid[:-1]))

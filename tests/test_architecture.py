@@ -13,7 +13,7 @@ LEVELS = [
     {"lazy", "errors", "backend", "jets"},
     {"models", "definition", "child"},
     {"catalogue", "drive", "noise", "observables", "integrate", "labels", "graph"},
-    {"normal_forms", "tables", "collocation", "delayed"},
+    {"normal_forms", "tables", "collocation", "delayed", "newton"},
     {"crossings"},
     {"spectrum"},
     {"checking", "family", "following", "settling"},
