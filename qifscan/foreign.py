@@ -16,10 +16,11 @@ import numpy as np
 
 from qifscan import bifurcation, periodic
 from qifscan.errors import Fault, ScanError, unknown
-from qifscan.family import KINDS, kinds
+from qifscan.family import KINDS
 from qifscan.graph import Array, Index
 from qifscan.lazy import LazyModule
 from qifscan.models import Model
+from qifscan.spectrum import counted_modes, kinds
 from qifscan.tables import Attributes, flags
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def _said(name: str, model: Model | None) -> Attributes:
 def _eigenvalues(diagram: Diagram) -> dict[str, Column]:
     """Return the variables that follow from eigenvalues, as `branch` has them."""
     values = np.sort(diagram.multiple, axis=1)
-    kind, unstable = kinds(values.real, values.imag)
+    kind, unstable, _ = kinds(counted_modes(values.real, values.imag))
     wide, imaginary = ("point", "eigenvalue"), "imaginary part of the eigenvalue, angular frequency"
     found: dict[str, Column] = {
         "eigenvalue_real": (wide, values.real.copy(), _words("real part of the eigenvalue", "1/ms")),

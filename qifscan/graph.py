@@ -184,7 +184,7 @@ class Path:
         """Return the rounding error that the function of `hopf` can have: a multiple of its terms' sizes."""
         rate, given = self.place(r, parameters, 0) if self.degree else (series(r, 0), parameters)
         given = {self.model.graph: 0.0, **given}
-        entries = jacobian(self.model, self.model.rest(rate, given), given)
+        entries = jacobian(self.model, self.model.at_rest(rate, given), given)
         sizes = characteristic_sizes([[_size(entry, r) for entry in row] for row in entries])
         found: Array = _ROUNDINGS * _EPS * (sizes[-2] if self.folded else hurwitz(sizes, add))
         return found

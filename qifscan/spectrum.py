@@ -43,10 +43,13 @@ class Spectrum:
     size: Callable[[Model], int]
 
 
+def counted_modes(real: Array, imag: Array) -> Modes:
+    """Return all of the eigenvalues of equilibria, with how many are to the right of the axis."""
+    return Modes(real, imag, np.where(np.isfinite(real[:, 0]), (real > 0.0).sum(axis=1), np.nan))
+
+
 def _of_matrices(model: Model, state: Array, parameters: Values) -> Modes:
-    real, imag = eigenvalues(matrices(model, state, parameters))
-    unstable = np.where(np.isfinite(real[:, 0]), (real > 0.0).sum(axis=1), np.nan)
-    return Modes(real, imag, unstable)
+    return counted_modes(*eigenvalues(matrices(model, state, parameters)))
 
 
 def _zeros_of_determinants(

@@ -363,11 +363,15 @@ GUIDE = Path(__file__).parents[1] / "docs" / "adding_a_model.md"
 
 @pytest.fixture
 def guide(tmp_path, monkeypatch):
-    """The Python blocks of the guide; the first is the user's file, where it can be imported from."""
+    """The Python blocks of the guide; the first is the user's file, where it can be imported from, and so is
+    one that begins with the name of another."""
     first, *others = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "izhikevich.py").write_text(first)
+    for name, block in [(re.match(r"# (\w+\.py)\n", block), block) for block in others]:
+        if name:
+            (tmp_path / name[1]).write_text(block)
     return others
 
 
