@@ -37,14 +37,16 @@ def read_auto(
     """Return a bifurcation diagram of AUTO-07p: a b. file (fort.7), with all runs that were appended to it.
 
     `diagnostics`: the d. file (fort.9) of the same runs, for eigenvalues and Floquet multipliers. `kind`:
-    what is wanted of a file that holds more: "equilibria" (IPS = 0, 1; the form of `branch`), "curves" (of
-    folds or Hopf points, ISW = 2; the form of `curve`) or "cycles" (IPS = 2; the form of `cycle_branches`).
+    what is wanted of a file that holds more: "equilibria" (IPS = 0, 1; the form of `branch`), "LP" or "HB"
+    (curves of folds or Hopf points, ISW = 2; that of `curve`) or "cycles" (IPS = 2; that of
+    `cycle_branches`).
     `model`: one of the family, of which U(1), U(2), ... are then the variables in order; it gives units and
     meanings. `names`: other names for columns, such as {"PAR(1)": "eta"}.
 
     Along `point`, in the order of the file: `piece` (of cycles `branch`), `type` (AUTO's codes; 0 for a
     regular point), `label` (AUTO's LAB, 0: none), and the columns under their own names: the parameters,
-    `l2_norm`, the state; of cycles its `_max`, `_min` and `_mean` (INTEGRAL), and `period`. `stable` is the
+    `l2_norm`, the state; of cycles its `_max`, `_min` and `_mean` (INTEGRAL), and `period`. Hopf points have
+    `omega`, `frequency` and `period`, from PERIOD or else their eigenvalues. `stable` is the
     sign of AUTO's point number; with IPS = 0 and along curves AUTO does not tell. With `diagnostics` also
     `eigenvalue_real`, `eigenvalue_imag` (ascending), `kind`, `unstable_dimensions`; of cycles
     `multiplier_real`, `multiplier_imag` (by descending modulus), `unstable_multipliers` and `resolved`
@@ -75,6 +77,7 @@ class _Run:
 
     ips: int
     isw: int
+    curve: int
     columns: tuple[str, ...]
     number: int
     codes: list[int] = field(default_factory=list)
@@ -99,7 +102,12 @@ class _Run:
         found = KIND_OF_IPS.get(self.ips, _OTHER)
         if abs(self.isw) < 2:
             return found
-        return "curves" if found == "equilibria" else _OTHER
+        curves = {2: "LP", 3: "HB"} if found == "equilibria" else {}
+        return curves.get(self.curve or self._tens(), _OTHER)
+
+    def _tens(self) -> int:
+        """Return what the labels tell of the kind of curve: it is the first of their two digits."""
+        return next((abs(code) // 10 for code in self.codes if abs(code) >= 10), 0)
 
 
 @dataclass
@@ -134,7 +142,9 @@ def _runs_of(where: str, lines: Sequence[str]) -> list[_Run]:
             refuse(where, number, show(line.strip()), expected, hint)
         row = _row(where, number, tokens, columns, last=number == len(lines))
         if begins or _is_first(row, runs[-1]):
-            runs.append(_Run(header["IPS"], header.get("ISW", 1), columns, abs(row[0])))
+            runs.append(
+                _Run(header["IPS"], header.get("ISW", 1), header.get("type", 0), columns, abs(row[0]))
+            )
         begins = False
         run = runs[-1]
         run.add(number, row)
@@ -153,7 +163,7 @@ def _of_header(
     if tokens[1:4] == ["PT", "TY", "LAB"]:
         return header, tuple(re.split(r"\s{2,}", line.split("LAB", 1)[1].strip()))
     # A second value tells what the user gave where AUTO has changed it.
-    found = {key: int(value) for key, value in re.findall(r"\b(IPS|ISW)\s*=\s*(-?\d+)", line)}
+    found = {key: int(value) for key, value in re.findall(r"\b(IPS|ISW|type)\s*[=:]\s*(-?\d+)", line)}
     return found | header, columns
 
 
@@ -274,7 +284,7 @@ def _of_kind(where: str, runs: Sequence[_Run], kind: str | None) -> tuple[list[_
         raise ScanError([unknown("kind", kind, TYPES)])
     if not there:
         found = f"IPS = {runs[0].ips}, ISW = {runs[0].isw}"
-        expected = "IPS = 0, 1 (equilibria; with ISW = 2 curves) or IPS = 2 (cycles)"
+        expected = "IPS = 0, 1 (equilibria; with ISW = 2 curves of LP or HB) or IPS = 2 (cycles)"
         raise ScanError([Fault(f"{where}, line {runs[0].lines[0]}", found, expected)])
     if kind is None and len(there) > 1:
         raise ScanError(
@@ -296,7 +306,7 @@ def _together(runs: Sequence[_Run], kind: str, left_out: int, names: Names) -> D
         for column, values in zip(run.columns, rows.T, strict=True):
             whole = columns.setdefault(names.of_column(column), np.full(len(piece), np.nan))
             whole[piece == k] = values
-    told = kind != "curves" and all(run.ips != 0 for run in runs)
+    told = kind in ("equilibria", "cycles") and all(run.ips != 0 for run in runs)
     points = np.concatenate([run.points for run in runs])
     found = Diagram(
         kind,

@@ -89,7 +89,7 @@ class Table:
 
     `kind` is what the dataset is of; `columns` are parameters, states, extremes and periods; `line` is the
     number of the branch, piece or curve; `sure` tells which are converged and resolved; `cuts` are what the
-    lines are cut off by.
+    lines are cut off by; `of_hopf` tells a curve of Hopf points from one of folds.
     """
 
     kind: str
@@ -101,6 +101,7 @@ class Table:
     sure: Array
     type: Array
     cuts: tuple[str, ...] = ()
+    of_hopf: bool = False
 
     def chosen(self, which: Array) -> Table:
         """Return some of the points."""
@@ -109,13 +110,16 @@ class Table:
         return replace(self, columns=columns, **parts)
 
     def heights(self, name: str) -> list[Array]:
-        """Return what is drawn of a variable: of a cycle its least and its greatest value."""
+        """Return what is drawn of a variable: of a cycle its least and its greatest value.
+
+        Some programs tell but the greatest.
+        """
         names = [name] if name in self.columns else [f"{name}_min", f"{name}_max"]
-        return [self.columns[n] for n in names]
+        return [self.columns[n] for n in names if n in self.columns]
 
     def has(self, name: str) -> bool:
         """Whether a variable can be drawn."""
-        return name in self.columns or f"{name}_min" in self.columns
+        return bool(self.heights(name))
 
     @property
     def of_cycles(self) -> bool:
@@ -173,7 +177,9 @@ def _of_points(dataset: xr.Dataset, kind: str, model: Model) -> Table:
     types = _meanings(dataset["type"])
     sure = (values["converged"] != 0) & (values.get("resolved", np.ones(size)) != 0) & (types != "unresolved")
     varied = tuple(p.name for p in model.parameters if p.name in values)
-    return Table(kind, model, varied, fixed | values, line, stable, sure, types, _cuts(dataset))
+    # A curve of another program may not tell its frequencies, but what it is one of.
+    of_hopf = dataset.attrs.get("curve") == "HB" or bool(np.isfinite(values.get("omega", np.nan)).any())
+    return Table(kind, model, varied, fixed | values, line, stable, sure, types, _cuts(dataset), of_hopf)
 
 
 def _of_cycles(dataset: xr.Dataset, model: Model) -> Table:
@@ -282,7 +288,7 @@ def draw_plane(axes: Axes, points: Table, x: str, y: str) -> None:
     """Draw the bifurcations of a table in the plane of two parameters."""
     across, up = points.columns[x], points.columns[y]
     if points.kind == "curve":
-        style, colour, name = LINES["HB" if np.isfinite(points.columns["omega"]).any() else "LP"]
+        style, colour, name = LINES["HB" if points.of_hopf else "LP"]
         line = _joined(across, up, points.line[1:] == points.line[:-1])
         axes.plot(*line, color="white", linewidth=2.6, alpha=0.7)
         axes.plot(*line, style, color=colour, linewidth=1.4, label=name)

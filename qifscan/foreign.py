@@ -36,10 +36,14 @@ _GLOBAL = {"HC": 40, "SNIC": 41}
 
 TYPES: dict[str, dict[str, int]] = {
     "equilibria": bifurcation.TYPES | {"BP": 1, "ZH": -23} | _MARKS,
-    "curves": bifurcation.TYPES | {"BP": 1, "ZH": -23} | _MARKS | _GLOBAL,
+    "LP": bifurcation.TYPES | {"BP": 1, "ZH": -23} | _MARKS,
+    "HB": bifurcation.TYPES | {"BP": 1, "ZH": -23} | _MARKS,
     "cycles": periodic.TYPES | {"BP": 6, "R1": -5, "R2": -6, "R3": -7, "R4": -8} | _MARKS | _GLOBAL,
 }
-"""Codes of `type` by what a diagram holds; a regular point is 0 whether it has a label or not."""
+"""Codes of `type` by what a diagram holds; a regular point is 0 whether it has a label or not.
+
+"LP" and "HB" are curves of folds and of Hopf points in two parameters.
+"""
 
 
 @dataclass(frozen=True)
@@ -153,9 +157,17 @@ def dataset_of(diagram: Diagram, model: Model | None, reference: str) -> xr.Data
     if diagram.multiple is not None:
         found |= _multipliers(diagram) if cycles else _eigenvalues(diagram)
     size = np.bincount(diagram.piece, minlength=len(diagram.numbers))
+    converged = diagram.type != _MARKS["MX"]
+    found["converged"] = (("point",), converged, _words("by the criterion of the other program"))
+    if cycles:
+        index = _words("index of the slice, in C order") | {"instance_dimension": "slices"}
+        found["slice"] = ((own,), np.zeros(len(diagram.numbers), dtype=np.intp), index)
+        found["branch_count"] = ((), len(diagram.numbers), _words("number of branches of the slice", "1"))
     found["row_size"] = ((own,), size, _words("number of points", "1") | {"sample_dimension": "point"})
     found["branch_number"] = ((own,), diagram.numbers, _words("number in the other program", "1"))
-    attributes = {"model": model.name if model else "", "reference": reference, "left_out": diagram.left_out}
+    attributes = {"reference": reference, "left_out": diagram.left_out}
+    attributes |= {"model": model.name} if model else {}
+    attributes |= {"curve": diagram.kind} if diagram.kind in ("LP", "HB") else {}
     data = {n: (dims, values, {**said, "reference": reference}) for n, (dims, values, said) in found.items()}
     return xr.Dataset(data, attrs=attributes)
 
@@ -165,19 +177,29 @@ def _words(long_name: str, units: str | None = None) -> Attributes:
 
 
 def _with_times(diagram: Diagram) -> dict[str, Array]:
-    """Return the columns with the frequency of cycles; of equilibria the period of Hopf points alone is
-    one."""
-    if "period" not in diagram.columns:
-        return diagram.columns
-    period = diagram.columns["period"]
+    """Return the columns with the frequency of cycles, and of Hopf points, which alone have one at rest."""
+    nothing = np.full(len(diagram.piece), np.nan)
+    period = diagram.columns.get("period", nothing.copy())
     if diagram.kind == "cycles":
         return diagram.columns | {"frequency": 1.0 / period}
-    if diagram.kind == "equilibria":
-        period = np.where(diagram.type == bifurcation.TYPES["HB"], period, np.nan)
-    return diagram.columns | {"period": period}
+    turning = (diagram.type == bifurcation.TYPES["HB"]) | (diagram.kind == "HB")
+    omega = np.divide(2.0 * np.pi, period, out=nothing, where=turning & (period > 0.0))
+    if diagram.multiple is not None:
+        omega = np.where(turning & np.isnan(omega), _of_pair(diagram.multiple), omega)
+    times = {"omega": omega, "frequency": omega / (2.0 * np.pi), "period": 2.0 * np.pi / omega}
+    return {name: values for name, values in diagram.columns.items() if name != "period"} | times
+
+
+def _of_pair(values: Any) -> Array:
+    """Return the angular frequency of the pair that is nearest to the imaginary axis, NaN without one."""
+    away = np.where(values.imag > 0.0, np.abs(values.real), np.inf)
+    nearest = np.nan_to_num(away, nan=np.inf).argmin(axis=1)
+    found: Array = values.imag[np.arange(len(values)), nearest]
+    return np.where(found > 0.0, found, np.nan)
 
 
 _OF_COLUMNS = {
+    "omega": ("angular frequency at the Hopf point", "rad/ms"),
     "period": ("period", "ms"),
     "frequency": ("frequency", "1/ms"),
     "l2_norm": ("norm of the state", "1"),
@@ -209,7 +231,7 @@ def _eigenvalues(diagram: Diagram) -> dict[str, Column]:
         "eigenvalue_real": (wide, values.real.copy(), _words("real part of the eigenvalue", "1/ms")),
         "eigenvalue_imag": (wide, values.imag.copy(), _words(imaginary, "1/ms")),
     }
-    if diagram.kind == "curves":
+    if diagram.kind != "equilibria":
         return found
     count = _words("eigenvalues with a positive real part, -1: not told", "1")
     return found | {

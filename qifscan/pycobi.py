@@ -32,9 +32,9 @@ def read_pycobi(
 
     `table`: a pandas DataFrame whose columns are pairs, as `ODESystem.get_summary` returns it, or what its
     `to_csv` wrote. A pickle is not loaded: loading one executes code that is in it. `kind`: "equilibria",
-    "curves" or "cycles"; by default cycles if a variable has a minimum and a maximum, curves if more than one
-    parameter varies, else equilibria. `model` and `names` as for `read_auto`; of a name with a path,
-    "p/qif/eta", the last part is used.
+    "LP" or "HB" (curves of folds or Hopf points; to be given where more than one parameter varies) or
+    "cycles"; by default cycles if a variable has a minimum and a maximum, else equilibria. `model` and
+    `names` as for `read_auto`; of a name with a path, "p/qif/eta", the last part is used.
 
     The dataset has the form of that of `read_auto`: `type` from `bifurcation`, `stable` from `stability`,
     `period`, the parameters, the state (of cycles its `_min` and `_max`), and from `eigenvalues` those or the
@@ -142,7 +142,7 @@ def _of_table(
         _codes(where, table, wanted),
         np.array([int(k) if re.fullmatch(r"\d+", str(k)) else 0 for k in table.index]),
         columns,
-        _stability(where, table) if wanted != "curves" else None,
+        _stability(where, table) if wanted in ("equilibria", "cycles") else None,
         _multiple(where, table),
     )
 
@@ -184,7 +184,12 @@ def _guessed(numbers: Mapping[Column, Array]) -> str:
     if any(sub == "1" for _, sub in numbers):
         return "cycles"
     free = [name for (name, sub), values in numbers.items() if sub == "" and _varies(name, values)]
-    return "curves" if len(free) > 1 else "equilibria"
+    if len(free) > 1:
+        hint = 'give kind="LP" or kind="HB"; or "equilibria"'
+        raise ScanError(
+            [Fault("kind", f"{' and '.join(free)}, which vary", "what the curve is one of", hint)]
+        )
+    return "equilibria"
 
 
 def _varies(name: str, values: Array) -> bool:

@@ -139,7 +139,46 @@ def test_a_cycle_of_auto_is_among_ours():
         assert last[name].item() == pytest.approx(theirs[name].item(), rel=1e-7 if name == "period" else 1e-4)
 
 
+def test_the_hopf_points_that_auto_followed_are_ours_with_their_frequencies():
+    theirs = auto("hopf")
+    alpha = xr.DataArray(theirs["alpha"].values, dims="slices")
+    ours = qs.special_points(MODEL, alpha=alpha, **GAST)
+    ours = ours.isel(point=ours["type"].values == HB)
+    for k, eta in enumerate(theirs["eta"].values):
+        here = np.flatnonzero(ours["slice"].values == k)
+        i = here[np.argmin(np.abs(ours["eta"].values[here] - eta))]
+        assert ours["eta"].values[i] == pytest.approx(eta, abs=1e-7)
+        assert ours["period"].values[i] == pytest.approx(theirs["period"].values[k], rel=1e-7)
+    # Without the column of the period it is that of the pair on the axis, with six digits.
+    of_pair = auto("hopf", names={"PERIOD": "T"})
+    np.testing.assert_allclose(of_pair["omega"], theirs["omega"], rtol=1e-5)
+
+
 # The form is that of ours
+
+
+def drawn(figure, label):
+    """Return the line of a figure with this label."""
+    return next(line for line in figure.axes[0].get_lines() if line.get_label() == label)
+
+
+def test_one_figure_draws_ours_and_theirs():
+    ours = qs.branch(MODEL, alpha=1.0, within=(-12.0, 3.0), **GAST)
+    theirs, cycles = (auto(name, model=MODEL) for name in ("equilibria", "cycles"))
+    alone = qs.show(theirs)
+    hopf = drawn(alone, "Hopf (HB)").get_xdata()
+    np.testing.assert_allclose(np.sort(hopf), [-4.039818600838, -0.534080541355], atol=1e-7)
+    both = qs.show(ours, over=[theirs, cycles])
+    heights = drawn(both, "cycle, unstable").get_ydata()
+    np.testing.assert_allclose(heights[np.isfinite(heights)], cycles["r_max"], rtol=1e-12)
+
+
+def test_curves_of_another_program_are_drawn_as_what_they_are_of():
+    for name, label in (("folds", "folds (exact)"), ("hopf", "Hopf points (exact)")):
+        names = {"PERIOD": "T"} if name == "hopf" else {}
+        theirs = qs.read_auto(DATA / f"b.{name}", model=MODEL, names=names)
+        line = drawn(qs.show(theirs), label)
+        assert np.isin(theirs["eta"].values, line.get_xdata()).all()
 
 
 def test_what_means_the_same_has_the_same_name_and_dimensions_as_ours():
@@ -170,12 +209,12 @@ def test_the_cycles_of_another_program_have_the_form_of_our_branches_of_cycles()
 def test_runs_that_were_appended_to_one_file_are_told_apart_by_kind(tmp_path):
     text = "".join((DATA / f"b.{name}").read_text() for name in ("equilibria", "cycles", "folds"))
     (tmp_path / "b.all").write_text(text)
-    with pytest.raises(ScanError, match="kind: found equilibria and curves and cycles"):
+    with pytest.raises(ScanError, match="kind: found equilibria and LP and cycles"):
         qs.read_auto(tmp_path / "b.all")
     for name, kind, left in (
         ("equilibria", "equilibria", 3),
         ("cycles", "cycles", 3),
-        ("folds", "curves", 2),
+        ("folds", "LP", 2),
     ):
         found = qs.read_auto(tmp_path / "b.all", kind=kind)
         alone = qs.read_auto(DATA / f"b.{name}")
@@ -400,6 +439,11 @@ def test_what_is_no_table_is_refused(tmp_path):
         qs.read_pycobi([1, 2])
     with pytest.raises(ScanError, match=r"none\.csv: found no such file"):
         qs.read_pycobi(tmp_path / "none.csv")
+    two = table_of("equilibria")
+    two[("J", "")] += np.arange(len(two))
+    with pytest.raises(ScanError, match=r'kind: found eta and J, which vary.*give kind="LP"'):
+        qs.read_pycobi(two)
+    assert qs.read_pycobi(two, kind="HB").attrs["curve"] == "HB"
     whole = table_of("cycles")
     whole[("r", 2)] = 0.0
     with pytest.raises(ScanError, match="table, r: found a time series"):
