@@ -2,10 +2,9 @@
 
 Each case is a run with noise on v at steps of 0.01 ms, from the definition to the store on disk, in a process
 of its own on all cores. Its time begins when the packages are loaded, so it has the compilation in it. The
-exponent is fitted where that no longer matters: to the time less the first case's, over the two largest
-decades. Peak memory is the process's. Then a million points of 10,000 steps: `qifscan run` in a new process,
-start, compilation and writing included, beside its kernel alone on all cores. Draws a figure and writes a
-JSON record.
+exponent is that of the time less the least of the series, between the two largest. Peak memory is the
+process's. Then a million points of 10,000 steps: `qifscan run` in a new process, start, compilation and
+writing included, beside its kernel alone on all cores. Draws a figure and writes a JSON record.
 """
 
 from __future__ import annotations
@@ -34,13 +33,18 @@ RANGES = {"eta": (-10, 5), "J": (0, 30), "delta": (0.5, 2.0), "v_ou_sigma": (0.1
 Case = dict[str, Any]
 
 SERIES: dict[str, list[Case]] = {
-    "points": [{"shape": [10**k], "steps": 100, "size": 10**k} for k in range(3, 8)],
-    "steps": [{"shape": [1000], "steps": 10**k, "size": 10**k} for k in range(3, 7)],
+    "points": [
+        {"shape": shape, "steps": 100, "size": shape[0] * shape[1]}
+        for shape in ([25, 40], [100, 100], [250, 400], [1000, 1000], [2500, 4000])
+    ],
+    "steps": [{"shape": [100, 100], "steps": 10**k, "size": 10**k} for k in range(3, 7)],
     "dimensions": [
         {"shape": shape, "steps": 1000, "size": len(shape)}
         for shape in ([2**17], [2**9, 2**8], [64, 64, 32], [32, 16, 16, 16], [16, 16, 8, 8, 8])
     ],
-    "replicates": [{"shape": [100], "steps": 1000, "replicates": 10**k, "size": 10**k} for k in range(0, 5)],
+    "replicates": [
+        {"shape": [100], "steps": 10_000, "replicates": 10**k, "size": 10**k} for k in range(0, 5)
+    ],
 }
 
 CHILD = """
@@ -81,18 +85,16 @@ def measured(case: Case) -> Case:
 
 
 def exponent(rows: list[Case]) -> float:
-    """Return the slope of the time less the first case's over the largest two decades."""
-    rows = [row for row in rows if row["size"] >= rows[-1]["size"] / 100 and row is not rows[0]]
-    if len(rows) < 2:
-        return float("nan")
-    return float(np.polyfit(*(np.log([row[k] for row in rows]) for k in ("size", "work")), 1)[0])
+    """Return the slope of the logarithm of the time less the least one between the largest two."""
+    least = min(row["seconds"] for row in rows)
+    works = [(row["seconds"] - least) / rows[-1]["size"] for row in rows[-2:]]
+    return float(np.log(works[1] / works[0]) / np.log(rows[-1]["size"] / rows[-2]["size"]))
 
 
 def series(name: str) -> dict[str, Any]:
     rows: list[Case] = []
     for case in SERIES[name]:
         rows.append(measured(case))
-        rows[-1]["work"] = rows[-1]["seconds"] - rows[0]["seconds"]
         memory = f"{rows[-1]['memory'] / 2**20:.0f} MiB"
         print(f"{name:<12} {case['size']:>12,} {rows[-1]['seconds']:>8.2f} s {memory:>10}", flush=True)
     fitted = None if name == "dimensions" else exponent(rows)

@@ -109,8 +109,8 @@ def atlas(scan: Scan, limits: Limits = BY_ITSELF) -> Atlas:
     model = model_named(scan.model)
     axes = known_axes(scan)
     left_out = [_not_known(scan, name) for name in scan.sizes if name not in axes]
-    if model.delay or (model.name not in FAMILY and ":" not in scan.model):
-        return Atlas(scan, {}, (f"all: of {model.name} no theory is known here", *left_out))
+    if model.rest is None:
+        return Atlas(scan, {}, (f"all: {model.name} is no graph over the rate", *left_out))
     if scan.drive is not None and not _is_constant(scan):
         left_out.append(f"the drive: theory is that without the {scan.drive.kind}")
     datasets = {}
@@ -130,8 +130,9 @@ def atlas(scan: Scan, limits: Limits = BY_ITSELF) -> Atlas:
 def check(scan: Scan) -> None:
     """Raise `ScanError` where a scan has no theory, or none that depends on its axes."""
     model = model_named(scan.model)
-    if model.delay:
-        raise ScanError([Fault("model", f'"{model.name}"', one_of(FAMILY), "its theory is not known here")])
+    if model.rest is None:
+        hint = "qs.equilibria looks for its equilibria"
+        raise ScanError([Fault("model", f'"{scan.model}", no graph over the rate', one_of(FAMILY), hint)])
     if not known_axes(scan):
         names = [parameter.name for parameter in model.parameters]
         found = f"axes of {', '.join(scan.axes)}" if scan.axes else "no axes"
@@ -155,7 +156,9 @@ Part = tuple[str, int, int, Any]
 def _parts(scan: Scan, model: Model, axes: Mapping[str, Axis], limits: Limits) -> Iterator[Part]:
     """Return what there is to compute: its name, its size, the most that it may have, and the function."""
     whole = math.prod(len(axis) for axis in axes.values())
-    yield EQUILIBRIA, whole, limits.points, lambda: _equilibria(scan, model, axes)
+    # The roots of a characteristic equation with a delay take sixteen times as long as eigenvalues.
+    points = limits.points // 16 if model.delay else limits.points
+    yield EQUILIBRIA, whole, points, lambda: _equilibria(scan, model, axes)
     able = [n for n in axes if n == model.graph or degree_in(model, n) in (1, 2)] if axes else []
     able = [name for name in able if not axes[name].zipped]
     for name in able:

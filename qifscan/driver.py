@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan import extension, store
-from qifscan.atlas import AFTER_A_RUN, atlas
+from qifscan.atlas import AFTER_A_RUN, Atlas, atlas
 from qifscan.chunks import Chunks, memory, plan
 from qifscan.cluster import Executor, Work, executor
 from qifscan.errors import RunError, RunInterrupted, StoreError
@@ -179,22 +180,31 @@ def execute(
     older = None if extend is None else _to_extend(Path(extend).absolute(), path, scan, found)
     if older is not None:
         checkpoint = checkpoint and older.chunks.checkpoint > 0
-    opened = found or _created(scan, path, chosen, chunk_points, checkpoint)
-    done = store.finished(opened)
-    pending = [chunk for chunk in range(len(opened.chunks)) if chunk not in done]
-    if pending:
+    if found is not None and not _pending(found):
+        return
+    # While the kernel is compiled, by one core, another has nothing to do.
+    with ThreadPoolExecutor(1) as aside:
+        theory = aside.submit(atlas, scan, AFTER_A_RUN)
+        opened = found or _created(scan, path, chosen, chunk_points, checkpoint)
+        pending = _pending(opened)
         extending = f", extending {older.path} ({older.scan.fingerprint[:12]})" if older else ""
         store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}")
         work = partial(compute_chunk, extend=str(older.path)) if older else compute_chunk
         with _reporter(progress) as report:
             _run_pending(opened, chosen, work, pending, report)
-        _add_theory(opened)
+        _add_theory(opened, theory.result())
 
 
-def _add_theory(opened: Store) -> None:
+def _pending(opened: Store) -> list[int]:
+    """Return the chunks of a store that are not finished."""
+    done = store.finished(opened)
+    return [chunk for chunk in range(len(opened.chunks)) if chunk not in done]
+
+
+def _add_theory(opened: Store, found: Atlas) -> None:
     """Write the theory of a finished scan into its store; the scan is finished whatever becomes of it."""
     try:
-        write_theory(opened.path, atlas(opened.scan, AFTER_A_RUN))
+        write_theory(opened.path, found)
     except StoreError as error:
         logger.warning("%s", error)
 

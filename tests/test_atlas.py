@@ -148,12 +148,31 @@ def test_what_is_too_much_is_not_built_and_is_said():
     assert "\n" not in found.attributes["left_out"]
 
 
-def test_a_model_without_theory_runs_and_says_that_there_is_none(tmp_path):
-    scan = qs.Scan(model="qif_delay", axes={"eta": [-5.0, -4.0]}, protocol=SHORT)
+def test_a_model_with_a_delay_carries_the_theory_of_its_characteristic_equation(tmp_path):
+    scan = qs.Scan(model="qif_delay", axes={"eta": [-5.0, -4.0]}, fixed={"delay": 0.5}, protocol=SHORT)
     qs.run(scan, tmp_path / "scan.zarr")
     tree = qs.open_theory(tmp_path / "scan.zarr")
+    exact = qs.equilibria("qif_delay", eta=[-5.0, -4.0], delay=0.5)
+    for name in ("r", "unstable_dimensions", "eigenvalue_imag"):
+        assert np.array_equal(tree["equilibria"][name], exact[name], equal_nan=True)
+
+
+@pytest.fixture
+def searched(tmp_path, monkeypatch):
+    """The name of a model that is no graph over the rate."""
+    text = (
+        "from dataclasses import replace\n\nfrom qifscan.models import QIF\n\nqif = replace(QIF, rest=None)\n"
+    )
+    (tmp_path / "searched.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "searched:qif"
+
+
+def test_a_model_that_is_no_graph_runs_and_says_that_there_is_no_theory(tmp_path, searched):
+    qs.run(qs.Scan(model=searched, axes={"eta": [-5.0, -4.0]}, protocol=SHORT), tmp_path / "scan.zarr")
+    tree = qs.open_theory(tmp_path / "scan.zarr")
     assert not tree.children
-    assert tree.attrs["left_out"] == "all: of qif_delay no theory is known here"
+    assert tree.attrs["left_out"] == "all: searched:qif is no graph over the rate"
 
 
 def test_a_model_of_ones_own_carries_its_theory_and_is_drawn(tmp_path, monkeypatch):
@@ -248,7 +267,10 @@ def test_one_axis_is_drawn_as_a_branch_between_its_ends(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('model = "qif_delay"\n[axes]\neta = [1.0, 2.0]', 'model: found "qif_delay", expected one of qif,'),
+        (
+            'model = "searched:qif"\n[axes]\neta = [1.0, 2.0]',
+            'model: found "searched:qif", no graph over the rate, expected one of qif,',
+        ),
         (
             "[axes]\nv_ou_sigma = [0.0, 1.0]",
             "axes: found axes of v_ou_sigma, expected at least one of tau, eta",
@@ -257,6 +279,7 @@ def test_one_axis_is_drawn_as_a_branch_between_its_ends(tmp_path):
         ("[axes]\nalpha = [0.0, 1.0]", 'found unknown parameter "alpha"'),
     ],
 )
+@pytest.mark.usefixtures("searched")
 def test_what_has_no_theory_is_refused_in_one_line(tmp_path, text, words):
     (tmp_path / "scan.toml").write_text(text)
     code, lines, errors = bifurcate(tmp_path / "scan.toml", tmp_path / "out.zarr")
