@@ -16,7 +16,7 @@ import numpy as np
 
 from qifscan import delay_curves, hopf
 from qifscan.crossings import delays
-from qifscan.errors import Fault, ScanError, counted, one_of, show, unknown
+from qifscan.errors import Fault, ScanError, check_count, counted, is_number, one_of, show, unknown
 from qifscan.family import model_of
 from qifscan.graph import (
     Array,
@@ -63,6 +63,12 @@ ACCURATE = 1e-9
 
 PER_DECADE = 100
 """Points of a branch or a curve while the rate grows tenfold, unless asked for otherwise."""
+
+MOST_PER_DECADE = 100_000
+"""More of them would fill the memory, and are below what a figure shows."""
+
+_WIDEST = 1e30
+"""Largest ratio of the ends of a range of rates: beyond, powers of these overflow."""
 
 Range = tuple[float, float]
 
@@ -149,10 +155,14 @@ def _request(
 ) -> _Request:
     """Return what is asked for; with `at_rest` equilibria must move along the parameters."""
     chosen = model_of(model, delayed=True)
+    if not isinstance(along, (str, tuple, list)):
+        raise ScanError([Fault("along", show(along), one_of(_names(chosen)), "or two of them")])
     names = (along,) if isinstance(along, str) else tuple(along)
     faults = [unknown("along", name, _names(chosen)) for name in names if name not in _names(chosen)]
+    if faults:
+        raise ScanError(faults)
     if at_rest or names != (chosen.delay,):
-        faults = faults or _not_solvable(chosen, names)
+        faults = _not_solvable(chosen, names)
     faults += [_solved_for(name) for name in names if name in slices]
     if faults:
         raise ScanError(faults)
@@ -187,11 +197,13 @@ def _why_not(model: Model, name: str) -> str:
 def _check_range(name: str, given: Range | None, *, positive: bool) -> None:
     if given is None:
         return
-    numbers = np.asarray(given, dtype=object).ravel()
-    fine = len(numbers) == 2 and all(isinstance(x, (int, float, np.number)) for x in numbers)
-    if not fine or not (-math.inf < numbers[0] < numbers[1] < math.inf) or (positive and numbers[0] <= 0):
-        kind = "two ascending numbers above 0" if positive else "two ascending numbers"
+    numbers = given if isinstance(given, (tuple, list, np.ndarray)) else ()
+    fine = len(numbers) == 2 and all(map(is_number, numbers))
+    kind = "two ascending numbers above 0" if positive else "two ascending numbers"
+    if not fine or not numbers[0] < numbers[1] or (positive and numbers[0] <= 0):
         raise ScanError([Fault(name, show(given), kind)])
+    if positive and not numbers[1] / numbers[0] <= _WIDEST:
+        raise ScanError([Fault(name, show(given), f"{kind}, by a factor of {_WIDEST:g} apart at most")])
 
 
 # Special points
@@ -408,6 +420,10 @@ def branch(
     Raises `ScanError` for a wrong definition, for more than one slice, and if nothing lies within the ranges.
     """
     request = _request(model, along, slices)
+    if len(request.along) > 1:
+        hint = "through two parameters there are curves: qs.curve"
+        raise ScanError([Fault("along", show(along), "the name of one parameter", hint)])
+    along = request.along[0]
     _check_branch(request, rates, within, points)
     with np.errstate(all="ignore"):
         special, _ = _special(request, rates)
@@ -436,8 +452,9 @@ class _Line:
 def _check_branch(request: _Request, rates: Range | None, within: Range | None, points: int) -> None:
     _check_range("rates", rates, positive=True)
     _check_range("within", within, positive=False)
-    if not isinstance(points, int) or points < 2:
-        raise ScanError([Fault("points", show(points), "an integer of at least 2")])
+    check_count("points", points, 2)
+    if points > MOST_PER_DECADE:
+        raise ScanError([Fault("points", show(points), f"at most {MOST_PER_DECADE:,} for a tenfold rate")])
     several = [name for name, array in request.given.items() if array.ndim]
     if several:
         raise ScanError([Fault(name, "several values", "a number", "ask slice by slice") for name in several])
@@ -603,6 +620,7 @@ def curve(
     pair = (along if along is not None else chosen.graph, through)
     request = _request(model, pair, slices) if kind == "LP" else _hopf_request(chosen, pair, slices)
     _check_branch(request, rates, within, points)
+    _check_allowed(chosen, through, within)
     with np.errstate(all="ignore"):
         if kind == "LP":
             whole = rates or _rates(chosen, request.slices)
@@ -619,10 +637,19 @@ def curve(
     return words.dataset(request.given, {}, apart=table)
 
 
+def _check_allowed(model: Model, name: str, within: Range | None) -> None:
+    """Raise `ScanError` for a range of a parameter that goes beyond what it can be; it may end at 0."""
+    domain = next(p.domain for p in model.parameters if p.name == name)
+    if within is not None and not all(x == 0.0 or domain.holds(x) for x in within):
+        raise ScanError([Fault("within", show(list(within)), f"a range of {name}, {domain.words}")])
+
+
 def _hopf_request(model: Model, pair: tuple[str, str], slices: Mapping[str, Values]) -> _Request:
     """Return what is asked for of Hopf curves: these need no parameter to be solved for but the graph's."""
     names = _names(model)
-    faults = [unknown("through", pair[1], names)] if pair[1] not in names else []
+    faults = [unknown(n, x, names) for n, x in zip(("along", "through"), pair, strict=True) if x not in names]
+    if faults:
+        raise ScanError(faults)
     if pair[0] != model.graph or pair[1] == model.graph:
         faults.append(Fault("along, through", show(list(pair)), f"{model.graph} and another parameter"))
     elif model.delay and pair[1] != model.delay:

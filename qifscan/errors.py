@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
+import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -101,6 +103,17 @@ def check_count(where: str, count: Any, least: int = 1) -> None:
     is_integer = hasattr(count, "__index__") and not isinstance(count, bool)
     if not is_integer or count < least:
         raise ScanError([Fault(where, show(count), f"an integer of at least {least}")])
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number, of Python or NumPy; a truth value is none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_time(where: str, value: Any) -> None:
+    """Raise `ScanError` unless this is None or a time above 0."""
+    if value is not None and not (is_number(value) and value > 0):
+        raise ScanError([Fault(where, show(value), "a number of ms above 0")])
 
 
 def counted(count: int, one: str, several: str | None = None) -> str:

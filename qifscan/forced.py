@@ -16,7 +16,7 @@ import numpy as np
 from qifscan import collocation, family, settling
 from qifscan.collocation import Border, Orbits, Problem
 from qifscan.drive import Sine
-from qifscan.errors import Fault, ScanError, check_count, show
+from qifscan.errors import Fault, ScanError, check_count, check_time, show
 from qifscan.following import FINE, POINT
 from qifscan.graph import Array, Index
 from qifscan.labels import Values, complete, labelled
@@ -89,6 +89,7 @@ def forced_cycles(
         raise ScanError([Fault("drive", show(drive), "a Sine", hint)])
     for name, count in (("starts", starts), ("most_periods", most_periods)):
         check_count(name, count)
+    check_time("transient", transient)
     asked = _Asked(starts, most_periods, transient)
     whole = replace(chosen, parameters=(*chosen.parameters, *drive.parameters()))
     given = complete(parameters, whole.parameters)

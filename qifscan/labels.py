@@ -32,10 +32,13 @@ def labelled(parameters: Mapping[str, Values]) -> dict[str, xr.DataArray]:
     return _together(arrays)
 
 
-def complete(given: Mapping[str, Values], declared: Iterable[Parameter]) -> dict[str, xr.DataArray]:
+def complete(
+    given: Mapping[str, Values], declared: Iterable[Parameter], *, may_be_none: bool = False
+) -> dict[str, xr.DataArray]:
     """Return the declared parameters as float64 DataArrays, each with its own dimensions, defaults filled in.
 
-    Raises `ScanError` with a line for every unknown name, missing value and value outside its domain.
+    Raises `ScanError` with a line for every unknown name, missing value, value outside its domain, and array
+    without values, unless there may be none.
     """
     known = {parameter.name: parameter for parameter in declared}
     names = list(known)
@@ -49,6 +52,8 @@ def complete(given: Mapping[str, Values], declared: Iterable[Parameter]) -> dict
         elif name not in given:
             chosen[name] = parameter.default  # type: ignore[assignment]
     arrays = _arrays(chosen, faults)
+    empty = [name for name, array in arrays.items() if not array.size and not may_be_none]
+    faults += [Fault(name, "no values", "at least one") for name in empty]
     for name, array in arrays.items():
         holds = np.asarray(known[name].domain.holds(array.values))
         if not holds.all():
@@ -74,6 +79,9 @@ def _array(name: str, value: Values, faults: list[Fault]) -> xr.DataArray | None
         data = np.asarray(value)
     except ValueError:
         faults.append(Fault(name, "a ragged sequence", "a number or a sequence of numbers"))
+        return None
+    if np.ma.is_masked(value):
+        faults.append(Fault(name, "a masked array with values that are not there", "finite numbers"))
         return None
     if data.dtype.kind not in "iuf":
         faults.append(Fault(name, f"{type(value).__name__} of type {data.dtype}", "real numbers"))

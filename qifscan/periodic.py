@@ -15,7 +15,7 @@ import numpy as np
 
 from qifscan import collocation, family, following, settling
 from qifscan.collocation import Border, Orbits, Problem
-from qifscan.errors import Fault, ScanError, check_count, one_of, show, unknown
+from qifscan.errors import Fault, ScanError, check_count, check_time, is_number, one_of, show, unknown
 from qifscan.following import CUTS, FINEST, HB, LPC, PD, RESOLVED, TR, Limits
 from qifscan.graph import (
     Array,
@@ -42,6 +42,8 @@ else:
 
 TYPES = {"none": 0, "HB": 3, "LPC": 5, "PD": 7, "TR": 8, "EP": 9, "unresolved": 31}
 """AUTO's codes: Hopf point, fold of cycles, period doubling, torus, end of the range; and one of our own."""
+
+STATUS = ("followed", "no_hopf_point", "no_cycle_found")
 
 OUTCOMES = ("periodic", "equilibrium", "not_periodic", "diverged", "not_converged")
 
@@ -160,6 +162,8 @@ def cycles(
     """
     chosen = family.model_of(model)
     check_count("starts", starts)
+    check_time("transient", transient)
+    check_time("window", window)
     given = complete(parameters, chosen.parameters)
     whole = labelled(given)
     shape = next(iter(whole.values())).shape
@@ -471,12 +475,15 @@ def cycle_branches(
     to a saddle, relative): without a saddle there is nothing that could be homoclinic; `duplicate_of`, the
     branch that has all of its cycles, -1: none (of two that have the same the first counts). What lies beyond
     an end is not known: no bifurcation on a branch that was cut off means none so far. Raises `ScanError` for
-    a wrong definition. Source: Ascher, Mattheij, Russell (1995); Kuznetsov, Elements of Applied Bifurcation
-    Theory (2004), ch. 5, 10.
+    a wrong definition. Along the dimensions of the slices: `branch_count`, and `status`, which tells what a
+    slice without branches lacks. Source: Ascher, Mattheij, Russell (1995); Kuznetsov, Elements of Applied
+    Bifurcation Theory (2004), ch. 5, 10.
     """
     chosen = family.model_of(model)
     name = chosen.graph if along is None else along
-    _check(chosen, name, at, within, points, longest, slices)
+    _check(chosen, name, at, within, points, slices)
+    check_count("starts", starts)
+    check_time("longest", longest)
     given = complete(slices, [p for p in chosen.parameters if p.name != name])
     flat = {key: array.values.ravel() for key, array in labelled(given).items()}
     shape = next(iter(labelled(given).values())).shape
@@ -498,12 +505,11 @@ def _check(
     at: float | None,
     within: Range | None,
     points: int,
-    longest: float | None,
     slices: Mapping[str, Values],
 ) -> None:
     """Raise `ScanError` with a line for every mistake in what is asked for."""
     rows = {p.name: p for p in model.parameters}
-    if name not in rows:
+    if not isinstance(name, str) or name not in rows:
         raise ScanError([unknown("along", name, rows)])
     faults = []
     if name in slices:
@@ -512,19 +518,17 @@ def _check(
         able = [n for n in rows if n == model.graph or degree_in(model, n) in (1, 2)]
         hint = "give `at`, to begin with cycles found by simulation"
         faults.append(Fault("along", f'"{name}"', one_of(able), hint))
-    numbers = (int, float, np.number)
-    if at is not None and not (isinstance(at, numbers) and np.isfinite(at) and rows[name].domain.holds(at)):
+    if at is not None and not (is_number(at) and rows[name].domain.holds(at)):
         faults.append(Fault("at", show(at), rows[name].domain.words))
     if within is not None:
-        fine = np.ndim(within) == 1 and len(within) == 2 and all(isinstance(x, numbers) for x in within)
+        fine = isinstance(within, (tuple, list, np.ndarray)) and len(within) == 2
+        fine = fine and all(isinstance(x, (int, float, np.number)) for x in within)
         if not fine or not within[0] < within[1]:
             faults.append(Fault("within", show(within), "two ascending numbers"))
-        elif at is not None and isinstance(at, numbers) and not within[0] <= at <= within[1]:
+        elif at is not None and is_number(at) and not within[0] <= at <= within[1]:
             faults.append(
                 Fault("at", show(at), f"a number in [{within[0]:g}, {within[1]:g}]", "widen `within`")
             )
-    if longest is not None and not (isinstance(longest, numbers) and longest > 0):
-        faults.append(Fault("longest", show(longest), "a number above 0"))
     if faults:
         raise ScanError(faults)
     check_count("points", points)
@@ -793,5 +797,12 @@ def _ragged(
     }
     apart |= {name: (own, branches[name], words.meaning(*meaning)) for name, meaning in told.items()}
     size_of = np.bincount(branches["slice"], minlength=int(np.prod(shape))).reshape(shape)
-    variables = {"branch_count": ((), size_of, words.meaning("number of branches of the slice", "1"))}
+    missing = np.where(size_of > 0, 0, 1 if from_hopf else 2).astype(np.int8)
+    status = words.meaning("whether the slice has a branch, or what it lacks within the range") | flags(
+        STATUS
+    )
+    variables = {
+        "branch_count": ((), size_of, words.meaning("number of branches of the slice", "1")),
+        "status": ((), missing, status),
+    }
     return words.dataset(given, variables, multiplier_axis(words, model), apart)

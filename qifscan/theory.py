@@ -135,7 +135,7 @@ def equilibria(
     if model != QIF.name or starts is not None or within is not None:
         chosen = family.model_of(model, delayed=True, restless=True)
         return family.equilibria(chosen, parameters, distances=distances, starts=starts, within=within)
-    given = complete(parameters, QIF.parameters)
+    given = complete(parameters, QIF.parameters, may_be_none=True)
     slices = labelled(given)
     shape = next(iter(slices.values())).shape
     found = _plain({name: array.values.ravel() for name, array in slices.items()})
@@ -407,7 +407,8 @@ def _above(e: Array, c: Array, least: Array) -> Array:
 
 
 def _checked(**given: Values) -> dict[str, xr.DataArray]:
-    return complete(given, [parameter for parameter in QIF.parameters if parameter.name in given])
+    known = [parameter for parameter in QIF.parameters if parameter.name in given]
+    return complete(given, known, may_be_none=True)
 
 
 def _values(given: Mapping[str, xr.DataArray], *names: str) -> tuple[Array, ...]:
