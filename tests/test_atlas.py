@@ -163,16 +163,16 @@ def searched(tmp_path, monkeypatch):
     text = (
         "from dataclasses import replace\n\nfrom qifscan.models import QIF\n\nqif = replace(QIF, rest=None)\n"
     )
-    (tmp_path / "searched.py").write_text(text)
+    (tmp_path / "no_graph.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    return "searched:qif"
+    return "no_graph:qif"
 
 
 def test_a_model_that_is_no_graph_runs_and_says_that_there_is_no_theory(tmp_path, searched):
     qs.run(qs.Scan(model=searched, axes={"eta": [-5.0, -4.0]}, protocol=SHORT), tmp_path / "scan.zarr")
     tree = qs.open_theory(tmp_path / "scan.zarr")
     assert not tree.children
-    assert tree.attrs["left_out"] == "all: searched:qif is no graph over the rate"
+    assert tree.attrs["left_out"] == "all: no_graph:qif is no graph over the rate"
 
 
 def test_a_model_of_ones_own_carries_its_theory_and_is_drawn(tmp_path, monkeypatch):
@@ -268,8 +268,8 @@ def test_one_axis_is_drawn_as_a_branch_between_its_ends(tmp_path):
     ("text", "words"),
     [
         (
-            'model = "searched:qif"\n[axes]\neta = [1.0, 2.0]',
-            'model: found "searched:qif", no graph over the rate, expected one of qif,',
+            'model = "no_graph:qif"\n[axes]\neta = [1.0, 2.0]',
+            'model: found "no_graph:qif", no graph over the rate, expected one of qif,',
         ),
         (
             "[axes]\nv_ou_sigma = [0.0, 1.0]",
