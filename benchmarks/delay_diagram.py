@@ -1,6 +1,6 @@
 """Draw where the plain model with a delay is stable, and its Hopf curves, into docs/delay.png.
 
-Grey: the number of eigenvalues to the right of the axis, by its exact count at 252,000 points each. Lines: Hopf
+Grey: the number of eigenvalues to the right of the axis, by its exact count at 252,000 points. Lines: Hopf
 curves in closed form. The two are computed apart from each other.
 """
 

@@ -129,13 +129,14 @@ def rightmost(of: Terms, count: int = MODES) -> tuple[Array, Array]:
     The real part of the k-th root is where the number of roots to its right falls below k: halving an
     interval finds it, and Newton's method the root itself. It is taken if the numbers to both sides say so.
     """
-    wide, k = of.beside(), np.arange(1.0, count + 1.0)
+    there = np.flatnonzero(np.isfinite(of.a + of.b + of.c))
     found = np.full((*of.a.shape, count), complex(np.nan, np.nan))
     with np.errstate(all="ignore"):
-        low, high = _bracket(wide, k)
-        point, place = np.nonzero(np.isfinite(low))
-        here, k = wide.chosen((point, 0)), k[place]
-        low, high = low[point, place], high[point, place]
+        ranks: Array = np.arange(1.0, count + 1.0)
+        low, high = _bracket(of.chosen(there).beside(), ranks)
+        row, place = np.nonzero(np.isfinite(low))
+        low, high, k, point = low[row, place], high[row, place], ranks[place], there[row]
+        here = of.chosen(point)
         for _ in range(_ROUNDS):
             low, high = _halved(here, k, low, high)
             root, sure = _refined(here, k, 0.5 * (low + high))
@@ -156,11 +157,12 @@ def _bracket(of: Terms, k: Array) -> tuple[Array, Array]:
     high = np.maximum(0.0, of.a + size) * (1.0 + 1e-6) + 1e-6 * size + 0.0 * k
     low, step = np.full(high.shape, np.nan), np.abs(of.a) + size
     for power in range(_DOUBLINGS):
-        line = high - step * 2.0**power
-        there = np.isnan(low) & (unstable(of.shifted(line)) >= k)
-        low = np.where(there, line, low)
-        if not np.isnan(low).any():
+        left = np.flatnonzero(np.isnan(low).any(axis=1))
+        if not len(left):
             break
+        line = high[left] - step[left] * 2.0**power
+        right = np.isnan(low[left]) & (unstable(of.chosen(left).shifted(line)) >= k)
+        low[left] = np.where(right, line, low[left])
     return low, high
 
 
