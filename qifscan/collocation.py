@@ -7,8 +7,7 @@ by a QR decomposition, log2 N times. Both are stacks of small systems over inter
 grows where directions do. What is left of it, A x(0) + B x(1) = 0, holds the monodromy matrix.
 
 U. Ascher, R. Mattheij, R. Russell, Numerical Solution of Boundary Value Problems for ODEs, SIAM 1995, ch. 5,
-7, 9; C. de Boor, A Practical Guide to Splines, Springer 2001, ch. XII (the mesh); T. Fairgrieve, A. Jepson,
-SIAM J. Numer. Anal. 28, 1446 (1991) (multipliers).
+7, 9; C. de Boor, A Practical Guide to Splines, Springer 2001, ch. XII (the mesh).
 """
 
 from __future__ import annotations
@@ -32,15 +31,6 @@ SMALL_STEP = 1e-6
 """Relative size of a Newton step after which its square is rounding."""
 
 MOST_STEPS = 10
-
-_ROUNDS = 2
-"""Times around the orbit: the first tells the directions of the multipliers apart, the last measures."""
-
-_APART = 1e-8
-"""Angle below which a direction is one for itself."""
-
-_GROUP = 4
-"""Intervals whose transfer matrices are multiplied before the product is orthogonalised."""
 
 
 def _lagrange(nodes: Array, at: Array) -> Array:
@@ -316,6 +306,11 @@ class Linear:
     gap: Array
     residual: Array
 
+    @property
+    def states(self) -> Array:
+        """The transfer matrices of states, `(orbits, N, n, n)`."""
+        return self.transfer[..., : self.gap.shape[1]]
+
     def chosen(self, which: Any) -> Linear:
         """Return those of some of the orbits."""
         return Linear(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
@@ -368,6 +363,21 @@ def solve(matrix: Array, right: Array) -> Any:
 
 def linearised(problem: Problem, orbits: Orbits) -> Linear:
     """Return the equations linearised at orbits, condensed."""
+    found, transfer, wrong = condensed(problem, orbits)
+    jump = _END[0] * orbits.u[:, :-1] + np.einsum("j,bijn->bin", _END[1:], orbits.stages) - orbits.u[:, 1:]
+    points, ends = _reduced(transfer)
+    scales = problem.scales(orbits.u)
+    worst = np.maximum(
+        np.abs(wrong / scales[:, None, None]).max(axis=(1, 2, 3)),
+        np.abs(jump / scales[:, None]).max(axis=(1, 2)),
+    )
+    gap = orbits.u[:, -1] - orbits.u[:, 0]
+    residual = np.maximum(worst, np.abs(gap / scales).max(axis=1))
+    return Linear(found, transfer, points, ends, gap, residual)
+
+
+def condensed(problem: Problem, orbits: Orbits) -> tuple[Array, Array, Array]:
+    """Return `stages` and `transfer` of the linearised equations, and by how much the stages fail theirs."""
     count, intervals, stages, size = orbits.stages.shape
     f, jacobian, by_value = problem.derivatives(orbits.gauss_times, orbits.stages, orbits.value)
     h = orbits.steps
@@ -390,15 +400,7 @@ def linearised(problem: Problem, orbits: Orbits) -> Linear:
     transfer[..., :size] += _END[0] * np.eye(size)
     jump = _END[0] * orbits.u[:, :-1] + np.einsum("j,bijn->bin", _END[1:], orbits.stages) - orbits.u[:, 1:]
     transfer[..., -1] += jump
-    points, ends = _reduced(transfer)
-    scales = problem.scales(orbits.u)
-    worst = np.maximum(
-        np.abs(wrong / scales[:, None, None]).max(axis=(1, 2, 3)),
-        np.abs(jump / scales[:, None]).max(axis=(1, 2)),
-    )
-    gap = orbits.u[:, -1] - orbits.u[:, 0]
-    residual = np.maximum(worst, np.abs(gap / scales).max(axis=1))
-    return Linear(found, transfer, points, ends, gap, residual)
+    return found, transfer, wrong
 
 
 def _reduced(transfer: Array) -> tuple[Array, Array]:
@@ -430,38 +432,6 @@ def _reduced(transfer: Array) -> tuple[Array, Array]:
         points[:, half::stride] = found
         stride = half
     return points, np.concatenate((left[:, 0], right[:, 0], rest[:, 0]), axis=-1)
-
-
-def multipliers(linear: Linear) -> Any:
-    """Return the Floquet multipliers, complex, by descending modulus: `(orbits, n)`.
-
-    The transfer matrices are multiplied as Q R, twice around: then the directions are told apart by
-    the size of their multipliers, and small ones are not lost in the rounding of large ones.
-    """
-    size = linear.gap.shape[1]
-    matrices = linear.transfer[..., :size]
-    while matrices.shape[1] * _GROUP > linear.transfer.shape[1]:
-        matrices = matrices[:, 1::2] @ matrices[:, 0::2]
-    good: Any = np.isfinite(matrices).all(axis=(1, 2, 3))
-    matrices = np.where(good[:, None, None, None], matrices, 0.0)
-    last = np.broadcast_to(np.eye(size), (len(matrices), size, size))
-    for _ in range(_ROUNDS):
-        first, product = last, np.broadcast_to(np.eye(size), last.shape)
-        for k in range(matrices.shape[1]):
-            last, r = np.linalg.qr(matrices[:, k] @ last)
-            product = r @ product
-    turn = first.swapaxes(-1, -2) @ last
-    for k in range(1, size):
-        # Directions that no longer turn into each other: only the diagonal blocks matter.
-        apart = np.abs(turn[:, k:, :k]).max(axis=(1, 2)) < _APART
-        for matrix in (turn, product):
-            matrix[apart, k:, :k] = matrix[apart, :k, k:] = 0.0
-    whole = turn @ product
-    good &= np.isfinite(whole).all(axis=(1, 2))
-    found = np.full(whole.shape[:2], complex(np.nan, np.nan))
-    found[good] = np.linalg.eigvals(whole[good])
-    order = np.argsort(-np.abs(found), axis=1, kind="stable")
-    return np.take_along_axis(found, order, axis=1)
 
 
 def corrected(

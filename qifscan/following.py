@@ -25,11 +25,11 @@ from qifscan.collocation import (
     linearised,
     means,
     mesh_error,
-    multipliers,
     phase_row,
     remeshed,
     solve,
 )
+from qifscan.floquet import Floquet, multipliers, resolved
 from qifscan.graph import Array, Index
 
 POINT, HB, LPC, PD, TR, EP, UNRESOLVED = 0, 3, 5, 7, 8, 9, 31
@@ -159,10 +159,13 @@ def torus(rest: Any) -> Array:
     return found.real
 
 
-def measured(problem: Problem, orbits: Orbits, linear: Linear, mu: Any = None) -> dict[str, Any]:
+def measured(
+    problem: Problem, orbits: Orbits, linear: Linear, floquet: Floquet | None = None
+) -> dict[str, Any]:
     """Return the numbers of orbits, one row each."""
     low, high = extremes(orbits)
-    mu = multipliers(linear) if mu is None else mu
+    found = resolved(problem, orbits, floquet or multipliers(linear.states))
+    mu = found.mu
     rest, error = others(mu)
     return {
         "value": orbits.value,
@@ -172,6 +175,7 @@ def measured(problem: Problem, orbits: Orbits, linear: Linear, mu: Any = None) -
         "mean": means(orbits),
         "first": orbits.u[:, 0],
         "multipliers": mu,
+        "exponents": found.log / orbits.period[:, None],
         "trivial_error": error,
         "quality": quality(problem, orbits, linear, mu),
         "residual": linear.residual,
@@ -281,10 +285,10 @@ def _one_step(b: Branches, left: Index, limits: Limits) -> None:
     new, good, taken = stepped(problem, now, tangent, b.step[left], limits.unit)
     linear = linearised(problem, new)
     after = tangents(problem, new, linear, tangent, limits.unit)
-    step = _Step(problem, now, tangent, new, after, linear, multipliers(linear), left)
+    step = _Step(problem, now, tangent, new, after, linear, multipliers(linear.states), left)
     cosine = step.cosine(limits.unit)
     good = good & (cosine > COSINE) & (new.u[..., 0] > 0.0).all(axis=1) & (new.period > 0.0)
-    coarse = good & (new.stages.shape[1] < FINEST) & is_coarse(problem, new, linear, step.multipliers)
+    coarse = good & (new.stages.shape[1] < FINEST) & is_coarse(problem, new, linear, step.floquet.mu)
     b.cut[left[coarse]] = _TOO_COARSE
     b.step[left[~good]] *= 0.5
     b.cut[left[~good & (b.step[left] < SMALLEST)]] = BY_FAILURE
@@ -305,7 +309,7 @@ class _Step:
     new: Orbits
     after: Orbits
     linear: Linear
-    multipliers: Any
+    floquet: Floquet
     who: Index
 
     def chosen(self, which: Any) -> _Step:
@@ -317,7 +321,7 @@ class _Step:
             self.new.chosen(which),
             self.after.chosen(which),
             self.linear.chosen(which),
-            self.multipliers[which],
+            self.floquet.chosen(which),
             self.who[which],
         )
 
@@ -339,7 +343,7 @@ def is_coarse(problem: Problem, orbits: Orbits, linear: Linear, mu: Any) -> Any:
 def _accept(b: Branches, step: _Step, limits: Limits) -> None:
     """Record the points that were reached, what was crossed, and what ends there."""
     who = step.who
-    rest, _ = others(step.multipliers)
+    rest, _ = others(step.floquet.mu)
     tests = np.stack((step.after.value, doubling(rest), torus(rest)), axis=1)
     still = np.abs(step.new.value - step.before.value) < STILL * limits.unit
     b.still[who] = np.where(still, b.still[who] + 1, 0)
@@ -350,7 +354,7 @@ def _accept(b: Branches, step: _Step, limits: Limits) -> None:
         _note(b, step, code, (ended != BY_HOPF) & ~still & (tests[:, k] * b.tests[who, k] < 0.0))
     _note(b, step, EP, ended == BY_RANGE)
     kept = step.chosen(inside)
-    row = measured(kept.problem, kept.new, kept.linear, kept.multipliers)
+    row = measured(kept.problem, kept.new, kept.linear, kept.floquet)
     # Where the parameter stands still to rounding, in a canard or near a homoclinic, signs mean nothing.
     codes = np.where(b.still[kept.who] == 2, UNRESOLVED, POINT)
     b.rows.append(row | _place(b.number[kept.who], b.count[kept.who], codes))
@@ -506,7 +510,7 @@ class _Search:
         linear = linearised(problem, orbits)
         if self.code == LPC:
             return tangents(problem, orbits, linear, tangent, self.limits.unit).value, orbits, good
-        rest, _ = others(multipliers(linear))
+        rest, _ = others(multipliers(linear.states).mu)
         return (doubling if self.code == PD else torus)(rest), orbits, good
 
     def root(self, width: Array) -> tuple[Array, Orbits, Any, Any]:

@@ -17,6 +17,7 @@ from qifscan import collocation, family, settling
 from qifscan.collocation import Border, Orbits, Problem
 from qifscan.drive import Sine
 from qifscan.errors import Fault, ScanError, check_count, check_time, show
+from qifscan.floquet import multipliers, resolved
 from qifscan.following import FINE, POINT
 from qifscan.graph import Array, Index
 from qifscan.labels import Values, complete, labelled
@@ -76,9 +77,9 @@ def forced_cycles(
     among the `parameters`, which broadcast by dimension. Along `start`, trajectories first: `outcome`. Along
     `cycle`, NaN beyond `count`: `drive_periods` (k), `period` (ms), `frequency`, `_min`, `_max`, `_mean` and
     `_start` (at t = 0) of every variable, `multiplier_real`, `multiplier_imag` (along `multiplier`, by
-    descending modulus; none of them is that of a flow), `stable`, `unstable_multipliers`, `residual`,
-    `mesh_error`, `converged`. The product of the multipliers is exp of the integral of the trace of the
-    Jacobian (Liouville).
+    descending modulus; none of them is that of a flow), `exponent` (log of the modulus over the period,
+    1/ms), `stable`, `unstable_multipliers`, `residual`, `mesh_error`, `converged`. The product of the
+    multipliers is exp of the integral of the trace of the Jacobian (Liouville).
     Raises `ScanError` for a wrong definition.
     Source: Guckenheimer, Holmes, Nonlinear Oscillations, Dynamical Systems, and Bifurcations of Vector Fields
     (1983), section 1.5.
@@ -260,27 +261,11 @@ def _from_equilibria(model: Model, flat: Mapping[str, Array]) -> _Followed:
 
 def _measured(problem: Problem, turns: Array, groups: list[Group]) -> dict[str, Any]:
     """Return the numbers of responses, one row each."""
-    size = len(problem.model.variables)
-    rows = [
-        {
-            "turns": np.empty(0),
-            "period": np.empty(0),
-            "low": np.empty((0, size)),
-            "high": np.empty((0, size)),
-            "mean": np.empty((0, size)),
-            "first": np.empty((0, size)),
-            "multipliers": np.empty((0, size), dtype=complex),
-            "residual": np.empty(0),
-            "mesh_error": np.empty(0),
-            "intervals": np.empty(0, dtype=np.intp),
-            "unstable": np.empty(0, dtype=np.intp),
-            "type": np.empty(0, dtype=np.intp),
-        }
-    ]
+    rows = [_no_responses(len(problem.model.variables))]
     for which, orbits in groups:
         whose = problem.chosen(which)
         linear = collocation.linearised(whose, orbits)
-        mu = collocation.multipliers(linear)
+        floquet = resolved(whose, orbits, multipliers(linear.states))
         low, high = collocation.extremes(orbits)
         rows.append(
             {
@@ -290,12 +275,20 @@ def _measured(problem: Problem, turns: Array, groups: list[Group]) -> dict[str, 
                 "high": high,
                 "mean": collocation.means(orbits),
                 "first": orbits.u[:, 0],
-                "multipliers": mu,
+                "multipliers": floquet.mu,
+                "exponents": floquet.log / orbits.period[:, None],
                 "residual": linear.residual,
                 "mesh_error": collocation.mesh_error(orbits, whose.scales(orbits.u)),
                 "intervals": np.full(len(which), orbits.stages.shape[1]),
-                "unstable": (np.abs(mu) > 1.0).sum(axis=1),
+                "unstable": (np.abs(floquet.mu) > 1.0).sum(axis=1),
                 "type": np.full(len(which), POINT),
             }
         )
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def _no_responses(size: int) -> dict[str, Any]:
+    found: dict[str, Any] = {name: np.empty(0) for name in ("turns", "period", "residual", "mesh_error")}
+    found |= {name: np.empty((0, size)) for name in ("low", "high", "mean", "first", "exponents")}
+    found |= {name: np.empty(0, dtype=np.intp) for name in ("intervals", "unstable", "type")}
+    return found | {"multipliers": np.empty((0, size), dtype=complex)}

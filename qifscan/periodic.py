@@ -16,6 +16,7 @@ import numpy as np
 from qifscan import collocation, family, following, settling
 from qifscan.collocation import Border, Orbits, Problem
 from qifscan.errors import Fault, ScanError, check_count, check_time, is_number, one_of, show, unknown
+from qifscan.floquet import multipliers
 from qifscan.following import CUTS, FINEST, HB, LPC, PD, RESOLVED, TR, Limits
 from qifscan.graph import (
     Array,
@@ -77,6 +78,7 @@ def columns_of(model: Model, table: Mapping[str, Any]) -> dict[str, Any]:
     found |= {
         "multiplier_real": mu.real,
         "multiplier_imag": mu.imag,
+        "exponent": table["exponents"],
         "unstable_multipliers": table["unstable"],
         "stable": table["unstable"] == 0,
     }
@@ -115,6 +117,7 @@ def meanings(model: Model, words: Words) -> dict[str, Attributes]:
         "frequency": words.meaning("frequency of the cycle", "1/ms"),
         "multiplier_real": words.meaning("real part of the Floquet multiplier", "1"),
         "multiplier_imag": words.meaning("imaginary part of the Floquet multiplier", "1"),
+        "exponent": words.meaning("real part of the Floquet exponent, log |multiplier| / period", "1/ms"),
         "multiplier_error": words.meaning("error of the flow's own multiplier, which is 1", "1"),
         "unstable_multipliers": words.meaning("multipliers outside of the unit circle", "1"),
         "resolved": words.meaning(f"the error of the flow's own multiplier is below {RESOLVED:g}"),
@@ -154,9 +157,10 @@ def cycles(
     Parameters: those of the model; they broadcast by dimension. Along `start`: `outcome` of each trajectory.
     Along `cycle`, the period ascending, NaN beyond `count`: `period` (ms), `frequency`, `_min`, `_max`,
     `_mean` and `_start` (a state on the cycle) of every variable; `multiplier_real`, `multiplier_imag` (along
-    `multiplier`, by descending modulus; far from the unit circle right in the order of magnitude only),
-    `multiplier_error` (|mu - 1| of the flow's own), `stable`, `unstable_multipliers`, `resolved`, `residual`,
-    `mesh_error`, `converged`. No cycle found is not proof that there is none: look at `outcome`.
+    `multiplier`, by descending modulus), `exponent` (log of the modulus over the period, 1/ms: a number also
+    where the multiplier is too small for one; they add up to the mean of the divergence), `multiplier_error`
+    (|mu - 1| of the flow's own), `stable`, `unstable_multipliers`, `resolved`, `residual`, `mesh_error`,
+    `converged`. No cycle found is not proof that there is none: look at `outcome`.
     Raises `ScanError` for a wrong definition.
     Source: Ascher, Mattheij, Russell, Numerical Solution of Boundary Value Problems for ODEs (1995).
     """
@@ -278,7 +282,7 @@ class Method:
 
 def _is_coarse(problem: Problem, orbits: Orbits) -> Any:
     linear = collocation.linearised(problem, orbits)
-    return following.is_coarse(problem, orbits, linear, collocation.multipliers(linear))
+    return following.is_coarse(problem, orbits, linear, multipliers(linear.states).mu)
 
 
 AUTONOMOUS = Method(following.at_value, _is_coarse, FINEST)
@@ -399,7 +403,7 @@ def _no_rows(model: Model) -> dict[str, Any]:
     found: dict[str, Any] = {name: np.empty(0) for name in one}
     found |= {name: np.empty((0, size)) for name in ("low", "high", "mean", "first")}
     found |= {name: np.empty(0, dtype=np.intp) for name in ("intervals", "unstable", "type", "number")}
-    return found | {"multipliers": np.empty((0, size), dtype=complex)}
+    return found | {"multipliers": np.empty((0, size), dtype=complex), "exponents": np.empty((0, size))}
 
 
 def grid(
@@ -600,7 +604,9 @@ def _of_hopf(model: Model, along: str, who: Index, r: Array, given: dict[str, Ar
     zero = np.zeros(len(r))
     hopf = {"value": given[along], "period": period, "low": state, "high": state, "mean": state}
     hopf["first"] = state
-    hopf |= {"multipliers": mu, "trivial_error": zero, "quality": zero, "residual": zero, "mesh_error": zero}
+    exponents = np.take_along_axis(real, np.argsort(-real, axis=1, kind="stable"), axis=1)
+    hopf |= {"multipliers": mu, "exponents": exponents}
+    hopf |= {"trivial_error": zero, "quality": zero, "residual": zero, "mesh_error": zero}
     hopf |= {"intervals": zero.astype(np.intp), "unstable": (rest_mu > 1.0).sum(axis=1)}
     return Starts(who, Problem(model, given, along), rest, turning, hopf)
 

@@ -14,7 +14,7 @@ LEVELS = [
     {"models", "definition", "child"},
     {"catalogue", "drive", "noise", "observables", "integrate", "labels", "graph"},
     {"normal_forms", "tables", "collocation", "delayed", "newton"},
-    {"crossings"},
+    {"crossings", "floquet"},
     {"spectrum"},
     {"checking", "family", "following", "settling"},
     {"theory", "hopf", "periodic"},

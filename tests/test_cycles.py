@@ -173,6 +173,53 @@ def test_multipliers_are_those_of_the_variational_equations():
     assert np.abs(cycle["multiplier_real"].values[:2]) == pytest.approx(expected[:2], abs=1e-8)
 
 
+def orthonormal_exponents(model, start, period, parts, rounds, **given):
+    """Logarithms of the moduli of the multipliers: the variational equations by DOP853, orthonormalised
+    between parts of the period, so that nothing is multiplied with what is of another size."""
+    field, size = field_of(model, **given), len(start)
+
+    def both(t, y):
+        state, moved = y[:size], y[size:].reshape(size, size)
+        matrix = np.array([field(t, state + 1e-30j * one).imag * 1e30 for one in np.eye(size)]).T
+        return np.concatenate((field(t, state), (matrix @ moved).ravel()))
+
+    state, matrices = start, []
+    for begin, end in pairwise(np.linspace(0.0, period, parts + 1)):
+        y = simulated(both, np.concatenate((state, np.eye(size).ravel())), begin, end, rtol=1e-12).y[:, -1]
+        state = y[:size]
+        matrices.append(y[size:].reshape(size, size))
+    q = np.eye(size)
+    for _ in range(rounds):
+        total = np.zeros(size)
+        for matrix in matrices:
+            q, r = np.linalg.qr(matrix @ q)
+            total += np.log(np.abs(np.diag(r)))
+    return total
+
+
+def test_multipliers_far_from_the_unit_circle_are_those_of_orthonormalised_variational_equations():
+    """Of the bursts they are 1, 8e-4, 5e-35 and 2e-95: logarithms 0, -7.1, -79.0 and -218.0."""
+    given = {"eta": -2.0000141569, **GAST}
+    cycle = burster().isel(cycle=0)
+    start = np.array([cycle[f"{name}_start"].item() for name in "rvab"])
+    period = cycle["period"].item()
+    expected = orthonormal_exponents("qif_adaptation_alpha", start, period, 100, 3, **given)
+    assert cycle["exponent"].values * period == pytest.approx(expected, abs=1e-4)
+    assert np.log(np.abs(cycle["multiplier_real"])).values[1:] == pytest.approx(expected[1:], abs=1e-4)
+
+
+def test_exponents_add_up_to_the_mean_divergence_where_multipliers_are_no_numbers():
+    """The divergence of depression with an alpha kernel is 4 v - 2/tau_a, to a millionth; by the end of
+    the branch, near a homoclinic, the smallest multiplier is exp(-6490)."""
+    d = depressed()
+    rows = d.isel(point=np.flatnonzero((d["type"] == NONE).values))
+    divergence = 4.0 * rows["v_mean"] - 0.2
+    np.testing.assert_allclose(rows["exponent"].sum("multiplier"), divergence, rtol=1e-5)
+    last = rows.isel(point=-1)
+    assert last["multiplier_real"].values[-1] == 0.0
+    assert last["exponent"].values[-1] * last["period"].item() < -5000.0
+
+
 def test_at_a_period_doubling_the_variational_equations_have_the_multiplier_minus_1():
     given = {"delta": 0.3, "J": 20.0, "alpha": 0.3, "tau_a": 30.0}
     d = qs.cycle_branches("qif_adaptation_exponential", within=(-0.9, 0.0), **given)
