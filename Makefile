@@ -1,9 +1,9 @@
-# make demo | test | lint | bench | battery; each sets up what it needs in .venv on first use.
+# make demo | test | lint | bench | proof | battery; each sets up what it needs in .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint bench battery clean
+.PHONY: demo test lint bench proof battery clean
 
 demo: .venv/run.stamp
 	$(BIN)/qifscan run scans/quickstart.toml
@@ -27,10 +27,16 @@ bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/network.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/time_to_accuracy.py
+	$(BIN)/python benchmarks/cycles.py
 	$(BIN)/python benchmarks/bifurcation.py
+	$(BIN)/python benchmarks/cost.py
+	$(BIN)/python benchmarks/device.py
+
+proof: .venv/test.stamp
+	$(BIN)/python benchmarks/theory_and_simulation.py
 
 clean:
-	rm -rf .venv quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json
+	rm -rf .venv quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json theory_and_simulation.json
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
