@@ -3,10 +3,12 @@
 Every model of the family at random points of a box (`BOXES`; uniform, one seed). Theory: the equilibria with
 their stability (`qifscan.equilibria`) and the stable cycles (`qifscan.cycles`). Simulation: this package's
 kernel, in float64, without noise, from several kinds of starts at each point: spread over the states; 1 % off
-each equilibrium, stable or not, to both sides; 1 % off each cycle. Each run ends at an equilibrium (within
-1e-4 of it for a whole window: 1 % off is not near enough), on a cycle (its period and extremes are measured
-in the trace, and compared with theory's), on something that does not repeat, or is undecided: these and those
-on no known cycle go on, four times as long each time, and what is undecided then is counted as such.
+each equilibrium, stable or not, in two directions; 1 % off each cycle. A run ends at an equilibrium (within
+1e-4 of it for a whole window: where it started is not near enough), on a cycle (its period and extremes are
+measured in the trace, and compared with theory's), or it is undecided. These, and those on no known cycle, go
+on, four times as long each time; what is undecided then is counted as such, and as wild where the
+trajectories of `qifscan.cycles` don't repeat either. A stable equilibrium that no run ends at is tried again
+from ten and a hundred times nearer.
 
 It is a disagreement if a run ends where theory has nothing stable, or if nothing ends at what theory calls
 stable. Prints a table and writes a JSON record.
@@ -69,7 +71,7 @@ LANDED, FINE = 1e-3, 1e-4
 BASE, TRACED = 0.05, 32
 """Longest step, ms; and how many traces are in memory at a time."""
 
-LONGER = (1, 4, 16)
+LONGER = (1, 4, 16, 64)
 """Times the first run that undecided ones are gone on with."""
 
 OFF, AT = 1e-2, 1e-4
@@ -90,6 +92,16 @@ class Runs:
     start: Array
     kind: Array
     which: Array
+
+    def chosen(self, which: Any) -> Runs:
+        """Return some of them."""
+        return Runs(self.point[which], self.start[which], self.kind[which], self.which[which])
+
+
+def joined(one: Runs, other: Runs) -> Runs:
+    """Return both."""
+    pairs = ((getattr(one, n), getattr(other, n)) for n in ("point", "start", "kind", "which"))
+    return Runs(*(np.concatenate(pair) for pair in pairs))
 
 
 @dataclass
@@ -178,20 +190,20 @@ def spread(model: Model, columns: Columns, known: Theory, seed: int) -> tuple[Ar
             begin[:, i] = np.clip(one * factor, None, 1.0 if variable.name in "ux" else None)
     points, states = [point], [begin]
     whose, k = np.nonzero(np.isfinite(known.rest[..., 0]))
-    for sign in (1.0, -1.0):
+    for _ in range(2):
         points.append(whose)
-        states.append(off(known.rest[whose, k], unit[whose], sign, rng))
+        states.append(off(known.rest[whose, k], unit[whose], OFF, rng))
     points.append(known.point)
-    states.append(off(known.on, known.high - known.low, 1.0, rng))
+    states.append(off(known.on, known.high - known.low, OFF, rng))
     return np.concatenate(points), np.concatenate(states)
 
 
-def off(states: Array, unit: Array, sign: float, rng: np.random.Generator) -> Array:
-    """Return states moved by `OFF` in a random direction; rates stay above 0."""
+def off(states: Array, unit: Array, far: float, rng: np.random.Generator) -> Array:
+    """Return states moved by so much, relative, in random directions; rates stay above 0."""
     way = rng.normal(size=states.shape)
     way /= np.abs(way).max(axis=1, keepdims=True)
     size = np.minimum(np.abs(states), unit) + 1e-3 * unit
-    return states + sign * OFF * size * way
+    return states + far * size * way
 
 
 def sizes(model: Model, columns: Columns, name: str) -> Array:
@@ -222,8 +234,8 @@ def simulated(
     return run_points(points, Schedule.of(scan.protocol, 1 if trace else None), batch_shape(count))
 
 
-def ends(model: Model, columns: Columns, known: Theory, point: Array, start: Array) -> Runs:
-    """Return where runs end: each as long as it takes to tell, up to the longest."""
+def ends(model: Model, columns: Columns, known: Theory, point: Array, start: Array, near: float) -> Runs:
+    """Return where runs end, at rest if within `near` of it; each as long as it takes, up to the longest."""
     kind, which = np.full(len(point), UNDECIDED), np.full(len(point), -1)
     every = {name: values[point] for name, values in columns.items()}
     # The first of a run can be so violent that it alone would set the step of all of it.
@@ -235,7 +247,7 @@ def ends(model: Model, columns: Columns, known: Theory, point: Array, start: Arr
         done = simulated(model, here, state[left], FINE, transient=SETTLE * times, window=WINDOW)
         assert done.final is not None
         state[left] = done.final
-        kind[left], which[left] = at_rest(model, columns, known, point[left], done)
+        kind[left], which[left] = at_rest(model, columns, known, point[left], done, near)
         on = kind[left] == UNDECIDED
         left, steps = left[on], done.variables["dt"][on].astype(np.float64)
         for row, found in laps(model, every, state, left, steps):
@@ -245,6 +257,23 @@ def ends(model: Model, columns: Columns, known: Theory, point: Array, start: Arr
         if not len(left):
             break
     return Runs(point, start, kind, which)
+
+
+def closer(model: Model, columns: Columns, known: Theory, runs: Runs, seed: int) -> Runs:
+    """Return runs from ten and a hundred times nearer to stable equilibria that no run ended at: a basin can
+    be small."""
+    rng = np.random.default_rng(seed)
+    unit = np.stack([sizes(model, columns, v) for v in model.variable_names], axis=1)
+    found = runs.chosen(slice(0, 0))
+    for times in (0.1, 0.01):
+        reached = set(zip(*(a.tolist() for a in by_kind(joined(runs, found), REST)), strict=True))
+        missed = [pk for pk in np.argwhere(known.stable).tolist() if tuple(pk) not in reached]
+        if not missed:
+            break
+        whose, k = np.array(missed).T
+        start = off(known.rest[whose, k], unit[whose], OFF * times, rng)
+        found = joined(found, ends(model, columns, known, whose, start, AT * times))
+    return found
 
 
 def laps(
@@ -266,24 +295,24 @@ def laps(
 
 
 def at_rest(
-    model: Model, columns: Columns, known: Theory, point: Array, done: Measured
+    model: Model, columns: Columns, known: Theory, point: Array, done: Measured, near: float
 ) -> tuple[Array, Array]:
-    """Return of runs whether they stayed within `AT` of an equilibrium, and which; of an unstable one they
-    may yet leave."""
+    """Return of runs whether they stayed near a stable equilibrium, and which; an unstable one they may
+    leave yet."""
     low = np.stack([done.variables[f"{v}_min"] for v in model.variable_names], axis=1)
     high = np.stack([done.variables[f"{v}_max"] for v in model.variable_names], axis=1)
     unit = np.stack([sizes(model, columns, v) for v in model.variable_names], axis=1)[point]
     rest = known.rest[point]
     size = np.abs(rest) + 0.1 * unit[:, None]
     apart = np.maximum(np.abs(low[:, None] - rest), np.abs(high[:, None] - rest)) / size
-    near = apart.max(axis=2)
-    near = np.where(np.isnan(near), np.inf, near)
-    best = near.argmin(axis=1)
+    distance = apart.max(axis=2)
+    distance = np.where(np.isnan(distance), np.inf, distance)
+    best = distance.argmin(axis=1)
     row = np.arange(len(point))
-    here = (near[row, best] < AT) & known.stable[point, best]
+    here = (distance[row, best] < near) & known.stable[point, best]
     # A run that stands still elsewhere has found an equilibrium that theory does not have.
     still = ((high - low) / (np.abs(low) + unit)).max(axis=1) < 1e-9
-    kind = np.where(here | (still & (near[row, best] > 0.1)), REST, UNDECIDED)
+    kind = np.where(here | (still & (distance[row, best] > 0.1)), REST, UNDECIDED)
     return kind, np.where(here, best, -1)
 
 
@@ -321,7 +350,8 @@ def measured(trace: Array) -> tuple[float, Array, Array] | None:
     times, states = crossings(trace, at, level)
     width = np.ptp(trace, axis=0)
     for k in range(1, (len(at) - 1) // 2 + 1):
-        if (np.abs(states[k:] - states[:-k]) / width).max() < SAME:
+        # Of every lap with every other: one that winds in by little each time is on no cycle yet.
+        if max((np.ptp(states[j::k], axis=0) / width).max() for j in range(k)) < SAME:
             low, high = extremes(trace)
             return float((times[k:] - times[:-k]).mean()), low, high
     return None
@@ -367,7 +397,8 @@ def compared(name: str, points: int, seed: int) -> Count:
     model = FAMILY[name]
     columns = drawn(model, points, seed)
     known = theory(model, columns, starts=4)
-    runs = ends(model, columns, known, *spread(model, columns, known, seed + 1))
+    runs = ends(model, columns, known, *spread(model, columns, known, seed + 1), AT)
+    runs = joined(runs, closer(model, columns, known, runs, seed + 2))
     count = Count(name, points, runs=len(runs.point))
     judge(model, columns, known, runs, count)
     count.seconds = time.perf_counter() - begin

@@ -333,8 +333,10 @@ def _laps(orbits: Orbits, scales: Array, turns: Array, forced: bool) -> Index:
     for k in range(2, settling.MOST_RETURNS + 1):
         some = np.flatnonzero(turns % k == 0) if forced else np.arange(len(turns))
         here = orbits.chosen(some)
+        # Of many laps a mesh shows each but coarsely.
+        close = _SAME + np.minimum(10.0 * collocation.mesh_error(here, scales[some]), 1e-3)
         apart = np.abs(collocation.evaluated(here, (here.s + 1.0 / k) % 1.0) - here.u)
-        same = (apart / scales[some][:, None]).max(axis=(1, 2)) < _SAME
+        same = (apart / scales[some][:, None]).max(axis=(1, 2)) < close
         # What is the same everywhere repeats as often as one likes.
         moving = (np.ptp(here.u, axis=1) / scales[some]).max(axis=1) > settling.FLAT
         laps[some[same & (moving | forced)]] = k

@@ -17,7 +17,7 @@ from qifscan.normal_forms import lyapunov_coefficient
 from qifscan.periodic import duplicates
 
 GAST = {"delta": 2.0, "J": 15.0 * math.sqrt(2.0)}
-NONE, HB, LPC, PD, EP = 0, 3, 5, 7, 9
+NONE, HB, LPC, PD, TR, EP = 0, 3, 5, 7, 8, 9
 
 
 def field_of(model, drive=None, **given):
@@ -273,6 +273,79 @@ def test_periods_converge_with_the_eighth_order_of_the_mesh():
         periods.append(solved.period[0])
     errors = np.abs(np.array(periods[:2]) - periods[2])
     assert 7.0 < math.log2(errors[0] / errors[1]) < 9.5
+
+
+DRIVEN = """
+import math
+from dataclasses import replace
+from qifscan.models import FAMILY, POSITIVE, Parameter, Variable
+
+gap = FAMILY["qif_gap"]
+
+def constants(p):
+    return gap.constants(p) | {"A": p["A"], "turn": 2.0 * math.pi / p["T"]}
+
+def field(state, inputs, c):
+    r, v, x, y = state
+    slopes = gap.field((r, v), (inputs[0], inputs[1] + c["A"] * x), c)
+    grow = 1.0 - x * x - y * y
+    return (*slopes, grow * x - c["turn"] * y + inputs[2], grow * y + c["turn"] * x + inputs[3])
+
+driven = replace(
+    gap,
+    name="driven",
+    variables=(*gap.variables, Variable("x", "1", "cosine", domain=POSITIVE), Variable("y", "1", "sine")),
+    parameters=(
+        *gap.parameters,
+        Parameter("A", 1.0, "1", "amplitude of the drive"),
+        Parameter("T", 2.0, "ms", "period of the drive"),
+    ),
+    constants=constants,
+    field=field,
+    squares=lambda state, c: (*gap.squares(state[:2], c), state[2] ** 2, state[3] ** 2),
+    rest=lambda r, p: (*gap.rest(r, p), 0.0 * r, 0.0 * r),
+)
+"""
+"""Gap junctions driven by A x of the oscillator x' = (1 - x^2 - y^2) x - 2 pi y/T, y' = ..., whose cycle is
+x = cos(2 pi t/T) with the exponent -2: a sine, but of a model without one."""
+
+
+def test_where_an_oscillation_locks_to_a_drive_on_a_torus_the_variational_equations_are_marginal(
+    tmp_path, monkeypatch
+):
+    """The torus bifurcation of the response to a sine, found on a branch of cycles of the driven model. There
+    the multipliers of the response of gap junctions alone, by DOP853, have the modulus 1."""
+    (tmp_path / "driven_model.py").write_text(DRIVEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    gap, period = {"eta": 1.0, "J": 0.0, "g": 2.0}, 2.24
+    d = qs.cycle_branches(
+        "driven_model:driven", along="A", at=1.1, within=(0.9, 1.2), points=12, starts=1, T=period, **gap
+    )
+    torus = d.isel(point=d["type"].values == TR)
+    assert torus.sizes["point"] == 1
+    point = torus.isel(point=0)
+    amplitude = point["A"].item()
+    assert point["exponent"].values == pytest.approx([0.0, 0.0, 0.0, -2.0], abs=1e-9)
+    phase = math.atan2(point["y_start"].item(), point["x_start"].item())
+    drive = qs.Sine(amplitude=amplitude, period=period, phase=phase + 0.5 * math.pi)
+    field, start = field_of("qif_gap", drive, **gap), np.array([point[f"{n}_start"].item() for n in "rv"])
+    assert simulated(field, start, 0.0, period).y[:, -1] == pytest.approx(start, abs=1e-8)
+    mu = np.linalg.eigvals(variational(field, start, period))
+    assert np.abs(mu) == pytest.approx(1.0, abs=1e-7)
+    pair = point["multiplier_imag"].values != 0.0
+    assert np.abs(mu.imag) == pytest.approx(np.abs(point["multiplier_imag"].values[pair]), abs=1e-7)
+    assert (d["stable"].values == (d["A"].values > amplitude))[d["type"].values != TR].all()
+    beside = qs.forced_cycles(
+        "qif_gap",
+        drive,
+        drive_amplitude=[0.9 * amplitude, 1.1 * amplitude],
+        starts=1,
+        most_periods=6,
+        **gap,
+    )
+    # Before it the trajectory goes round the torus and does not repeat; after it it does, period by period.
+    assert beside["outcome"].values[:, 0].tolist() == [1, 0]
+    assert beside["stable"].values[:, 0].tolist() == [False, True]
 
 
 # What theory says of branches
@@ -538,3 +611,20 @@ def test_a_cycle_driven_at_twice_its_frequency_answers_every_second_time():
     twice = simulated(field, once, drive.period, 2.0 * drive.period).y[:, -1]
     assert twice == pytest.approx(start, abs=1e-6)
     assert np.abs(once - start).max() > 0.1
+
+
+def test_a_cycle_seen_after_many_laps_is_told_once():
+    """Spikes as sharp as these return nearer to themselves after three laps than after one, within the
+    error of what is interpolated between steps; a mesh of all these laps shows each but coarsely."""
+    given = {
+        "tau": 1.037834532760272,
+        "eta": 1.0074393154942864,
+        "delta": 0.3892644688978722,
+        "J": 13.837734428893611,
+        "g": 3.2801060005942637,
+    }
+    d = qs.cycles("qif_gap", starts=4, transient=60.0, window=120.0, **given)
+    assert d["count"].item() == 1
+    field = field_of("qif_gap", **given)
+    lap = simulated(field, [d["r_start"].item(), d["v_start"].item()], 0.0, d["period"].item(), rtol=1e-10)
+    assert lap.y[:, -1] == pytest.approx(lap.y[:, 0], rel=1e-5)
