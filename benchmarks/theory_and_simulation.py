@@ -63,7 +63,8 @@ SPREAD = 6
 """Starts spread over the states of a point."""
 
 LAND, SETTLE, WINDOW = 20.0, 400.0, 150.0
-"""Length of the start of a run, of the rest of the first run, and of the time that is looked at then, ms."""
+"""Length of the start of a run, of the rest of the first run, and of the time that is looked at then, ms; of
+traces four times as much if that is not enough."""
 
 LANDED, FINE = 1e-3, 1e-4
 """Estimated relative error of the steps at the start of a run, and after it."""
@@ -250,7 +251,7 @@ def ends(model: Model, columns: Columns, known: Theory, point: Array, start: Arr
         kind[left], which[left] = at_rest(model, columns, known, point[left], done, near)
         on = kind[left] == UNDECIDED
         left, steps = left[on], done.variables["dt"][on].astype(np.float64)
-        for row, found in laps(model, every, state, left, steps):
+        for row, found in laps(model, every, state, left, steps, WINDOW * min(times, 4)):
             kind[row], which[row] = going_round(model, known, columns, int(point[row]), found)
         # What all but repeats may be on its slow way to a cycle that is known.
         left = left[(kind[left] == UNDECIDED) | ((kind[left] == CYCLE) & (which[left] < 0))]
@@ -277,7 +278,7 @@ def closer(model: Model, columns: Columns, known: Theory, runs: Runs, seed: int)
 
 
 def laps(
-    model: Model, every: Columns, state: Array, left: Array, steps: Array
+    model: Model, every: Columns, state: Array, left: Array, steps: Array, window: float
 ) -> Iterator[tuple[int, tuple[float, Array, Array] | None]]:
     """Return of runs that go on, each traced at the step that it needs, the period and the extremes."""
     for dt in np.unique(steps).tolist():
@@ -286,7 +287,7 @@ def laps(
             some = of_step[first : first + TRACED]
             here = {name: values[some] for name, values in every.items()}
             dt_ = BASE * 0.5 ** round(np.log2(BASE / dt))
-            traced = simulated(model, here, state[some], FINE, True, transient=0.0, window=WINDOW, dt=dt_)
+            traced = simulated(model, here, state[some], FINE, True, transient=0.0, window=window, dt=dt_)
             record = traced.record
             assert record is not None
             for row, trace in zip(some.tolist(), record, strict=True):
