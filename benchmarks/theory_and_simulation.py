@@ -7,8 +7,9 @@ each equilibrium, stable or not, in two directions; 1 % off each cycle. A run en
 1e-4 of it for a whole window: where it started is not near enough), on a cycle (its period and extremes are
 measured in the trace, and compared with theory's), or it is undecided. These, and those on no known cycle, go
 on, four times as long each time; what is undecided then is counted as such, and as wild where the
-trajectories of `qifscan.cycles` don't repeat either. A stable equilibrium that no run ends at is tried again
-from ten and a hundred times nearer.
+trajectories of `qifscan.cycles` don't repeat either. A cycle that no start of `qifscan.cycles` comes to may
+be on a branch of `qifscan.cycle_branches` (`+`). A stable equilibrium that no run ends at is tried again from
+ten and a hundred times nearer.
 
 It is a disagreement if a run ends where theory has nothing stable, or if nothing ends at what theory calls
 stable. Prints a table and writes a JSON record.
@@ -62,9 +63,12 @@ BOXES: dict[str, dict[str, tuple[float, float]]] = {
 SPREAD = 6
 """Starts spread over the states of a point."""
 
-LAND, SETTLE, WINDOW = 20.0, 400.0, 150.0
-"""Length of the start of a run, of the rest of the first run, and of the time that is looked at then, ms; of
-traces four times as much if that is not enough."""
+LAND = 20.0
+"""Length of the start of a run, ms."""
+
+LENGTHS = {True: (400.0, 150.0), False: (100.0, 40.0)}
+"""Length of the rest of the first run, and of the time that is looked at then, ms: of models that adapt or
+depress, and of others."""
 
 LANDED, FINE = 1e-3, 1e-4
 """Estimated relative error of the steps at the start of a run, and after it."""
@@ -81,27 +85,32 @@ OFF, AT = 1e-2, 1e-4
 SAME = 1e-3
 """Relative difference in period, and in extremes over the range, up to which two cycles are the same."""
 
-REST, CYCLE, OTHER, UNDECIDED = range(4)
+BETWEEN = 1e-2
+"""The same between points of a branch."""
+
+REST, CYCLE, UNDECIDED = range(3)
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Simulations: point of each, where it started, and how it ended (`REST` ... and which one, -1: of none
-    that theory knows)."""
+    """Simulations: point of each, where it started, how it ended (`REST` ... and which one, -1: of none that
+    theory knows), and on a cycle the period and the highest value of the first variable."""
 
     point: Array
     start: Array
     kind: Array
     which: Array
+    period: Array
+    high: Array
 
     def chosen(self, which: Any) -> Runs:
         """Return some of them."""
-        return Runs(self.point[which], self.start[which], self.kind[which], self.which[which])
+        return Runs(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
 
 
 def joined(one: Runs, other: Runs) -> Runs:
     """Return both."""
-    pairs = ((getattr(one, n), getattr(other, n)) for n in ("point", "start", "kind", "which"))
+    pairs = ((getattr(one, n), getattr(other, n)) for n in one.__dataclass_fields__)
     return Runs(*(np.concatenate(pair) for pair in pairs))
 
 
@@ -115,6 +124,7 @@ class Count:
     equilibria_found: int = 0
     cycles: int = 0
     cycles_found: int = 0
+    on_branches: int = 0
     runs: int = 0
     undecided: int = 0
     not_periodic: int = 0
@@ -238,26 +248,30 @@ def simulated(
 def ends(model: Model, columns: Columns, known: Theory, point: Array, start: Array, near: float) -> Runs:
     """Return where runs end, at rest if within `near` of it; each as long as it takes, up to the longest."""
     kind, which = np.full(len(point), UNDECIDED), np.full(len(point), -1)
+    period, high = np.full(len(point), np.nan), np.full(len(point), np.nan)
     every = {name: values[point] for name, values in columns.items()}
     # The first of a run can be so violent that it alone would set the step of all of it.
     state = simulated(model, every, start, LANDED, transient=0.0, window=LAND).final
     assert state is not None
     left = np.arange(len(point))
+    settle, window = LENGTHS[any(p.name in ("tau_a", "tau_f") for p in model.parameters)]
     for times in LONGER:
         here = {name: values[left] for name, values in every.items()}
-        done = simulated(model, here, state[left], FINE, transient=SETTLE * times, window=WINDOW)
+        done = simulated(model, here, state[left], FINE, transient=settle * times, window=window)
         assert done.final is not None
         state[left] = done.final
         kind[left], which[left] = at_rest(model, columns, known, point[left], done, near)
         on = kind[left] == UNDECIDED
         left, steps = left[on], done.variables["dt"][on].astype(np.float64)
-        for row, found in laps(model, every, state, left, steps, WINDOW * min(times, 4)):
+        for row, found in laps(model, every, state, left, steps, window * min(times, 4)):
             kind[row], which[row] = going_round(model, known, columns, int(point[row]), found)
+            if found is not None:
+                period[row], high[row] = found[0], found[2][0]
         # What all but repeats may be on its slow way to a cycle that is known.
         left = left[(kind[left] == UNDECIDED) | ((kind[left] == CYCLE) & (which[left] < 0))]
         if not len(left):
             break
-    return Runs(point, start, kind, which)
+    return Runs(point, start, kind, which, period, high)
 
 
 def closer(model: Model, columns: Columns, known: Theory, runs: Runs, seed: int) -> Runs:
@@ -425,13 +439,39 @@ def judge(model: Model, columns: Columns, known: Theory, runs: Runs, count: Coun
         count.cycles_found += k in gone_round
         if k not in gone_round:
             note("no run goes round a stable cycle", int(known.point[k]), period=float(known.period[k]))
-    for kind, what in ((REST, "rests where there is no equilibrium"), (CYCLE, "goes round no known cycle")):
-        for row in np.flatnonzero((runs.kind == kind) & (runs.which < 0)).tolist():
+    astray = (runs.kind == CYCLE) & (runs.which < 0)
+    for point in np.unique(runs.point[astray]).tolist():
+        rows = np.flatnonzero(astray & (runs.point == point))
+        on_it = on_branches(model, columns, point, runs.period[rows], runs.high[rows])
+        count.on_branches += bool(on_it.any())
+        astray[rows[on_it]] = False
+    nowhere = (runs.kind == REST) & (runs.which < 0)
+    for what, which in (("rests where there is no equilibrium", nowhere), ("is on no known cycle", astray)):
+        for row in np.flatnonzero(which).tolist():
             note(f"a run {what}", int(runs.point[row]), start=runs.start[row].tolist())
     for row in np.flatnonzero(runs.kind == UNDECIDED).tolist():
         wild = bool(known.wild[runs.point[row]])
         count.not_periodic += wild
         count.undecided += not wild
+
+
+def on_branches(model: Model, columns: Columns, point: int, period: Array, high: Array) -> Any:
+    """Tell which cycles, by period and highest value, are stable ones on a branch from a Hopf point of the
+    slice: `qifscan.cycles` finds but what its own starts come to. Between two points of a branch both
+    numbers are interpolated, and right to `BETWEEN`."""
+    fixed = {name: float(values[point]) for name, values in columns.items() if name != model.graph}
+    found = qs.cycle_branches(model.name, points=400, **fixed)
+    value, stable = found[model.graph].values - columns[model.graph][point], found["stable"].values
+    same = np.diff(found["branch"].values) == 0
+    on_it = np.zeros(len(period), dtype=bool)
+    for k in np.flatnonzero(same & (value[1:] * value[:-1] <= 0.0) & stable[1:] & stable[:-1]).tolist():
+        part = value[k] / (value[k] - value[k + 1])
+        near = np.ones(len(period), dtype=bool)
+        for name, own in (("period", period), (f"{model.variable_names[0]}_max", high)):
+            there = found[name].values[k] + part * (found[name].values[k + 1] - found[name].values[k])
+            near &= np.abs(own / there - 1.0) < BETWEEN
+        on_it |= near
+    return on_it
 
 
 def by_kind(runs: Runs, kind: int) -> tuple[Array, Array]:
@@ -440,7 +480,7 @@ def by_kind(runs: Runs, kind: int) -> tuple[Array, Array]:
     return runs.point[some], runs.which[some]
 
 
-HEAD = f"{'model':<28}{'points':>8}{'equilibria':>12}{'found':>8}{'cycles':>8}{'found':>8}"
+HEAD = f"{'model':<28}{'points':>8}{'equilibria':>12}{'found':>8}{'cycles':>8}{'found':>8}{'+':>4}"
 HEAD += f"{'runs':>8}{'wild':>6}{'undecided':>11}{'disagree':>10}{'time':>9}"
 
 
@@ -448,7 +488,7 @@ def line(count: Count) -> str:
     """Return the row of a model in the table."""
     return (
         f"{count.model:<28}{count.points:>8}{count.equilibria:>12}{count.equilibria_found:>8}"
-        f"{count.cycles:>8}{count.cycles_found:>8}{count.runs:>8}{count.not_periodic:>6}"
+        f"{count.cycles:>8}{count.cycles_found:>8}{count.on_branches:>4}{count.runs:>8}{count.not_periodic:>6}"
         f"{count.undecided:>11}{len(count.disagreements):>10}{count.seconds:>7.0f} s"
     )
 
