@@ -4,7 +4,8 @@
  *
  * Heun's method or the Riccati step of `qifscan.integrate`, the error estimate of every step, mean, standard
  * deviation and maximum of r (the maximum by the parabola through three values of -1/r), and the noise of
- * `qifscan.noise`: Threefry-2x32 with 13 rounds, the inverse of the normal law, the exact Ornstein-Uhlenbeck step.
+ * `qifscan.noise`: Threefry-2x32 with 13 rounds, Box and Muller's normals, a pair for two steps of a variable, the
+ * exact Ornstein-Uhlenbeck step.
  * So many points at a time that a block stays in the first-level cache; time runs inside.
  */
 #include <math.h>
@@ -22,20 +23,33 @@ typedef float block[LANES];
 
 INLINE uint32_t turn(uint32_t x, int by) { return (x << by) | (x >> (32 - by)); }
 
-/* The standard normal of 32 random bits: a sign, and how far out in the tail. */
-INLINE float normal(uint32_t bits) {
-    const float t = sqrtf(-2.0f * logf(((float)(int32_t)(bits & 0x7FFFFFFFu) + 0.5f) * 0x1p-32f));
-    const float top = -3.20143126f + t * (-7.74924596f + t * (3.3564607f + t * (4.11654231f + t * 0.49601984f)));
-    const float low = 1.0f + t * (5.39740233f + t * (4.13837411f + t * 0.49572047f));
-    const float size = top / low;
-    return (int32_t)bits < 0 ? -size : size;
+/* Two standard normals of 32 random bits and 32 more, by Box and Muller. */
+INLINE void normals(uint32_t bits, uint32_t more, float *first, float *second) {
+    const int32_t k = bits, turn = more;
+    const int above = k < 0;
+    const float small = ((float)(above ? ~k : k) + 0.5f) * 0x1p-32f;
+    union { float number; int32_t bits; } part = {small};
+    const float e = above ? 0.0f : (float)((part.bits >> 23) - 126);
+    part.bits = (part.bits & 0x7FFFFF) | 0x3F000000;
+    const float f = above ? -small : part.number - 1.0f;
+    const float log = -2.00000003871f + f * (0.999987493546f + f * (-0.667323983513f + f * (0.486874880197f
+        + f * (-0.529095167677f + f * (-0.363143295527f + f * (-2.41002779289f + f * (-3.2604233808f
+        + f * -2.81591340573f)))))));
+    const float radius = sqrtf(log * f - 1.38629436f * e);
+    const float y = (float)(int32_t)((more << 2) | 2) * 0x1p-32f, z = y * y;
+    const float across = y * (1.570796322f + z * (-0.6459634777f + z * (0.07968021765f + z * -0.004602149213f)));
+    const float size = 0.9999999723f + z * (-1.233697007f + z * (0.2535985713f + z * -0.02040815839f));
+    const float along = turn < 0 ? -size : size;
+    const int swapped = (int32_t)(more << 1) < 0;
+    *first = radius * (swapped ? across : along);
+    *second = radius * (swapped ? along : across);
 }
 
 /* Two standard normals of a key and a counter. */
-INLINE void normals(uint32_t k0, uint32_t k1, uint32_t step, float *first, float *second) {
+INLINE void drawn(uint32_t k0, uint32_t k1, uint32_t count, uint32_t stream, float *first, float *second) {
     static const int rotation[8] = {13, 15, 26, 6, 17, 29, 16, 24};
     const uint32_t schedule[3] = {k0, k1, k0 ^ k1 ^ 0x1BD11BDAu};
-    uint32_t x0 = step + k0, x1 = k1;
+    uint32_t x0 = count + k0, x1 = stream + k1;
 #pragma GCC unroll 13
     for (int n = 0; n < 13; n++) {
         x0 += x1;
@@ -46,8 +60,7 @@ INLINE void normals(uint32_t k0, uint32_t k1, uint32_t step, float *first, float
             x1 += schedule[(injection + 1) % 3] + injection;
         }
     }
-    *first = normal(x0);
-    *second = normal(x1);
+    normals(x0, x1, first, second);
 }
 
 INLINE float larger(float a, float b) { return a > b ? a : b; }
@@ -112,29 +125,31 @@ INLINE void riccati(float *r, float *v, float *estimate, const block *c, int i, 
 
 INLINE void run_block(int method, int noisy, int steps, float dt, const float *const *columns, const uint32_t *k0,
                       const uint32_t *k1, float *const *out) {
-    block c[CONSTANTS], r, v, z_r, z_v, estimate, start, sum, squares, highest, last, rise;
+    block c[CONSTANTS], normal_r[2], normal_v[2], r, v, z_r, z_v, estimate, start, sum, squares, highest, last, rise;
     for (int n = 0; n < CONSTANTS; n++) memcpy(c[n], columns[n], sizeof(block));
     memcpy(r, columns[CONSTANTS], sizeof(block));
     memcpy(v, columns[CONSTANTS + 1], sizeof(block));
     EACH {
-        float a, b;
-        normals(k0[i], k1[i], UINT32_MAX, &a, &b);
-        z_r[i] = c[R_MEAN][i] + c[R_STD][i] * a;
-        z_v[i] = c[V_MEAN][i] + c[V_STD][i] * b;
+        float unused, at_r, at_v;
+        drawn(k0[i], k1[i], UINT32_MAX >> 1, 0, &unused, &at_r);
+        drawn(k0[i], k1[i], UINT32_MAX >> 1, 1, &unused, &at_v);
+        z_r[i] = c[R_MEAN][i] + c[R_STD][i] * at_r;
+        z_v[i] = c[V_MEAN][i] + c[V_STD][i] * at_v;
         start[i] = r[i];
         highest[i] = last[i] = -1 / r[i];
         estimate[i] = sum[i] = squares[i] = rise[i] = 0;
     }
     for (int n = 0; n < steps; n++) {
+        if ((noisy & 2) && n % 2 == 0)
+            EACH drawn(k0[i], k1[i], n / 2, 0, &normal_r[0][i], &normal_r[1][i]);
+        if (noisy && n % 2 == 0)
+            EACH drawn(k0[i], k1[i], n / 2, 1, &normal_v[0][i], &normal_v[1][i]);
+        const float *const draw_r = normal_r[n % 2], *const draw_v = normal_v[n % 2];
 #pragma GCC ivdep
         EACH {
             float r_now = z_r[i], v_now = z_v[i], r_later = r_now, v_later = v_now;
-            if (noisy) {
-                float a, b;
-                normals(k0[i], k1[i], n, &a, &b);
-                if (noisy & 2) r_later = c[R_MEAN][i] + (r_now - c[R_MEAN][i]) * c[R_DECAY][i] + c[R_GAIN][i] * a;
-                v_later = c[V_MEAN][i] + (v_now - c[V_MEAN][i]) * c[V_DECAY][i] + c[V_GAIN][i] * b;
-            }
+            if (noisy & 2) r_later = c[R_MEAN][i] + (r_now - c[R_MEAN][i]) * c[R_DECAY][i] + c[R_GAIN][i] * draw_r[i];
+            if (noisy) v_later = c[V_MEAN][i] + (v_now - c[V_MEAN][i]) * c[V_DECAY][i] + c[V_GAIN][i] * draw_v[i];
             float x = r[i], y = v[i], largest = estimate[i];
             if (method) riccati(&x, &y, &largest, c, i, noisy, r_now, r_later, v_now, v_later, dt);
             else heun(&x, &y, &largest, c, i, r_now, r_later, v_now, v_later, dt);

@@ -3,9 +3,10 @@
 Every point has delta = tau = 1, eta in [-10, 5], J in [0, 30], and starts at rest on its highest equilibrium,
 at steps of 0.01 ms. The package runs its kernel with the observables r_mean, r_std and r_max, float32. The C
 program, benchmarks/limit.c, does the same on the same noise, compiled here for this machine; its mean rates
-are compared with the kernel's before anything is timed. The peers (brainpy, vbjax, numba, scipy) run on all
-cores in an interpreter named by --peers; one that is not installed there is left out, and the error of their
-mean rates is told. Repeats are interleaved, and their medians told. Writes a JSON record.
+are compared with the kernel's before anything is timed. The peers of benchmarks/peers.py compute the mean,
+standard deviation and maximum of the rate too, on all cores, in an interpreter named by --peers; one that is
+not installed there is left out, and the error of their mean rates is told. Repeats are interleaved, and their
+medians told. Writes a JSON record.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peers
 
 import qifscan as qs
 from qifscan import backend
@@ -216,26 +218,22 @@ def variants(count: int, steps: int, repeats: int) -> list[dict[str, Any]]:
 
 def peer(name: str, python: str, noise: str, count: int, steps: int, folder: Path) -> dict[str, Any] | None:
     """Run one peer; None if it is not installed there."""
-    if subprocess.run([python, "-c", f"import {name}"], capture_output=True, check=False).returncode:
-        return None
     work = Work.of("heun", noise, count, steps)
     points = work.points
     inputs = points.inputs(points.program(points.steps(), work.schedule), points.steps())
     r, v = (np.asarray(column, dtype=float) for column in inputs["state"])
-    source, target = folder / "points.npz", folder / "result.npz"
-    columns = work.points.columns
-    sigma = NOISE[noise].get("v_ou_sigma", 0.0)
-    np.savez(source, eta=columns["eta"], J=columns["J"], r=r, v=v, dt=DT, steps=steps, sigma=sigma)
-    subprocess.run(
-        [python, str(HERE / "peers.py"), name, str(source), str(target)], check=True, capture_output=True
-    )
-    with np.load(target) as found:
-        mean, seconds = found["mean"], float(found["seconds"])
-    expected = work.run()["r_mean"]
+    sigmas = {"sigma": NOISE[noise].get("v_ou_sigma", 0.0), "sigma_r": NOISE[noise].get("r_ou_sigma", 0.0)}
+    columns = {key: work.points.columns[key] for key in ("eta", "J")}
+    problem = {**columns, "r": r, "v": v, "dt": DT, "steps": steps, **sigmas}
+    found = peers.measure(name, python, problem, folder)
+    if found is None:
+        return None
+    expected, mean = work.run()["r_mean"], found["mean"]
     apart = np.abs(mean - expected)[np.isfinite(mean)] / expected.max()
     # With noise each has paths of its own, so that the points are compared on average.
     error = float(np.median(apart)) if noise == "none" else abs(float(np.nanmean(mean) / expected.mean() - 1))
-    return {"peer": name, "noise": noise, "speed": work.size / seconds / 1e6, "error of the mean rate": error}
+    speed = work.size / float(found["seconds"]) / 1e6
+    return {"peer": name, "noise": noise, "speed": speed, "error of the mean rate": error}
 
 
 def beside_peers(
@@ -243,16 +241,16 @@ def beside_peers(
 ) -> list[dict[str, Any]]:
     found = []
     ours = {row["noise"]: row["all"] for row in rows if row["method"] == "heun"}
-    print(f"\n{'all cores':<28} {'speed':>9} {'qifscan, heun':>14} {'error of the mean rate':>23}")
-    for name in ("brainpy", "vbjax", "numba", "scipy"):
-        for noise in ("none", "on v") if name != "scipy" else ("none",):
+    print(f"\n{'all cores':<32} {'speed':>9} {'qifscan, heun':>14} {'error of the mean rate':>23}")
+    for name in peers.PEERS:
+        for noise in NOISE if name != "scipy" else ("none",):
             row = peer(name, python, noise, count, steps, folder)
             if row is None:
                 print(f"{name}: not installed for {python}")
                 break
             found.append(row | {"times": ours[noise] / row["speed"]})
             times, error = f"{found[-1]['times']:.1f} times", f"{row['error of the mean rate']:.1e}"
-            print(f"{name + ', noise ' + noise:<28} {row['speed']:>9.1f} {times:>14} {error:>23}", flush=True)
+            print(f"{name + ', noise ' + noise:<32} {row['speed']:>9.1f} {times:>14} {error:>23}", flush=True)
     return found
 
 
@@ -271,8 +269,8 @@ def main() -> None:
         measure = partial(beside_c, compiled(folder), options.points, options.steps, options.repeats)
         rows = measure(options.cores)
         others = variants(options.points, options.steps, options.repeats)
-        peers = beside_peers(options.peers, rows, options.points, options.steps, folder)
-    record = {"dt": DT, "points": options.points, "rows": rows, "variants": others, "peers": peers}
+        others_found = beside_peers(options.peers, rows, options.points, options.steps, folder)
+    record = {"dt": DT, "points": options.points, "rows": rows, "variants": others, "peers": others_found}
     options.output.write_text(json.dumps(record, indent=2))
 
 

@@ -22,7 +22,7 @@ from qifscan.drive import VALUES, DriveBase, Sampled
 from qifscan.integrate import INTEGRATORS, System
 from qifscan.lazy import LazyModule
 from qifscan.models import absorbing
-from qifscan.noise import bridge_constants, normal_pair, ou_constants, point_keys, split_key
+from qifscan.noise import bridge_constants, of_step, ou_constants, point_keys, split_key, step_pair
 from qifscan.observables import (
     SEGMENT,
     Fold,
@@ -455,7 +455,7 @@ def _block(program: Program, block: Tree, pace: Tree, rows: Any, samples: Any) -
         block = block | {"lag": block["delay"] / pace["dt"]}
     record = _empty_record(program, block["state"], rows)
     if program.resumed:
-        moving, totals = _resumed(program, block["checkpoint"])
+        moving, totals = _resumed(program, block, pace)
     else:
         moving, record = _transient(program, block, pace, _at_start(program, block), record)
         at = _instant(program, block, pace, pace["transient"], moving)
@@ -627,20 +627,28 @@ def _at_fraction(now: Any, later: Any, fraction: float) -> Any:
     return later if fraction == 1.0 else (1.0 - fraction) * now + fraction * later
 
 
+def _noisy_variables(program: Program) -> dict[str, int]:
+    """Return the stream of each variable with noise: its place in the model."""
+    names = model_named(program.model).variable_names
+    return {name: stream for stream, name in enumerate(names) if name in program.noisy}
+
+
 def _draws(program: Program, key: Any, step: Any, node: Any = 0) -> dict[str, Any]:
-    """Return a standard normal for every noisy variable; variables 2k and 2k + 1 share a pair.
+    """Return a standard normal for every noisy variable.
 
     `node` counts the draws that fill in the path within a step, from 1.
     """
     dtype = jnp.dtype(program.precision)
-    pairs: dict[int, Any] = {}
-    draws = {}
-    for index, name in enumerate(model_named(program.model).variable_names):
-        if name in program.noisy:
-            pair = index // 2
-            pairs[pair] = pairs.get(pair) or normal_pair(key, step, (node << 8) + pair, dtype)
-            draws[name] = pairs[pair][index % 2]
-    return draws
+    return {
+        name: of_step(step_pair(key, step, (node << 8) + stream, dtype), step)
+        for name, stream in _noisy_variables(program).items()
+    }
+
+
+def _pairs(program: Program, key: Any, step: Any) -> dict[str, Any]:
+    """Return the normals of this step and of the one that it shares them with."""
+    dtype = jnp.dtype(program.precision)
+    return {name: step_pair(key, step, stream, dtype) for name, stream in _noisy_variables(program).items()}
 
 
 def _initial_noise(program: Program, block: Tree) -> Tree:
@@ -649,7 +657,15 @@ def _initial_noise(program: Program, block: Tree) -> Tree:
     for name, draw in _draws(program, block["key"], INITIAL_STEP).items():
         start = c[f"{name}_mean"] + c[f"{name}_std"] * draw
         noise[name] = {"now": start} | ({"begin": start, "end": start} if program.bridged else {})
-    return noise
+    return _with_pairs(program, block, jnp.int32(0), noise)
+
+
+def _with_pairs(program: Program, block: Tree, n: Any, noise: Tree) -> Tree:
+    """Return the noise with the normals that step n takes its own from."""
+    if program.bridged:
+        return noise
+    pairs = _pairs(program, block["key"], n)
+    return {name: noise[name] | {"pair": pairs[name]} for name in noise}
 
 
 def _after(name: str, c: Tree, value: Any, draw: Any) -> Any:
@@ -661,8 +677,12 @@ def _after(name: str, c: Tree, value: Any, draw: Any) -> Any:
 def _next_noise(program: Program, block: Tree, pace: Tree, n: Any, noise: Tree) -> Tree:
     c, key = block["constants"], block["key"]
     if not program.bridged:
-        draws = _draws(program, key, n)
-        return {name: {"now": _after(name, c, noise[name]["now"], draw)} for name, draw in draws.items()}
+        held = {name: noise[name]["pair"] for name in noise}
+        pairs = lax.cond(n & 1 == 0, lambda: _pairs(program, key, n), lambda: held)
+        return {
+            name: {"now": _after(name, c, noise[name]["now"], of_step(pair, n)), "pair": pair}
+            for name, pair in pairs.items()
+        }
     cell = n >> pace["depth"]
     within = n - (cell << pace["depth"])
     ends = {}
@@ -749,25 +769,28 @@ def _instant(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) ->
     return Instant(_measured(moving), system.slope(moving["state"], inputs(0.0)))
 
 
+NOISE_SIDES = ("now", "begin", "end")
+"""What a checkpoint keeps of each noise: its value, and those between which its path is filled in."""
+
+
 def _checkpoint(program: Program, moving: Tree, totals: Tree) -> Tree:
     """Return what a longer window goes on from, in one form whether the noise is bridged or not."""
     if not program.kept:
         return ()
-    noise = {name: {"begin": n["now"], "end": n["now"]} | n for name, n in moving["noise"].items()}
+    noise = {
+        name: {side: n.get(side, n["now"]) for side in NOISE_SIDES} for name, n in moving["noise"].items()
+    }
     count = moving["negative_steps"].astype(jnp.int32)
     return {"moving": moving | {"noise": noise, "negative_steps": count}, "totals": totals}
 
 
-def _resumed(program: Program, checkpoint: Tree) -> tuple[Tree, Tree]:
+def _resumed(program: Program, block: Tree, pace: Tree) -> tuple[Tree, Tree]:
     """Return what moves and the totals, as they were when the checkpoint was taken."""
-    moving = checkpoint["moving"]
+    moving, totals = block["checkpoint"]["moving"], block["checkpoint"]["totals"]
     noise = moving["noise"] if program.bridged else {k: {"now": n["now"]} for k, n in moving["noise"].items()}
     count = moving["negative_steps"].astype(program.count_type)
-    return moving | {"noise": noise, "negative_steps": count}, checkpoint["totals"]
-
-
-NOISE_SIDES = ("now", "begin", "end")
-"""What a checkpoint keeps of each noise: its value, and those between which its path is filled in."""
+    noise = _with_pairs(program, block, pace["behind"], noise)
+    return moving | {"noise": noise, "negative_steps": count}, totals
 
 
 def _checkpoint_form(program: Program) -> Tree:

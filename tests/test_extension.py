@@ -349,13 +349,15 @@ def test_a_longer_window_goes_on_from_the_checkpoint(old, tmp_path, computed, mo
     "changes",
     [
         {"noise": "common", "fixed": {"v_ou_sigma": 0.4}},
+        {"fixed": {"v_ou_sigma": 0.4, "r_ou_sigma": 0.002}},
         {"precision": "float64", "drive": qs.Sine(amplitude=0.5, period=9.0), "fixed": {}, "replicates": 1},
     ],
-    ids=["common noise", "a drive in float64"],
+    ids=["common noise", "noise of its own", "a drive in float64"],
 )
 def test_a_window_grows_again_and_again(tmp_path, changes):
     def scan(window):
-        protocol = qs.Protocol(transient=0.5, window=window, integrator="euler", dt=0.01)
+        # An odd number of steps: the first of the window is the second of a pair of normals.
+        protocol = qs.Protocol(transient=0.51, window=window, integrator="euler", dt=0.01)
         return scan_of(**{"observables": ["r_mean", "v_max"], "protocol": protocol, **changes})
 
     extend = None

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.extend.random import threefry_2x32
-from scipy import linalg, special, stats
+from scipy import linalg, stats
 
 import qifscan as qs
 from qifscan import kernel
 from qifscan.kernel import Schedule, Steps, batch_shape
 from qifscan.models import QIF
-from qifscan.noise import normal_pair, point_keys, split_key, standard_normal, threefry2x32
+from qifscan.noise import normal_pair, of_step, point_keys, split_key, step_pair, threefry2x32
+from qifscan.noise import normals as noise_normals
 from qifscan.points import Points, run_points
 
 ERROR = 1e-6
@@ -82,18 +83,51 @@ def test_threefry_of_20_rounds_is_that_of_jax():
         assert np.array_equal(np.stack(ours), theirs)
 
 
-def test_the_normals_are_those_of_the_inverse_normal_law_over_the_whole_range():
-    """Against SciPy's inverse: 2^20 of the 2^31 tails evenly, and the 2^20 outermost; exactly symmetric."""
-    outer, even = np.arange(2**20), np.arange(2**20) * 2**11 + 1021
-    bits = np.concatenate([outer, even]).astype(np.uint32)
-    exact = -special.ndtri((bits + 0.5) * 2.0**-32)
+def box_and_muller(first, second):
+    """Return the two normals of two words of 32 bits and the radius, by the textbook in 64-bit mantissas."""
+    exact = np.longdouble
+    u, rest = ((first.astype(exact) + 0.5) / exact(2) ** 32, (~first).astype(exact) + 0.5)
+    radius = np.sqrt(-2 * np.where(first >= 2**31, np.log1p(-rest / exact(2) ** 32), np.log(u)))
+    quarter, within = second >> 30, ((second.astype(np.int64) << 34 >> 32) | 2).astype(exact)
+    turn = within / exact(2) ** 32 * (2 * np.arctan(exact(1)))
+    along, across = np.where(quarter >= 2, -np.cos(turn), np.cos(turn)), np.sin(turn)
+    swapped = quarter % 2 == 1
+    return radius * np.where(swapped, across, along), radius * np.where(swapped, along, across), radius
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 3e-7), ("float64", 1e-15)])
+def test_the_normals_are_box_and_mullers_over_the_whole_range(dtype, bound):
+    """Of 2^21 random words, the 2^18 outermost and the 2^18 innermost, and all pairs of special ones; their
+    mirror images exactly."""
+    rng = np.random.default_rng(7)
+    ends = np.concatenate([np.arange(2**18), ONES - np.arange(2**18)])
+    edges = [0, 1, 2**29 - 1, 2**29, 2**30 - 1, 2**30, 2**31 - 1, 2**31, 3 * 2**30, ONES - 1, ONES]
+    pairs = np.array(np.meshgrid(edges, edges)).reshape(2, -1)
+    words = np.concatenate(
+        [rng.integers(0, 2**32, (2, 2**21)), [ends, rng.permutation(ends)], pairs], axis=1
+    ).astype(np.uint32)
+    *exact, radius = box_and_muller(*words)
     with jax.enable_x64(True):
-        for dtype, bound in (("float32", 6e-7), ("float64", 1e-12)):
-            to_normal = jax.jit(lambda bits, dtype=dtype: standard_normal(bits, jnp.dtype(dtype)))
-            found, mirrored = np.asarray(to_normal(bits)), np.asarray(to_normal(bits + np.uint32(2**31)))
-            assert found.dtype == dtype
-            assert np.max(np.abs(found - exact) / np.maximum(exact, 1.0)) < bound
-            assert np.array_equal(mirrored, -found)
+        to_normals = jax.jit(lambda *words: noise_normals(*words, jnp.dtype(dtype)))
+        found = np.array(to_normals(*words))
+        # The highest bit mirrors one of the two, the bits of the turn the other.
+        mirrored = np.array([to_normals(words[0], words[1] ^ np.uint32(bits)) for bits in (2**31, 2**30 - 1)])
+    assert found.dtype == dtype
+    assert np.max(np.abs(found - exact) / radius) < bound
+    swapped = words[1] >> 30 & 1 == 1
+    for image, which in zip(mirrored, (swapped, ~swapped), strict=True):
+        assert np.array_equal(image, np.where([which, ~which], found, -found))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_steps_2k_and_2k_plus_1_have_the_two_normals_of_pair_k(dtype):
+    words = keys(64)
+    with jax.enable_x64(True):
+        for step in (0, 1, 2, 7, 2**31 - 2, 2**31 - 1):
+            expected = normals(words, step=step // 2, pair=3, dtype=dtype)[step % 2]
+            pair = step_pair(split_key(words), step, 3, jnp.dtype(dtype))
+            error = 1e-6 if dtype == "float32" else 1e-14
+            np.testing.assert_allclose(of_step(pair, step), expected, rtol=error, atol=error)
 
 
 @pytest.fixture(scope="module", params=["float32", "float64"])
@@ -118,7 +152,7 @@ def test_the_normals_have_the_distribution_of_the_normal_law_out_to_its_tails(ma
     for bound in (2.0, 3.0, 4.0, 5.0):
         for tail in (values > bound, values < -bound):
             assert stats.binomtest(int(tail.sum()), values.size, stats.norm.sf(bound)).pvalue > ERROR
-    assert 4.5 < np.abs(values).max() <= -special.ndtri(2.0**-33)
+    assert 4.5 < np.abs(values).max() <= np.sqrt(66 * np.log(2.0)) * (1 + 3e-7)
 
 
 def test_the_two_normals_of_a_pair_are_independent(many):
@@ -315,6 +349,20 @@ def test_the_noise_decorrelates_with_its_time_constant_at_any_dt(ou, name):
                 assert abs(np.arctanh(found) - np.arctanh(expected)) * np.sqrt(LANES - 3) < SIGMAS
 
 
+def test_common_noise_on_one_variable_is_the_same_whether_the_other_has_any():
+    """To what is lost where z is solved for."""
+    sigmas = {"r_ou_sigma": 0.01, "v_ou_sigma": 0.3}
+
+    def paths(**fixed):
+        return noise_paths(euler_scan(fixed=fixed, noise="common", replicates=8))
+
+    both = paths(**sigmas)
+    for name in "rv":
+        alone = paths(**{f"{name}_ou_sigma": sigmas[f"{name}_ou_sigma"]})
+        assert np.std(both[name]) > 1e-3
+        assert np.max(np.abs(alone[name] - both[name])) < 1e-10
+
+
 @pytest.mark.parametrize("name", ["r", "v"])
 def test_the_noise_is_drawn_from_independent_normals_by_the_exact_step(ou, name):
     """The start and all steps, whitened by the closed form: so all joint laws in time are right at once."""
@@ -340,14 +388,19 @@ def test_points_replicates_and_variables_have_uncorrelated_noise(ou):
 
 
 def test_the_path_of_a_point_is_drawn_from_the_normals_of_its_key():
-    """Step by step in NumPy, from the documented counters: the start at 2^32 - 1, step n at n."""
+    """Step by step in NumPy, from the documented counters: step n takes the first or second of pair n // 2 of v,
+    and the start that of step 2^32 - 1."""
     fixed = {"v_ou_sigma": 0.7, "r_ou_sigma": 0.02, "v_ou_tau": 0.05, "v_ou_mean": 0.2}
     scan = euler_scan(fixed=fixed, seed=11)
     words = point_keys(11, scan.columns((np.zeros(1, dtype=int),)), np.array([0]))
     std, decay = 0.7 * np.sqrt(0.05 / 2), np.exp(-DT / 0.05)
-    z = [0.2 + std * normals(words, 2**32 - 1)[1][0]]
+    z = [0.2 + std * normals(words, 2**31 - 1, pair=1)[1][0]]
     for n in range(STEPS - 1):
-        z.append(0.2 + (z[-1] - 0.2) * decay + std * np.sqrt(1 - decay**2) * normals(words, n)[1][0])
+        z.append(
+            0.2
+            + (z[-1] - 0.2) * decay
+            + std * np.sqrt(1 - decay**2) * normals(words, n // 2, pair=1)[n % 2][0]
+        )
     np.testing.assert_allclose(noise_paths(scan)["v"][0], z, rtol=0, atol=1e-11)
 
 
@@ -568,7 +621,7 @@ def test_a_point_that_is_run_again_keeps_its_noise():
         found[tolerance] = run_points(points, Schedule.of(scan.protocol), batch_shape(scan.size)).variables
     assert (found[1e-2]["redo_count"] < found[1e-7]["redo_count"]).all()
     coarse, fine = (found[tolerance]["v_final"].reshape(2, 64) for tolerance in (1e-2, 1e-7))
-    assert np.abs(coarse - fine).max() < 0.05 * fine.std(axis=1).min()
+    assert np.abs(coarse - fine).max() < 0.1 * fine.std(axis=1).min()
 
 
 def test_points_of_common_noise_forget_their_start_and_its_step():

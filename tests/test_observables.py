@@ -478,7 +478,7 @@ def test_a_step_too_long_for_a_spiking_point_diverges_and_leaves_the_quiet_ones_
 def test_a_negative_rate_is_flagged_wherever_it_occurs_and_nowhere_else():
     """Strong noise on r; then a start below 0, which the flow leaves before the window (r' > 0 at r = 0)."""
     scan = window_scan(
-        100, 500, axes={"r_ou_sigma": [0.0, 0.001, 2.0]}, observables=["r_min"], replicates=4, seed=10
+        100, 500, axes={"r_ou_sigma": [0.0, 0.001, 3.0]}, observables=["r_min"], replicates=4, seed=10
     )
     found, status, _ = run_all(scan, keep=False)
     lowest = found["r_min"].reshape(3, 4)
