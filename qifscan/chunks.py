@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -431,9 +431,12 @@ def _probe(chunks: Chunks) -> float:
     return taken * schedule.steps / tried * ahead / work
 
 
-def memory(chunks: Chunks, workers: int) -> int:
-    """Return the bytes of this process with jax loaded, and of one running batch per worker."""
-    batch = _batch_bytes(chunks)
+def memory(chunks: Chunks, workers: int, compiling: Callable[[], None] = kernel.nothing) -> int:
+    """Return the bytes of this process with jax loaded, and of one running batch per worker.
+
+    `compiling` is called when nothing but compilation is left to do, which leaves Python to other threads.
+    """
+    batch = _batch_bytes(chunks, compiling)
     if chunks.traces:
         width = math.prod(kernel.batch_shape(chunks.trace_batch))
         # The record exists on the device, on the host, and once more while it is turned round.
@@ -441,12 +444,12 @@ def memory(chunks: Chunks, workers: int) -> int:
     return resident_memory() + workers * 2 * batch
 
 
-def _batch_bytes(chunks: Chunks) -> int:
+def _batch_bytes(chunks: Chunks, compiling: Callable[[], None]) -> int:
     points, schedule = chunks.first(), chunks.schedule
     steps, shape = points.steps(), kernel.batch_shape(chunks.batch)
     program = points.program(steps, schedule)
     inputs = points.inputs(program, steps)
-    return kernel.memory_bytes(program, inputs, steps, schedule, chunks.scan.drive, shape)
+    return kernel.memory_bytes(program, inputs, steps, schedule, chunks.scan.drive, shape, compiling)
 
 
 def usable_cores() -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -294,3 +296,18 @@ def _selection(pairs: tuple[str, ...]) -> dict[str, Any]:
         except ValueError:
             chosen[name] = value
     return chosen
+
+
+def script() -> NoReturn:
+    """Run the command and end the process, without half a second for taking jax and xarray apart."""
+    code = 0
+    try:
+        main()
+    except SystemExit as ended:
+        if not isinstance(ended.code, int):
+            raise
+        code = ended.code
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from qifscan.drive import VALUES, DriveBase, Sampled
 from qifscan.integrate import INTEGRATORS, System
 from qifscan.lazy import LazyModule
 from qifscan.models import absorbing
-from qifscan.noise import bridge_constants, of_step, ou_constants, point_keys, split_key, step_pair
+from qifscan.noise import bridge_constants, distinct, of_step, ou_constants, point_keys, split_key, step_pair
 from qifscan.observables import (
     SEGMENT,
     Fold,
@@ -70,9 +70,10 @@ class Program:
     """Everything that is compiled in; two batches of one program and shape share one compilation.
 
     `samples` is the length of a segment of a spectrum, 0 if there is none; `bridged` tells whether the path
-    of the noise is filled in between the steps on which it is drawn; `recorded` whether states are kept;
-    `kept` whether what a longer window goes on from is, and `resumed` whether the points go on from that;
-    `history` is the number of steps that are remembered for a delay, a power of 2.
+    of the noise is filled in between the steps on which it is drawn; `transient` whether there are steps
+    before the window; `recorded` whether states are kept; `kept` whether what a longer window goes on from
+    is, and `resumed` whether the points go on from that; `history` is the number of steps that are
+    remembered for a delay, a power of 2.
     """
 
     model: str
@@ -84,6 +85,7 @@ class Program:
     samples: int
     reflect: bool
     bridged: bool = False
+    transient: bool = True
     recorded: bool = False
     kept: bool = False
     resumed: bool = False
@@ -120,8 +122,13 @@ class Program:
 
     def on(self, schedule: Schedule) -> Program:
         """Return the program that does what a schedule asks for."""
-        recorded, resumed = schedule.every is not None, schedule.behind is not None
-        return replace(self, recorded=recorded, kept=schedule.keep, resumed=resumed)
+        return replace(
+            self,
+            transient=schedule.transient > 0,
+            recorded=schedule.every is not None,
+            kept=schedule.keep,
+            resumed=schedule.behind is not None,
+        )
 
 
 @dataclass(frozen=True)
@@ -207,6 +214,10 @@ def _with_rows(values: Any, rows: Any, others: Any) -> Any:
     return changed
 
 
+def nothing() -> None:
+    """Do nothing while a program is compiled."""
+
+
 def batch_shape(points: int) -> tuple[int, int]:
     """Return (blocks, lanes) that hold so many points of one step."""
     if points <= BLOCK:
@@ -250,12 +261,14 @@ def prepare(
     delay = {"delay": columns[model.delay]} if program.history else {}
     unnamed = {"down_threshold", "up_threshold"}
     naming = {} if common else {name: c for name, c in columns.items() if name not in unnamed}
+    quiet = np.zeros(len(replicate), dtype=np.uint64)
+    words = point_keys(seed, naming, replicate) if program.noisy else quiet
     return {
         "constants": constants | driven,
         "bridge": bridge,
         "state": state,
         **delay,
-        "key": split_key(point_keys(seed, naming, replicate)),
+        "key": split_key(words),
     }
 
 
@@ -276,9 +289,12 @@ def _initial_state(program: Program, columns: Mapping[str, Any], rest: Rest) -> 
     names = model_named(program.model).variable_names
     if "initial" not in columns:
         return tuple(columns[f"{name}_initial"] for name in names)
-    state = tuple(np.empty(len(columns["initial"])) for _ in names)
-    for label in np.unique(columns["initial"]):
-        chosen = columns["initial"] == label
+    labels, which = distinct(columns["initial"])
+    if len(labels) == 1:
+        return rest.named(str(labels[0]))
+    state = tuple(np.empty(len(which)) for _ in names)
+    for k, label in enumerate(labels):
+        chosen = which == k
         for y, values in zip(state, rest.take(chosen).named(str(label)), strict=True):
             y[chosen] = values
     return state
@@ -336,7 +352,7 @@ def _run_blocks(
 ) -> Tree:
     """Run up to shape[0] blocks; return what came of their points, one after the other."""
     count, lanes = shape
-    rows = np.stack([np.pad(rows, (0, lanes - len(rows)), mode="edge") for _, _, rows in blocks])
+    rows = np.stack([_filled_up(rows, lanes) for _, _, rows in blocks])
     # A call has its full number of blocks; those beyond take no steps.
     rows = np.concatenate([rows, np.repeat(rows[-1:], count - len(blocks), axis=0)])
     arguments = (_gathered(inputs, rows), _pace_tree(blocks, schedule, count), *_extras(schedule, drive))
@@ -347,6 +363,11 @@ def _run_blocks(
     for index, (_, _, taken) in enumerate(blocks):
         filled[index, : len(taken)] = True
     return jax.tree.map(lambda value: value[filled], _lanes_first(program, output))
+
+
+def _filled_up(rows: Any, lanes: int) -> Any:
+    """Return rows with the last one repeated up to the number of lanes."""
+    return rows if len(rows) == lanes else np.pad(rows, (0, lanes - len(rows)), mode="edge")
 
 
 def _lanes_first(program: Program, output: Tree) -> Tree:
@@ -397,13 +418,17 @@ def memory_bytes(
     schedule: Schedule,
     drive: DriveBase | None,
     shape: tuple[int, int],
+    compiling: Callable[[], None] = nothing,
 ) -> int:
-    """Return the memory that one running batch takes: arguments, results and working space."""
+    """Return the memory that one running batch takes: arguments, results and working space.
+
+    `compiling` is called when nothing but compilation is left to do, which leaves Python to other threads.
+    """
     rows = np.zeros(shape, dtype=int)
     pace = _pace_tree(_packed(steps, shape[1])[:1], schedule, shape[0])
     arguments = (_gathered(inputs, rows), pace, *_extras(schedule, drive))
     with jax.enable_x64(True):
-        analysis = _compiled(program, arguments).memory_analysis()
+        analysis = _compiled(program, arguments, compiling).memory_analysis()
     return int(analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes)
 
 
@@ -422,15 +447,17 @@ _executables: dict[Any, Any] = {}
 _compiling = threading.Lock()
 
 
-def _compiled(program: Program, arguments: Tree) -> Any:
+def _compiled(program: Program, arguments: Tree, compiling: Callable[[], None] = nothing) -> Any:
     """Return the executable of a program for arguments of these shapes; compile it once per process."""
-    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(arguments))
+    shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arguments))
     # One lock for all: two threads that ask for the same program would both compile it.
     with _compiling:
         if (program, shapes) not in _executables:
             backend.prepare()
             swept = jax.jit(lambda *arguments: _sweep(program, *arguments))
-            _executables[program, shapes] = swept.lower(*arguments).compile()
+            lowered = swept.lower(*arguments)
+            compiling()
+            _executables[program, shapes] = lowered.compile()
         return _executables[program, shapes]
 
 
@@ -657,7 +684,14 @@ def _initial_noise(program: Program, block: Tree) -> Tree:
     for name, draw in _draws(program, block["key"], INITIAL_STEP).items():
         start = c[f"{name}_mean"] + c[f"{name}_std"] * draw
         noise[name] = {"now": start} | ({"begin": start, "end": start} if program.bridged else {})
-    return _with_pairs(program, block, jnp.int32(0), noise)
+    if program.bridged:
+        return noise
+    # Step 0 draws a pair.
+    pairs = jax.eval_shape(lambda: _pairs(program, block["key"], 0))
+    return {
+        name: noise[name] | {"pair": jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), pairs[name])}
+        for name in noise
+    }
 
 
 def _with_pairs(program: Program, block: Tree, n: Any, noise: Tree) -> Tree:
@@ -725,6 +759,8 @@ def _between(program: Program, block: Tree, pace: Tree, cell: Any, offset: Any, 
 
 def _transient(program: Program, block: Tree, pace: Tree, moving: Tree, record: Any) -> tuple[Tree, Any]:
     """Run to the start of the window; a recorded run stops where a state is kept."""
+    if not program.transient:
+        return moving, record
 
     def step(n: Any, moving: Tree) -> Tree:
         return _step(program, block, pace, n, moving)

@@ -98,12 +98,20 @@ def _mix(words: Words) -> Words:
     return words ^ (words >> np.uint64(31))
 
 
+def distinct(texts: Any) -> tuple[Any, Any]:
+    """Return the texts there are, and of each element which it is."""
+    if texts.size and (texts == texts.flat[0]).all():
+        return texts.ravel()[:1], np.zeros(texts.shape, dtype=np.intp)  # most scans have one; sorting is slow
+    return np.unique(texts, return_inverse=True)
+
+
 def _column_words(values: Any) -> Words:
     """Return one word per value: the bits of a float64 (-0.0 counts as 0.0), a hash of a text."""
     values = np.asarray(values)
     if values.dtype.kind in "US":
-        texts, inverse = np.unique(values, return_inverse=True)
-        return np.array([_name_word(str(text)) for text in texts], dtype=np.uint64)[inverse]
+        texts, inverse = distinct(values)
+        words: Words = np.array([_name_word(str(text)) for text in texts], dtype=np.uint64)[inverse]
+        return words
     return (np.ascontiguousarray(values, dtype=np.float64) + 0.0).view(np.uint64)
 
 

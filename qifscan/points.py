@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -342,29 +343,35 @@ def _settled(points: Points, result: Result) -> tuple[dict[str, Array], Array]:
     By Dulac's criterion with 1/r^2 the plain model has no cycle under constant input, so each of its
     trajectories ends at an equilibrium. Others may go on along a cycle: those too are not at an equilibrium.
     """
-    scan = points.scan
     rest = points.final_rest()
     constant = np.broadcast_to(np.isfinite(points.final_input()), (len(rest),))
-    final = tuple(result.final.astype(np.float64).T)
+    still = constant & ~points.noisy()
+    settled, nearest = np.full(len(rest), -1, np.int8), np.full(len(rest), np.nan, np.float32)
+    unsettled = np.zeros(len(rest), dtype=bool)
+    rows = np.flatnonzero(still)
+    if len(rows):
+        settled[rows], nearest[rows], unsettled[rows] = _at_rest(points, result, rest, rows)
+    count = np.isfinite(rest.rates).sum(axis=1).astype(np.uint8)
+    return {"equilibrium_count": count, "settled_on": settled, "disagreement": nearest}, unsettled
+
+
+def _at_rest(points: Points, result: Result, rest: Rest, rows: Array) -> tuple[Array, Array, Array]:
+    """Return the equilibrium that points are at, -1 for none; their distance from the nearest one, NaN for
+    what diverged; and whether they are at no stable one."""
+    rest = rest.take(rows)
+    final = tuple(result.final[rows].astype(np.float64).T)
     distance = rest.distance(final)
     if result.past is not None:
         # With a delay a point is where it was, too.
-        for rate in result.past.astype(np.float64).T:
+        for rate in result.past[rows].astype(np.float64).T:
             distance = np.maximum(distance, rest.distance((rate, *final[1:])))
     stable, unstable = (np.where(which, distance, np.inf) for which in (rest.stable, ~rest.stable))
-    within = scan.protocol.tolerance
-    at_stable, at_unstable = (d.min(axis=1) <= within for d in (stable, unstable))
+    within = points.scan.protocol.tolerance
+    # Column by column: NumPy is slow along an axis of three.
+    at_stable, at_unstable = (reduce(np.minimum, d.T) <= within for d in (stable, unstable))
     settled = np.where(at_unstable, np.argmin(unstable, axis=1), -1)
     settled = np.where(at_stable, np.argmin(stable, axis=1), settled)
-    still = constant & ~points.noisy()
-    theory = {
-        "equilibrium_count": np.isfinite(rest.rates).sum(axis=1).astype(np.uint8),
-        "settled_on": np.where(still, settled, -1).astype(np.int8),
-        "disagreement": np.where(still & np.isfinite(final[0]), distance.min(axis=1), np.nan).astype(
-            np.float32
-        ),
-    }
-    return theory, still & ~at_stable
+    return settled, np.where(np.isfinite(final[0]), reduce(np.minimum, distance.T), np.nan), ~at_stable
 
 
 def _end(scan: Scan) -> float:

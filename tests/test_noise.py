@@ -388,8 +388,8 @@ def test_points_replicates_and_variables_have_uncorrelated_noise(ou):
 
 
 def test_the_path_of_a_point_is_drawn_from_the_normals_of_its_key():
-    """Step by step in NumPy, from the documented counters: step n takes the first or second of pair n // 2 of v,
-    and the start that of step 2^32 - 1."""
+    """Step by step in NumPy, from the documented counters: step n takes a normal of pair n // 2 of v, and the
+    start that of step 2^32 - 1."""
     fixed = {"v_ou_sigma": 0.7, "r_ou_sigma": 0.02, "v_ou_tau": 0.05, "v_ou_mean": 0.2}
     scan = euler_scan(fixed=fixed, seed=11)
     words = point_keys(11, scan.columns((np.zeros(1, dtype=int),)), np.array([0]))
