@@ -497,7 +497,7 @@ def _at_start(program: Program, block: Tree) -> Tree:
     state = block["state"]
     return {
         "state": state,
-        "noise": _initial_noise(program, block),
+        **_initial_noise(program, block),
         "estimate": jnp.zeros_like(state[0]),
         "negative_steps": jnp.zeros(state[0].shape, program.count_type),
         **_frame_at_start(program, state),
@@ -584,7 +584,8 @@ def _measured(moving: Tree) -> Any:
 def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tree:
     """Advance state and noise from step n to n + 1."""
     model, noise = model_named(program.model), moving["noise"]
-    later = _next_noise(program, block, pace, n, noise)
+    drawn = _next_noise(program, block, pace, n, moving)
+    later = drawn["noise"]
     system = System(model, block["constants"], program.noisy)
     inputs = _inputs(program, block, pace, n, (noise, later))
     further: Tree = {}
@@ -615,7 +616,7 @@ def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tr
         estimate = jnp.where(known, estimate, jnp.inf)
     return further | {
         "state": state,
-        "noise": later,
+        **drawn,
         # A state that is no number stays so, and its estimates: the last is none. The old value is not the
         # one by default, since it would be kept by a masked store, which costs an AMD core 20 cycles.
         "estimate": jnp.where(moving["estimate"] > estimate, moving["estimate"], estimate),
@@ -654,52 +655,38 @@ def _at_fraction(now: Any, later: Any, fraction: float) -> Any:
     return later if fraction == 1.0 else (1.0 - fraction) * now + fraction * later
 
 
-def _noisy_variables(program: Program) -> dict[str, int]:
-    """Return the stream of each variable with noise: its place in the model."""
+def _pairs(program: Program, key: Any, step: Any, node: Any = 0) -> Any:
+    """Return the normals of this step, and of the one that it shares them with, of every noisy variable.
+
+    A variable's stream is its place in the model; `node` counts the draws that fill in the path within a
+    step, from 1. All of them at once: one loop, compiled once.
+    """
     names = model_named(program.model).variable_names
-    return {name: stream for stream, name in enumerate(names) if name in program.noisy}
+    streams = np.array([[i] for i, name in enumerate(names) if name in program.noisy], dtype=np.uint32)
+    return step_pair(key, step, (jnp.uint32(node) << 8) + streams, jnp.dtype(program.precision))
+
+
+def _of_step(program: Program, pairs: Any, step: Any) -> dict[str, Any]:
+    """Return a standard normal for every noisy variable."""
+    names = [name for name in model_named(program.model).variable_names if name in program.noisy]
+    return dict(zip(names, of_step(pairs, step), strict=True))
 
 
 def _draws(program: Program, key: Any, step: Any, node: Any = 0) -> dict[str, Any]:
-    """Return a standard normal for every noisy variable.
-
-    `node` counts the draws that fill in the path within a step, from 1.
-    """
-    dtype = jnp.dtype(program.precision)
-    return {
-        name: of_step(step_pair(key, step, (node << 8) + stream, dtype), step)
-        for name, stream in _noisy_variables(program).items()
-    }
-
-
-def _pairs(program: Program, key: Any, step: Any) -> dict[str, Any]:
-    """Return the normals of this step and of the one that it shares them with."""
-    dtype = jnp.dtype(program.precision)
-    return {name: step_pair(key, step, stream, dtype) for name, stream in _noisy_variables(program).items()}
+    return _of_step(program, _pairs(program, key, step, node), step)
 
 
 def _initial_noise(program: Program, block: Tree) -> Tree:
-    c = block["constants"]
+    """Return the noise at the start, and the pairs that its steps draw, where they draw any."""
+    if not program.noisy:
+        return {"noise": {}}
+    c, pairs = block["constants"], _pairs(program, block["key"], INITIAL_STEP)
     noise = {}
-    for name, draw in _draws(program, block["key"], INITIAL_STEP).items():
+    for name, draw in _of_step(program, pairs, INITIAL_STEP).items():
         start = c[f"{name}_mean"] + c[f"{name}_std"] * draw
         noise[name] = {"now": start} | ({"begin": start, "end": start} if program.bridged else {})
-    if program.bridged:
-        return noise
-    # Step 0 draws a pair.
-    pairs = jax.eval_shape(lambda: _pairs(program, block["key"], 0))
-    return {
-        name: noise[name] | {"pair": jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), pairs[name])}
-        for name in noise
-    }
-
-
-def _with_pairs(program: Program, block: Tree, n: Any, noise: Tree) -> Tree:
-    """Return the noise with the normals that step n takes its own from."""
-    if program.bridged:
-        return noise
-    pairs = _pairs(program, block["key"], n)
-    return {name: noise[name] | {"pair": pairs[name]} for name in noise}
+    # Step 0 draws others.
+    return {"noise": noise} | ({} if program.bridged else {"pairs": pairs})
 
 
 def _after(name: str, c: Tree, value: Any, draw: Any) -> Any:
@@ -708,26 +695,31 @@ def _after(name: str, c: Tree, value: Any, draw: Any) -> Any:
     return mean + (value - mean) * c[f"{name}_decay"] + c[f"{name}_gain"] * draw
 
 
-def _next_noise(program: Program, block: Tree, pace: Tree, n: Any, noise: Tree) -> Tree:
-    c, key = block["constants"], block["key"]
+def _next_noise(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tree:
+    """Return the noise after step n, and the pairs that its draw came from, where there are any."""
+    c, key, noise = block["constants"], block["key"], moving["noise"]
+    if not program.noisy:
+        return {"noise": noise}
     if not program.bridged:
-        held = {name: noise[name]["pair"] for name in noise}
-        pairs = lax.cond(n & 1 == 0, lambda: _pairs(program, key, n), lambda: held)
-        return {
-            name: {"now": _after(name, c, noise[name]["now"], of_step(pair, n)), "pair": pair}
-            for name, pair in pairs.items()
-        }
+        pairs = lax.cond(n & 1 == 0, lambda: _pairs(program, key, n), lambda: moving["pairs"])
+        draws = _of_step(program, pairs, n)
+        later = {name: {"now": _after(name, c, noise[name]["now"], draw)} for name, draw in draws.items()}
+        return {"noise": later, "pairs": pairs}
     cell = n >> pace["depth"]
     within = n - (cell << pace["depth"])
-    ends = {}
-    for name, draw in _draws(program, key, cell).items():
-        begin, end = noise[name]["begin"], noise[name]["end"]
-        ends[name] = {
-            "begin": jnp.where(within == 0, end, begin),
-            "end": jnp.where(within == 0, _after(name, c, end, draw), end),
+
+    def entered() -> Tree:
+        return {
+            name: {"begin": noise[name]["end"], "end": _after(name, c, noise[name]["end"], draw)}
+            for name, draw in _draws(program, key, cell).items()
         }
+
+    def inside() -> Tree:
+        return {name: {side: noise[name][side] for side in ("begin", "end")} for name in noise}
+
+    ends = lax.cond(within == 0, entered, inside)
     between = _between(program, block, pace, cell, within + 1, ends)
-    return {name: ends[name] | {"now": between[name]} for name in ends}
+    return {"noise": {name: ends[name] | {"now": between[name]} for name in ends}}
 
 
 def _between(program: Program, block: Tree, pace: Tree, cell: Any, offset: Any, ends: Tree) -> Tree:
@@ -816,8 +808,9 @@ def _checkpoint(program: Program, moving: Tree, totals: Tree) -> Tree:
     noise = {
         name: {side: n.get(side, n["now"]) for side in NOISE_SIDES} for name, n in moving["noise"].items()
     }
+    kept = {name: value for name, value in moving.items() if name != "pairs"}
     count = moving["negative_steps"].astype(jnp.int32)
-    return {"moving": moving | {"noise": noise, "negative_steps": count}, "totals": totals}
+    return {"moving": kept | {"noise": noise, "negative_steps": count}, "totals": totals}
 
 
 def _resumed(program: Program, block: Tree, pace: Tree) -> tuple[Tree, Tree]:
@@ -825,8 +818,9 @@ def _resumed(program: Program, block: Tree, pace: Tree) -> tuple[Tree, Tree]:
     moving, totals = block["checkpoint"]["moving"], block["checkpoint"]["totals"]
     noise = moving["noise"] if program.bridged else {k: {"now": n["now"]} for k, n in moving["noise"].items()}
     count = moving["negative_steps"].astype(program.count_type)
-    noise = _with_pairs(program, block, pace["behind"], noise)
-    return moving | {"noise": noise, "negative_steps": count}, totals
+    drawing = bool(program.noisy) and not program.bridged
+    pairs = {"pairs": _pairs(program, block["key"], pace["behind"])} if drawing else {}
+    return moving | pairs | {"noise": noise, "negative_steps": count}, totals
 
 
 def _checkpoint_form(program: Program) -> Tree:

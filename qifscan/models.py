@@ -21,7 +21,7 @@ Constants = dict[str, Any]
 
 @dataclass(frozen=True)
 class Domain:
-    """The values that a parameter may have, as a test and as words for an error."""
+    """The values that a parameter may have, as a test, of an array too, and as words for an error."""
 
     holds: Callable[[Any], Any]
     words: str

@@ -273,9 +273,8 @@ def _radius(word: Any, dtype: Any, form: _Form) -> Any:
 
 
 def normal_pair(key: tuple[Any, Any], count: Any, stream: Any, dtype: Any) -> tuple[Any, Any]:
-    """Return two independent standard normals for every key, at the counter (count, stream)."""
-    counter = (jnp.broadcast_to(jnp.uint32(count), key[0].shape), jnp.full_like(key[0], stream))
-    return normals(*threefry2x32(key, counter), dtype)
+    """Return two independent standard normals for every key and stream, at the counter (count, stream)."""
+    return normals(*threefry2x32(key, (jnp.uint32(count), jnp.uint32(stream))), dtype)
 
 
 def step_pair(key: tuple[Any, Any], step: Any, stream: Any, dtype: Any) -> Any:

@@ -111,7 +111,8 @@ def load(path: Path) -> Store:
         raise StoreError(
             f"{path}: the scan in its attributes can't be read ({short(error)}); the store is damaged"
         ) from None
-    made_with = json.loads(attributes["qifscan_scan"]).get("model_source")
+    text = attributes["qifscan_scan"]
+    made_with = json.loads(text).get("model_source") if '"model_source"' in text else None
     if made_with != scan.definition().get("model_source"):
         raise StoreError(
             f"{path}: was made with another version of the file that defines {scan.model} (sha256 "

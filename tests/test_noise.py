@@ -455,11 +455,12 @@ def filled_paths(scan, depth, cells=CELLS, rows=slice(None)):
     inputs = points.inputs(program, Steps(np.full(count, depth), np.zeros(count, dtype=int)))
     block = jax.tree.map(lambda leaf: leaf[0], kernel._gathered(inputs, np.arange(count)[None]))
     with jax.enable_x64(True):
-        noise, pace = kernel._initial_noise(program, block), {"depth": jnp.int32(depth)}
-        path = [{name: z["now"] for name, z in noise.items()}]
+        moving, pace = kernel._initial_noise(program, block), {"depth": jnp.int32(depth)}
+        path = [moving["noise"]]
         for n in range(cells << depth):
-            noise = advance(program, block, pace, jnp.int32(n), noise)
-            path.append({name: z["now"] for name, z in noise.items()})
+            moving = advance(program, block, pace, jnp.int32(n), moving)
+            path.append(moving["noise"])
+        path = [{name: z["now"] for name, z in noise.items()} for noise in path]
         return {name: np.stack([z[name] for z in path]) for name in path[0]}
 
 
