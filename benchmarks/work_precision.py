@@ -155,7 +155,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
                     lw=1.3,
                     label=name if key == "95 %" else None,
                 )
-        axes.set(xscale="log", yscale="log", xlim=(0.9, 1e4), ylim=(1e-9, 3.0), title=case)
+        axes.set(xscale="log", yscale="log", xlim=(0.15, 4e3), ylim=(1e-9, 3.0), title=case)
         axes.set_xlabel("time per point and ms of the run (µs)")
         axes.grid(alpha=0.25)
         axes.axhline(1e-3, color="0.6", lw=0.8)
