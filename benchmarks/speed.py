@@ -269,8 +269,8 @@ def main() -> None:
         measure = partial(beside_c, compiled(folder), options.points, options.steps, options.repeats)
         rows = measure(options.cores)
         others = variants(options.points, options.steps, options.repeats)
-        others_found = beside_peers(options.peers, rows, options.points, options.steps, folder)
-    record = {"dt": DT, "points": options.points, "rows": rows, "variants": others, "peers": others_found}
+        beside = beside_peers(options.peers, rows, options.points, options.steps, folder)
+    record = {"dt": DT, "points": options.points, "rows": rows, "variants": others, "peers": beside}
     options.output.write_text(json.dumps(record, indent=2))
 
 

@@ -261,8 +261,9 @@ def prepare(
     delay = {"delay": columns[model.delay]} if program.history else {}
     unnamed = {"down_threshold", "up_threshold"}
     naming = {} if common else {name: c for name, c in columns.items() if name not in unnamed}
-    quiet = np.zeros(len(replicate), dtype=np.uint64)
-    words = point_keys(seed, naming, replicate) if program.noisy else quiet
+    words = (
+        point_keys(seed, naming, replicate) if program.noisy else np.zeros(len(replicate), dtype=np.uint64)
+    )
     return {
         "constants": constants | driven,
         "bridge": bridge,
@@ -685,7 +686,7 @@ def _initial_noise(program: Program, block: Tree) -> Tree:
     for name, draw in _of_step(program, pairs, INITIAL_STEP).items():
         start = c[f"{name}_mean"] + c[f"{name}_std"] * draw
         noise[name] = {"now": start} | ({"begin": start, "end": start} if program.bridged else {})
-    # Step 0 draws others.
+    # Only to have their place: step 0 draws others.
     return {"noise": noise} | ({} if program.bridged else {"pairs": pairs})
 
 
@@ -797,17 +798,11 @@ def _instant(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) ->
     return Instant(_measured(moving), system.slope(moving["state"], inputs(0.0)))
 
 
-NOISE_SIDES = ("now", "begin", "end")
-"""What a checkpoint keeps of each noise: its value, and those between which its path is filled in."""
-
-
 def _checkpoint(program: Program, moving: Tree, totals: Tree) -> Tree:
     """Return what a longer window goes on from, in one form whether the noise is bridged or not."""
     if not program.kept:
         return ()
-    noise = {
-        name: {side: n.get(side, n["now"]) for side in NOISE_SIDES} for name, n in moving["noise"].items()
-    }
+    noise = {name: {"begin": n["now"], "end": n["now"]} | n for name, n in moving["noise"].items()}
     kept = {name: value for name, value in moving.items() if name != "pairs"}
     count = moving["negative_steps"].astype(jnp.int32)
     return {"moving": kept | {"noise": noise, "negative_steps": count}, "totals": totals}
@@ -821,6 +816,10 @@ def _resumed(program: Program, block: Tree, pace: Tree) -> tuple[Tree, Tree]:
     drawing = bool(program.noisy) and not program.bridged
     pairs = {"pairs": _pairs(program, block["key"], pace["behind"])} if drawing else {}
     return moving | pairs | {"noise": noise, "negative_steps": count}, totals
+
+
+NOISE_SIDES = ("now", "begin", "end")
+"""What a checkpoint keeps of each noise: its value, and those between which its path is filled in."""
 
 
 def _checkpoint_form(program: Program) -> Tree:

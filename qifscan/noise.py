@@ -35,7 +35,7 @@ ROUNDS = 13
 """Rounds of Threefry: from 13 on its authors knew of no statistical flaw of the 2x32 form (the header
 `threefry.h` of Random123, 2011), and they default to 20 for margin. The results of TestU01's BigCrush in
 Salmon, Moraes, Dror, Shaw, SC11, table 2, are of its other widths; what was tested here is in
-benchmarks/noise_battery.py. The seven rounds less are a tenth to a fifth of a run with noise."""
+benchmarks/noise_battery.py. The seven rounds less are a twentieth to a tenth of a run with noise."""
 
 
 def ou_parameters(variable: Variable) -> tuple[Parameter, ...]:
