@@ -1,13 +1,12 @@
 """Wall time until 99 of 100 points of the standard map have their mean rate right to 1e-3.
 
 The map: eta in [-10, 10], J in [0, 30], 81 x 61 points, delta = tau = 1, from r = 0.1, v = -2, over 100 ms.
-This package's kernel, float32, with its default integrator, and the peers of peers.py, all on all cores, run
-at steps of 0.1 ms, halved until they get there, and then at seven steps between the last two; the fastest
-that is right counts. BrainPy runs in float64: in float32 it gets worse below 0.001 ms, where the state no
-longer takes up its steps. Compilation is not counted. Beside it stand this package's default settings, which
-don't ask for a step but find it: the kernel alone, and a whole run in a new process, from the definition to
-the store on disk. The truth is this package's rk4 in float64 at 0.001 ms. Prints a table and writes a JSON
-record.
+This package's kernel, float32, with its default integrator, and the peers of peers.py, all on all cores,
+run at steps of 0.1 ms, halved until they get there, and then at seven steps between the last two; the
+fastest that is right counts. BrainPy runs in float64, since at the steps that it needs rounding in float32
+costs points. Compilation is not counted. Beside it stand this package's default settings, which don't ask
+for a step but find it: the kernel alone, and a whole run in a new process, from the definition to the store
+on disk. The truth is this package's rk4 in float64 at 0.001 ms. Prints a table and writes a JSON record.
 """
 
 from __future__ import annotations
