@@ -167,8 +167,10 @@ def test_a_trace_kept_by_the_scan_is_the_replayed_trajectory(reference, tmp_path
 
 
 KILLED = """
-import sys
+import signal, sys
 import qifscan as qs
+# A shell may have started the tests with Ctrl-C ignored, which processes inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tests.test_same_everywhere import noisy_scan
 qs.run(noisy_scan(), sys.argv[1], client="{client}", chunk_points=4,
        progress=lambda state: print(state.chunks, flush=True))
