@@ -3,7 +3,7 @@
  * cc -O3 -march=native -ffast-math -shared -fPIC limit.c -lm
  *
  * Heun's method or the Riccati step of `qifscan.integrate`, the error estimate of every step, mean, standard
- * deviation and maximum of r (the maximum by the parabola through three values of -1/r), and the noise of
+ * deviation and maximum of r (the maximum by the parabola through three values of 1/r), and the noise of
  * `qifscan.noise`: Threefry-2x32 with 13 rounds, Box and Muller's normals, a pair for two steps of a variable, the
  * exact Ornstein-Uhlenbeck step.
  * So many points at a time that a block stays in the first-level cache; time runs inside.
@@ -64,17 +64,18 @@ INLINE void drawn(uint32_t k0, uint32_t k1, uint32_t count, uint32_t stream, flo
 }
 
 INLINE float larger(float a, float b) { return a > b ? a : b; }
+INLINE float lower(float a, float b) { return a < b ? a : b; }
 
 INLINE void heun(float *r, float *v, float *estimate, const block *c, int i, float r_now, float r_later,
                  float v_now, float v_later, float dt) {
-    const float r0 = *r, v0 = *v, half = 0.5f * dt;
+    const float r0 = *r, v0 = *v;
     const float k = (c[SOURCE][i] + 2 * r0 * v0 + r_now) * c[RATE][i];
     const float l = (v0 * v0 + c[ETA][i] + v_now + (c[COUPLING][i] - c[PULL][i] * r0) * r0) * c[RATE][i];
     const float r1 = r0 + dt * k, v1 = v0 + dt * l;
     const float m = (c[SOURCE][i] + 2 * r1 * v1 + r_later) * c[RATE][i];
     const float n = (v1 * v1 + c[ETA][i] + v_later + (c[COUPLING][i] - c[PULL][i] * r1) * r1) * c[RATE][i];
-    *r = r0 + half * (k + m);
-    *v = v0 + half * (l + n);
+    *r = 0.5f * (r0 + (r1 + dt * m));
+    *v = 0.5f * (v0 + (v1 + dt * n));
     const float x = r1 - *r, y = v1 - *v;
     const float size = larger(c[PULL][i] * r0 * r0 + v0 * v0, c[PULL][i] * *r * *r + *v * *v);
     *estimate = larger(*estimate, (c[PULL][i] * x * x + y * y) / size);
@@ -125,7 +126,7 @@ INLINE void riccati(float *r, float *v, float *estimate, const block *c, int i, 
 
 INLINE void run_block(int method, int noisy, int steps, float dt, const float *const *columns, const uint32_t *k0,
                       const uint32_t *k1, float *const *out) {
-    block c[CONSTANTS], normal_r[2], normal_v[2], r, v, z_r, z_v, estimate, start, sum, squares, highest, last, rise;
+    block c[CONSTANTS], normal_r[2], normal_v[2], r, v, z_r, z_v, estimate, start, sum, squares, highest, rise;
     for (int n = 0; n < CONSTANTS; n++) memcpy(c[n], columns[n], sizeof(block));
     memcpy(r, columns[CONSTANTS], sizeof(block));
     memcpy(v, columns[CONSTANTS + 1], sizeof(block));
@@ -135,9 +136,9 @@ INLINE void run_block(int method, int noisy, int steps, float dt, const float *c
         drawn(k0[i], k1[i], UINT32_MAX >> 1, 1, &unused, &at_v);
         z_r[i] = c[R_MEAN][i] + c[R_STD][i] * at_r;
         z_v[i] = c[V_MEAN][i] + c[V_STD][i] * at_v;
-        start[i] = r[i];
-        highest[i] = last[i] = -1 / r[i];
-        estimate[i] = sum[i] = squares[i] = rise[i] = 0;
+        start[i] = highest[i] = r[i];
+        estimate[i] = sum[i] = squares[i] = 0;
+        rise[i] = -1;
     }
     for (int n = 0; n < steps; n++) {
         if ((noisy & 2) && n % 2 == 0)
@@ -153,11 +154,11 @@ INLINE void run_block(int method, int noisy, int steps, float dt, const float *c
             float x = r[i], y = v[i], largest = estimate[i];
             if (method) riccati(&x, &y, &largest, c, i, noisy, r_now, r_later, v_now, v_later, dt);
             else heun(&x, &y, &largest, c, i, r_now, r_later, v_now, v_later, dt);
-            const float low = -1 / larger(x, 1e-30f), fall = last[i] - low, bend = rise[i] + fall;
-            const int turned = (rise[i] > 0) & (fall >= 0) & (bend <= 4 * fabsf(last[i]));
-            const float across = rise[i] - fall, peak = last[i] + across * across / (8 * (turned ? bend : 1));
-            highest[i] = larger(highest[i], turned ? peak : low);
-            last[i] = low;
+            const float q = r[i], p = q - rise[i], fall = q - x, bend = p * fall + x * rise[i];
+            const float bound = (p + p) * (x + x), whole = (bound + bound) * bend, across = (rise[i] - fall) * q;
+            const float peak = q * (whole / (whole - across * across));
+            const int turned = (lower(lower(rise[i], fall), bend) >= 0) & (bend <= bound);
+            highest[i] = larger(highest[i], turned ? peak : x);
             rise[i] = -fall;
             sum[i] += x - start[i];
             squares[i] += (x - start[i]) * (x - start[i]);
@@ -172,7 +173,7 @@ INLINE void run_block(int method, int noisy, int steps, float dt, const float *c
         const float mean = sum[i] / steps;
         out[0][i] = start[i] + mean;
         out[1][i] = sqrtf(larger(squares[i] / steps - mean * mean, 0));
-        out[2][i] = -1 / highest[i];
+        out[2][i] = highest[i];
         out[3][i] = estimate[i];
     }
 }

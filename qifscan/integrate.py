@@ -43,7 +43,8 @@ class System:
     def squares(self, state: State) -> list[Any]:
         """Return the squared size of each group of variables, of a state or of a difference of two."""
         # Of a sum of two products the compiler rounds either one alone; which, would show in the last bit.
-        squares = [jnp.where(x < 0.0, 0.0, x) for x in self.model.squares(state, self.constants)]
+        # None is below 0, which the compiler does not know: the sign it takes off keeps them apart.
+        squares = [jnp.abs(x) for x in self.model.squares(state, self.constants)]
         return [sum(squares[i] for i in group) for group in self.model.groups]
 
 
@@ -90,10 +91,6 @@ def _ahead(state: State, dt: Any, slope: State) -> State:
     return tuple(y + dt * k for y, k in zip(state, slope, strict=True))
 
 
-def _combined(weights: tuple[float, ...], slopes: tuple[State, ...]) -> State:
-    return tuple(sum(w * k for w, k in zip(weights, ks, strict=True)) for ks in zip(*slopes, strict=True))
-
-
 def _relative(system: System, difference: State, start: State, end: State) -> Any:
     """Return the squared size of a difference, relative to the larger of two states, over all groups."""
     first, *others = zip(*(system.squares(y) for y in (difference, start, end)), strict=True)
@@ -125,10 +122,11 @@ def _euler(system: System, state: State, inputs: Inputs, dt: Any) -> tuple[State
 
 
 def _heun(system: System, state: State, inputs: Inputs, dt: Any) -> tuple[State, Any]:
-    first = system.slope(state, inputs(0.0))
-    ahead = _ahead(state, dt, first)
-    second = system.slope(ahead, inputs(1.0))
-    end = _ahead(state, 0.5 * dt, _combined((1.0, 1.0), (first, second)))
+    # As the mean of the state and of two steps of Euler's, so that the first slope is used once: what is used
+    # twice, XLA writes and reads once more.
+    ahead = _ahead(state, dt, system.slope(state, inputs(0.0)))
+    twice = _ahead(ahead, dt, system.slope(ahead, inputs(1.0)))
+    end = tuple(0.5 * (a + b) for a, b in zip(state, twice, strict=True))
     difference = tuple(b - a for a, b in zip(ahead, end, strict=True))
     return end, _relative(system, difference, state, end)
 

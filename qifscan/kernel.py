@@ -98,10 +98,10 @@ class Program:
         return tuple(v.name for v in variables if v.absorbed is not None and v.name not in self.noisy)
 
     @property
-    def count_type(self) -> str:
-        """Type of the count of steps with a rate below 0. Without noise on a rate it only tells whether there
-        is one, and is counted in the precision of the state: XLA fuses what has one type."""
-        return "int32" if any(v.name in self.noisy for v in model_named(self.model).rates) else self.precision
+    def counting(self) -> bool:
+        """Whether steps with a rate below 0 are counted. Without noise on a rate it is enough to know whether
+        there is one, which the lowest rate tells in one operation instead of five."""
+        return any(v.name in self.noisy for v in model_named(self.model).rates)
 
     @classmethod
     def of(cls, scan: Scan, *, bridged: bool = False) -> Program:
@@ -500,7 +500,7 @@ def _at_start(program: Program, block: Tree) -> Tree:
         "state": state,
         **_initial_noise(program, block),
         "estimate": jnp.zeros_like(state[0]),
-        "negative_steps": jnp.zeros(state[0].shape, program.count_type),
+        "below": _below(program, jnp.zeros(state[0].shape, jnp.int32)),
         **_frame_at_start(program, state),
         **_past_at_start(program, state),
     }
@@ -600,17 +600,17 @@ def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tr
 
     def advance(state: Any) -> tuple[Any, tuple[Any, Any]]:
         state, estimate = INTEGRATORS[program.integrator].step(system, state, inputs, dt)
-        below = functools.reduce(jnp.logical_or, [state[i] < 0 for i in rates])
+        lowest = functools.reduce(jnp.minimum, [state[i] for i in rates])
         if program.reflect:
             state = tuple(jnp.abs(y) if i in rates else y for i, y in enumerate(state))
-        return state, (estimate, below)
+        return state, (estimate, lowest)
 
     if "frame" in moving:
-        state, along, (estimate, below) = jax.linearize(advance, moving["state"], has_aux=True)
+        state, along, (estimate, lowest) = jax.linearize(advance, moving["state"], has_aux=True)
         frame, growth = _orthonormal([along(direction) for direction in moving["frame"]])
         further |= {"frame": frame, "growth": growth}
     else:
-        state, (estimate, below) = advance(moving["state"])
+        state, (estimate, lowest) = advance(moving["state"])
     if program.history:
         # What is delayed by less than a step is not known yet.
         known = (block["lag"] >= 1.0) | (block["lag"] == 0.0)
@@ -621,8 +621,25 @@ def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tr
         # A state that is no number stays so, and its estimates: the last is none. The old value is not the
         # one by default, since it would be kept by a masked store, which costs an AMD core 20 cycles.
         "estimate": jnp.where(moving["estimate"] > estimate, moving["estimate"], estimate),
-        "negative_steps": moving["negative_steps"] + below.astype(moving["negative_steps"].dtype),
+        "below": _lowered(program, moving["below"], lowest),
     }
+
+
+def _lowered(program: Program, below: Any, lowest: Any) -> Any:
+    """Return what is known of rates below 0 after a step to a state with this lowest rate."""
+    return below + (lowest < 0) if program.counting else jnp.where(lowest < below, lowest, below)
+
+
+def _below(program: Program, steps: Any) -> Any:
+    """Return what is known of rates below 0 after so many steps with one: their number, or a rate that is the
+    lowest, or 0."""
+    return steps if program.counting else -steps.astype(program.precision)
+
+
+def _negative_steps(program: Program, moving: Tree) -> Any:
+    """Return the steps with a rate below 0, or 1 if they are not counted."""
+    below = moving["below"]
+    return below if program.counting else (below < 0).astype(jnp.int32)
 
 
 def _inputs(
@@ -803,8 +820,8 @@ def _checkpoint(program: Program, moving: Tree, totals: Tree) -> Tree:
     if not program.kept:
         return ()
     noise = {name: {"begin": n["now"], "end": n["now"]} | n for name, n in moving["noise"].items()}
-    kept = {name: value for name, value in moving.items() if name != "pairs"}
-    count = moving["negative_steps"].astype(jnp.int32)
+    kept = {name: value for name, value in moving.items() if name not in {"pairs", "below"}}
+    count = _negative_steps(program, moving)
     return {"moving": kept | {"noise": noise, "negative_steps": count}, "totals": totals}
 
 
@@ -812,10 +829,10 @@ def _resumed(program: Program, block: Tree, pace: Tree) -> tuple[Tree, Tree]:
     """Return what moves and the totals, as they were when the checkpoint was taken."""
     moving, totals = block["checkpoint"]["moving"], block["checkpoint"]["totals"]
     noise = moving["noise"] if program.bridged else {k: {"now": n["now"]} for k, n in moving["noise"].items()}
-    count = moving["negative_steps"].astype(program.count_type)
+    kept = {name: value for name, value in moving.items() if name != "negative_steps"}
     drawing = bool(program.noisy) and not program.bridged
     pairs = {"pairs": _pairs(program, block["key"], pace["behind"])} if drawing else {}
-    return moving | pairs | {"noise": noise, "negative_steps": count}, totals
+    return kept | pairs | {"noise": noise, "below": _below(program, moving["negative_steps"])}, totals
 
 
 NOISE_SIDES = ("now", "begin", "end")
@@ -887,9 +904,9 @@ def _window(
 
     def fold_step(n: Any, carry: Tree) -> Tree:
         moving, segments = carry
-        moving = _step(program, block, pace, n, moving)
-        state, after = _measured(moving), n - begin
-        return moving, {name: f.update(segments[name], state, after, window) for name, f in needed.items()}
+        was, moving = _measured(moving), _step(program, block, pace, n, moving)
+        now, after = _measured(moving), n - begin
+        return moving, {k: f.update(segments[k], was, now, after, window) for k, f in needed.items()}
 
     def close(moving: Tree, totals: Tree, segments: Tree, stop: Any) -> tuple[Tree, Tree]:
         at = _instant(program, block, pace, stop, moving)
@@ -939,7 +956,7 @@ def _write(record: Any, pace: Tree, stop: Any, state: Any) -> Any:
 
 
 def _finish(program: Program, pace: Tree, moving: Tree, totals: Tree, record: Any) -> Tree:
-    state, dtype = moving["state"], jnp.dtype(program.precision)
+    state, dtype, negative = moving["state"], jnp.dtype(program.precision), _negative_steps(program, moving)
     rows, window = observables(model_named(program.model)), _window_of(program, pace)
     finite = jnp.all(jnp.stack([jnp.isfinite(y) for y in state]), axis=0)
     measured = {}
@@ -950,7 +967,7 @@ def _finish(program: Program, pace: Tree, moving: Tree, totals: Tree, record: An
         measured[name] = jnp.where(finite, value, jnp.nan).astype(dtype)
     status = (
         jnp.where(finite, 0, int(Status.diverged))
-        | jnp.where(moving["negative_steps"] > 0, int(Status.rate_negative), 0)
+        | jnp.where(negative > 0, int(Status.rate_negative), 0)
         | int(Status.computed)
     )
     return {
@@ -958,6 +975,6 @@ def _finish(program: Program, pace: Tree, moving: Tree, totals: Tree, record: An
         "status": status.astype(jnp.uint8),
         "final": jnp.stack(state),
         "estimate": moving["estimate"],
-        "negative_steps": moving["negative_steps"].astype(jnp.int32),
+        "negative_steps": negative,
         "record": record,
     }

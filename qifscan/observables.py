@@ -86,14 +86,15 @@ class Fold:
     """A measurement in pieces.
 
     `init(instant, constants, window)` gives the total at the start of the window; `open(total, state)` the
-    segment; `update(segment, state, step, window)` the segment after a step (`step` counts from the start of
-    the window); `close(total, segment, instant, stop, window)` the total with the segment in it, after `stop`
-    steps. What is needed only between segments is no part of them: a step costs what it carries.
+    segment; `update(segment, was, state, step, window)` the segment after a step from one state to the next
+    (`step` counts from the start of the window); `close(total, segment, instant, stop, window)` the total
+    with the segment in it, after `stop` steps. What is needed only between segments is no part of them: a
+    step costs what it carries.
     """
 
     init: Callable[[Instant, Mapping[str, Any], Window], Any]
     open: Callable[[Any, Any], Any]
-    update: Callable[[Any, Any, Any, Window], Any]
+    update: Callable[[Any, Any, Any, Any, Window], Any]
     close: Callable[[Any, Any, Instant, Any, Window], Any]
     types: tuple[str, ...] | None
     """Types of the numbers of a point's total, `"scan"` for the precision of the scan; None: they depend on
@@ -133,7 +134,7 @@ def _moments(index: int, order: int) -> Fold:
     def open_segment(total: Any, state: Any) -> Any:
         return (state[index], *(jnp.zeros_like(state[index]) for _ in range(order)))
 
-    def update(segment: Any, state: Any, step: Any, window: Window) -> Any:
+    def update(segment: Any, was: Any, state: Any, step: Any, window: Window) -> Any:
         opened, *sums = segment
         # What is used twice is a pass of its own over the block: the square has its own difference.
         deviations = (state[index] - opened, opened - state[index])
@@ -174,26 +175,25 @@ def _std(total: Any, window: Window) -> Any:
     return jnp.sqrt(jnp.maximum(_mean_deviation(total, 2, window) - deviation * deviation, 0.0))
 
 
-def _extreme(index: int, height: Callable[[Any], Any], kinks: bool) -> Fold:
-    """Largest height of a variable, by a parabola through three steps where it lies between them.
+def _extreme(index: int, sign: float, kinks: bool) -> Fold:
+    """Highest value of a variable, or of its negative: of a parabola where it lies between three steps.
 
     The values at the steps alone are too low at a peak by up to an eighth of the square of the angle that
     the state turns in a step: most of a per cent at the steps that the integrators can take.
 
-    Three steps across a kink are no parabola, nor across a jump. At the edge of a pulse v has a kink
-    (`kinks`): its second difference is far above that of a step before. Where r goes through 0, 1/r jumps:
-    its second difference is far above its value, as is that of a low r whose parabola would end below 0.
+    Three steps across a kink are no parabola. At the edge of a pulse v has a kink (`kinks`): its second
+    difference is far above that of a step before. Nor are they where that of a low r would end below 0.
     """
 
     def init(at: Instant, c: Mapping[str, Any], window: Window) -> Any:
-        start = height(at.state[index])
+        start = sign * at.state[index]
         # No step is before the first: no parabola goes through it, and no bend is known until the second.
         none = jnp.full_like(start, jnp.nan)
-        return start, start, *((none,) * (2 if kinks else 1))
+        return start, *((none,) * (2 if kinks else 1))
 
-    def update(segment: Any, state: Any, step: Any, window: Window) -> Any:
-        highest, last, before, *bend_before = segment
-        now = height(state[index])
+    def update(segment: Any, was: Any, state: Any, step: Any, window: Window) -> Any:
+        highest, before, *bend_before = segment
+        last, now = sign * was[index], sign * state[index]
         fall = last - now
         bend = before + fall
         limit = 4.0 * jnp.abs(bend_before[0] if kinks else last)
@@ -202,21 +202,52 @@ def _extreme(index: int, height: Callable[[Any], Any], kinks: bool) -> Fold:
         reached = jnp.where(turned, last + (before - fall) ** 2 / (8.0 * bend), now)
         # A state that is no number makes every observable NaN in the end: there is nothing to keep here.
         highest = jnp.where(reached > highest, reached, highest)
-        return highest, now, now - last, *([bend] if kinks else [])
+        return highest, now - last, *([bend] if kinks else [])
 
-    return Fold(init, _whole_total, update, _whole_segment, ("scan",) * (4 if kinks else 3))
+    return Fold(init, _whole_total, update, _whole_segment, ("scan",) * (3 if kinks else 2))
 
 
-def _low_reciprocal(rate: Any) -> Any:
-    """Return -1/r: in a burst the rate is a Lorentzian of time, and 1/r a parabola, however high the peak."""
-    return -1.0 / jnp.maximum(rate, 1e-30)
+def _highest_rate(index: int) -> Fold:
+    """Highest rate, by a parabola of 1/r through three steps where it lies between them.
+
+    In a burst the rate is a Lorentzian of time, and 1/r a parabola, however high the peak. Through p, q, s
+    at equal times its lowest point is 1/q - (1/p - 1/s)^2 / (8 (1/p + 1/s - 2/q)). Over a common denominator
+    the reciprocal of that takes one division, and nothing in it cancels.
+
+    Where r goes through 0, 1/r jumps, and its second difference is far above its value: no parabola.
+    """
+
+    def init(at: Instant, c: Mapping[str, Any], window: Window) -> Any:
+        # No step is before the first: no parabola goes through it.
+        return at.state[index], jnp.full_like(at.state[index], jnp.nan)
+
+    def update(segment: Any, was: Any, state: Any, step: Any, window: Window) -> Any:
+        (highest, rise), q, s = segment, was[index], state[index]
+        p, fall = q - rise, q - s
+        bend = p * fall + s * rise
+        # Its bound has the sign of p s: with one of them below 0 no bend is between 0 and that.
+        bound = (p + p) * (s + s)
+        turned = (_lower(_lower(rise, fall), bend) >= 0.0) & (bend <= bound)
+        whole = (bound + bound) * bend
+        # The part taken off is at most half of the whole. Where both underflow, q has been counted before.
+        peak = q * (whole / (whole - ((rise - fall) * q) ** 2))
+        reached = jnp.where(turned, peak, s)
+        # A state that is no number makes every observable NaN in the end: there is nothing to keep here.
+        return jnp.where(reached > highest, reached, highest), s - q
+
+    return Fold(init, _whole_total, update, _whole_segment, ("scan",) * 2)
+
+
+def _lower(a: Any, b: Any) -> Any:
+    """Return the lower of two, the second where one is no number: one operation instead of XLA's five."""
+    return jnp.where(a < b, a, b)
 
 
 def _final(index: int) -> Fold:
     def init(at: Instant, c: Mapping[str, Any], window: Window) -> Any:
         return at.state[index]
 
-    def update(segment: Any, state: Any, step: Any, window: Window) -> Any:
+    def update(segment: Any, was: Any, state: Any, step: Any, window: Window) -> Any:
         return segment
 
     def close(total: Any, segment: Any, at: Instant, stop: Any, window: Window) -> Any:
@@ -239,7 +270,7 @@ def _levels(index: int) -> Fold:
         zero = jnp.zeros(state[index].shape, jnp.int32)
         return (down, up), (state[index] > middle).astype(jnp.int32), zero, zero
 
-    def update(segment: Any, state: Any, step: Any, window: Window) -> Any:
+    def update(segment: Any, was: Any, state: Any, step: Any, window: Window) -> Any:
         (down, up), level, steps_up, switches = segment
         rate = state[index]
         now = jnp.where(rate >= up, 1, jnp.where(rate <= down, 0, level))
@@ -273,7 +304,7 @@ def _residences(index: int) -> Fold:
     def open_segment(total: Any, state: Any) -> Any:
         return (*total[:4], tuple(jnp.zeros_like(state[index]) for _ in range(4)))
 
-    def update(segment: Any, state: Any, step: Any, window: Window) -> Any:
+    def update(segment: Any, was: Any, state: Any, step: Any, window: Window) -> Any:
         (down, up), level, switches, entered, (up_sum, up_squares, down_sum, down_squares) = segment
         rate = state[index]
         now = jnp.where(rate >= up, 1, jnp.where(rate <= down, 0, level))
@@ -344,7 +375,7 @@ def _exponents(first: int, count: int) -> Fold:
     def open_segment(total: Any, state: Any) -> Any:
         return tuple(jnp.zeros_like(state[0]) for _ in range(count))
 
-    def update(segment: Any, state: Any, step: Any, window: Window) -> Any:
+    def update(segment: Any, was: Any, state: Any, step: Any, window: Window) -> Any:
         return tuple(s + growth for s, growth in zip(segment, state[first:], strict=True))
 
     def close(total: Any, segment: Any, at: Instant, stop: Any, window: Window) -> Any:
@@ -398,7 +429,7 @@ def _spectrum(index: int, rate_index: int) -> Fold:
     def open_segment(total: Any, state: Any) -> Any:
         return total[:3]
 
-    def update(segment: Any, state: Any, step: Any, window: Window) -> Any:
+    def update(segment: Any, was: Any, state: Any, step: Any, window: Window) -> Any:
         buffer, start, (lowest, highest) = segment
         rate = state[rate_index]
         row = (step // window.sample_steps) % buffer.shape[0]
@@ -459,10 +490,8 @@ def folds(model: Model) -> dict[str, Fold]:
         table |= {
             f"{name} sum": _moments(index, 1),
             f"{name} squares": _moments(index, 2),
-            f"{name} minimum": _extreme(index, lambda y: -y, kinks=not is_rate),
-            f"{name} maximum": _extreme(
-                index, _low_reciprocal if is_rate else (lambda y: y), kinks=not is_rate
-            ),
+            f"{name} minimum": _extreme(index, -1.0, kinks=not is_rate),
+            f"{name} maximum": _highest_rate(index) if is_rate else _extreme(index, 1.0, kinks=True),
             f"{name} final": _final(index),
             f"{name} spectrum": _spectrum(index, rate_index),
         }
@@ -491,7 +520,7 @@ def _of_variable(variable: Variable) -> tuple[Observable, ...]:
             unit,
             f"{meaning}, highest in the window",
             f"{name} maximum",
-            (lambda total, w: -1.0 / total[0]) if variable.rate else (lambda total, w: total[0]),
+            lambda total, w: total[0],
         ),
         Observable(
             f"{name}_final",
