@@ -468,12 +468,37 @@ def compile_count() -> int:
 
 
 def _sweep(program: Program, blocks: Tree, pace: Tree, rows: Any, samples: Any) -> Tree:
-    at_once = backend.blocks_at_once()
-    return lax.map(
-        lambda pair: _block(program, pair[0], pair[1], rows, samples),
+    at_once, leaves_of = backend.blocks_at_once(), _Leaves()
+    gathered = lax.map(
+        lambda pair: leaves_of.together(_block(program, pair[0], pair[1], rows, samples)),
         (blocks, pace),
         batch_size=at_once if at_once > 1 else None,
     )
+    return leaves_of.apart(gathered)
+
+
+class _Leaves:
+    """The leaves of a tree, those of one shape and type as one array.
+
+    XLA writes what comes of a block into the arrays of all blocks. One array it changes in place; of several
+    it makes one operation, which copies them whole for every block.
+    """
+
+    def together(self, tree: Tree) -> Tree:
+        """Return one array for each shape and type, with a first axis for its leaves."""
+        leaves, self._tree = jax.tree.flatten(tree)
+        kinds = [(leaf.shape, leaf.dtype) for leaf in leaves]
+        self._kinds = sorted(set(kinds), key=kinds.index)
+        self._places = [self._kinds.index(kind) for kind in kinds]
+        return [
+            jnp.stack([leaf for leaf, place in zip(leaves, self._places, strict=True) if place == k])
+            for k in range(len(self._kinds))
+        ]
+
+    def apart(self, arrays: Tree) -> Tree:
+        """Return the tree, its leaves with a first axis for the blocks."""
+        seen = [iter(range(array.shape[1])) for array in arrays]
+        return jax.tree.unflatten(self._tree, [arrays[k][:, next(seen[k])] for k in self._places])
 
 
 def _block(program: Program, block: Tree, pace: Tree, rows: Any, samples: Any) -> Tree:

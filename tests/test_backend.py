@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +138,29 @@ def test_blocks_side_by_side_as_on_a_gpu_give_the_numbers_of_blocks_one_by_one(m
     assert len(np.unique(one_by_one["dt"])) > 1
     for name, values in one_by_one.items():
         np.testing.assert_allclose(side_by_side[name], values, rtol=1e-9, err_msg=name)
+
+
+OPERATIONS = re.compile(r"^%\S+ \(.*?^}$", re.M | re.S)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("fixed", [{}, {"v_ou_sigma": 0.5, "r_ou_sigma": 0.01}])
+@pytest.mark.parametrize("observables", [["r_mean"], ["r_mean", "r_std", "r_max", "v_min", "up_fraction"]])
+def test_what_comes_of_a_block_is_written_in_place(monkeypatch, observables, fixed, keep):
+    """An operation of XLA with several results copies the arrays of all blocks for every block."""
+    eta = np.linspace(-6.0, 3.0, 3 * kernel.BLOCK)
+    scan = qs.Scan(
+        points={"eta": eta}, fixed=fixed, protocol=qs.Protocol(window=1.0), observables=observables
+    )
+    points = Points.of(scan, (np.arange(len(eta)),))
+    schedule = replace(Schedule.of(scan.protocol), keep=keep)
+    monkeypatch.setattr(kernel, "_executables", {})
+    points.run(points.steps(), schedule, batch_shape(len(eta)))
+    (program,) = kernel._executables.values()
+    operations = [found[0] for found in OPERATIONS.finditer(program.as_text())]
+    writing = [text for text in operations if re.search(r"\[3,.* dynamic-update-slice\(", text)]
+    assert len(writing) > 1
+    assert not [text for text in writing if re.search(r"ROOT \S+ = \(", text)]
 
 
 def test_only_one_module_knows_of_xla():
