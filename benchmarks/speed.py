@@ -165,31 +165,35 @@ def interleaved(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, f
     return {name: statistics.median(each) for name, each in seconds.items()}
 
 
-def on_all_cores(run: Callable[[], Any], cores: int) -> Callable[[], Any]:
-    pool = ThreadPoolExecutor(cores)
-    return lambda: list(pool.map(lambda _: run(), range(cores)))
+def on_all_cores(runs: list[Callable[[], Any]]) -> Callable[[], Any]:
+    pool = ThreadPoolExecutor(len(runs))
+    return lambda: list(pool.map(lambda run: run(), runs))
 
 
 def beside_c(program: Any, count: int, steps: int, repeats: int, cores: int) -> list[dict[str, Any]]:
-    """Measure every method with every noise: one core, all cores, and the C program on one core."""
+    """Measure every method with every noise: one core and all of them, beside the C program on as many."""
     rows = []
-    print(f"{'million point-steps/s':<28} {'one core':>9} {f'{cores} cores':>9} {'C':>9} {'of C':>6}")
+    print(f"{'million point-steps/s':<28}", end="")
+    for who in ("", "C, ") if program is not None else ("",):
+        print(f" {who + 'one core':>11} {f'{who}{cores} cores':>11} {'times':>6}", end="")
+    print(f" {'of C':>6}" if program is not None else "")
     for method in METHODS:
         for noise in NOISE:
             work = Work.of(method, noise, count, steps)
-            runs: dict[str, Callable[[], Any]] = {"one": work.run, "all": on_all_cores(work.run, cores)}
+            runs: dict[str, Callable[[], Any]] = {"one": work.run, "all": on_all_cores([work.run] * cores)}
             if program is not None:
-                runs["C"] = limit(program, work, method, noise)
-                check_same(runs["C"](), work.run())
+                # Each core has its own points: they share nothing, and still slow each other down.
+                each = [limit(program, work, method, noise) for _ in range(cores)]
+                check_same(each[0](), work.run())
+                runs |= {"C": each[0], "C all": on_all_cores(each)}
             seconds = interleaved(runs, repeats)
-            speed = {name: work.size / each / 1e6 for name, each in seconds.items()}
-            speed["all"] *= cores
+            speed = {k: work.size / s / 1e6 * (cores if "all" in k else 1) for k, s in seconds.items()}
             rows.append({"method": method, "noise": noise, **speed})
-            of_c = f"{speed['C']:>9.0f} {speed['one'] / speed['C']:>6.2f}" if "C" in speed else ""
-            print(
-                f"{method + ', noise ' + noise:<28} {speed['one']:>9.0f} {speed['all']:>9.0f} {of_c}",
-                flush=True,
-            )
+            print(f"{method + ', noise ' + noise:<28}", end="")
+            for one in ("one", "C") if program is not None else ("one",):
+                every = speed["C all" if one == "C" else "all"]
+                print(f" {speed[one]:>11.0f} {every:>11.0f} {every / speed[one]:>6.2f}", end="")
+            print(f" {speed['one'] / speed['C']:>6.2f}" if program is not None else "", flush=True)
     return rows
 
 
