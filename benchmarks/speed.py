@@ -6,7 +6,7 @@ program, benchmarks/limit.c, does the same on the same noise, compiled here for 
 are compared with the kernel's before anything is timed. The peers of benchmarks/peers.py compute the mean,
 standard deviation and maximum of the rate too, on all cores, in an interpreter named by --peers; one that is
 not installed there is left out, and the error of their mean rates is told. Repeats are interleaved, and their
-medians told. Writes a JSON record.
+medians told; of a peer, the fastest of three, and of the kernel right after it too. Writes a JSON record.
 """
 
 from __future__ import annotations
@@ -220,8 +220,10 @@ def variants(count: int, steps: int, repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def peer(name: str, python: str, noise: str, count: int, steps: int, folder: Path) -> dict[str, Any] | None:
-    """Run one peer; None if it is not installed there."""
+def peer(
+    name: str, python: str, noise: str, count: int, steps: int, cores: int, folder: Path
+) -> dict[str, Any] | None:
+    """Run one peer, and then the kernel on all cores; None if it is not installed there."""
     work = Work.of("heun", noise, count, steps)
     points = work.points
     inputs = points.inputs(points.program(points.steps(), work.schedule), points.steps())
@@ -236,25 +238,28 @@ def peer(name: str, python: str, noise: str, count: int, steps: int, folder: Pat
     apart = np.abs(mean - expected)[np.isfinite(mean)] / expected.max()
     # With noise each has paths of its own, so that the points are compared on average.
     error = float(np.median(apart)) if noise == "none" else abs(float(np.nanmean(mean) / expected.mean() - 1))
-    speed = work.size / float(found["seconds"]) / 1e6
-    return {"peer": name, "noise": noise, "speed": speed, "error of the mean rate": error}
+    _, seconds = peers.timed(on_all_cores([work.run] * cores))
+    ours, speed = (work.size / each / 1e6 for each in (seconds / cores, float(found["seconds"])))
+    row = {"peer": name, "noise": noise, "speed": speed, "kernel": ours, "times": ours / speed}
+    return row | {"error of the mean rate": error}
 
 
-def beside_peers(
-    python: str, rows: list[dict[str, Any]], count: int, steps: int, folder: Path
-) -> list[dict[str, Any]]:
+def beside_peers(python: str, count: int, steps: int, cores: int, folder: Path) -> list[dict[str, Any]]:
     found = []
-    ours = {row["noise"]: row["all"] for row in rows if row["method"] == "heun"}
-    print(f"\n{'all cores':<32} {'speed':>9} {'qifscan, heun':>14} {'error of the mean rate':>23}")
+    print(
+        f"\n{'all cores':<32} {'speed':>9} {'qifscan, heun':>14} {'times':>7} {'error of the mean rate':>23}"
+    )
     for name in peers.PEERS:
         for noise in NOISE if name != "scipy" else ("none",):
-            row = peer(name, python, noise, count, steps, folder)
+            row = peer(name, python, noise, count, steps, cores, folder)
             if row is None:
                 print(f"{name}: not installed for {python}")
                 break
-            found.append(row | {"times": ours[noise] / row["speed"]})
-            times, error = f"{found[-1]['times']:.1f} times", f"{row['error of the mean rate']:.1e}"
-            print(f"{name + ', noise ' + noise:<32} {row['speed']:>9.1f} {times:>14} {error:>23}", flush=True)
+            found.append(row)
+            speeds = f"{row['speed']:>9.1f} {row['kernel']:>14.0f} {row['times']:>7.1f}"
+            print(
+                f"{name + ', noise ' + noise:<32} {speeds} {row['error of the mean rate']:>9.1e}", flush=True
+            )
     return found
 
 
@@ -273,7 +278,7 @@ def main() -> None:
         measure = partial(beside_c, compiled(folder), options.points, options.steps, options.repeats)
         rows = measure(options.cores)
         others = variants(options.points, options.steps, options.repeats)
-        beside = beside_peers(options.peers, rows, options.points, options.steps, folder)
+        beside = beside_peers(options.peers, options.points, options.steps, options.cores, folder)
     record = {"dt": DT, "points": options.points, "rows": rows, "variants": others, "peers": beside}
     options.output.write_text(json.dumps(record, indent=2))
 
