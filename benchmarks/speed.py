@@ -6,7 +6,7 @@ program, benchmarks/limit.c, does the same on the same noise, compiled here for 
 are compared with the kernel's before anything is timed. The peers of benchmarks/peers.py compute the mean,
 standard deviation and maximum of the rate too, on all cores, in an interpreter named by --peers; one that is
 not installed there is left out, and the error of their mean rates is told. Repeats are interleaved, and their
-medians told; of a peer, the fastest of three, and of the kernel right after it too. Writes a JSON record.
+medians told; of a peer, the fastest, and of the kernel right after it too. Writes a JSON record.
 """
 
 from __future__ import annotations
