@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ import peers
 import qifscan as qs
 from qifscan import backend
 from qifscan.chunks import usable_cores
-from qifscan.kernel import Schedule, batch_shape
+from qifscan.kernel import Schedule, batch_shape, run_batch
 from qifscan.points import Points
 
 HERE = Path(__file__).parent
@@ -89,9 +89,17 @@ class Work:
         scan = qs.Scan(points={"eta": eta, "J": J}, fixed=NOISE[noise], protocol=protocol, **settings)
         return cls(Points.of(scan, (np.arange(count),)), Schedule.of(protocol))
 
+    @cached_property
+    def prepared(self) -> tuple[Any, ...]:
+        """What is computed of the points before their steps, for the kernel as for the C program."""
+        steps = self.points.steps()
+        program = self.points.program(steps, self.schedule)
+        return program, self.points.inputs(program, steps), steps
+
     def run(self) -> dict[str, Array]:
         """Run the kernel in this thread."""
-        result = self.points.run(self.points.steps(), self.schedule, batch_shape(len(self.points.replicate)))
+        shape = batch_shape(len(self.points.replicate))
+        result = run_batch(*self.prepared, self.schedule, None, shape)
         return result.observables | {"estimate": result.estimate}
 
     @property
@@ -113,9 +121,8 @@ def compiled(folder: Path) -> Any:
 
 def limit(program: Any, work: Work, method: str, noise: str) -> Callable[[], dict[str, Array]]:
     """Return a function that runs the C program on the points of the kernel."""
-    points = work.points
-    inputs = points.inputs(points.program(points.steps(), work.schedule), points.steps())
-    count = len(points.replicate)
+    _, inputs, _ = work.prepared
+    count = len(work.points.replicate)
     found = [inputs["constants"].get(name, np.zeros(count)) for name in CONSTANTS] + list(inputs["state"])
     columns = [np.ascontiguousarray(column, dtype=np.float32) for column in found]
     keys = [np.ascontiguousarray(word) for word in inputs["key"]]
@@ -225,8 +232,7 @@ def peer(
 ) -> dict[str, Any] | None:
     """Run one peer, and then the kernel on all cores; None if it is not installed there."""
     work = Work.of("heun", noise, count, steps)
-    points = work.points
-    inputs = points.inputs(points.program(points.steps(), work.schedule), points.steps())
+    _, inputs, _ = work.prepared
     r, v = (np.asarray(column, dtype=float) for column in inputs["state"])
     sigmas = {"sigma": NOISE[noise].get("v_ou_sigma", 0.0), "sigma_r": NOISE[noise].get("r_ou_sigma", 0.0)}
     columns = {key: work.points.columns[key] for key in ("eta", "J")}
