@@ -189,7 +189,7 @@ def beside_c(program: Any, count: int, steps: int, repeats: int, cores: int) -> 
             work = Work.of(method, noise, count, steps)
             runs: dict[str, Callable[[], Any]] = {"one": work.run, "all": on_all_cores([work.run] * cores)}
             if program is not None:
-                # Each core has its own points: they share nothing, and still slow each other down.
+                # Each core has points of its own and shares nothing: so much is in the machine.
                 each = [limit(program, work, method, noise) for _ in range(cores)]
                 check_same(each[0](), work.run())
                 runs |= {"C": each[0], "C all": on_all_cores(each)}
@@ -264,7 +264,7 @@ def beside_peers(python: str, count: int, steps: int, cores: int, folder: Path) 
             found.append(row)
             speeds = f"{row['speed']:>9.1f} {row['kernel']:>14.0f} {row['times']:>7.1f}"
             print(
-                f"{name + ', noise ' + noise:<32} {speeds} {row['error of the mean rate']:>9.1e}", flush=True
+                f"{name + ', noise ' + noise:<32} {speeds} {row['error of the mean rate']:>23.1e}", flush=True
             )
     return found
 
