@@ -19,12 +19,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
+from importlib.util import find_spec
 from pathlib import Path
 
 FLAG = "--xla_backend_extra_options"
@@ -111,6 +113,45 @@ def blocks_at_once() -> int:
     import jax
 
     return 1 if jax.default_backend() == "cpu" else GPU_BLOCKS
+
+
+def device() -> str:
+    """Return the device that this process runs the kernel on, such as `"cpu: ..."` or `"gpu: NVIDIA H100"`.
+
+    JAX is loaded, and takes its device, only where something is installed by which it may find another than
+    the processor.
+    """
+    return _other_device() or processor()
+
+
+@lru_cache(maxsize=1)
+def _other_device() -> str | None:
+    plugins = find_spec("jax_plugins") or find_spec("libtpu") or entry_points(group="jax_plugins")
+    if os.environ.get("JAX_PLATFORMS") == "cpu" or not plugins:
+        return None
+    prepare()
+    import jax
+
+    found = jax.default_backend()
+    return None if found == "cpu" else f"{found}: {jax.devices()[0].device_kind}"
+
+
+@lru_cache(maxsize=1)
+def processor() -> str:
+    """Return the processor and its vector extensions, on which the last bits depend."""
+    name, flags = platform.processor() or platform.machine(), set()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return f"cpu: {name}"
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            name = value.strip()
+        if key.strip() == "flags":
+            flags = {"avx2", "fma", "avx512f"} & set(value.split())
+            break
+    return f"cpu: {name} ({' '.join(sorted(flags)) or platform.machine()})"
 
 
 def _running_on() -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from qifscan import kernel, sweep
+from qifscan import backend, kernel, sweep
 from qifscan.catalogue import model_named
 from qifscan.errors import Fault, ScanError, check_count, counted
 from qifscan.kernel import BLOCK, NOISE_SIDES, Schedule
@@ -23,19 +23,36 @@ from qifscan.observables import needed_folds, needs_tangents
 from qifscan.points import Begun, Measured, Points, diagnostics, run_points
 from qifscan.scan import Scan
 
-STEPS_PER_CHUNK = 4e8
-"""Point-steps in a chunk: about a second of one core, so that scheduling and writing (10 ms) do not show
-and an interrupted run loses little."""
 
-LEAST_CHUNKS = 16
-"""A small scan is cut into this many all the same: for its progress, and so that cores end together."""
+@dataclass(frozen=True)
+class Grain:
+    """How large chunks are on a kind of device, where nobody asked for a number of points."""
 
-LEAST_LINES = 128
-"""Lines of a sweep in a chunk, if there are so many: in 128 a line takes 0.6 times as long as in 64 and
-1.4 times as long as in 256 (measured), which a second core makes up for."""
+    steps: float
+    """Point-steps in a chunk: about a second, so that scheduling and writing (10 ms) do not show and an
+    interrupted run loses little."""
+    chunks: int
+    """A small scan is cut into so many all the same: for its progress, and so that workers end together."""
+    least: int
+    """Points in a chunk, if there are so many: fewer take as long."""
+    lines: int
+    """Lines of a sweep in a chunk, if there are so many."""
+    most: int
+    """Points in a chunk: between the file system's cost per file and memory."""
 
-MOST_POINTS = 65536
-"""Points in a chunk: 256 KiB for each observable, between the file system's cost per file and memory."""
+
+GRAINS = {
+    # In 128 lines a line takes 0.6 times as long as in 64 and 1.4 times as long as in 256 (measured), which
+    # a second core makes up for. 65536 points are 256 KiB for each observable.
+    "cpu": Grain(steps=4e8, chunks=16, least=BLOCK, lines=128, most=2**16),
+    # A step of 2^16 points takes as long as one of 2^10, and 2^18 use most of the device
+    # (benchmarks/device.py): a million points of 10,000 steps took 22.5 s in the chunks of a processor, 9.6 s
+    # in these.
+    "gpu": Grain(steps=4e9, chunks=4, least=2**16, lines=2**12, most=2**18),
+}
+
+GPU_WORKERS = 2
+"""Chunks that a GPU is given at once: while it runs one, the other is prepared or written."""
 
 TRACE_BYTES = 2**26
 """Recorded states of one batch of traces."""
@@ -43,16 +60,21 @@ TRACE_BYTES = 2**26
 Indices = tuple[np.ndarray[Any, Any], ...]
 
 
+def grain_of(device: str) -> Grain:
+    """Return how large chunks are on a device, named as by `backend.device`."""
+    return GRAINS["cpu" if device.startswith("cpu") else "gpu"]
+
+
 def chunk_shape(
-    sizes: tuple[int, ...], steps: int, points: int | None = None, least: int = BLOCK
+    sizes: tuple[int, ...], steps: int, points: int | None = None, grain: Grain = GRAINS["cpu"]
 ) -> tuple[int, ...]:
-    """Return the shape of a chunk for dimensions of these sizes, as a function of the scan alone.
+    """Return the shape of a chunk for dimensions of these sizes, whoever runs it.
 
     Whole rows of the last dimensions, and of the next dimension as many as come near the wanted number of
     points with the least padding of the batch.
     """
     total = math.prod(sizes)
-    wanted = points or max(least, min(STEPS_PER_CHUNK / steps, total / LEAST_CHUNKS, MOST_POINTS))
+    wanted = points or max(grain.least, min(grain.steps / steps, total / grain.chunks, grain.most))
     shape: list[int] = []
     inner = 1
     for size in reversed(sizes):
@@ -93,18 +115,18 @@ class Chunks:
             raise ValueError(f"chunks of shape {self.shape} do not fit the dimensions {sizes}")
 
     @classmethod
-    def of(cls, scan: Scan, points: int | None = None) -> Chunks:
-        """Cut a scan; `points` is the number of points wanted in a chunk."""
+    def of(cls, scan: Scan, points: int | None = None, grain: Grain = GRAINS["cpu"]) -> Chunks:
+        """Cut a scan; `points` is the number of points wanted in a chunk, by default as the grain says."""
         if points is not None:
             check_count("chunk_points", points)
         steps = scan.protocol.transient_steps + scan.protocol.window_steps
         if scan.protocol.sweep is None:
-            return cls(scan, chunk_shape(tuple(scan.sizes.values()), steps, points))
+            return cls(scan, chunk_shape(tuple(scan.sizes.values()), steps, points, grain))
         # A line of a sweep is cut as a point of so many times the steps.
         line, place = scan.line, list(scan.sizes).index(scan.protocol.sweep)
         others = tuple(size for name, size in scan.sizes.items() if name != scan.protocol.sweep)
         wanted = None if points is None else max(points // line, 1)
-        shape = chunk_shape(others, steps * line, wanted, LEAST_LINES)
+        shape = chunk_shape(others, steps * line, wanted, replace(grain, least=grain.lines))
         return cls(scan, (*shape[:place], line, *shape[place:]))
 
     @cached_property
@@ -335,14 +357,15 @@ def plan(
     scan
         The scan.
     workers
-        Threads or processes that will run it; by default the cores of this machine.
+        Threads or processes that will run it; by default the cores of this machine, on a GPU two.
     chunk_points
-        Points wanted in a chunk; by default about a second's work, at most 65536.
+        Points wanted in a chunk; by default about a second's work of the device, at most 65536 on a
+        processor and 262144 on a GPU.
     checkpoint
         Whether the run keeps what a longer window goes on from.
     probe
         Compile the scan's program and run a part of its first batch, for the time and the memory (about
-        a second). Without it those two are None, and jax is not loaded.
+        a second). Without it those two are None, and jax is not loaded but to look for a GPU.
 
     Returns
     -------
@@ -356,15 +379,21 @@ def plan(
     """
     if workers is not None:
         check_count("workers", workers)
-    chunks = Chunks.of(scan, chunk_points)
-    if checkpoint:
-        chunks = replace(chunks, checkpoint=checkpoint_bytes(scan))
-    workers = min(workers or usable_cores(), len(chunks))
-    made = Plan(chunks, workers, _bytes_on_disk(chunks), _compilations(chunks))
+    device = backend.device()
+    made = planned(scan, workers or usual_workers(device), chunk_points, checkpoint, device)
     if not probe:
         return made
+    chunks, workers = made.chunks, made.workers
     seconds = _probe(chunks) / workers
     return replace(made, seconds=seconds, memory=memory(chunks, workers), mean_steps=_mean_steps(chunks))
+
+
+def planned(scan: Scan, workers: int, chunk_points: int | None, checkpoint: bool, device: str) -> Plan:
+    """Return what a scan will take of workers with this device, as far as no kernel has to run for it."""
+    chunks = Chunks.of(scan, chunk_points, grain_of(device))
+    if checkpoint:
+        chunks = replace(chunks, checkpoint=checkpoint_bytes(scan))
+    return Plan(chunks, min(workers, len(chunks)), _bytes_on_disk(chunks), _compilations(chunks))
 
 
 def _compilations(chunks: Chunks) -> int:
@@ -415,20 +444,25 @@ def _probe(chunks: Chunks) -> float:
     """Return the seconds that the whole scan would take on one worker, from a part of its first batch."""
     points, schedule = chunks.first(), chunks.schedule
     steps, shape = points.steps(), kernel.batch_shape(chunks.batch)
-    # The first call compiles.
-    points.run(steps, schedule.limited(1), shape)
+
+    def timed(count: int) -> float:
+        begin = time.perf_counter()
+        points.run(steps, schedule.limited(count), shape)
+        return time.perf_counter() - begin
+
+    timed(1)  # it compiles
+    # What a batch takes beside its steps: much of the time of a few steps, little of that of a whole run.
+    around = timed(1)
     tried = min(64, schedule.steps)
     for _ in range(8):
-        begin = time.perf_counter()
-        points.run(steps, schedule.limited(tried), shape)
-        taken = time.perf_counter() - begin
+        taken = timed(tried) - around
         # 0.2 s tell the speed to some per cent.
         if tried == schedule.steps or taken > 0.2:
             break
         tried = min(tried * 8, schedule.steps)
+    batch = around + max(taken, 0.0) * schedule.steps / tried
     work = float(np.sum(2.0**steps.halvings))
-    ahead = _mean_steps(chunks) * (chunks.scan.size + chunks.traces)
-    return taken * schedule.steps / tried * ahead / work
+    return batch * _mean_steps(chunks) * (chunks.scan.size + chunks.traces) / work
 
 
 def memory(chunks: Chunks, workers: int, compiling: Callable[[], None] = kernel.nothing) -> int:
@@ -450,6 +484,11 @@ def _batch_bytes(chunks: Chunks, compiling: Callable[[], None]) -> int:
     program = points.program(steps, schedule)
     inputs = points.inputs(program, steps)
     return kernel.memory_bytes(program, inputs, steps, schedule, chunks.scan.drive, shape, compiling)
+
+
+def usual_workers(device: str) -> int:
+    """Return how many chunks are run at once on a device: as many as this machine has cores, two on a GPU."""
+    return usable_cores() if device.startswith("cpu") else GPU_WORKERS
 
 
 def usable_cores() -> int:

@@ -14,8 +14,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qifscan.chunks import usable_cores
-from qifscan.errors import Fault, ScanError, check_count, show
+from qifscan import backend
+from qifscan.chunks import usable_cores, usual_workers
+from qifscan.errors import Fault, RunError, ScanError, check_count, show
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class Executor(Protocol):
     def local(self) -> bool:
         """Whether the chunks run in this process."""
 
+    def device(self) -> str:
+        """Return the device that runs the chunks, as `backend.device` names it."""
+
     def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
         """Run the work for each chunk; yield each with its result or exception as it finishes."""
 
@@ -58,6 +62,10 @@ class Serial:
     workers: int = 1
     name: str = "this thread"
     local: bool = True
+
+    def device(self) -> str:
+        """Return the device of this process."""
+        return backend.device()
 
     def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
         """Run the work for each chunk in order."""
@@ -76,6 +84,10 @@ class Threads:
     def name(self) -> str:
         """The executor in words."""
         return f"{self.workers} threads of this process"
+
+    def device(self) -> str:
+        """Return the device of this process."""
+        return backend.device()
 
     def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
         """Run the work in threads, with a few chunks waiting at any time."""
@@ -119,6 +131,16 @@ class DaskClient:
     def name(self) -> str:
         """The executor in words."""
         return f"{self.workers} threads of the Dask cluster {self.client.scheduler.address}"
+
+    def device(self) -> str:
+        """Return the device of one of the workers; raise `RunError` if it can't tell."""
+        future = self.client.submit(backend.device, pure=False)
+        distributed.wait([future])
+        found = _outcome(future)
+        if isinstance(found, BaseException):
+            reason = f"a worker can't tell its device ({type(found).__name__}: {found})"
+            raise RunError(f"{self.client.scheduler.address}: {reason}; nothing was written")
+        return str(found)
 
     def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
         """Run the work on the cluster, a window of chunks at a time."""
@@ -168,11 +190,11 @@ def executor(client: Any, workers: int | None) -> Executor:
         check_count("workers", workers)
     if client == "serial":
         return Serial()
-    if client == "threads":
-        return Threads(workers or usable_cores())
-    if client == "auto":
-        active = _active_client()
-        return DaskClient(active) if active is not None else Threads(workers or usable_cores())
+    active = _active_client() if client == "auto" else None
+    if active is not None:
+        return DaskClient(active)
+    if client in ("threads", "auto"):
+        return Threads(workers or usual_workers(backend.device()))
     if isinstance(client, str) and "://" in client:
         return DaskClient(_connected(client))
     if hasattr(client, "submit") and hasattr(client, "scheduler"):
@@ -205,7 +227,8 @@ def local_cluster(workers: int | None = None, **options: Any) -> Any:
     Parameters
     ----------
     workers
-        Number of processes; by default the cores of this machine.
+        Number of processes; by default the cores of this machine. On a GPU give 1: each process takes
+        most of the memory of the device for itself.
     **options
         Further options of `distributed.LocalCluster`.
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import extension, store
+from qifscan import backend, extension, store
 from qifscan.atlas import AFTER_A_RUN, Atlas, atlas
-from qifscan.chunks import Chunks, memory, plan
+from qifscan.chunks import Chunks, memory, planned
 from qifscan.cluster import Executor, Work, executor
 from qifscan.errors import RunError, RunInterrupted, StoreError
 from qifscan.observables import Status
@@ -40,11 +40,13 @@ AnyPath = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a worker returns of a chunk: how many points it has, how many carry each flag, and how long."""
+    """What a worker returns of a chunk: how many points it has, how many carry each flag, how long it took,
+    and on which device."""
 
     points: int
     flags: dict[str, int]
     seconds: float
+    device: str
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def compute_chunk(path: str, chunk: int, extend: str | None = None) -> Outcome:
         result = extension.compute(opened.chunks, chunk, _opened(extend))
     store.write(opened, chunk, result)
     flags = {str(f.name): int(np.count_nonzero(result.status & int(f))) for f in Status}
-    return Outcome(len(result.status), flags, time.perf_counter() - begin)
+    return Outcome(len(result.status), flags, time.perf_counter() - begin, backend.device())
 
 
 def _opened(path: str) -> Store:
@@ -127,9 +129,10 @@ def run(
         Who computes: `"auto"` (the active Dask client, else this machine's cores), `"threads"`,
         `"serial"`, a `distributed.Client`, or the address of a scheduler. Dask workers must see the paths.
     workers
-        Threads, where they are used; by default this machine's cores.
+        Threads, where they are used; by default this machine's cores, on a GPU two.
     chunk_points
-        Points wanted in a chunk of a new store; by default about a second's work, at most 65536.
+        Points wanted in a chunk of a new store; by default about a second's work of the device, at most
+        65536 on a processor and 262144 on a GPU.
     progress
         `"auto"` (a bar in a terminal, nothing in a pipe), None, or a function that is called with a
         `Progress` at the start and after every chunk.
@@ -184,11 +187,15 @@ def execute(
         checkpoint = checkpoint and older.chunks.checkpoint > 0
     if found is not None and not _pending(found):
         return
+    device = chosen.device()
+    for begun in (found, older):
+        if begun is not None:
+            _warn_of_other_device(begun, device)
     compiling = threading.Event()
     with ThreadPoolExecutor(1) as aside:
         theory = aside.submit(_theory, scan, compiling)
         try:
-            opened = found or _created(scan, path, chosen, chunk_points, checkpoint, compiling.set)
+            opened = found or _created(scan, path, chosen, device, chunk_points, checkpoint, compiling.set)
         finally:
             compiling.set()
         pending = _pending(opened)
@@ -196,7 +203,7 @@ def execute(
         store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}")
         work = partial(compute_chunk, extend=str(older.path)) if older else compute_chunk
         with _reporter(progress) as report:
-            _run_pending(opened, chosen, work, pending, report)
+            _run_pending(opened, chosen, device, work, pending, report)
         _add_theory(opened, theory.result())
 
 
@@ -228,7 +235,6 @@ def _to_extend(extend: Path, path: Path, scan: Scan, found: Store | None) -> Sto
         raise StoreError(f"{path}: can't be the store that is extended and the new one; give another path")
     older = store.load(extend)
     extension.check(older, scan, 0 if found is None else found.chunks.checkpoint)
-    _warn_of_other_device(older)
     return older
 
 
@@ -238,7 +244,6 @@ def _found(scan: Scan, path: Path) -> Store | None:
         return None
     opened = store.load(path)
     store.check_scan(opened, scan)
-    _warn_of_other_device(opened)
     return opened
 
 
@@ -246,23 +251,22 @@ def _created(
     scan: Scan,
     path: Path,
     chosen: Executor,
+    device: str,
     chunk_points: int | None,
     checkpoint: bool,
     compiling: Callable[[], None],
 ) -> Store:
     """Return a new store of the scan at `path`."""
-    estimate = plan(
-        scan, workers=chosen.workers, chunk_points=chunk_points, checkpoint=checkpoint, probe=False
-    )
+    estimate = planned(scan, chosen.workers, chunk_points, checkpoint, device)
     if chosen.local:
         # What is compiled for it is what the run compiles first.
         estimate = replace(estimate, memory=memory(estimate.chunks, estimate.workers, compiling))
     estimate.check(path)
-    return store.create(path, estimate.chunks)
+    return store.create(path, estimate.chunks, device)
 
 
-def _warn_of_other_device(opened: Store) -> None:
-    begun, here = store.origin(opened), store.provenance()
+def _warn_of_other_device(opened: Store, device: str) -> None:
+    begun, here = store.origin(opened), store.provenance(device)
     differing = [
         f"{k} {begun.get(k)} -> {here[k]}" for k in ("device", "jax_version") if begun.get(k) != here[k]
     ]
@@ -274,8 +278,10 @@ def _warn_of_other_device(opened: Store) -> None:
         )
 
 
-def _run_pending(opened: Store, chosen: Executor, work: Work, pending: list[int], report: Any) -> None:
-    chunks = opened.chunks
+def _run_pending(
+    opened: Store, chosen: Executor, device: str, work: Work, pending: list[int], report: Any
+) -> None:
+    chunks, devices = opened.chunks, {device}
     state = _start(chunks, pending)
     report(state)
     failures: dict[int, BaseException] = {}
@@ -289,6 +295,15 @@ def _run_pending(opened: Store, chosen: Executor, work: Work, pending: list[int]
                 if store.disk_is_full(outcome) or len(failures) >= MOST_FAILURES:
                     break
                 continue
+            if outcome.device not in devices:
+                devices.add(outcome.device)
+                logger.warning(
+                    "%s: some workers compute on another device (%s, not %s): their points may differ in "
+                    "the last bits",
+                    opened.path,
+                    outcome.device,
+                    device,
+                )
             state = _after(state, outcome, chunks.is_trace(chunk), time.perf_counter() - begin)
             report(state)
     except KeyboardInterrupt:

@@ -76,10 +76,11 @@ class _Variable:
     attributes: dict[str, Any]
 
 
-def create(path: Path, chunks: Chunks) -> Store:
+def create(path: Path, chunks: Chunks, device: str) -> Store:
     """Create the store of a scan: every array, coordinate and attribute, and no result.
 
-    It is built beside `path` and renamed, so that a store is either whole or not there.
+    `device` is what will compute it, as `backend.device` gives it. The store is built beside `path` and
+    renamed, so that a store is either whole or not there.
     """
     blocked = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
     if blocked is not None:
@@ -87,7 +88,7 @@ def create(path: Path, chunks: Chunks) -> Store:
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_template(partial, chunks)
+        _write_template(partial, chunks, device)
         partial.rename(path)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -168,7 +169,7 @@ def check_scan(store: Store, scan: Scan) -> None:
     )
 
 
-def _write_template(path: Path, chunks: Chunks) -> None:
+def _write_template(path: Path, chunks: Chunks, device: str) -> None:
     group = zarr.create_group(store=str(path), zarr_format=3)
     for name, variable in _variables(chunks).items():
         group.create_array(
@@ -192,7 +193,7 @@ def _write_template(path: Path, chunks: Chunks) -> None:
             attributes=attributes,
         )
         coordinate[:] = values.astype(object) if text else values
-    group.attrs.update(_template_attributes(chunks))
+    group.attrs.update(_template_attributes(chunks) | provenance(device))
 
 
 def codecs(name: str) -> list[Any]:
@@ -307,37 +308,19 @@ def _template_attributes(chunks: Chunks) -> dict[str, Any]:
         "qifscan_chunk_shape": list(chunks.shape),
         "qifscan_checkpoint": chunks.checkpoint,
         "dtype": scan.precision,
-        **provenance(),
     }
 
 
-def provenance() -> dict[str, str]:
-    """Return the versions and the device that the numbers come from, without loading jax."""
+def provenance(device: str) -> dict[str, str]:
+    """Return the versions that numbers of this device come from, with the device."""
     packages = ("jax", "jaxlib", "numpy", "xarray", "zarr", "dask")
     versions = {f"{name}_version": version(name) for name in packages}
     return {
         "qifscan_version": __version__,
         "python_version": platform.python_version(),
         **versions,
-        "device": _device(),
+        "device": device,
     }
-
-
-def _device() -> str:
-    """Return the processor and its vector extensions, on which the last bits depend."""
-    name, flags = platform.processor() or platform.machine(), set()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return f"cpu: {name}"
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            name = value.strip()
-        if key.strip() == "flags":
-            flags = {"avx2", "fma", "avx512f"} & set(value.split())
-            break
-    return f"cpu: {name} ({' '.join(sorted(flags)) or platform.machine()})"
 
 
 def now() -> str:

@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qifscan import store
+from qifscan import backend, store
 from qifscan.atlas import Atlas
 from qifscan.catalogue import model_named
 from qifscan.errors import StoreError
@@ -56,7 +56,7 @@ def write_theory(path: Path, found: Atlas) -> None:
             (partial / THEORY).rename(path / THEORY)
         else:
             told = {"title": found.attributes["title"], "created": store.now()}
-            root.attrs.update({**told, **store.provenance()})
+            root.attrs.update({**told, **store.provenance(backend.processor())})
             shutil.rmtree(path, ignore_errors=True)
             partial.rename(path)
     except OSError as error:

@@ -75,6 +75,20 @@ def test_what_is_remembered_may_be_broken_or_not_writable(tmp_path, broken):
     assert run(PREPARE, tmp_path, XDG_CACHE_HOME="/dev/null")[0].startswith("set")
 
 
+def test_jax_is_loaded_for_a_device_only_where_it_may_find_another(tmp_path):
+    """Here a plugin of JAX is installed that has no device."""
+    told = "import sys; from qifscan import backend; print(backend.device()); print('jax' in sys.modules)"
+    here = backend.processor()
+    assert here.startswith("cpu: ")
+    assert run(told, tmp_path, JAX_PLATFORMS="")[0] == f"{here}\nFalse\n"
+    plugin = tmp_path / "site" / "jax_plugins" / "none"
+    plugin.mkdir(parents=True)
+    (plugin / "__init__.py").write_text("def initialize():\n    pass\n")
+    site = str(plugin.parents[1])
+    assert run(told, tmp_path, PYTHONPATH=site, JAX_PLATFORMS="")[0] == f"{here}\nTrue\n"
+    assert run(told, tmp_path, PYTHONPATH=site, JAX_PLATFORMS="cpu")[0] == f"{here}\nFalse\n"
+
+
 SCAN = """
 import qifscan as qs
 scan = qs.Scan(

@@ -112,6 +112,24 @@ def test_a_chunk_is_about_a_second_of_work_within_its_bounds():
     assert points[(4096, 4096), 100] == 65536  # never more, for the memory
 
 
+def test_the_chunks_of_a_gpu_are_larger(monkeypatch):
+    """Many blocks run side by side there: a chunk of few points takes as long as one of 2^16."""
+    gpu = chunks.grain_of("gpu: any")
+    points = {
+        (sizes, steps): math.prod(chunk_shape(sizes, steps, grain=gpu))
+        for sizes, steps in [((2048, 2048), 10_000), ((64, 64), 10_000), ((512, 512), 10**8)]
+    }
+    assert points[(2048, 2048), 10_000] == 2**18
+    assert points[(64, 64), 10_000] == 4096
+    assert points[(512, 512), 10**8] == 2**16
+    swept = scan_of((20, 10_000), protocol=qs.Protocol(window=1000.0, dt=0.01, sweep=NAMES[0]))
+    cut = [Chunks.of(swept, grain=grain) for grain in chunks.GRAINS.values()]
+    assert [math.prod(made.shape) // swept.line for made in cut] == [128, 4096]
+    monkeypatch.setattr(chunks.backend, "device", lambda: "gpu: any")
+    made = qs.plan(scan_of((1024, 1024)), probe=False)
+    assert (math.prod(made.chunks.shape), made.workers) == (2**18, 2)
+
+
 def test_the_cut_does_not_depend_on_who_runs_it():
     scan = scan_of((40, 40), 3)
     plans = [qs.plan(scan, workers=workers, probe=False) for workers in (1, 2, 7, 64, None)]

@@ -128,7 +128,7 @@ def test_run_takes_a_path_for_the_store_the_workers_the_chunks_and_the_client(fo
 
 def test_run_goes_on_where_a_run_was_stopped(folder):
     scan = qs.Scan.from_toml("tiny.toml")
-    store.create(folder / "tiny.zarr", Chunks.of(scan, 12))
+    store.create(folder / "tiny.zarr", Chunks.of(scan, 12), "cpu: any")
     compute_chunk("tiny.zarr", 1)
     before = files(folder / "tiny.zarr" / "r_mean")
     code, lines = qifscan("status", "tiny.toml")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qifscan as qs
-from qifscan import chunks, driver, extension, kernel, store
+from qifscan import backend, chunks, driver, extension, kernel, store
 from qifscan.cli import main
 
 from .test_same_everywhere import assert_identical, contents
@@ -231,7 +231,7 @@ def test_a_killed_extension_goes_on_where_it_was(old, tmp_path, computed, monkey
 
 def test_of_an_unfinished_store_what_is_there_is_taken(tmp_path, computed):
     scan, path = scan_of(), tmp_path / "old.zarr"
-    store.create(path, chunks.Chunks.of(scan, 4))
+    store.create(path, chunks.Chunks.of(scan, 4), "cpu: any")
     for chunk in (0, 2):
         driver.compute_chunk(str(path), chunk)
     (path / "r_std" / "c" / "2" / "0" / "0").unlink()
@@ -301,11 +301,10 @@ def test_a_store_does_not_extend_itself_nor_one_that_is_not_there(old, tmp_path)
 
 
 def test_numbers_of_another_processor_are_told(old, tmp_path, monkeypatch, caplog):
-    here = store.provenance()
-    monkeypatch.setattr(store, "provenance", lambda: {**here, "device": "cpu: another"})
+    monkeypatch.setattr(backend, "device", lambda: "cpu: another")
     with caplog.at_level(logging.WARNING):
         run(scan_of(replicates=3), tmp_path / "new.zarr", extend=old)
-    assert f"{old} was begun elsewhere (device {here['device']} -> cpu: another)" in caplog.text
+    assert f"{old} was begun elsewhere (device {backend.processor()} -> cpu: another)" in caplog.text
 
 
 def longer(window, **changes):

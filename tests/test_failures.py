@@ -1,12 +1,15 @@
 """What goes wrong while a scan runs: nothing that was finished is lost, and a rerun does the rest."""
 
 import errno
+import itertools
+import logging
 
+import distributed
 import numpy as np
 import pytest
 
 import qifscan as qs
-from qifscan import chunks, driver, store
+from qifscan import backend, chunks, cluster, driver, store
 
 
 def small_scan():
@@ -101,6 +104,40 @@ def test_every_run_is_in_the_history_with_versions_and_device(tmp_path):
         assert attributes[key]
     assert qs.Scan.from_json(attributes["qifscan_scan"]) == small_scan()
     assert attributes["qifscan_fingerprint"] == small_scan().fingerprint
+
+
+def test_a_store_names_the_device_that_computes_it(tmp_path, monkeypatch):
+    assert qs.run(small_scan(), tmp_path / "here.zarr").attrs["device"] == backend.processor()
+    monkeypatch.setattr(backend, "device", lambda: "gpu: any")
+    there = qs.run(small_scan(), tmp_path / "there.zarr")
+    assert there.attrs["device"] == "gpu: any"
+    assert there.attrs["history"].endswith("run of 1 chunks on 2 threads of this process")
+
+
+def test_of_workers_with_another_device_one_line_is_told(tmp_path, monkeypatch, caplog):
+    """The store is of the first that was asked."""
+    asked = itertools.chain(["cpu: one", "cpu: one", "gpu: two"], itertools.repeat("cpu: one"))
+    monkeypatch.setattr(backend, "device", lambda: next(asked))
+    with caplog.at_level(logging.WARNING):
+        found = qs.run(small_scan(), tmp_path / "scan.zarr", client="serial", chunk_points=4)
+    assert found.attrs["device"] == "cpu: one"
+    told = [record.message for record in caplog.records if "another device" in record.message]
+    assert len(told) == 1
+    assert "another device (gpu: two, not cpu: one)" in told[0]
+
+
+@pytest.mark.cluster
+def test_a_worker_of_a_cluster_is_asked_for_its_device(tmp_path, monkeypatch):
+    with distributed.Client(processes=False, n_workers=1, dashboard_address=None) as client:
+        assert cluster.DaskClient(client).device() == backend.processor()
+
+        def broken():
+            raise RuntimeError("no GPU interface was found")
+
+        monkeypatch.setattr(cluster.backend, "device", broken)
+        with pytest.raises(qs.RunError, match=r"tell its device \(RuntimeError: no GPU.*nothing was written"):
+            qs.run(small_scan(), tmp_path / "scan.zarr", client=client)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_variable_is_labelled_as_cf_asks(tmp_path):

@@ -84,7 +84,7 @@ def test_threads_give_the_same_bits_as_one_thread(reference, tmp_path):
 def test_chunks_in_any_order_give_the_same_bits(reference, tmp_path):
     path = tmp_path / "scan.zarr"
     chunks = Chunks.of(noisy_scan(), 16)
-    store.create(path, chunks)
+    store.create(path, chunks, "cpu: any")
     for chunk in np.random.default_rng(3).permutation(len(chunks)):
         compute_chunk(str(path), int(chunk))
     assert_identical(path, reference)
@@ -278,7 +278,7 @@ def test_a_point_that_diverges_is_a_result_and_not_run_again(tmp_path):
 def test_an_unfinished_store_opens_and_shows_what_is_there(tmp_path, reference):
     path = tmp_path / "scan.zarr"
     chunks = Chunks.of(noisy_scan(), 30)
-    store.create(path, chunks)
+    store.create(path, chunks, "cpu: any")
     compute_chunk(str(path), 2)
     dataset = qs.open_scan(path)
     ran = dataset["status"].values > 0
