@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from qifscan.scan import Scan
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+GARBAGE_THRESHOLD = 100_000
+"""New objects after which Python looks for garbage, in place of 700."""
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -300,6 +304,8 @@ def _selection(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 def script() -> NoReturn:
     """Run the command and end the process, without half a second for taking jax and xarray apart."""
+    # Loading and tracing make a million objects that stay: looking for garbage among them took 0.25 s.
+    gc.set_threshold(GARBAGE_THRESHOLD)
     code = 0
     try:
         main()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,12 @@ import numpy as np
 
 from qifscan import backend, extension, store
 from qifscan.atlas import AFTER_A_RUN, Atlas, atlas
-from qifscan.chunks import Chunks, memory, planned
+from qifscan.chunks import Chunks, Plan, memory, planned
 from qifscan.cluster import Executor, Work, executor
 from qifscan.errors import RunError, RunInterrupted, StoreError
 from qifscan.observables import Status
 from qifscan.scan import Scan
-from qifscan.store import Store
+from qifscan.store import Draft, Store
 from qifscan.theory_store import write_theory
 
 if TYPE_CHECKING:
@@ -192,10 +192,14 @@ def execute(
         if begun is not None:
             _warn_of_other_device(begun, device)
     compiling = threading.Event()
+    # One core compiles the kernel without Python: meanwhile this thread makes the store, then the theory.
     with ThreadPoolExecutor(1) as aside:
-        theory = aside.submit(_theory, scan, compiling)
+        if found is None:
+            estimate = planned(scan, chosen.workers, chunk_points, checkpoint, device)
+            draft = aside.submit(_once, compiling, store.draft, path, estimate.chunks, device)
+        theory = aside.submit(_once, compiling, atlas, scan, AFTER_A_RUN)
         try:
-            opened = found or _created(scan, path, chosen, device, chunk_points, checkpoint, compiling.set)
+            opened = found or _created(path, estimate, draft, chosen.local, compiling.set)
         finally:
             compiling.set()
         pending = _pending(opened)
@@ -207,12 +211,9 @@ def execute(
         _add_theory(opened, theory.result())
 
 
-def _theory(scan: Scan, compiling: threading.Event) -> Atlas:
-    """Return the theory of a scan, computed while the kernel is compiled by one core, without Python."""
-    compiling.wait()
-    # Takes a fifth of a second to load, and the store is made as soon as the kernel is compiled.
-    import_module("zarr")
-    return atlas(scan, AFTER_A_RUN)
+def _once(begun: threading.Event, work: Callable[..., Any], *arguments: Any) -> Any:
+    begun.wait()
+    return work(*arguments)
 
 
 def _pending(opened: Store) -> list[int]:
@@ -248,21 +249,21 @@ def _found(scan: Scan, path: Path) -> Store | None:
 
 
 def _created(
-    scan: Scan,
-    path: Path,
-    chosen: Executor,
-    device: str,
-    chunk_points: int | None,
-    checkpoint: bool,
-    compiling: Callable[[], None],
+    path: Path, estimate: Plan, draft: Future[Draft], local: bool, compiling: Callable[[], None]
 ) -> Store:
-    """Return a new store of the scan at `path`."""
-    estimate = planned(scan, chosen.workers, chunk_points, checkpoint, device)
-    if chosen.local:
-        # What is compiled for it is what the run compiles first.
-        estimate = replace(estimate, memory=memory(estimate.chunks, estimate.workers, compiling))
-    estimate.check(path)
-    return store.create(path, estimate.chunks, device)
+    """Return the new store that is planned, if it fits; `compiling` is called when its draft may begin."""
+    try:
+        if local:
+            # What is compiled for it is what the run compiles first.
+            estimate = replace(estimate, memory=memory(estimate.chunks, estimate.workers, compiling))
+        compiling()
+        estimate.check(path)
+    except BaseException:
+        compiling()
+        if draft.exception() is None:
+            draft.result().remove()
+        raise
+    return draft.result().place()
 
 
 def _warn_of_other_device(opened: Store, device: str) -> None:
@@ -361,7 +362,7 @@ def _failed(opened: Store, failures: dict[int, BaseException]) -> RunError:
 def _reporter(progress: Callable[[Progress], None] | str | None) -> Iterator[Callable[[Progress], None]]:
     if callable(progress):
         yield progress
-    elif progress == "auto":
+    elif progress == "auto" and sys.stderr.isatty():
         with _bar() as report:
             yield report
     else:
@@ -369,7 +370,7 @@ def _reporter(progress: Callable[[Progress], None] | str | None) -> Iterator[Cal
 
 
 def _bar() -> AbstractContextManager[Callable[[Progress], None]]:
-    """Return a progress bar on standard error: one that moves in a terminal, nothing in a pipe."""
+    """Return a progress bar on standard error, which is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
@@ -384,7 +385,6 @@ def _bar() -> AbstractContextManager[Callable[[Progress], None]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=console,
-        disable=not console.is_terminal,
     )
 
     @contextmanager

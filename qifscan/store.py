@@ -65,6 +65,31 @@ class Store:
 
 
 @dataclass(frozen=True)
+class Draft:
+    """A new store that is not yet at its path: where it lies, and what folders were made to hold it."""
+
+    store: Store
+    partial: Path
+    folders: tuple[Path, ...]
+
+    def place(self) -> Store:
+        """Move the store to its path."""
+        try:
+            self.partial.rename(self.store.path)
+        except OSError as error:
+            self.remove()
+            raise _unwritten(self.store.path, error) from error
+        return self.store
+
+    def remove(self) -> None:
+        """Take back everything that was written for the store."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+        with suppress(OSError):
+            for folder in self.folders:
+                folder.rmdir()
+
+
+@dataclass(frozen=True)
 class _Variable:
     """An array of the dataset, as it is created."""
 
@@ -79,26 +104,31 @@ class _Variable:
 def create(path: Path, chunks: Chunks, device: str) -> Store:
     """Create the store of a scan: every array, coordinate and attribute, and no result.
 
-    `device` is what will compute it, as `backend.device` gives it. The store is built beside `path` and
-    renamed, so that a store is either whole or not there.
+    `device` is what will compute it, as `backend.device` gives it.
     """
+    return draft(path, chunks, device).place()
+
+
+def draft(path: Path, chunks: Chunks, device: str) -> Draft:
+    """Build the store of a scan beside `path`, to be renamed: a store is either whole or not there."""
     blocked = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
     if blocked is not None:
         raise StoreError(f"{path}: can't be written ({blocked} is a file); nothing was written")
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    folders = tuple(folder for folder in path.parents if not folder.exists())
+    made = Draft(Store(path, chunks), path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial"), folders)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_template(partial, chunks, device)
-        partial.rename(path)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise StoreError(
-            f"{path}: can't be written ({error.strerror or error}); nothing was written"
-        ) from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        _write_template(made.partial, chunks, device)
+    except BaseException as error:
+        made.remove()
+        if isinstance(error, OSError):
+            raise _unwritten(path, error) from error
         raise
-    return Store(path, chunks)
+    return made
+
+
+def _unwritten(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"{path}: can't be written ({error.strerror or error}); nothing was written")
 
 
 def load(path: Path) -> Store:
