@@ -1,8 +1,10 @@
 """What goes wrong while a scan runs: nothing that was finished is lost, and a rerun does the rest."""
 
+import asyncio
 import errno
 import itertools
 import logging
+import threading
 
 import distributed
 import numpy as np
@@ -104,6 +106,34 @@ def test_every_run_is_in_the_history_with_versions_and_device(tmp_path):
         assert attributes[key]
     assert qs.Scan.from_json(attributes["qifscan_scan"]) == small_scan()
     assert attributes["qifscan_fingerprint"] == small_scan().fingerprint
+
+
+def test_a_chunk_is_written_by_the_thread_that_has_computed_it(tmp_path, monkeypatch):
+    """zarr would hand it to others, for which the chunks that are running would wait."""
+    cut = chunks.Chunks.of(small_scan(), 20)
+    opened = store.create(tmp_path / "scan.zarr", cut, "cpu: any")
+    result = cut.compute(1)
+    arrays = store._arrays(opened)
+
+    def start(thread):
+        raise AssertionError(f"{thread.name} was started")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        patch.setattr(asyncio, "run_coroutine_threadsafe", None)
+        store.write(opened, 1, result)
+    assert store.finished(opened) == {1}
+    for name, values in result.variables.items():
+        assert np.array_equal(arrays[name][20:].reshape(values.shape), values, equal_nan=True)
+
+
+@pytest.mark.parametrize("client", ["serial", "threads"])
+def test_a_scan_runs_where_an_event_loop_is_running_as_in_a_notebook(tmp_path, client):
+    async def cell():
+        return qs.run(small_scan(), tmp_path / "in a loop.zarr", client=client, chunk_points=20).load()
+
+    expected = qs.run(small_scan(), tmp_path / "scan.zarr", client=client, chunk_points=20).load()
+    assert asyncio.run(cell()).equals(expected)
 
 
 def test_a_store_names_the_device_that_computes_it(tmp_path, monkeypatch):
