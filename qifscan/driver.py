@@ -25,7 +25,7 @@ from qifscan.errors import RunError, RunInterrupted, StoreError
 from qifscan.observables import Status
 from qifscan.scan import Scan
 from qifscan.store import Draft, Store
-from qifscan.theory_store import write_theory
+from qifscan.theory_store import add_theory
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -225,7 +225,7 @@ def _pending(opened: Store) -> list[int]:
 def _add_theory(opened: Store, found: Atlas) -> None:
     """Write the theory of a finished scan into its store; the scan is finished whatever becomes of it."""
     try:
-        write_theory(opened.path, found)
+        add_theory(opened, found)
     except StoreError as error:
         logger.warning("%s", error)
 

@@ -43,6 +43,16 @@ def write_theory(path: Path, found: Atlas) -> None:
     its own. It is built beside the store and renamed, so that the group is either whole or not there.
     """
     check_target(path, found.scan)
+    _write(path, found)
+
+
+def add_theory(opened: store.Store, found: Atlas) -> None:
+    """Write the theory of a store's own scan into it, as `write_theory` does."""
+    # Without reading its scan back: of an axis of a million values that takes two seconds.
+    _write(opened.path, found)
+
+
+def _write(path: Path, found: Atlas) -> None:
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
