@@ -29,6 +29,8 @@ from importlib.metadata import entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from qifscan.errors import RunError
+
 FLAG = "--xla_backend_extra_options"
 LOOP = "xla_cpu_small_while_loop_byte_threshold=1048576"
 OUTPUTS = "xla_cpu_use_multi_output_fusion"
@@ -119,21 +121,32 @@ def device() -> str:
     """Return the device that this process runs the kernel on, such as `"cpu: ..."` or `"gpu: NVIDIA H100"`.
 
     JAX is loaded, and takes its device, only where something is installed by which it may find another than
-    the processor.
+    the processor. `RunError` if it can't.
     """
     return _other_device() or processor()
 
 
 @lru_cache(maxsize=1)
 def _other_device() -> str | None:
-    plugins = find_spec("jax_plugins") or find_spec("libtpu") or entry_points(group="jax_plugins")
-    if os.environ.get("JAX_PLATFORMS") == "cpu" or not plugins:
+    if os.environ.get("JAX_PLATFORMS") == "cpu" or not _has_plugin():
         return None
     prepare()
     import jax
 
-    found = jax.default_backend()
+    try:
+        found = jax.default_backend()
+    except (RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:160]
+        advice = "mend it, or set JAX_PLATFORMS=cpu to use the processor"
+        raise RunError(f"JAX can't start its device ({reason}); {advice}") from None
     return None if found == "cpu" else f"{found}: {jax.devices()[0].device_kind}"
+
+
+def _has_plugin() -> bool:
+    """Whether anything is installed by which JAX may find another device than the processor."""
+    named = os.environ.get("PJRT_NAMES_AND_LIBRARY_PATHS")
+    spaces = find_spec("jax_plugins") or find_spec("libtpu")
+    return bool(named or spaces or entry_points(group="jax_plugins"))
 
 
 @lru_cache(maxsize=1)

@@ -32,7 +32,8 @@ class Grain:
     """Point-steps in a chunk: about a second, so that scheduling and writing (10 ms) do not show and an
     interrupted run loses little."""
     chunks: int
-    """A small scan is cut into so many all the same: for its progress, and so that workers end together."""
+    """A small scan is cut into so many, if `least` allows: for its progress, and so that workers end
+    together."""
     least: int
     """Points in a chunk, if there are so many: fewer take as long."""
     lines: int
@@ -360,7 +361,7 @@ def plan(
         Threads or processes that will run it; by default the cores of this machine, on a GPU two.
     chunk_points
         Points wanted in a chunk; by default about a second's work of the device, at most 65536 on a
-        processor and 262144 on a GPU.
+        processor and 262144 on a GPU, but of a sweep at least 128 and 4096 lines.
     checkpoint
         Whether the run keeps what a longer window goes on from.
     probe
@@ -384,7 +385,8 @@ def plan(
     if not probe:
         return made
     chunks, workers = made.chunks, made.workers
-    seconds = _probe(chunks) / workers
+    # Of the chunks that a GPU is given it runs one at a time.
+    seconds = _probe(chunks) / (workers if device.startswith("cpu") else 1)
     return replace(made, seconds=seconds, memory=memory(chunks, workers), mean_steps=_mean_steps(chunks))
 
 

@@ -55,7 +55,9 @@ def main() -> None:
 
 _SCAN = click.argument("scan", type=click.Path(path_type=Path))
 _STORE = click.argument("store", type=click.Path(path_type=Path), metavar="SCAN_OR_STORE")
-_WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Threads; by default one a core.")
+_WORKERS = click.option(
+    "--workers", type=click.IntRange(min=1), help="Threads; by default one a core, two on a GPU."
+)
 _CHUNK = click.option(
     "--chunk-points", type=click.IntRange(min=1), help="Points wanted in a chunk of a new store."
 )

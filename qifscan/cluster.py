@@ -1,4 +1,4 @@
-"""Executors: this process, this machine's cores, a Dask cluster. The only user of dask.distributed.
+"""Executors: this thread, threads of this process, a Dask cluster. The only user of dask.distributed.
 
 An executor runs `work(argument, chunk)` for each chunk and yields `(chunk, outcome)` as they finish, where
 the outcome is what the work returned or the exception that it raised. Leaving the generator early cancels
@@ -75,7 +75,8 @@ class Serial:
 
 @dataclass(frozen=True)
 class Threads:
-    """This process, one thread a core: XLA releases the interpreter's lock while a chunk runs."""
+    """This process, by default one thread a core, two on a GPU: XLA releases the interpreter's lock while a
+    chunk runs."""
 
     workers: int
     local: bool = True
@@ -138,8 +139,8 @@ class DaskClient:
         distributed.wait([future])
         found = _outcome(future)
         if isinstance(found, BaseException):
-            reason = f"a worker can't tell its device ({type(found).__name__}: {found})"
-            raise RunError(f"{self.client.scheduler.address}: {reason}; nothing was written")
+            reason = " ".join(f"{type(found).__name__}: {found}".split())[:200]
+            raise RunError(f"{self.client.scheduler.address}: a worker can't tell its device ({reason})")
         return str(found)
 
     def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
@@ -183,7 +184,7 @@ def _outcome(future: Any) -> Any:
 def executor(client: Any, workers: int | None) -> Executor:
     """Return the executor for what the user gave as `client`.
 
-    `"auto"`: the active Dask client if there is one, else this machine's cores; `"threads"`; `"serial"`; a
+    `"auto"`: the active Dask client if there is one, else threads; `"threads"`; `"serial"`; a
     `distributed.Client`; or a scheduler's address.
     """
     if workers is not None:

@@ -126,13 +126,13 @@ def run(
         Not kept with a frequency, as the segments of a spectrum depend on the window, nor in a store that
         extends one without it.
     client
-        Who computes: `"auto"` (the active Dask client, else this machine's cores), `"threads"`,
+        Who computes: `"auto"` (the active Dask client, else threads of this process), `"threads"`,
         `"serial"`, a `distributed.Client`, or the address of a scheduler. Dask workers must see the paths.
     workers
         Threads, where they are used; by default this machine's cores, on a GPU two.
     chunk_points
         Points wanted in a chunk of a new store; by default about a second's work of the device, at most
-        65536 on a processor and 262144 on a GPU.
+        65536 on a processor and 262144 on a GPU, but of a sweep at least 128 and 4096 lines.
     progress
         `"auto"` (a bar in a terminal, nothing in a pipe), None, or a function that is called with a
         `Progress` at the start and after every chunk.
@@ -194,11 +194,12 @@ def execute(
     compiling = threading.Event()
     # One core compiles the kernel without Python: meanwhile this thread makes the store, then the theory.
     with ThreadPoolExecutor(1) as aside:
-        if found is None:
-            estimate = planned(scan, chosen.workers, chunk_points, checkpoint, device)
-            draft = aside.submit(_once, compiling, store.draft, path, estimate.chunks, device)
-        theory = aside.submit(_once, compiling, atlas, scan, AFTER_A_RUN)
         try:
+            if found is None:
+                estimate = planned(scan, chosen.workers, chunk_points, checkpoint, device)
+                estimate.check(path)
+                draft = aside.submit(_once, compiling, store.draft, path, estimate.chunks, device)
+            theory = aside.submit(_once, compiling, atlas, scan, AFTER_A_RUN)
             opened = found or _created(path, estimate, draft, chosen.local, compiling.set)
         finally:
             compiling.set()
@@ -251,19 +252,20 @@ def _found(scan: Scan, path: Path) -> Store | None:
 def _created(
     path: Path, estimate: Plan, draft: Future[Draft], local: bool, compiling: Callable[[], None]
 ) -> Store:
-    """Return the new store that is planned, if it fits; `compiling` is called when its draft may begin."""
+    """Return the new store that is planned, if memory is enough; `compiling` is called when its draft may
+    begin."""
     try:
         if local:
             # What is compiled for it is what the run compiles first.
             estimate = replace(estimate, memory=memory(estimate.chunks, estimate.workers, compiling))
+            estimate.check(path)
         compiling()
-        estimate.check(path)
+        return draft.result().place()
     except BaseException:
         compiling()
         if draft.exception() is None:
             draft.result().remove()
         raise
-    return draft.result().place()
 
 
 def _warn_of_other_device(opened: Store, device: str) -> None:
@@ -362,11 +364,20 @@ def _failed(opened: Store, failures: dict[int, BaseException]) -> RunError:
 def _reporter(progress: Callable[[Progress], None] | str | None) -> Iterator[Callable[[Progress], None]]:
     if callable(progress):
         yield progress
-    elif progress == "auto" and sys.stderr.isatty():
+    elif progress == "auto" and _in_a_terminal():
         with _bar() as report:
             yield report
     else:
         yield lambda state: None
+
+
+def _in_a_terminal() -> bool:
+    """Whether standard error is a terminal: there may be none, or something in its place."""
+    asked = getattr(sys.stderr, "isatty", None)
+    try:
+        return asked is not None and bool(asked())
+    except ValueError:
+        return False
 
 
 def _bar() -> AbstractContextManager[Callable[[Progress], None]]:

@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "qifscan"
 
 LEVELS = [
-    {"lazy", "errors", "backend", "jets"},
-    {"models", "definition", "child"},
+    {"lazy", "errors", "jets"},
+    {"models", "definition", "child", "backend"},
     {"catalogue", "drive", "noise", "observables", "integrate", "labels", "graph"},
     {"normal_forms", "tables", "collocation", "delayed", "newton"},
     {"crossings", "floquet"},

@@ -75,6 +75,7 @@ def test_what_is_remembered_may_be_broken_or_not_writable(tmp_path, broken):
     assert run(PREPARE, tmp_path, XDG_CACHE_HOME="/dev/null")[0].startswith("set")
 
 
+@pytest.mark.skipif(backend._has_plugin(), reason="a plugin of JAX is installed")
 def test_jax_is_loaded_for_a_device_only_where_it_may_find_another(tmp_path):
     """Here a plugin of JAX is installed that has no device."""
     told = "import sys; from qifscan import backend; print(backend.device()); print('jax' in sys.modules)"
@@ -87,6 +88,12 @@ def test_jax_is_loaded_for_a_device_only_where_it_may_find_another(tmp_path):
     site = str(plugin.parents[1])
     assert run(told, tmp_path, PYTHONPATH=site, JAX_PLATFORMS="")[0] == f"{here}\nTrue\n"
     assert run(told, tmp_path, PYTHONPATH=site, JAX_PLATFORMS="cpu")[0] == f"{here}\nFalse\n"
+    failing = told.replace("print(backend.device())", "import qifscan; backend.device()")
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run(failing, tmp_path, PYTHONPATH=site, JAX_PLATFORMS="cuda")
+    last = caught.value.stderr.splitlines()[-1]
+    assert last.startswith("qifscan.errors.RunError: JAX can't start its device (")
+    assert last.endswith("set JAX_PLATFORMS=cpu to use the processor")
 
 
 SCAN = """

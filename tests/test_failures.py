@@ -4,7 +4,15 @@ import asyncio
 import errno
 import itertools
 import logging
+import os
+import shutil
+import signal
+import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 
 import distributed
 import numpy as np
@@ -118,13 +126,39 @@ def test_a_chunk_is_written_by_the_thread_that_has_computed_it(tmp_path, monkeyp
     def start(thread):
         raise AssertionError(f"{thread.name} was started")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", start)
-        patch.setattr(asyncio, "run_coroutine_threadsafe", None)
-        store.write(opened, 1, result)
+    def written():
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            patch.setattr(asyncio, "run_coroutine_threadsafe", None)
+            store.write(opened, 1, result)
+
+    with ThreadPoolExecutor(1) as worker:
+        worker.submit(written).result()
     assert store.finished(opened) == {1}
     for name, values in result.variables.items():
         assert np.array_equal(arrays[name][20:].reshape(values.shape), values, equal_nan=True)
+
+
+def test_ctrl_c_during_a_write_leaves_no_file_half_written(tmp_path, monkeypatch, capfd):
+    """The write of a chunk ends, in this thread or in others."""
+    path, replace = tmp_path / "scan.zarr", os.replace
+    interrupted = []
+
+    def slow(source, target):
+        if Path(source).parts[-3:-1] == ("v_final", "c") and not interrupted:
+            interrupted.append(source)
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.3)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", slow)
+    with pytest.raises(qs.RunInterrupted, match="9 of 10 chunks left"):
+        qs.run(small_scan(), path, client="serial", chunk_points=4)
+    assert len(interrupted) == 1
+    assert not list(path.rglob("*.partial"))
+    assert "Task" not in capfd.readouterr().err
+    monkeypatch.undo()
+    assert qs.run(small_scan(), path)["status"].values.all()
 
 
 @pytest.mark.parametrize("client", ["serial", "threads"])
@@ -134,6 +168,62 @@ def test_a_scan_runs_where_an_event_loop_is_running_as_in_a_notebook(tmp_path, c
 
     expected = qs.run(small_scan(), tmp_path / "scan.zarr", client=client, chunk_points=20).load()
     assert asyncio.run(cell()).equals(expected)
+    shutil.rmtree(tmp_path / "in a loop.zarr")
+    with ThreadPoolExecutor(1) as another:
+        assert another.submit(asyncio.run, cell()).result().equals(expected)
+
+
+@pytest.mark.parametrize("client", ["serial", "threads"])
+def test_of_a_run_that_is_refused_nothing_is_left(tmp_path, monkeypatch, client):
+    """Memory is known when the kernel is compiled, and the store is made meanwhile."""
+    drafted = []
+    draft = store.draft
+    monkeypatch.setattr(store, "draft", lambda *given: drafted.append(draft(*given)) or drafted[-1])
+    monkeypatch.setattr(chunks, "available_memory", lambda: 0)
+    with pytest.raises(qs.ScanError, match="of memory"):
+        qs.run(small_scan(), tmp_path / "new" / "folder" / "scan.zarr", client=client)
+    assert len(drafted) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_run_that_is_stopped_before_it_begins_nothing_is_left(tmp_path, monkeypatch):
+    def stopped(chunks, workers, compiling):
+        compiling()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(driver, "memory", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        qs.run(small_scan(), tmp_path / "new" / "scan.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scan_too_large_for_the_disk_is_refused_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "draft", None)
+    monkeypatch.setattr(chunks.shutil, "disk_usage", lambda path: SimpleNamespace(free=10))
+    with pytest.raises(qs.ScanError, match="to write, expected at most the 10 B that are free"):
+        qs.run(small_scan(), tmp_path / "new" / "scan.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_that_were_made_for_a_store_go_when_the_next_can_not_be_made(tmp_path, monkeypatch):
+    mkdir = Path.mkdir
+
+    def full(self, *given, **more):
+        if self.name == "c":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        mkdir(self, *given, **more)
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    (tmp_path / "a").mkdir()
+    with pytest.raises(qs.StoreError, match=r"No space left on device.*nothing was written"):
+        store.create(tmp_path / "a" / "b" / "c" / "scan.zarr", chunks.Chunks.of(small_scan()), "cpu: any")
+    assert [p.name for p in tmp_path.rglob("*")] == ["a"]
+
+
+@pytest.mark.parametrize("stream", [None, SimpleNamespace(write=len, flush=int)])
+def test_a_run_needs_no_standard_error(tmp_path, monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert qs.run(small_scan(), tmp_path / "scan.zarr")["status"].values.all()
 
 
 def test_a_store_names_the_device_that_computes_it(tmp_path, monkeypatch):
@@ -146,7 +236,7 @@ def test_a_store_names_the_device_that_computes_it(tmp_path, monkeypatch):
 
 def test_of_workers_with_another_device_one_line_is_told(tmp_path, monkeypatch, caplog):
     """The store is of the first that was asked."""
-    asked = itertools.chain(["cpu: one", "cpu: one", "gpu: two"], itertools.repeat("cpu: one"))
+    asked = itertools.chain(["cpu: one", "cpu: one"], itertools.repeat("gpu: two"))
     monkeypatch.setattr(backend, "device", lambda: next(asked))
     with caplog.at_level(logging.WARNING):
         found = qs.run(small_scan(), tmp_path / "scan.zarr", client="serial", chunk_points=4)
@@ -165,7 +255,9 @@ def test_a_worker_of_a_cluster_is_asked_for_its_device(tmp_path, monkeypatch):
             raise RuntimeError("no GPU interface was found")
 
         monkeypatch.setattr(cluster.backend, "device", broken)
-        with pytest.raises(qs.RunError, match=r"tell its device \(RuntimeError: no GPU.*nothing was written"):
+        with pytest.raises(
+            qs.RunError, match=r"tell its device \(RuntimeError: no GPU interface was found\)"
+        ):
             qs.run(small_scan(), tmp_path / "scan.zarr", client=client)
     assert list(tmp_path.iterdir()) == []
 
