@@ -139,15 +139,23 @@ def test_a_chunk_is_written_by_the_thread_that_has_computed_it(tmp_path, monkeyp
         assert np.array_equal(arrays[name][20:].reshape(values.shape), values, equal_nan=True)
 
 
-def test_ctrl_c_during_a_write_leaves_no_file_half_written(tmp_path, monkeypatch, capfd):
-    """The write of a chunk ends, in this thread or in others."""
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as in a terminal: what is started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_during_a_write_leaves_no_file_half_written(tmp_path, monkeypatch, capfd, interruptible):
+    """The write of a chunk ends, and the run with it."""
     path, replace = tmp_path / "scan.zarr", os.replace
     interrupted = []
 
     def slow(source, target):
         if Path(source).parts[-3:-1] == ("v_final", "c") and not interrupted:
             interrupted.append(source)
-            signal.raise_signal(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.3)
         replace(source, target)
 
