@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
-import distributed
 import numpy as np
 import pytest
 
@@ -155,6 +154,7 @@ def test_ctrl_c_during_a_write_leaves_no_file_half_written(tmp_path, monkeypatch
     def slow(source, target):
         if Path(source).parts[-3:-1] == ("v_final", "c") and not interrupted:
             interrupted.append(source)
+            time.sleep(0.2)  # the main thread waits by then
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.3)
         replace(source, target)
@@ -254,15 +254,19 @@ def test_of_workers_with_another_device_one_line_is_told(tmp_path, monkeypatch, 
     assert "another device (gpu: two, not cpu: one)" in told[0]
 
 
+BROKEN = """
+from qifscan import backend
+def device():
+    raise RuntimeError("no GPU interface was found")
+backend.device = device
+"""
+
+
 @pytest.mark.cluster
-def test_a_worker_of_a_cluster_is_asked_for_its_device(tmp_path, monkeypatch):
-    with distributed.Client(processes=False, n_workers=1, dashboard_address=None) as client:
+def test_a_worker_of_a_cluster_is_asked_for_its_device(tmp_path):
+    with qs.local_cluster(1) as client:
         assert cluster.DaskClient(client).device() == backend.processor()
-
-        def broken():
-            raise RuntimeError("no GPU interface was found")
-
-        monkeypatch.setattr(cluster.backend, "device", broken)
+        client.run(exec, BROKEN)
         with pytest.raises(
             qs.RunError, match=r"tell its device \(RuntimeError: no GPU interface was found\)"
         ):
