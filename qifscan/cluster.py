@@ -217,9 +217,11 @@ def _active_client() -> Any | None:
     if "distributed" not in sys.modules:
         return None
     try:
-        return distributed.get_client()
+        active = distributed.get_client()
     except ValueError:
         return None
+    # One whose cluster could not start stays the active one, and would be waited for without end.
+    return None if active.scheduler is None else active
 
 
 def local_cluster(workers: int | None = None, **options: Any) -> Any:
@@ -240,12 +242,16 @@ def local_cluster(workers: int | None = None, **options: Any) -> Any:
     """
     # XLA would start a pool of a thread a core in each of the processes.
     environment = {"PJRT_NPROC": "1"}
+    # Without an address distributed wants port 8787, and warns where another cluster has it.
+    page = options.pop("dashboard_address", None)
+    scheduler = {"dashboard": page is not None} | options.pop("scheduler_kwargs", {})
     # A client that starts its cluster itself also ends it.
     return distributed.Client(
         n_workers=workers or usable_cores(),
         threads_per_worker=1,
         host="127.0.0.1",
-        dashboard_address=options.pop("dashboard_address", None),
+        dashboard_address=page or "127.0.0.1:0",
+        scheduler_kwargs=scheduler,
         env=environment | options.pop("env", {}),
         **options,
     )

@@ -264,7 +264,7 @@ backend.device = device
 
 @pytest.mark.cluster
 def test_a_worker_of_a_cluster_is_asked_for_its_device(tmp_path):
-    with qs.local_cluster(1) as client:
+    with qs.local_cluster(1), qs.local_cluster(1) as client:
         assert cluster.DaskClient(client).device() == backend.processor()
         client.run(exec, BROKEN)
         with pytest.raises(
@@ -272,6 +272,12 @@ def test_a_worker_of_a_cluster_is_asked_for_its_device(tmp_path):
         ):
             qs.run(small_scan(), tmp_path / "scan.zarr", client=client)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_client_whose_cluster_could_not_start_is_not_waited_for(tmp_path, monkeypatch):
+    """distributed leaves it as the active one."""
+    monkeypatch.setattr(cluster.distributed, "get_client", lambda: SimpleNamespace(scheduler=None))
+    assert "threads of this process" in qs.run(small_scan(), tmp_path / "scan.zarr").attrs["history"]
 
 
 def test_every_variable_is_labelled_as_cf_asks(tmp_path):
