@@ -35,7 +35,7 @@ class Grain:
     """A small scan is cut into so many, if `least` allows: for its progress, and so that workers end
     together."""
     least: int
-    """Points in a chunk, if there are so many: fewer take as long."""
+    """Points in a chunk, if there are so many: fewer leave too much of the device idle."""
     lines: int
     """Lines of a sweep in a chunk, if there are so many."""
     most: int
@@ -46,9 +46,8 @@ GRAINS = {
     # In 128 lines a line takes 0.6 times as long as in 64 and 1.4 times as long as in 256 (measured), which
     # a second core makes up for. 65536 points are 256 KiB for each observable.
     "cpu": Grain(steps=4e8, chunks=16, least=BLOCK, lines=128, most=2**16),
-    # A step of 2^16 points takes as long as one of 2^10, and 2^18 use most of the device
-    # (benchmarks/device.py): a million points of 10,000 steps took 22.5 s in the chunks of a processor, 9.6 s
-    # in these.
+    # On an H200 2^18 points run at 0.7 to 0.8 of the speed of 2^20, 2^16 at a third (benchmarks/device.py):
+    # a million points of 10,000 steps took 22.5 s in the chunks of a processor, 9 to 10 s in these.
     "gpu": Grain(steps=4e9, chunks=4, least=2**16, lines=2**12, most=2**18),
 }
 

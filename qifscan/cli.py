@@ -306,7 +306,7 @@ def _selection(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 def script() -> NoReturn:
     """Run the command and end the process, without half a second for taking jax and xarray apart."""
-    # Loading and tracing make a million objects that stay: looking for garbage among them took 0.25 s.
+    # What is made by loading and tracing stays: looking for garbage in it took 0.25 s.
     gc.set_threshold(GARBAGE_THRESHOLD)
     code = 0
     try:

@@ -113,7 +113,7 @@ def test_a_chunk_is_about_a_second_of_work_within_its_bounds():
 
 
 def test_the_chunks_of_a_gpu_are_larger(monkeypatch):
-    """Many blocks run side by side there: a chunk of few points takes as long as one of 2^16."""
+    """Many blocks run side by side there, and of the chunks that it is given one at a time."""
     gpu = chunks.grain_of("gpu: any")
     points = {
         (sizes, steps): math.prod(chunk_shape(sizes, steps, grain=gpu))
@@ -128,6 +128,10 @@ def test_the_chunks_of_a_gpu_are_larger(monkeypatch):
     monkeypatch.setattr(chunks.backend, "device", lambda: "gpu: any")
     made = qs.plan(scan_of((1024, 1024)), probe=False)
     assert (math.prod(made.chunks.shape), made.workers) == (2**18, 2)
+    monkeypatch.setattr(chunks, "_probe", lambda cut: 10.0)
+    assert qs.plan(scan_of((4,))).seconds == 10.0
+    monkeypatch.setattr(chunks.backend, "device", lambda: "cpu: any")
+    assert qs.plan(scan_of((600,)), workers=2).seconds == 5.0
 
 
 def test_the_cut_does_not_depend_on_who_runs_it():
