@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan import delay_curves, hopf
+from qifscan.certain import Found, zeros_along
 from qifscan.crossings import delays
 from qifscan.errors import Fault, ScanError, check_count, counted, is_number, one_of, show, unknown
 from qifscan.family import model_of
@@ -25,12 +26,10 @@ from qifscan.graph import (
     Path,
     coefficients,
     degree_in,
-    nodes_of,
+    graph_value,
     part,
     paths,
-    pieces,
     rate_unit,
-    roots,
     walled,
     zeros,
 )
@@ -43,6 +42,7 @@ from qifscan.normal_forms import (
     residual,
     states,
 )
+from qifscan.pieces import nodes_of, pieces, roots
 from qifscan.spectrum import kinds, spectrum_of
 from qifscan.tables import Attributes, Words, flags
 
@@ -66,6 +66,8 @@ PER_DECADE = 100
 
 MOST_PER_DECADE = 100_000
 """More of them would fill the memory, and are below what a figure shows."""
+
+_CERTIFIED = "the number of points is proven: of LP, HB and NSA along one parameter, of CP and BT along two"
 
 _WIDEST = 1e30
 """Largest ratio of the ends of a range of rates: beyond, powers of these overflow."""
@@ -231,21 +233,22 @@ def special_points(
     broadcast by dimension. `rates`: the range of rates (1/ms), by default [1e-6, 1e6] sqrt(delta)/(pi tau).
     `within`: the range of the first parameter of `along`. With a delay Hopf points come again and again:
     rates are by default up to 10/delay, or 10 of that unit if that is more, and along the delay itself, which
-    moves no equilibrium, it is in [0, 10] ms. GH points with a delay are those of `curve`.
-    Along the dimensions of the slices: `row_size`, the number of points of each, and `status`, which tells a
-    slice without equilibria from one without special points. Along `point`, slice by slice, the rate
-    ascending: `slice` (index of the slice in C order), `type` (AUTO's codes), the varied parameters, the
-    state, `omega` (rad/ms), `frequency` (1/ms), `period` (ms), `l1` (first Lyapunov coefficient, Kuznetsov's
-    normalisation <q, q> = <p, q> = 1), `criticality`, `fold_coefficient` (<p, B(q, q)>/2, q_1 > 0),
-    `residual` (relative rate of change), `converged`. NaN where a type has no such number.
-    Raises `ScanError` for a wrong definition.
-    Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 3, 5, 8.
+    moves no equilibrium, it is in [0, 10] ms. GH points with a delay are those of `curve`. Along the
+    dimensions of the slices: `row_size`, the number of points of each, `status`, which tells a slice without
+    equilibria from one without special points, and `certified`, whether that number is proven (roots of
+    polynomials, isolated by Descartes' rule of signs; not of GH points, nor with a delay). Along `point`,
+    slice by slice, the rate ascending: `slice` (index of the slice in C order), `type` (AUTO's codes), the
+    varied parameters, the state, `omega` (rad/ms), `frequency` (1/ms), `period` (ms), `l1` (first Lyapunov
+    coefficient, Kuznetsov's normalisation <q, q> = <p, q> = 1), `criticality`, `fold_coefficient` (<p, B(q,
+    q)>/2, q_1 > 0), `residual` (relative rate of change), `converged`. NaN where a type has no such number.
+    Raises `ScanError` for a wrong definition. Source: Kuznetsov, Elements of Applied Bifurcation Theory
+    (2004), ch. 3, 5, 8.
     """
     request = _request(model, along, slices, at_rest=False)
     _check_range("rates", rates, positive=True)
     _check_range("within", within, positive=False)
     with np.errstate(all="ignore"):
-        points, valid = _special(request, rates, within)
+        points, valid, certain = _special(request, rates, within)
         columns = measures(points)
     words = Words(request.model, request.model.reference)
     shape = next(iter(labelled(request.given).values())).shape
@@ -255,6 +258,7 @@ def special_points(
     variables = {
         "row_size": ((), size, count),
         "status": ((), (~valid).astype(np.int8).reshape(shape), status),
+        "certified": ((), certain.reshape(shape), words.meaning(_CERTIFIED)),
     }
     slice_words = words.meaning("index of the slice, in C order") | {"instance_dimension": "slices"}
     apart = {"slice": (("point",), points.who, slice_words)} | _described(
@@ -263,17 +267,21 @@ def special_points(
     return words.dataset(request.given, variables, apart=apart)
 
 
-def _special(request: _Request, rates: Range | None, within: Range | None = None) -> tuple[Points, Any]:
-    """Return the special points of all slices, and which of them have equilibria at all."""
+def _special(request: _Request, rates: Range | None, within: Range | None = None) -> tuple[Points, Any, Any]:
+    """Return the special points of all slices, which of them have equilibria at all, and which a proven
+    count.
+    """
     if request.along == (request.model.delay,):
-        return _at_delays(request, rates, within or hopf.default_range(request.model, request.model.delay))
-    points, valid = _on_folds(request, rates)
+        looked = within or hopf.default_range(request.model, request.model.delay)
+        points, valid = _at_delays(request, rates, looked)
+        return points, valid, np.zeros(request.count, dtype=bool)
+    points, valid, certain = _on_folds(request, rates)
     if len(request.along) == 2 and not request.model.delay:
         points = joined([points, _bautin(request, rates)])
     if within is not None:
         value = points.parameters[request.along[0]]
         points = points.chosen((value >= within[0]) & (value <= within[1]))
-    return points.sorted(), valid
+    return points.sorted(), valid, certain
 
 
 def _at_delays(request: _Request, rates: Range | None, within: Range) -> tuple[Points, Any]:
@@ -296,18 +304,53 @@ def _at_delays(request: _Request, rates: Range | None, within: Range) -> tuple[P
     return points.chosen(order), np.isin(every, who)
 
 
-def _on_folds(request: _Request, rates: Range | None) -> tuple[Points, Any]:
-    """Return the special points on the paths, which are those of folds where two parameters vary."""
-    found, valid = [], np.zeros(request.count, dtype=bool)
+def _on_folds(request: _Request, rates: Range | None) -> tuple[Points, Any, Any]:
+    """Return the special points on the paths, which are those of folds where two parameters vary.
+
+    And which slices have equilibria at all, and of which the count is proven.
+    """
+    found: list[Points] = []
+    valid = np.zeros(request.count, dtype=bool)
+    certain = np.ones(request.count, dtype=bool)
+    names = ("CP", "BT") if len(request.along) == 2 else ("LP", "HB")
     for path in request.paths:
-        nodes = nodes_of(path, request.slices, rates)
-        valid |= nodes.valid.any(axis=1)
-        of_path = (
-            (zeros(path.fold, request.slices, nodes), "CP" if path.folded else "LP"),
-            (spectrum_of(request.model).turning(path, request.slices, rates), "BT" if path.folded else "HB"),
+        valid |= nodes_of(path, request.slices, rates).valid.any(axis=1)
+    for kind, name in zip(("fold", "hopf"), names, strict=True):
+        points, proven = _zeros_on(request, kind, rates)
+        found += [part_.typed(name) for part_ in points]
+        certain &= proven
+    return _told_apart(joined(found)).sorted(), valid, certain
+
+
+def _zeros_on(request: _Request, kind: str, rates: Range | None) -> tuple[list[Points], Any]:
+    """Return the zeros of a condition on the paths, and the slices of which their count is proven."""
+    first = request.paths[0]
+    # The eigenvalues with a delay are infinitely many: no polynomial has them.
+    at_once = kind == "fold" or not request.model.delay
+    certain = zeros_along(first, kind, request.slices, rates) if at_once else None
+    if certain is not None:
+        return [_certain_points(first, certain, request.slices)], certain.certified
+    points = []
+    for path in request.paths:
+        if kind == "fold":
+            places = zeros(path.fold, request.slices, nodes_of(path, request.slices, rates))
+        else:
+            places = spectrum_of(request.model).turning(path, request.slices, rates)
+        points.append(on_path(path, *places, request.slices))
+    return points, np.zeros(request.count, dtype=bool)
+
+
+def _certain_points(path: Path, found: Found, slices: Mapping[str, Array]) -> Points:
+    """Return the equilibria at zeros of a condition; what the path solves for comes with each."""
+    given = part(slices, found.who)
+    if path.degree:
+        given[path.along] = found.value
+    if path.model.graph not in given:
+        given[path.model.graph] = np.asarray(
+            graph_value(path.model, found.r, given | {path.model.graph: 0.0})
         )
-        found += [on_path(path, *places, request.slices).typed(name) for places, name in of_path]
-    return _told_apart(joined(found)).sorted(), valid
+    parameters = {name: given[name] + 0.0 * found.r for name in _names(path.model)}
+    return Points(path.model, found.who, found.r, parameters, np.zeros(len(found.r), dtype=np.intp))
 
 
 def _told_apart(points: Points) -> Points:
@@ -426,7 +469,7 @@ def branch(
     along = request.along[0]
     _check_branch(request, rates, within, points)
     with np.errstate(all="ignore"):
-        special, _ = _special(request, rates)
+        special, _, certain = _special(request, rates)
         rates = rates or _around(request, special)
         lines = [
             line for path in request.paths for line in _lines(request, path, along, rates, within, points)
@@ -438,7 +481,8 @@ def branch(
         columns = measures(merged) | _stabilities(merged)
     words = Words(request.model, request.model.reference)
     table = _described(words, request.along, merged, columns) | _stability_columns(words, columns)
-    return words.dataset(request.given, {}, apart=table | _piece_columns(words, lines, number))
+    proven = {"certified": ((), bool(certain.all()), words.meaning(_CERTIFIED))}
+    return words.dataset(request.given, proven, apart=table | _piece_columns(words, lines, number))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from qifscan.graph import (
     Values,
     coefficients,
     hurwitz,
-    nodes_of,
     part,
     rate_unit,
     walled,
@@ -32,6 +31,7 @@ from qifscan.graph import (
 )
 from qifscan.jets import sine_and_cosine
 from qifscan.models import Model
+from qifscan.pieces import nodes_of
 
 Range = tuple[float, float]
 

@@ -11,21 +11,12 @@ import numpy as np
 from qifscan import newton
 from qifscan.catalogue import model_named
 from qifscan.errors import Fault, ScanError, check_count, show, unknown
-from qifscan.graph import (
-    Array,
-    Index,
-    Path,
-    Pieces,
-    nodes_of,
-    part,
-    paths,
-    pieces,
-    roots,
-)
+from qifscan.graph import Array, Index, Path, part, paths
 from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
 from qifscan.models import Model
 from qifscan.normal_forms import states
+from qifscan.pieces import Pieces, nodes_of, pieces, roots
 from qifscan.spectrum import Modes, kinds, spectrum_of
 from qifscan.tables import Words, flags
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -136,6 +137,16 @@ class Path:
     sign: float = 1.0
     folded: bool = False
 
+    @cached_property
+    def tied(self) -> int:
+        """Degree in p of the equation that ties it to the rate: along folds it can be less than eta's."""
+        if not self.folded or not self.degree:
+            return self.degree
+        r = np.geomspace(0.01, 1.0, 5) * math.sqrt(2.0)
+        given = {p.name: np.float64((p.default or 0.0) + 0.3) for p in self.model.parameters}
+        last = coefficients(self._condition(r, given, 0)[self.degree], 0, r)[0]
+        return self.degree if np.any(last != 0.0) else self.degree - 1
+
     def place(self, r: Array, parameters: Values, order: int) -> tuple[Taylor, dict[str, Any]]:
         """Return the rate as a series in its logarithm, and all parameters as series in it."""
         rate = series(r, order)
@@ -189,19 +200,25 @@ class Path:
         found: Array = _ROUNDINGS * _EPS * (sizes[-2] if self.folded else hurwitz(sizes, add))
         return found
 
-    def walls(self) -> list[tuple[Function, bool]]:
-        """Return functions that end what is valid where they are 0, and whether they must be above 0."""
-        found: list[tuple[Function, bool]] = []
-        if self.degree == 1:
-            found.append((lambda r, p, k: coefficients(self._condition(r, p, k)[1], k, r), False))
-        if self.degree == 2:
-            found.append((lambda r, p, k: coefficients(_discriminant(self._condition(r, p, k)), k, r), True))
-            found.append((lambda r, p, k: coefficients(self._condition(r, p, k)[2], k, r), False))
+    def walls(self) -> list[tuple[str, Function, bool]]:
+        """Return functions that end what is valid where they are 0, and whether they must be above 0.
+
+        Before each its name among the conditions of `certain`, "" for one that is none of them.
+        """
+        found: list[tuple[str, Function, bool]] = []
+        if self.tied == 1:
+            found.append(("", lambda r, p, k: coefficients(self._condition(r, p, k)[1], k, r), False))
+        if self.tied == 2:
+            square = lambda r, p, k: coefficients(_discriminant(self._condition(r, p, k)), k, r)  # noqa: E731
+            found.append(("", square, True))
+            found.append(("", lambda r, p, k: coefficients(self._condition(r, p, k)[2], k, r), False))
         if self.degree:
             domain = next(p.domain for p in self.model.parameters if p.name == self.along)
-            found += [(self._of_parameter(test), True) for test in _distances(domain)]
+            found += [("", self._of_parameter(test), True) for test in _distances(domain)]
         for index, variable in enumerate(self.model.variables[1:], 1):
-            found += [(self._of_variable(index, test), True) for test in _distances(variable.domain)]
+            tests = _distances(variable.domain)
+            name = variable.name if len(tests) == 1 and not self.degree else ""
+            found += [(name, self._of_variable(index, test), True) for test in tests]
         return found
 
     def _of_parameter(self, test: Callable[[Any], Any]) -> Function:
@@ -232,7 +249,7 @@ class Path:
     def _shift(self, r: Array, parameters: Values, order: int) -> Any:
         """Return p - 1 along the path."""
         terms = self._condition(r, parameters, order)
-        if self.degree == 1:
+        if self.tied == 1:
             return -(terms[0] / terms[1])
         root = square_root(_discriminant(terms))
         found = (self.sign * root - terms[1]) / (2.0 * terms[2])
@@ -247,8 +264,10 @@ def paths(model: Model, along: str, *, folded: bool = False) -> list[Path]:
     if along == model.graph:
         return [Path(model, along)]
     degree = degree_in(model, along)
-    signs = (1.0, -1.0) if degree == 2 else (1.0,)
-    return [Path(model, along, degree, sign, folded) for sign in signs] if degree in (1, 2) else []
+    if degree not in (1, 2):
+        return []
+    first = Path(model, along, degree, 1.0, folded)
+    return [first, replace(first, sign=-1.0)] if first.tied == 2 else [first]
 
 
 def degree_in(model: Model, name: str) -> int:
@@ -310,11 +329,12 @@ def _distances(domain: Domain) -> list[Callable[[Any], Any]]:
 @dataclass(frozen=True)
 class Nodes:
     """A grid of rates for every slice, ascending, `(slices, nodes)`; `valid[:, i]`: the cell from node i
-    is.
+    is. `range`: the rates that were asked for.
     """
 
     rates: Array
     valid: np.ndarray[Any, np.dtype[np.bool]]
+    range: tuple[float, float] | None = None
 
 
 def blocks(slices: int, width: int) -> Iterator[slice]:
@@ -328,22 +348,6 @@ def part(parameters: Mapping[str, Array], chosen: Any) -> dict[str, Array]:
     return {name: values[chosen] for name, values in parameters.items()}
 
 
-def nodes_of(path: Path, parameters: Mapping[str, Array], rates: tuple[float, float] | None) -> Nodes:
-    """Return the grid of every slice, cut where states cease to be valid.
-
-    `rates` (1/ms) is the range that is looked at, by default `SPAN` in the units of each slice.
-    """
-    slices = len(next(iter(parameters.values())))
-    low, high = SPAN if rates is None else rates
-    count = 1 + max(2, math.ceil(PER_DECADE * math.log10(high / low)))
-    grid = np.geomspace(low, high, count)
-    unit = np.ones(slices) if rates is not None else rate_unit(path.model, parameters)
-    nodes = Nodes(unit[:, None] * grid, np.ones((slices, count - 1), dtype=bool))
-    for wall, positive in path.walls():
-        nodes = walled(nodes, wall, parameters, positive=positive)
-    return nodes
-
-
 def rate_unit(model: Model, parameters: Mapping[str, Array]) -> Array:
     """Return sqrt(delta)/(pi tau) in 1/ms, of the first population; defaults for what is solved for."""
     of = model.variable_names[0].removeprefix("r")
@@ -354,12 +358,19 @@ def rate_unit(model: Model, parameters: Mapping[str, Array]) -> Array:
     return unit
 
 
-def walled(nodes: Nodes, wall: Function, parameters: Mapping[str, Array], *, positive: bool) -> Nodes:
+def walled(
+    nodes: Nodes,
+    wall: Function,
+    parameters: Mapping[str, Array],
+    *,
+    positive: bool,
+    at: tuple[Index, Array] | None = None,
+) -> Nodes:
     """Return the grid with cells that end where a function is 0; with `positive` only those where it is
-    above.
+    above. `at`: slices and rates of these zeros, where they are known.
     """
-    who, at = zeros(wall, parameters, nodes)
-    rates = np.concatenate((nodes.rates, _ragged(who, at, len(nodes.rates))), axis=1)
+    who, at_ = zeros(wall, parameters, nodes) if at is None else at
+    rates = np.concatenate((nodes.rates, _ragged(who, at_, len(nodes.rates))), axis=1)
     if rates.shape[1] > nodes.rates.shape[1]:
         kept = _validity_at(nodes, rates)
         order = np.argsort(rates, axis=1)  # NaN comes last
@@ -368,7 +379,7 @@ def walled(nodes: Nodes, wall: Function, parameters: Mapping[str, Array], *, pos
         gap = rates[:, 1:] / rates[:, :-1] - 1.0
         valid &= (gap > 3.0 * EDGE) | ~(gap > 0.5 * EDGE)
         valid &= np.isfinite(rates[:, 1:])
-        nodes = Nodes(rates, valid)
+        nodes = Nodes(rates, valid, nodes.range)
     if not positive:
         return nodes
     inside = np.concatenate(
@@ -377,7 +388,7 @@ def walled(nodes: Nodes, wall: Function, parameters: Mapping[str, Array], *, pos
             for block in blocks(*nodes.rates.shape)
         ]
     )
-    return Nodes(nodes.rates, nodes.valid & inside[:, 1:] & inside[:, :-1])
+    return Nodes(nodes.rates, nodes.valid & inside[:, 1:] & inside[:, :-1], nodes.range)
 
 
 def _validity_at(nodes: Nodes, rates: Array) -> np.ndarray[Any, np.dtype[np.bool]]:
@@ -426,23 +437,6 @@ def zeros(function: Function, parameters: Mapping[str, Array], nodes: Nodes) -> 
     who, at = _zeros_in(function, parameters, cells, 0)
     order = np.lexsort((at, who))
     return who[order], at[order]
-
-
-def hopf_zeros(path: Path, parameters: Mapping[str, Array], nodes: Nodes) -> tuple[Index, Array]:
-    """Return the slice and the rate of every zero of a path's `hopf`, but for those that are mere rounding.
-
-    At extreme rates the terms of the determinant can cancel to all digits, as where a pair is nearer to the
-    axis than the 16th digit of its frequency: then its sign is random. So a zero counts if the rounding error
-    e there moves it by less than `UNSURE`: by e/|h'|, or nearly a double one by (2 e/|h''|)^(1/2).
-    Of true zeros that is below 1e-11, of false ones above 1.
-    """
-    who, at = zeros(path.hopf, parameters, nodes)
-    here = part(parameters, who)
-    _, first, second = path.hopf(at, here, 2)
-    error = path.hopf_error(at, here)
-    moved = np.fmin(error / np.abs(first), np.sqrt(error / np.abs(second)))
-    sure = moved < UNSURE
-    return who[sure], at[sure]
 
 
 @dataclass(frozen=True)
@@ -543,74 +537,3 @@ def solve(
         rising = rising[further]
         parameters = part(parameters, further)
     return found
-
-
-# Monotone pieces, and the roots on them
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """The monotone pieces of eta(r) of every slice, ascending, `(slices, pieces)`, NaN where there are fewer.
-
-    Rates at both ends, eta there, and eta again where the end is a fold, NaN where it isn't.
-    """
-
-    low: Array
-    high: Array
-    value_low: Array
-    value_high: Array
-    fold_low: Array
-    fold_high: Array
-
-
-def pieces(path: Path, parameters: Mapping[str, Array], nodes: Nodes) -> Pieces:
-    """Return the monotone pieces of eta(r), between folds and where equilibria cease to be valid."""
-    who, at = zeros(path.fold, parameters, nodes)
-    padded = np.pad(nodes.valid, ((0, 0), (1, 1)))
-    starts, ends = np.argwhere(padded[:, 1:] & ~padded[:, :-1]), np.argwhere(~padded[:, 1:] & padded[:, :-1])
-    sides = []
-    for edges in (starts, ends):
-        whose = np.concatenate((edges[:, 0], who))
-        rates = np.concatenate((nodes.rates[edges[:, 0], edges[:, 1]], at))
-        order = np.lexsort((rates, whose))
-        whose, rates, folded = whose[order], rates[order], order >= len(edges)
-        value = path.partial(rates, part(parameters, whose), 0, 0)[0]
-        sides.append((whose, rates, value, np.where(folded, value, np.nan)))
-    owner = sides[0][0]
-    shape = (len(nodes.rates), max(1, int(np.bincount(owner, minlength=1).max())))
-    rank = ranks(owner)
-    columns = [_padded(values, owner, rank, shape) for _, *side in sides for values in side]
-    low, value_low, fold_low, high, value_high, fold_high = columns
-    return Pieces(low, high, value_low, value_high, fold_low, fold_high)
-
-
-def _padded(values: Array, who: Index, rank: Index, shape: tuple[int, int]) -> Array:
-    found = np.full(shape, np.nan)
-    found[who, rank] = values
-    return found
-
-
-def roots(
-    path: Path, parameters: Mapping[str, Array], of: Pieces, slices: Index, eta: Array
-) -> tuple[Array, Index]:
-    """Return the rates at which eta(r) = eta for points of slices, `(points, most)`, and the piece of each.
-
-    They ascend; where there are fewer the rest is NaN, and the piece -1.
-    """
-
-    def distance(r: Array, given: Values, order: int) -> list[Any]:
-        value, *rest = path.partial(r, given, 0, order)
-        return [value - given[""], *rest]
-
-    count = of.low.shape[1]
-    found = np.full((len(slices), count), np.nan)
-    for block in blocks(len(slices), count):
-        whose, target = slices[block], eta[block]
-        below, above = (values[whose] > target[:, None] for values in (of.value_low, of.value_high))
-        point, k = np.nonzero((below != above) & np.isfinite(of.low[whose]))
-        here = part(parameters, whose[point]) | {"": target[point]}
-        ends = of.low[whose[point], k], of.high[whose[point], k]
-        found[block.start + point, k] = solve(distance, here, *ends, above[point, k])
-    order = np.argsort(np.isnan(found), axis=1, kind="stable")
-    found = np.take_along_axis(found, order, axis=1)
-    return found, np.where(np.isnan(found), -1, order)

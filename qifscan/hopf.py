@@ -24,10 +24,8 @@ from qifscan.graph import (
     Values,
     coefficients,
     frequency_squared,
-    hopf_zeros,
     hurwitz,
     jacobian,
-    nodes_of,
     paths,
     series,
     walled,
@@ -36,6 +34,7 @@ from qifscan.graph import (
 from qifscan.jets import characteristic
 from qifscan.models import FRACTION, POSITIVE, Model
 from qifscan.normal_forms import lyapunov_coefficient, states
+from qifscan.pieces import hopf_zeros
 
 PER_DECADE = 48
 """Rates of the grid while the rate grows tenfold."""
@@ -286,7 +285,7 @@ def _on_borders(plane: _Plane, rates: Range) -> tuple[Array, Array]:
         if row.domain.holds(bound):
             given = {key: np.asarray(values) for key, values in plane.one.items()}
             given |= {plane.name: np.full(1, bound)}
-            r.append(hopf_zeros(path, given, nodes_of(path, given, rates))[1])
+            r.append(hopf_zeros(path, given, rates)[1])
             value.append(np.full(len(r[-1]), bound))
     return np.concatenate([*r, []]), np.concatenate([*value, []])
 

@@ -18,22 +18,12 @@ from qifscan.collocation import Border, Orbits, Problem
 from qifscan.errors import Fault, ScanError, check_count, check_time, is_number, one_of, show, unknown
 from qifscan.floquet import multipliers
 from qifscan.following import CUTS, FINEST, HB, LPC, PD, RESOLVED, TR, Limits
-from qifscan.graph import (
-    Array,
-    Index,
-    coefficients,
-    degree_in,
-    frequency_squared,
-    hopf_zeros,
-    nodes_of,
-    part,
-    paths,
-    rate_unit,
-)
+from qifscan.graph import Array, Index, coefficients, degree_in, frequency_squared, part, paths, rate_unit
 from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
 from qifscan.models import Model
 from qifscan.normal_forms import eigenvalues, matrices, null_vectors, states
+from qifscan.pieces import hopf_zeros
 from qifscan.tables import Attributes, Words, flags
 
 if TYPE_CHECKING:
@@ -546,7 +536,7 @@ def hopf_points(
     """Return slice, rate, all parameters and angular frequency of every Hopf point in a parameter."""
     found = []
     for path in paths(model, along):
-        who, r = hopf_zeros(path, flat, nodes_of(path, flat, None))
+        who, r = hopf_zeros(path, flat, None)
         here = part(flat, who)
         placed = path.place(r, here, 0)[1]
         given = {p.name: coefficients(placed[p.name], 0, r)[0] + 0.0 * r for p in model.parameters}

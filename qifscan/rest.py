@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from qifscan import delayed, newton, theory
-from qifscan.graph import nodes_of, part, paths, pieces, roots
+from qifscan.graph import part, paths
 from qifscan.models import Model
 from qifscan.normal_forms import eigenvalues, matrices
+from qifscan.pieces import nodes_of, pieces, roots
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool]]

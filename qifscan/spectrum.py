@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from qifscan import crossings, delayed, normal_forms
-from qifscan.graph import Array, Index, Path, Values, hopf_zeros, nodes_of
+from qifscan.graph import Array, Index, Path, Values
 from qifscan.models import Model
 from qifscan.normal_forms import eigenvalues, matrices
+from qifscan.pieces import hopf_zeros
 
 Range = tuple[float, float]
 
@@ -55,7 +56,7 @@ def _of_matrices(model: Model, state: Array, parameters: Values) -> Modes:
 def _zeros_of_determinants(
     path: Path, parameters: Mapping[str, Array], rates: Range | None
 ) -> tuple[Index, Array]:
-    return hopf_zeros(path, parameters, nodes_of(path, parameters, rates))
+    return hopf_zeros(path, parameters, rates)
 
 
 def _with_delay(model: Model, state: Array, parameters: Values) -> Modes:

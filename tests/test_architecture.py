@@ -11,9 +11,11 @@ PACKAGE = Path(__file__).parents[1] / "qifscan"
 
 LEVELS = [
     {"lazy", "errors", "jets"},
-    {"models", "definition", "child", "backend"},
+    {"models", "definition", "child", "backend", "algebra"},
     {"catalogue", "drive", "noise", "observables", "integrate", "labels", "graph"},
-    {"normal_forms", "tables", "collocation", "delayed", "newton"},
+    {"normal_forms", "tables", "collocation", "delayed", "newton", "isolation"},
+    {"certain"},
+    {"pieces"},
     {"crossings", "floquet"},
     {"spectrum"},
     {"checking", "family", "following", "settling"},

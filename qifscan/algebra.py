@@ -1,0 +1,370 @@
+"""Rational functions of the rate with error bounds, so that roots can be counted and not just looked for.
+
+The functions of a model are written with operators alone. So they also accept fractions of polynomials in r,
+and return a condition (a fold, a Hopf point) as such a fraction: its zeros are the roots of the numerator.
+A coefficient is an array over slices, with a bound on its rounding error beside it.
+With `Fraction` for coefficients the same code is exact, for the slices in which rounding leaves a count open.
+
+A second unknown p, which a quadratic equation ties to r, is carried as a + b p: see `Tied`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from qifscan.jets import add, is_zero, multiply, subtract
+
+Coefficients = tuple[Any, ...]
+
+_EPS = float(np.finfo(np.float64).eps)
+
+_LEAF = 2.0
+"""Error of what the model makes of its parameters alone, in units of the last digit."""
+
+
+class Polynomial:
+    """c_0 + c_1 r + ..., with bounds on the rounding errors of the coefficients, in units of 2^-52.
+
+    The integer 0 stands for a term that is not there.
+    """
+
+    __slots__ = ("c", "errors")
+    __array_ufunc__ = None
+
+    def __init__(self, c: Sequence[Any], errors: Sequence[Any]) -> None:
+        end = len(c)
+        while end and is_zero(c[end - 1]):
+            end -= 1
+        self.c, self.errors = tuple(c[:end]), tuple(errors[:end])
+
+    @property
+    def is_zero(self) -> bool:
+        """Tell the polynomial without terms."""
+        return not self.c
+
+    @property
+    def lowest(self) -> int:
+        """The lowest power that there is."""
+        return next(k for k, c in enumerate(self.c) if not is_zero(c))
+
+    def plus(self, other: Polynomial, sign: int = 1) -> Polynomial:
+        """Return the sum, or the difference with sign -1."""
+        size = max(len(self.c), len(other.c))
+        a, b = (x.c + (0,) * (size - len(x.c)) for x in (self, other))
+        s, t = (x.errors + (0,) * (size - len(x.errors)) for x in (self, other))
+        joined = add if sign > 0 else subtract
+        c, errors = list(map(joined, a, b)), list(map(add, s, t))
+        if not all(map(is_zero, errors)):
+            errors = [e if is_zero(x) else add(e, abs(x)) for x, e in zip(c, errors, strict=True)]
+        return Polynomial(c, errors)
+
+    def times(self, other: Polynomial) -> Polynomial:
+        """Return the product."""
+        if self.is_zero or other.is_zero:
+            return Polynomial((), ())
+        c = _convolved(self.c, other.c)
+        if all(map(is_zero, self.errors)) and all(map(is_zero, other.errors)):
+            return Polynomial(c, (0,) * len(c))
+        a, b = (tuple(0 if is_zero(x) else abs(x) for x in p.c) for p in (self, other))
+        # a (b's error + the rounding of the product) + a's error (b + b's error)
+        first = _convolved(a, tuple(map(add, other.errors, b)))
+        second = _convolved(
+            self.errors, tuple(add(y, multiply(e, _EPS)) for y, e in zip(b, other.errors, strict=True))
+        )
+        return Polynomial(c, list(map(add, first, second)))
+
+    def scaled(self, factor: Any) -> Polynomial:
+        """Return a multiple."""
+        return self.times(Polynomial((factor,), (0 if isinstance(factor, (int, Fraction)) else abs(factor),)))
+
+    def shifted(self, power: int) -> Polynomial:
+        """Return the product with a power of r."""
+        return Polynomial((0,) * power + self.c, (0,) * power + self.errors) if power else self
+
+    def derivative(self) -> Polynomial:
+        """Return the derivative by r."""
+        return Polynomial(
+            *([multiply(x, k) for k, x in enumerate(part)][1:] for part in (self.c, self.errors))
+        )
+
+
+def _convolved(a: Coefficients, b: Coefficients) -> list[Any]:
+    found: list[Any] = [0] * (len(a) + len(b) - 1)
+    for i, x in enumerate(a):
+        if is_zero(x):
+            continue
+        for j, y in enumerate(b):
+            found[i + j] = add(found[i + j], multiply(x, y))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Ring:
+    """What the ratios of one computation share.
+
+    `exact`: coefficients are fractions. With `start` and `width`, arrays over cells, polynomials are in t,
+    where r = start + width t; otherwise in r. Near a zero of one of its factors a product loses all digits
+    when it is expanded around r = 0, and keeps them when it is expanded there.
+    """
+
+    exact: bool = False
+    start: Any = None
+    width: Any = None
+
+    @property
+    def one(self) -> Polynomial:
+        """Return 1."""
+        return Polynomial((Fraction(1) if self.exact else 1.0,), (0,))
+
+    @property
+    def local(self) -> bool:
+        """Tell whether polynomials are in t."""
+        return self.start is not None
+
+    @cached_property
+    def rate(self) -> Polynomial:
+        """Return r."""
+        if self.local:
+            return Polynomial((self.start, self.width), (0, 0))
+        return self.one.shifted(1)
+
+    def raised(self, top: Polynomial, power: int) -> Polynomial:
+        """Return the product with a power of r."""
+        if not self.local:
+            return top.shifted(power)
+        for _ in range(power):
+            top = top.times(self.rate)
+        return top
+
+    def slope(self, top: Polynomial) -> Polynomial:
+        """Return the derivative by r."""
+        found = top.derivative()
+        return found.scaled(1.0 / self.width) if self.local else found
+
+    def constant(self, value: Any) -> Ratio:
+        """Return a number as a ratio; what is the number 0, and no array, has no terms."""
+        if isinstance(value, (int, float)) and value == 0:
+            return Ratio(Polynomial((), ()), self)
+        value = Fraction(value) if self.exact else value
+        value = float(value) if isinstance(value, int) else value
+        return Ratio(Polynomial((value,), (0 if self.exact else _LEAF * abs(value),)), self)
+
+    def variable(self) -> Ratio:
+        """Return r as a ratio."""
+        return Ratio(self.one, self, 1)
+
+
+class Ratio:
+    """r^power times a polynomial over a product of polynomials.
+
+    Numbers and arrays over slices are constants beside it. Denominators stay factors: what is divided by
+    twice is not multiplied out twice. A common factor of both sides stays; its zeros are those of a
+    denominator, where no state is valid.
+    """
+
+    __slots__ = ("below", "power", "ring", "top")
+    __array_ufunc__ = None
+
+    def __init__(
+        self, top: Polynomial, ring: Ring, power: int = 0, below: dict[Polynomial, int] | None = None
+    ) -> None:
+        if not ring.local and not top.is_zero and top.lowest:
+            low = top.lowest
+            top, power = Polynomial(top.c[low:], top.errors[low:]), power + low
+        self.top, self.power, self.below, self.ring = top, power, below or {}, ring
+
+    def _lifted(self, other: Any) -> Ratio | None:
+        """Return an operand as a ratio; None if it is of a kind that carries ratios itself."""
+        if isinstance(other, Ratio):
+            return other
+        if hasattr(other, "parts") or isinstance(other, Tied):
+            return None
+        return self.ring.constant(other)
+
+    def _with(self, top: Polynomial, power: int, below: dict[Polynomial, int]) -> Ratio:
+        return Ratio(top, self.ring, power, below)
+
+    def _over(self, below: dict[Polynomial, int]) -> Polynomial:
+        """Return the numerator over a larger denominator."""
+        top = self.top
+        for factor, times in below.items():
+            for _ in range(times - self.below.get(factor, 0)):
+                top = top.times(factor)
+        return top
+
+    def _sum(self, other: Any, sign: int) -> Any:
+        b = self._lifted(other)
+        if b is None:
+            return NotImplemented
+        if b.top.is_zero:
+            return self
+        if self.top.is_zero:
+            return b if sign > 0 else -b
+        below = {f: max(self.below.get(f, 0), b.below.get(f, 0)) for f in {**self.below, **b.below}}
+        power = min(self.power, b.power)
+        first, second = (self.ring.raised(x._over(below), x.power - power) for x in (self, b))
+        return self._with(first.plus(second, sign), power, below)
+
+    def __neg__(self) -> Ratio:
+        return self._with(Polynomial([-c for c in self.top.c], self.top.errors), self.power, self.below)
+
+    def __add__(self, other: Any) -> Any:
+        return self._sum(other, 1)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        return self._sum(other, -1)
+
+    def __rsub__(self, other: Any) -> Any:
+        return (-self)._sum(other, 1)
+
+    def __mul__(self, other: Any) -> Any:
+        b = self._lifted(other)
+        if b is None:
+            return NotImplemented
+        below = {f: self.below.get(f, 0) + b.below.get(f, 0) for f in {**self.below, **b.below}}
+        return self._with(self.top.times(b.top), self.power + b.power, below)
+
+    __rmul__ = __mul__
+
+    def inverse(self) -> Ratio:
+        """Return 1 / this."""
+        top = self.ring.one
+        for factor, times in self.below.items():
+            for _ in range(times):
+                top = top.times(factor)
+        if len(self.top.c) == 1:
+            return self._with(top.scaled(1 / self.top.c[0]), -self.power, {})
+        return self._with(top, -self.power, {self.top: 1})
+
+    def __truediv__(self, other: Any) -> Any:
+        b = self._lifted(other)
+        return NotImplemented if b is None else self * b.inverse()
+
+    def __rtruediv__(self, other: Any) -> Any:
+        b = self._lifted(other)
+        return NotImplemented if b is None else b * self.inverse()
+
+    def __pow__(self, times: int) -> Ratio:
+        if type(times) is not int or times < 0:
+            raise TypeError("only powers that are whole numbers are polynomials")
+        found = self.ring.constant(1)
+        for _ in range(times):
+            found = found * self
+        return found
+
+    def derivative(self) -> Ratio:
+        """Return the derivative by r."""
+        ring, factors = self.ring, list(self.below)
+        top = ring.raised(ring.slope(self.top), 1).plus(self.top.scaled(self.power))
+        for factor in factors:
+            top = top.times(factor)
+        for factor in factors:
+            term = self.top.scaled(self.below[factor]).times(ring.raised(ring.slope(factor), 1))
+            for other in factors:
+                term = term if other is factor else term.times(other)
+            top = top.plus(term, -1)
+        return self._with(top, self.power - 1, {f: times + 1 for f, times in self.below.items()})
+
+    def at(self, r: Any) -> Any:
+        """Return the value at rates."""
+        found = horner(self.top.c, r) * r ** float(self.power)
+        for factor, times in self.below.items():
+            found = found / horner(factor.c, r) ** times
+        return found
+
+
+class Tied:
+    """a + b p, where p is a root of m_0 + m_1 p + m_2 p^2 = 0 and all five are ratios."""
+
+    __slots__ = ("a", "b", "m")
+    __array_ufunc__ = None
+
+    def __init__(self, a: Ratio, b: Ratio, m: tuple[Ratio, Ratio, Ratio]) -> None:
+        self.a, self.b, self.m = a, b, m
+
+    def _lifted(self, other: Any) -> Tied | None:
+        if isinstance(other, Tied):
+            return other
+        if hasattr(other, "parts"):
+            return None
+        ratio = other if isinstance(other, Ratio) else self.a.ring.constant(other)
+        return Tied(ratio, self.a.ring.constant(0), self.m)
+
+    def __neg__(self) -> Tied:
+        return Tied(-self.a, -self.b, self.m)
+
+    def __add__(self, other: Any) -> Any:
+        o = self._lifted(other)
+        return NotImplemented if o is None else Tied(self.a + o.a, self.b + o.b, self.m)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        o = self._lifted(other)
+        return NotImplemented if o is None else Tied(self.a - o.a, self.b - o.b, self.m)
+
+    def __rsub__(self, other: Any) -> Any:
+        return (-self) + other
+
+    def __mul__(self, other: Any) -> Any:
+        o = self._lifted(other)
+        if o is None:
+            return NotImplemented
+        square = self.b * o.b
+        if square.top.is_zero:
+            return Tied(self.a * o.a, self.a * o.b + self.b * o.a, self.m)
+        m0, m1, m2 = self.m
+        share = square / m2
+        return Tied(self.a * o.a - share * m0, self.a * o.b + self.b * o.a - share * m1, self.m)
+
+    __rmul__ = __mul__
+
+    def inverse(self) -> Tied:
+        """Return 1 / this: the conjugate over the norm."""
+        m0, m1, m2 = self.m
+        if self.b.top.is_zero:
+            return Tied(self.a.inverse(), self.b, self.m)
+        other = self.a - self.b * m1 / m2
+        norm = (self.a * other + self.b * self.b * m0 / m2).inverse()
+        return Tied(other * norm, -self.b * norm, self.m)
+
+    def __truediv__(self, other: Any) -> Any:
+        o = self._lifted(other)
+        return NotImplemented if o is None else self * o.inverse()
+
+    def __rtruediv__(self, other: Any) -> Any:
+        o = self._lifted(other)
+        return NotImplemented if o is None else o * self.inverse()
+
+    def __pow__(self, times: int) -> Any:
+        found: Any = self.a.ring.constant(1)
+        for _ in range(times):
+            found = self * found
+        return found
+
+    def norm(self) -> Any:
+        """Return what is 0 where this is, for one of the two p."""
+        if self.b.top.is_zero:
+            return self.a
+        m0, m1, m2 = self.m
+        return self.a * self.a * m2 - self.a * self.b * m1 + self.b * self.b * m0
+
+    def tied(self, r: Any) -> Any:
+        """Return p at rates where this is 0."""
+        return -self.a.at(r) / self.b.at(r)
+
+
+def horner(c: Coefficients, r: Any) -> Any:
+    """Return the value of a polynomial."""
+    found: Any = 0.0 * r
+    for term in reversed(c):
+        found = found * r + term
+    return found

@@ -1,0 +1,340 @@
+"""Every zero of the conditions along the equilibria of slices, with a count that is a proof.
+
+Along a path (see `graph.Path`) one parameter p follows from the rate. A condition there, say the Hurwitz
+determinant, becomes a fraction of polynomials in r when `algebra.Ratio` goes through the model's own
+functions. If p is a root of a quadratic equation, as delta is, it becomes a + b p, whose norm has the zeros
+of both roots. The zeros are isolated with proof (`isolation`). Newton's method on the model's own functions
+then removes what the rounding of the expanded polynomial has displaced.
+
+Walls are no special case: where a parameter or a state ceases to be valid is read off at each root.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from qifscan.algebra import Polynomial, Ratio, Ring, Tied
+from qifscan.graph import (
+    PARAMETER,
+    RATE,
+    SPAN,
+    Array,
+    Function,
+    Index,
+    Path,
+    at_once,
+    graph_value,
+    hurwitz,
+    jacobian,
+    part,
+    rate_unit,
+    series,
+)
+from qifscan.isolation import isolated, narrowed, table
+from qifscan.jets import Taylor, characteristic, coefficient, is_zero
+from qifscan.models import Model
+
+_NEWTON_STEPS = 4
+_FAR = 1e-3
+"""Relative step of Newton's method beyond which it is not a correction of rounding."""
+
+_EPS = float(np.finfo(np.float64).eps)
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Zeros of a condition: slice, rate, and the parameter that the path solves for (NaN if it is the
+    graph's); by slice, whether the count is proven.
+    """
+
+    who: Index
+    r: Array
+    value: Array
+    certified: Any
+
+
+def span(model: Model, slices: Mapping[str, Array], rates: Range | None) -> tuple[Array, float]:
+    """Return the lowest rate of every slice, and by what factor the highest is higher."""
+    count = len(next(iter(slices.values())))
+    if rates is not None:
+        return np.full(count, float(rates[0])), float(rates[1]) / float(rates[0])
+    return SPAN[0] * rate_unit(model, slices), SPAN[1] / SPAN[0]
+
+
+def zeros_along(path: Path, kind: str, slices: Mapping[str, Array], rates: Range | None) -> Found | None:
+    """Return the zeros of a condition on a path, whichever root of its equation p is; None for a model whose
+    functions are not rational.
+
+    "fold": d eta/dr = 0, on the path of folds its derivative (cusps). "hopf": the Hurwitz determinant, on the
+    path of folds c_(n-1) (Bogdanov-Takens points). Along the graph also the name of a variable, which is 0.
+    """
+    low, factor = span(path.model, slices, rates)
+    count = len(low)
+    try:
+        shape = _condition(path, kind, dict(slices), Ring())
+        top = _numerator(shape)
+    except (TypeError, AttributeError, ValueError, IndexError, ZeroDivisionError):
+        return None
+    every = np.ones(count, dtype=bool)
+    if len(top.c) <= 1:
+        return Found(np.empty(0, dtype=np.intp), np.empty(0), np.empty(0), every)
+    # In units of the middle of its range, powers of the rate neither over- nor underflow.
+    unit = low * math.sqrt(factor)
+    powers = unit[:, None] ** np.arange(len(top.c))
+    real = ~np.array(_vanishing(path, kind))
+    c, errors = (table(terms, count) * powers * real for terms in (top.c, top.errors))
+
+    def near(who: Index, x: Array, width: Array) -> tuple[Array, Array]:
+        ring = Ring(start=x * unit[who], width=width * unit[who])
+        here = _numerator(_condition(path, kind, part(slices, who), ring))
+        return table(here.c, len(who)), table(here.errors, len(who))
+
+    def exactly(k: int) -> list[Fraction]:
+        ring, by = Ring(exact=True), Fraction(float(unit[k]))
+        one = {name: ring.constant(float(values[k])) for name, values in slices.items()}
+        terms = _numerator(_condition(path, kind, one, ring)).c
+        return [Fraction(0) if is_zero(term) else term * by**power for power, term in enumerate(terms)]
+
+    roots = isolated(c, errors, low / unit, factor, near, exactly)
+    who = roots.who
+    x = np.where(roots.exact, roots.low, np.nan)
+    rough = ~roots.exact
+    x[rough] = narrowed(c[who[rough]], roots.low[rough], roots.high[rough])
+    r = x * unit[who]
+    value = _tied(shape, r, who)
+    here = part(slices, who)
+    r, value = _polished(path, kind, r, value, here)
+    # At a wall the state is not valid, and is not to be.
+    kept = _valid(path, r, value, here) if kind in ("fold", "hopf") else np.isfinite(r)
+    return Found(who[kept], r[kept], value[kept], every)
+
+
+@cache
+def _vanishing(path: Path, kind: str) -> tuple[bool, ...]:
+    """Tell the coefficients that are 0 whatever the parameters are, though their terms are not.
+
+    In floating point such a coefficient is a remainder of rounding, which would dominate at the lowest or the
+    highest rates.
+    """
+    ring = Ring(exact=True)
+    found = []
+    for seed in (3, 5):
+        names = [p.name for p in path.model.parameters]
+        given = {name: ring.constant(seed * (2 * k + 7) ** 2 / 4.0) for k, name in enumerate(names)}
+        found.append([c == 0 for c in _numerator(_condition(path, kind, given, ring)).c])
+    return tuple(a and b for a, b in zip(*found, strict=True))
+
+
+def _condition(path: Path, kind: str, given: dict[str, Any], ring: Ring) -> Any:
+    """Return what is 0 at the points asked for, as a ratio, or tied to the parameter."""
+    model = path.model
+    r: Any = ring.variable()
+    graph = model.graph
+    nothing: Any = ring.constant(0)
+    if not path.degree:
+        if kind == "fold":
+            return _ratio(graph_value(model, r, {**given, graph: nothing}), ring).derivative()
+        if kind != "hopf":
+            return model.at_rest(r, {**given, graph: nothing})[model.variable_names.index(kind)]
+        return _turning(model, r, {**given, graph: nothing}, folded=False)
+    terms = _terms(path, r, given, ring)
+    slopes = [term.derivative() for term in terms]
+    tie = slopes if path.folded else [terms[0] - given[graph], *terms[1:]]
+    what = [slope.derivative() for slope in slopes] if path.folded else slopes
+    p = _solved(tie)
+    if kind == "fold":
+        found: Any = what[-1]
+        for term in what[-2::-1]:
+            found = found * p + term
+        return found
+    return _turning(model, r, {**given, graph: nothing, path.along: p}, folded=path.folded)
+
+
+def _terms(path: Path, r: Any, given: dict[str, Any], ring: Ring) -> list[Ratio]:
+    """Return eta as a polynomial in p; its coefficients are ratios."""
+    moved = {**given, path.model.graph: ring.constant(0)}
+    one = ring.constant(1)
+    moved[path.along] = Taylor(PARAMETER, (ring.constant(0), one, *(0,) * (path.degree - 1)))
+    value = graph_value(path.model, r, moved)
+    return [_ratio(coefficient(value, k, PARAMETER), ring) for k in range(path.degree + 1)]
+
+
+def _ratio(x: Any, ring: Ring) -> Ratio:
+    return x if isinstance(x, Ratio) else ring.constant(x)
+
+
+def _solved(tie: Sequence[Ratio]) -> Any:
+    """Return the parameter at which a polynomial in it is 0."""
+    tie = list(tie)
+    while len(tie) > 1 and tie[-1].top.is_zero:
+        tie.pop()
+    if len(tie) == 1:
+        raise ValueError("the parameter does not matter")
+    if len(tie) == 2:
+        return -(tie[0] / tie[1])
+    ring = tie[0].ring
+    return Tied(ring.constant(0), ring.constant(1), (tie[0], tie[1], tie[2]))
+
+
+def _turning(model: Model, r: Any, given: dict[str, Any], *, folded: bool) -> Any:
+    given = at_once(model, given)
+    c = characteristic(jacobian(model, model.at_rest(r, given), given))
+    return c[-2] if folded else hurwitz(c)
+
+
+def _numerator(condition: Any) -> Any:
+    if isinstance(condition, Tied):
+        return condition.norm().top
+    if not isinstance(condition, Ratio):
+        raise TypeError("not a function of the rate")
+    return condition.top
+
+
+def _tied(condition: Any, r: Array, who: Index) -> Array:
+    """Return the parameter at roots, NaN where the rate alone is solved for."""
+    if not isinstance(condition, Tied):
+        return np.full(len(r), np.nan)
+    if condition.b.top.is_zero:
+        return np.full(len(r), np.inf)
+    tied: Array = _of_slices(condition, who).tied(r)
+    return tied
+
+
+def _of_slices(tied: Tied, who: Index) -> Tied:
+    """Return an expression with a slice of its own for every root."""
+
+    def chosen(x: Any) -> Any:
+        return x[who] if isinstance(x, np.ndarray) and x.ndim else x
+
+    def polynomial(p: Polynomial) -> Polynomial:
+        return Polynomial([chosen(c) for c in p.c], [chosen(s) for s in p.errors])
+
+    def ratio(x: Ratio) -> Ratio:
+        below = {polynomial(f): times for f, times in x.below.items()}
+        return Ratio(polynomial(x.top), x.ring, x.power, below)
+
+    return Tied(ratio(tied.a), ratio(tied.b), tied.m)
+
+
+# The last digits
+
+
+def _polished(
+    path: Path, kind: str, r: Array, value: Array, here: Mapping[str, Array]
+) -> tuple[Array, Array]:
+    """Return the zeros as the model's own functions have them."""
+    if not path.degree and not path.folded:
+        return _polished_rate(path, kind, r, here), value
+    value = _start(path, r, value, here)
+    ok = np.isfinite(value)
+    x, p = r.copy(), value.copy()
+    going = ok.copy()
+    for _ in range(_NEWTON_STEPS):
+        (f, f_r, f_p), (g, g_r, g_p) = _both(path, kind, x, p, here)
+        whole = f_r * g_p - f_p * g_r
+        in_r, in_p = (g * f_p - f * g_p) / whole, (f * g_r - g * f_r) / whole
+        fine = (
+            going & np.isfinite(in_r) & (np.abs(in_r) < _FAR) & (np.abs(in_p) < _FAR * (np.abs(p) + 1e-300))
+        )
+        x, p = np.where(fine, x * np.exp(in_r), x), np.where(fine, p + in_p, p)
+        going = fine & (np.maximum(np.abs(in_r), np.abs(in_p / p)) > 2.0 * _EPS)
+        if not going.any():
+            break
+    return x, p
+
+
+def _polished_rate(path: Path, kind: str, r: Array, here: Mapping[str, Array]) -> Array:
+    functions: dict[str, Function] = {"fold": path.fold, "hopf": path.hopf}
+    functions |= {name: wall for name, wall, _ in path.walls() if name}
+    function = functions[kind]
+    x = r.copy()
+    going = np.arange(len(r))
+    for _ in range(_NEWTON_STEPS):
+        if not len(going):
+            break
+        value, slope = function(x[going], part(here, going), 1)
+        step = -value / slope
+        fine = np.isfinite(step) & (np.abs(step) < _FAR)
+        x[going[fine]] *= np.exp(step[fine])
+        going = going[fine & (np.abs(step) > 2.0 * _EPS)]
+    return x
+
+
+def _start(path: Path, r: Array, value: Array, here: Mapping[str, Array]) -> Array:
+    """Return the parameter where the tie gives it: of two roots the one next to what is known of it."""
+    terms = _numbers(path, r, here)
+    terms = [_slope_of(term) for term in terms] if path.folded else terms
+    first = [np.asarray(coefficient(term, 0, RATE)) + 0.0 * r for term in terms]
+    if not path.folded:
+        first[0] = first[0] - here[path.model.graph]
+    quadratic = len(first) == 3 and bool(np.any(first[2] != 0.0))
+    if not quadratic:
+        return np.asarray(-first[0] / first[1])
+    root = np.sqrt(np.maximum(first[1] ** 2 - 4.0 * first[2] * first[0], 0.0))
+    either = [(sign * root - first[1]) / (2.0 * first[2]) for sign in (1.0, -1.0)]
+    real = first[1] ** 2 - 4.0 * first[2] * first[0] >= -1e-9 * np.abs(4.0 * first[2] * first[0])
+    near = np.where(np.abs(either[0] - value) <= np.abs(either[1] - value), *either)
+    # The condition does not depend on p: the equation's roots are then p and -p.
+    near = np.where(np.isinf(value), np.maximum(*either), near)
+    return np.where(real, near, np.nan)
+
+
+def _slope_of(term: Any) -> Any:
+    return term.slope() if isinstance(term, Taylor) and term.level == RATE else 0.0
+
+
+def _numbers(path: Path, r: Array, here: Mapping[str, Array]) -> list[Any]:
+    """Return eta as a polynomial in p, its coefficients are series in log r."""
+    given = {**here, path.model.graph: 0.0}
+    given[path.along] = Taylor(PARAMETER, (0.0 * r, 1.0 + 0.0 * r, *(0,) * (path.degree - 1)))
+    value = graph_value(path.model, series(r, 1), given)
+    return [coefficient(value, k, PARAMETER) for k in range(path.degree + 1)]
+
+
+def _both(path: Path, kind: str, r: Array, p: Array, here: Mapping[str, Array]) -> tuple[Any, Any]:
+    """Return the tie and the condition at (r, p): value, derivative by log r, derivative by p."""
+    model = path.model
+    rate = series(r, 3)
+    given: dict[str, Any] = {**here, model.graph: 0.0, path.along: Taylor(PARAMETER, (p, 1.0 + 0.0 * p))}
+    eta = graph_value(model, rate, given)
+    of_eta = [[_part(eta, k, j, r) for j in (0, 1)] for k in range(4)]
+    k = 1 if path.folded else 0
+    target = 0.0 if path.folded else here[model.graph]
+    tie = (of_eta[k][0] - target, (k + 1) * of_eta[k + 1][0], of_eta[k][1])
+    if kind == "fold":
+        k += 1
+        return tie, (of_eta[k][0], (k + 1) * of_eta[k + 1][0], of_eta[k][1])
+    given = at_once(model, given)
+    rate = series(r, 1)
+    c = characteristic(jacobian(model, model.at_rest(rate, given), given))
+    what = c[-2] if path.folded else hurwitz(c)
+    return tie, (_part(what, 0, 0, r), _part(what, 1, 0, r), _part(what, 0, 1, r))
+
+
+def _part(number: Any, k: int, j: int, like: Array) -> Array:
+    inner = coefficient(number, j, PARAMETER)
+    return np.asarray(coefficient(inner, k, RATE), dtype=np.float64) + 0.0 * like
+
+
+def _valid(path: Path, r: Array, value: Array, here: Mapping[str, Array]) -> Any:
+    """Tell the roots at which the parameter and every state variable are in their domains."""
+    model = path.model
+    given = {**here, model.graph: 0.0 * r}
+    valid = np.isfinite(r)
+    if path.degree or path.folded:
+        row = next(p for p in model.parameters if p.name == path.along)
+        valid &= np.isfinite(value) & np.asarray(row.domain.holds(value))
+        given[path.along] = value
+    state = model.at_rest(r, given)
+    for variable_, x in zip(model.variables, state, strict=True):
+        valid &= np.isfinite(x) & np.asarray(variable_.domain.holds(x))
+    return valid

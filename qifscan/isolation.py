@@ -1,0 +1,385 @@
+"""Every positive root of many polynomials, counted with proof: Descartes' rule of signs, and bisection.
+
+A polynomial on [a, b] is a sum of Bernstein coefficients times functions that are positive there. The number
+of changes of sign among them is never less than the number of roots inside, and equal if it is 0 or 1
+(Descartes' rule for this basis; Lane and Riesenfeld, BIT 21, 112 (1981)). So cells with 0 or 1 are settled,
+and others are halved. Cells are geometric, so one matrix serves all cells of a width. A sign counts only
+where the coefficient exceeds its rounding error; cells that rounding leaves open are settled in whole
+numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from qifscan.graph import Array, Index
+from qifscan.jets import is_zero
+
+WIDEST = 8.0
+"""Ratio of the ends of a cell before any is cut."""
+
+LEVELS = 2
+"""Times that a cell is halved before what is left of cells is expanded around each."""
+
+NEAR_LEVELS = 27
+"""Times that a cell is halved after that: to 4e-9 of its rate."""
+
+_MOST_CELLS = 96
+"""Open cells of a slice beyond which rounding rules it: it is settled in whole numbers at once."""
+
+_ROUNDINGS = 16
+"""Rounding errors that add up when powers of the rate are put together as Bernstein coefficients."""
+
+_BLOCK = 1 << 14
+_CELLS = 1 << 13
+_EPS = float(np.finfo(np.float64).eps)
+_EXACT_LEVELS = 40
+_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Roots by slice: an interval that holds no other, and whether its ends were settled exactly."""
+
+    who: Index
+    low: Array
+    high: Array
+    exact: Any
+
+
+Exactly = Callable[[int], list[Fraction]]
+"""The polynomial of a slice with exact coefficients, the lowest power first."""
+
+
+Near = Callable[[Index, Array, Array], tuple[Array, Array]]
+"""The polynomials of slices on cells, from a rate and of a width, in t from 0 to 1, and their errors."""
+
+
+def isolated(c: Array, errors: Array, low: Array, span: float, near: Near, exactly: Exactly) -> Roots:
+    """Return every root of polynomials `(slices, degree + 1)` in [low, span low) of each, low above 0.
+
+    `errors`: those of the coefficients, in units of the last digit of 1. A double root is one root.
+    """
+    settled: list[tuple[Any, ...]] = [_nothing()]
+    left: list[tuple[Any, ...]] = [_nothing()]
+    with np.errstate(all="ignore"):
+        for start in range(0, len(c), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            one, unsettled = _in_floats(c[block], errors[block], low[block], span)
+            settled += [(who + start, a, b) for who, a, b in one]
+            left += [(who + start, a, b) for who, a, b in unsettled]
+        one, left = _expanded_near(left, near)
+        settled += one
+    more = _in_fractions(left, exactly)
+    rows = [np.array([m[k] for m in more], dtype=dtype) for k, dtype in enumerate((np.intp, float, float))]
+    who, a, b = (np.concatenate([*(part[k] for part in settled), rows[k]]) for k in range(3))
+    exact = np.arange(len(who)) >= len(who) - len(more)
+    order = np.lexsort((a, who))
+    return Roots(who[order], a[order], b[order], exact[order])
+
+
+def _nothing() -> tuple[Index, Array, Array]:
+    return np.empty(0, dtype=np.intp), np.empty(0), np.empty(0)
+
+
+def _in_floats(c: Array, errors: Array, low: Array, span: float) -> tuple[list[Any], list[Any]]:
+    """Return the cells with one root each, and those that rounding leaves open: slice, ends."""
+    degree = c.shape[1] - 1
+    count = max(1, math.ceil(math.log(span) / math.log(WIDEST)))
+    powers = np.arange(degree + 1)
+    settled, opened = [], []
+    who = np.repeat(np.arange(len(c)), count)
+    a = (low[:, None] * span ** (np.arange(count) / count)).ravel()
+    for level in range(LEVELS + 1):
+        if not len(who):
+            break
+        ratio = span ** (1.0 / count / 2.0**level)
+        matrix = _bernstein(degree, ratio)
+        scale = a[:, None] ** powers
+        terms = c[who] * scale
+        value = terms @ matrix
+        error = _EPS * ((_ROUNDINGS * np.abs(terms) + errors[who] * scale) @ matrix)
+        changes, sure = _changes(value, error)
+        one = sure & (changes == 1)
+        settled.append((who[one], a[one], a[one] * ratio))
+        further = ~(sure & (changes <= 1))
+        who, a = who[further], a[further]
+        if level == LEVELS:
+            opened.append((who, a, a * ratio))
+        who, a = np.concatenate((who, who)), np.concatenate((a, a * math.sqrt(ratio)))
+    return settled, opened
+
+
+def _expanded_near(cells: list[Any], near: Near) -> tuple[list[Any], list[Any]]:
+    """Return the cells with one root each, and those that rounding leaves open, from expansions in each."""
+    who, a, b = (np.concatenate([part[k] for part in cells]) for k in range(3))
+    settled, opened = [], []
+    for level in range(NEAR_LEVELS + 1):
+        if not len(who):
+            break
+        many = np.bincount(who)[who] > _MOST_CELLS
+        opened.append((who[many], a[many], b[many]))
+        who, a, b = who[~many], a[~many], b[~many]
+        if not len(who):
+            break
+        parts = [
+            _changes_near(*near(*(x[start : start + _CELLS] for x in (who, a, b - a))))
+            for start in range(0, len(who), _CELLS)
+        ]
+        changes, sure = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+        one = sure & (changes == 1)
+        settled.append((who[one], a[one], b[one]))
+        further = ~(sure & (changes <= 1))
+        who, a, b = who[further], a[further], b[further]
+        if level == NEAR_LEVELS:
+            opened.append((who, a, b))
+        middle = np.sqrt(a * b)
+        who, a, b = np.concatenate((who, who)), np.concatenate((a, middle)), np.concatenate((middle, b))
+    return settled, opened
+
+
+def _changes_near(terms: Array, errors: Array) -> tuple[Any, Any]:
+    matrix = _bernstein_from_zero(terms.shape[1] - 1)
+    return _changes(terms @ matrix, _EPS * ((_ROUNDINGS * np.abs(terms) + errors) @ matrix))
+
+
+@cache
+def _bernstein_from_zero(degree: int) -> Array:
+    """Return the Bernstein coefficients on [0, 1] of each power of t, `(degree + 1, degree + 1)`."""
+    found = np.zeros((degree + 1, degree + 1))
+    for power in range(degree + 1):
+        for j in range(power, degree + 1):
+            found[power, j] = math.comb(j, power) / math.comb(degree, power)
+    return found
+
+
+@cache
+def _bernstein(degree: int, ratio: float) -> Array:
+    """Return the Bernstein coefficients on [1, ratio] of each power of r, `(degree + 1, degree + 1)`."""
+    found = np.zeros((degree + 1, degree + 1))
+    for power in range(degree + 1):
+        for j in range(degree + 1):
+            found[power, j] = sum(
+                math.comb(j, i) / math.comb(degree, i) * math.comb(power, i) * (ratio - 1.0) ** i
+                for i in range(min(j, power) + 1)
+            )
+    return found
+
+
+def _changes(value: Array, error: Array) -> tuple[Any, Any]:
+    """Return the number of changes of sign, and whether it is sure.
+
+    A coefficient of unknown sign does no harm between two that are known and of different signs.
+    """
+    known = np.abs(value) > error
+    sign = np.where(known, np.sign(value), 0.0)
+    last = sign[:, 0]
+    changes = np.zeros(len(value), dtype=np.int64)
+    sure = known[:, 0] & known[:, -1] & np.isfinite(value).all(axis=1) & np.isfinite(error).all(axis=1)
+    gap = np.zeros(len(value), dtype=np.int64)
+    for k in range(1, value.shape[1]):
+        here = sign[:, k]
+        there = here != 0.0
+        turned = there & (here != last)
+        changes += turned
+        sure &= ~there | (gap == 0) | (turned & (gap == 1))
+        gap = np.where(there, 0, gap + 1)
+        last = np.where(there, here, last)
+    return changes, sure
+
+
+def _in_fractions(cells: list[Any], exactly: Exactly) -> list[tuple[int, float, float]]:
+    """Return the roots in cells that were left open, between two neighbouring floats each."""
+    found = []
+    by_slice: dict[int, list[tuple[float, float]]] = {}
+    for who, a, b in cells:
+        for k, x, y in zip(who.tolist(), a.tolist(), b.tolist(), strict=True):
+            by_slice.setdefault(k, []).append((x, y))
+    for k, intervals in by_slice.items():
+        whole = _primitive(exactly(k))
+        if not whole:
+            continue
+        for x, y in _merged(intervals):
+            found += [(k, *root) for root in _exact_roots(whole, Fraction(x), Fraction(y))]
+    return found
+
+
+def _merged(intervals: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return intervals with those that touch made one, so that a root on their border counts once."""
+    found: list[tuple[float, float]] = []
+    for x, y in sorted(intervals):
+        if found and x <= found[-1][1] * (1.0 + 1e-12):
+            found[-1] = (found[-1][0], max(y, found[-1][1]))
+        else:
+            found.append((x, y))
+    return found
+
+
+def _primitive(c: list[Fraction]) -> list[int]:
+    """Return whole coefficients without a common factor, or a last one that is 0."""
+    while c and c[-1] == 0:
+        c = c[:-1]
+    if not c:
+        return []
+    common = math.lcm(*(Fraction(x).denominator for x in c))
+    whole = [int(x * common) for x in c]
+    divisor = math.gcd(*whole)
+    return [x // divisor for x in whole]
+
+
+def _exact_roots(c: list[int], low: Fraction, high: Fraction) -> list[tuple[float, float]]:
+    """Return the distinct roots in [low, high) as intervals of a relative width below 2^-52."""
+    found: list[tuple[float, float]] = []
+    waiting = [(low, high, 0)]
+    squarefree = False
+    while waiting:
+        a, b, depth = waiting.pop()
+        if depth > _EXACT_LEVELS and not squarefree:
+            c, squarefree = _squarefree(c), True
+            found, waiting = [], [(low, high, 0)]
+            continue
+        if _value(c, a) == 0:
+            found.append((float(a), float(a)))
+            c = _without(c, a)
+        changes = _sign_changes(_on_unit(c, a, b))
+        if changes == 0:
+            continue
+        if changes == 1:
+            found.append(_narrowed(c, a, b))
+            continue
+        middle = (a + b) / 2
+        waiting += [(a, middle, depth + 1), (middle, b, depth + 1)]
+    return found
+
+
+def _value(c: list[int], x: Fraction) -> Fraction:
+    found = Fraction(0)
+    for term in reversed(c):
+        found = found * x + term
+    return found
+
+
+def _without(c: list[int], root: Fraction) -> list[int]:
+    """Return the polynomial divided by its roots at a number."""
+    while len(c) > 1 and _value(c, root) == 0:
+        quotient: list[Fraction] = []
+        carried = Fraction(0)
+        for term in reversed(c):
+            carried = carried * root + term
+            quotient.append(carried)
+        c = _primitive(quotient[-2::-1])
+    return c
+
+
+def _on_unit(c: list[int], a: Fraction, b: Fraction) -> list[int]:
+    """Return (1 + x)^n c((a + b x) / (1 + x)): its positive roots are those between a and b."""
+    common = math.lcm(a.denominator, b.denominator)
+    lower, step = int(a * common), int((b - a) * common)
+    degree = len(c) - 1
+    # In units of 1/common: c(y) = sum c_k common^(n - k) Y^k with Y = lower + step t.
+    terms = [x * common ** (degree - k) for k, x in enumerate(c)]
+    for k in range(degree):
+        for j in range(degree - 1, k - 1, -1):
+            terms[j] += lower * terms[j + 1]
+    terms = [x * step**k for k, x in enumerate(terms)][::-1]
+    for k in range(degree):
+        for j in range(degree - 1, k - 1, -1):
+            terms[j] += terms[j + 1]
+    return terms
+
+
+def _sign_changes(c: list[int]) -> int:
+    signs = [x > 0 for x in c if x]
+    return sum(x != y for x, y in zip(signs[1:], signs[:-1], strict=True))
+
+
+def _narrowed(c: list[int], a: Fraction, b: Fraction) -> tuple[float, float]:
+    """Return the only root between two numbers, of which the first is none, to the last digit."""
+    rising = _value(c, a) < 0
+    while b - a > a * Fraction(1, 1 << 54):
+        middle = (a + b) / 2
+        value = _value(c, middle)
+        if value == 0:
+            return float(middle), float(middle)
+        a, b = (middle, b) if (value < 0) == rising else (a, middle)
+    return float(a), float(b)
+
+
+def _squarefree(c: list[int]) -> list[int]:
+    """Return the polynomial with each of its roots once."""
+    a, b = c, _primitive([Fraction(k * x) for k, x in enumerate(c)][1:])
+    while b:
+        a, b = b, _remainder(a, b)
+    if len(a) == 1:
+        return c
+    return _quotient(c, a)
+
+
+def _remainder(a: list[int], b: list[int]) -> list[int]:
+    rest = [Fraction(x) for x in a]
+    while len(rest) >= len(b):
+        factor = rest[-1] / b[-1]
+        for k, x in enumerate(b):
+            rest[len(rest) - len(b) + k] -= factor * x
+        rest.pop()
+        while rest and rest[-1] == 0:
+            rest.pop()
+    return _primitive(rest)
+
+
+def _quotient(a: list[int], b: list[int]) -> list[int]:
+    rest = [Fraction(x) for x in a]
+    found = [Fraction(0)] * (len(a) - len(b) + 1)
+    for k in range(len(found) - 1, -1, -1):
+        found[k] = rest[k + len(b) - 1] / b[-1]
+        for j, x in enumerate(b):
+            rest[k + j] -= found[k] * x
+    return _primitive(found)
+
+
+def narrowed(c: Array, low: Array, high: Array) -> Array:
+    """Return the only root of each polynomial between two rates, by Newton's method kept in its bracket."""
+    x = np.sqrt(low * high)
+    rising: Any = _values(c, high)[0] > 0.0
+    going = np.flatnonzero(high > low)
+    found = x.copy()
+    low, high = low[going].copy(), high[going].copy()
+    x, c, rising = x[going], c[going], rising[going]
+    for _ in range(_STEPS):
+        if not len(going):
+            break
+        value, slope = _values(c, x)
+        up = (value > 0.0) != rising
+        low, high = np.where(up, x, low), np.where(up, high, x)
+        new = x - value / slope
+        good = (new > low) & (new < high)
+        new = np.where(value == 0.0, x, np.where(good, new, np.sqrt(low * high)))
+        found[going] = new
+        further = (np.abs(new - x) > 2.0 * _EPS * x) & (high - low > 2.0 * _EPS * high)
+        going, rising = going[further], rising[further]
+        x, low, high, c = new[further], low[further], high[further], c[further]
+    return found
+
+
+def _values(c: Array, x: Array) -> tuple[Array, Array]:
+    value, slope = np.zeros_like(x), np.zeros_like(x)
+    for k in range(c.shape[1] - 1, -1, -1):
+        slope = slope * x + value
+        value = value * x + c[:, k]
+    return value, slope
+
+
+def table(c: tuple[Any, ...], slices: int) -> Array:
+    """Return coefficients, structural zeros among them, as an array `(slices, degree + 1)`."""
+    found = np.zeros((slices, len(c)))
+    for k, term in enumerate(c):
+        if not is_zero(term):
+            found[:, k] = term
+    return found

@@ -1,0 +1,140 @@
+"""The grid of rates of slices, and the monotone pieces of their graphs with the roots on them.
+
+Folds, Hopf points and walls come from `certain`, with a proven count; for a model whose functions are not
+rational they come from the grid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qifscan.certain import zeros_along
+from qifscan.graph import (
+    PER_DECADE,
+    SPAN,
+    UNSURE,
+    Array,
+    Index,
+    Nodes,
+    Path,
+    Values,
+    blocks,
+    part,
+    ranks,
+    rate_unit,
+    solve,
+    walled,
+    zeros,
+)
+
+
+def nodes_of(path: Path, parameters: Mapping[str, Array], rates: tuple[float, float] | None) -> Nodes:
+    """Return the grid of every slice, cut where states cease to be valid.
+
+    `rates` (1/ms) is the range that is looked at, by default `SPAN` in the units of each slice.
+    """
+    slices = len(next(iter(parameters.values())))
+    low, high = SPAN if rates is None else rates
+    count = 1 + max(2, math.ceil(PER_DECADE * math.log10(high / low)))
+    grid = np.geomspace(low, high, count)
+    unit = np.ones(slices) if rates is not None else rate_unit(path.model, parameters)
+    nodes = Nodes(unit[:, None] * grid, np.ones((slices, count - 1), dtype=bool), rates)
+    for kind, wall, positive in path.walls():
+        found = zeros_along(path, kind, parameters, rates) if kind else None
+        nodes = walled(nodes, wall, parameters, positive=positive, at=(found.who, found.r) if found else None)
+    return nodes
+
+
+def hopf_zeros(
+    path: Path, parameters: Mapping[str, Array], rates: tuple[float, float] | None
+) -> tuple[Index, Array]:
+    """Return the slice and the rate of every zero of the Hurwitz determinant along the graph.
+
+    For a model whose functions are not rational: those that a grid shows, without those that are rounding. A
+    zero counts if the rounding error e there moves it by less than `UNSURE`: by e/|h'|, or if it is nearly
+    double by (2 e/|h''|)^(1/2). For true zeros that is below 1e-11, for false ones above 1.
+    """
+    certain = zeros_along(path, "hopf", parameters, rates) if not path.degree else None
+    if certain is not None:
+        return certain.who, certain.r
+    who, at = zeros(path.hopf, parameters, nodes_of(path, parameters, rates))
+    here = part(parameters, who)
+    _, first, second = path.hopf(at, here, 2)
+    error = path.hopf_error(at, here)
+    moved = np.fmin(error / np.abs(first), np.sqrt(error / np.abs(second)))
+    sure = moved < UNSURE
+    return who[sure], at[sure]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The monotone pieces of eta(r) of every slice, ascending, `(slices, pieces)`, NaN where there are fewer.
+
+    Rates at both ends, eta there, and eta again where the end is a fold, NaN where it isn't.
+    """
+
+    low: Array
+    high: Array
+    value_low: Array
+    value_high: Array
+    fold_low: Array
+    fold_high: Array
+
+
+def pieces(path: Path, parameters: Mapping[str, Array], nodes: Nodes) -> Pieces:
+    """Return the monotone pieces of eta(r), between folds and where equilibria cease to be valid."""
+    certain = zeros_along(path, "fold", parameters, nodes.range)
+    who, at = zeros(path.fold, parameters, nodes) if certain is None else (certain.who, certain.r)
+    padded = np.pad(nodes.valid, ((0, 0), (1, 1)))
+    starts, ends = np.argwhere(padded[:, 1:] & ~padded[:, :-1]), np.argwhere(~padded[:, 1:] & padded[:, :-1])
+    sides = []
+    for edges in (starts, ends):
+        whose = np.concatenate((edges[:, 0], who))
+        rates = np.concatenate((nodes.rates[edges[:, 0], edges[:, 1]], at))
+        order = np.lexsort((rates, whose))
+        whose, rates, folded = whose[order], rates[order], order >= len(edges)
+        value = path.partial(rates, part(parameters, whose), 0, 0)[0]
+        sides.append((whose, rates, value, np.where(folded, value, np.nan)))
+    owner = sides[0][0]
+    shape = (len(nodes.rates), max(1, int(np.bincount(owner, minlength=1).max())))
+    rank = ranks(owner)
+    columns = [_padded(values, owner, rank, shape) for _, *side in sides for values in side]
+    low, value_low, fold_low, high, value_high, fold_high = columns
+    return Pieces(low, high, value_low, value_high, fold_low, fold_high)
+
+
+def _padded(values: Array, who: Index, rank: Index, shape: tuple[int, int]) -> Array:
+    found = np.full(shape, np.nan)
+    found[who, rank] = values
+    return found
+
+
+def roots(
+    path: Path, parameters: Mapping[str, Array], of: Pieces, slices: Index, eta: Array
+) -> tuple[Array, Index]:
+    """Return the rates at which eta(r) = eta for points of slices, `(points, most)`, and the piece of each.
+
+    They ascend; where there are fewer the rest is NaN, and the piece -1.
+    """
+
+    def distance(r: Array, given: Values, order: int) -> list[Any]:
+        value, *rest = path.partial(r, given, 0, order)
+        return [value - given[""], *rest]
+
+    count = of.low.shape[1]
+    found = np.full((len(slices), count), np.nan)
+    for block in blocks(len(slices), count):
+        whose, target = slices[block], eta[block]
+        below, above = (values[whose] > target[:, None] for values in (of.value_low, of.value_high))
+        point, k = np.nonzero((below != above) & np.isfinite(of.low[whose]))
+        here = part(parameters, whose[point]) | {"": target[point]}
+        ends = of.low[whose[point], k], of.high[whose[point], k]
+        found[block.start + point, k] = solve(distance, here, *ends, above[point, k])
+    order = np.argsort(np.isnan(found), axis=1, kind="stable")
+    found = np.take_along_axis(found, order, axis=1)
+    return found, np.where(np.isnan(found), -1, order)
