@@ -127,9 +127,9 @@ def gap(given: Mapping[str, Any], r: Any) -> Any:
     return numerator, 4 * q**2, direct - 2 * r * q**2 * (J - 2 * (PI * tau) ** 2 * r)
 
 
-def inhibitory_rate(given: Mapping[str, Any], r: Any) -> tuple[Any, Any]:
+def inhibitory_rate(given: Mapping[str, Any], r: Any, pi: Any = PI) -> tuple[Any, Any]:
     """Return r_i of the pair as a fraction."""
-    q = 2 * PI * given["tau_e"] * r
+    q = 2 * pi * given["tau_e"] * r
     missing = q**4 - 4 * given["delta_e"] ** 2 - 4 * (given["eta_e"] + given["J_ee"] * given["tau_e"] * r) * q**2
     return missing, 4 * q**2 * given["J_ei"] * given["tau_e"]
 
@@ -261,8 +261,10 @@ def positive_roots(one: Poly) -> list[Any]:
     return sorted((root.real for root in found), key=float)
 
 
-def at(one: Poly, x: Any) -> Any:
+def at(one: Any, x: Any) -> Any:
     """Return the value at a ball."""
+    if isinstance(one, flint.arb_poly):
+        return one(x)
     found = flint.arb(0)
     for coefficient in reversed(one.coeffs()):
         found = found * x + flint.arb(coefficient)
@@ -336,6 +338,7 @@ class Point:
     r: float
     value: float
     other: float = math.nan
+    relative: bool = False
 
 
 @dataclass(frozen=True)
@@ -365,6 +368,11 @@ class Algebra:
         a = by_powers(spectrum, L)[::-1]
         assert len(a) == row.order + 1
         return cls(row, along, given, unit, above, below, a)
+
+    @property
+    def signed(self) -> bool:
+        """Whether the varied parameter has one sign, so that its error is relative."""
+        return self.along in ABOVE_ZERO | AT_LEAST_ZERO
 
     def condition(self) -> list[Poly]:
         """Return what is 0 on the equilibria at the given eta."""
@@ -412,7 +420,7 @@ class Algebra:
                 if self.allowed(x, p):
                     kind = name if name == "LP" else self.type_at(x, p)
                     value = self.value(self.numerator, x, None) / self.value(self.denominator, x, None) if p is None else p
-                    found.append(Point(kind, float(x) * self.unit, float(value)))
+                    found.append(Point(kind, float(x) * self.unit, float(value), relative=self.signed))
         return sorted(found, key=lambda point: point.r)
 
     def second_order(self) -> list[Point]:
@@ -426,7 +434,7 @@ class Algebra:
             for x, p in common_zeros(fold, other):
                 if self.allowed(x, p):
                     eta = self.value(n, x, p) / self.value(d, x, p)
-                    found.append(Point(name, float(x) * self.unit, float(p), float(eta)))
+                    found.append(Point(name, float(x) * self.unit, float(p), float(eta), self.signed))
         return sorted(found, key=lambda point: point.r)
 
     def equilibria(self) -> list[Any]:
@@ -582,7 +590,9 @@ def gap_of(a: Point, b: Point) -> float:
 
 
 def error_of(a: Point, b: Point) -> float:
-    return max(abs(b.r / a.r - 1.0), abs(a.value - b.value) / max(abs(a.value), 1.0))
+    """Return the relative error of a place; of a small parameter that can be negative it is absolute."""
+    scale = abs(a.value) if a.relative else max(abs(a.value), 1.0)
+    return max(abs(b.r / a.r - 1.0), abs(a.value - b.value) / max(scale, 1e-300))
 
 
 def moved(point: Point, others: Sequence[Point]) -> float:
@@ -789,7 +799,8 @@ def compare_measures(
             wanted = min(changes, key=abs, default=math.nan)
             got = float(here[f"{name}_distance"].values[k])
             # Two that are as near as each other to both sides.
-            fine = any(abs(got - c) < 1e-8 * max(1.0, abs(eta)) and abs(abs(c) - abs(wanted)) < 1e-8 * max(1.0, abs(eta)) for c in changes)
+            within = PLACE * max(1.0, abs(eta), abs(wanted))
+            fine = any(abs(got - c) < within and abs(abs(c) - abs(wanted)) < within for c in changes)
             if not (fine or (math.isnan(wanted) and math.isnan(got))):
                 tally.false += 1
                 tally.failures.append(f"{call}  # {name}_distance at r {r!r}: {got!r} for {wanted!r}")
@@ -804,7 +815,577 @@ def wall_rates(algebra: Algebra) -> list[Any]:
     return positive_roots(in_p(above)[0])
 
 
-CLAIMS = {"special": special_claim, "equilibria": equilibria_claim, "planes": plane_claim}
+# The first Lyapunov coefficient, in balls, and where it is 0 on a Hopf curve
+
+Forms = tuple[Any, Any, Any]
+"""Matrix of the linear part, bilinear form, trilinear form of a model at an equilibrium."""
+
+
+def relative_forms(p: Mapping[str, Any], r: Any, recurrent: Any) -> Forms:
+    """Return the forms of a model with one population.
+
+    `recurrent` is the gradient of K by the state, its two higher forms, the rows of the slow variables and
+    their higher forms, as a tuple (gradient, K2, K3, rows, slow2, slow3).
+    """
+    tau, v = p["tau"], recurrent[6]
+    gradient, k2, k3, rows, slow2, slow3 = recurrent[:6]
+    pull = (pi_ball() * tau) ** 2
+    n = 2 + len(rows)
+    first = [(2 * v - p.get("g", 0)) / tau, 2 * r / tau] + [flint.arb(0)] * (n - 2)
+    second = [flint.arb(0)] * n
+    second[0], second[1] = -2 * pull * r / tau, 2 * v / tau
+    second = [a + b / tau for a, b in zip(second, gradient, strict=True)]
+
+    def bilinear(x: Any, y: Any) -> list[Any]:
+        dr = 2 * (x[0] * y[1] + x[1] * y[0]) / tau
+        dv = (2 * x[1] * y[1] - 2 * pull * x[0] * y[0] + k2(x, y)) / tau
+        return [dr, dv, *slow2(x, y)]
+
+    def trilinear(x: Any, y: Any, z: Any) -> list[Any]:
+        return [flint.acb(0), k3(x, y, z) / tau, *slow3(x, y, z)]
+
+    return [first, second, *rows], bilinear, trilinear
+
+
+def pi_ball() -> Any:
+    return flint.arb(PI)
+
+
+def zero2(x: Any, y: Any) -> Any:
+    return flint.acb(0)
+
+
+def zero3(x: Any, y: Any, z: Any) -> Any:
+    return flint.acb(0)
+
+
+def none2(n: int) -> Callable[..., list[Any]]:
+    return lambda x, y: [flint.acb(0)] * n
+
+
+def none3(n: int) -> Callable[..., list[Any]]:
+    return lambda x, y, z: [flint.acb(0)] * n
+
+
+def potential(p: Mapping[str, Any], r: Any) -> Any:
+    return -p["delta"] / (2 * pi_ball() * p["tau"] * r)
+
+
+def plain_forms(p: Mapping[str, Any], r: Any) -> Forms:
+    J = p["J"] * p["tau"]
+    v = potential(p, r) + p.get("g", flint.arb(0)) / 2
+    return relative_forms(p, r, ([J, flint.arb(0)], zero2, zero3, [], none2(0), none3(0), v))
+
+
+def adapting_rows(p: Mapping[str, Any], alpha_kernel: bool) -> list[list[Any]]:
+    zero, rate = flint.arb(0), 1 / p["tau_a"]
+    if alpha_kernel:
+        return [[zero, zero, zero, rate], [p["alpha"], zero, -rate, -2 * rate]]
+    return [[p["alpha"], zero, -rate]]
+
+
+def adaptation_forms(alpha_kernel: bool) -> Callable[..., Forms]:
+    def forms(p: Mapping[str, Any], r: Any) -> Forms:
+        rows = adapting_rows(p, alpha_kernel)
+        zero = flint.arb(0)
+        gradient = [p["J"] * p["tau"], zero, flint.arb(-1)] + [zero] * (len(rows) - 1)
+        more = none2(len(rows)), none3(len(rows)), potential(p, r)
+        return relative_forms(p, r, (gradient, zero2, zero3, rows, *more))
+
+    return forms
+
+
+def depression_forms(alpha_kernel: bool) -> Callable[..., Forms]:
+    def forms(p: Mapping[str, Any], r: Any) -> Forms:
+        rows = adapting_rows(p, alpha_kernel)
+        zero, J = flint.arb(0), p["J"] * p["tau"]
+        a = p["alpha"] * p["tau_a"] * r
+        gradient = [J * (1 - a), zero, -J * r] + [zero] * (len(rows) - 1)
+        more = none2(len(rows)), none3(len(rows)), potential(p, r)
+        return relative_forms(
+            p, r, (gradient, lambda x, y: -J * (x[0] * y[2] + x[2] * y[0]), zero3, rows, *more)
+        )
+
+    return forms
+
+
+def product2(x: Any, y: Any, at: Sequence[Any]) -> Any:
+    """Return the second derivative of r u x, of the state's variables 0, 2, 3, along two directions."""
+    r, u, s = at
+    mixed = [(0, 2, s), (0, 3, u), (2, 3, r)]
+    return sum(((x[i] * y[j] + x[j] * y[i]) * rest for i, j, rest in mixed), flint.acb(0))
+
+
+def product3(x: Any, y: Any, z: Any) -> Any:
+    orders = [(0, 2, 3), (0, 3, 2), (2, 0, 3), (2, 3, 0), (3, 0, 2), (3, 2, 0)]
+    return sum((x[i] * y[j] * z[k] for i, j, k in orders), flint.acb(0))
+
+
+def plasticity_forms(p: Mapping[str, Any], r: Any) -> Forms:
+    U, J = p["U"], p["J"] * p["tau"]
+    u = U * (1 + p["tau_f"] * r) / (1 + U * p["tau_f"] * r)
+    s = 1 / (1 + p["tau_d"] * u * r)
+    zero = flint.arb(0)
+    rows = [
+        [U * (1 - u), zero, -1 / p["tau_f"] - U * r, zero],
+        [-u * s, zero, -s * r, -1 / p["tau_d"] - u * r],
+    ]
+    gradient = [J * u * s, zero, J * s * r, J * u * r]
+    at = (r, u, s)
+    return relative_forms(
+        p,
+        r,
+        (
+            gradient,
+            lambda x, y: J * product2(x, y, at),
+            lambda x, y, z: J * product3(x, y, z),
+            rows,
+            lambda x, y: [-U * (x[0] * y[2] + x[2] * y[0]), -product2(x, y, at)],
+            lambda x, y, z: [flint.acb(0), -product3(x, y, z)],
+            potential(p, r),
+        ),
+    )
+
+
+def synapse_forms(p: Mapping[str, Any], r: Any) -> Forms:
+    zero, rate = flint.arb(0), 1 / p["tau_d"]
+    gradient = [zero, zero, p["J"] * p["tau"]]
+    more = none2(1), none3(1), potential(p, r)
+    return relative_forms(p, r, (gradient, zero2, zero3, [[rate, zero, -rate]], *more))
+
+
+def pair_forms(p: Mapping[str, Any], r: Any) -> Forms:
+    above, below = inhibitory_rate(p, r, pi_ball())
+    rates, zero = (r, above / below), flint.arb(0)
+    rows = []
+    for k, of in enumerate("ei"):
+        tau, rate = p[f"tau_{of}"], rates[k]
+        v = -p[f"delta_{of}"] / (2 * pi_ball() * tau * rate)
+        first, second = [zero] * 4, [zero] * 4
+        first[2 * k], first[2 * k + 1] = 2 * v / tau, 2 * rate / tau
+        second[0], second[2] = p[f"J_{of}e"], p[f"J_{of}i"]
+        second[2 * k] = second[2 * k] - 2 * pi_ball() ** 2 * tau * rate
+        second[2 * k + 1] = 2 * v / tau
+        rows += [first, second]
+
+    def bilinear(x: Any, y: Any) -> list[Any]:
+        found = []
+        for k, of in enumerate("ei"):
+            tau, i, j = p[f"tau_{of}"], 2 * k, 2 * k + 1
+            found.append(2 * (x[i] * y[j] + x[j] * y[i]) / tau)
+            found.append((2 * x[j] * y[j] - 2 * (pi_ball() * tau) ** 2 * x[i] * y[i]) / tau)
+        return found
+
+    return rows, bilinear, none3(4)
+
+
+FORMS = {
+    "qif": plain_forms,
+    "qif_gap": plain_forms,
+    "qif_adaptation_alpha": adaptation_forms(True),
+    "qif_adaptation_exponential": adaptation_forms(False),
+    "qif_depression_alpha": depression_forms(True),
+    "qif_depression_exponential": depression_forms(False),
+    "qif_plasticity": plasticity_forms,
+    "qif_synapse": synapse_forms,
+    "qif_pair": pair_forms,
+}
+
+
+def dot(x: Sequence[Any], y: Sequence[Any]) -> Any:
+    """Return <x, y>, the first one conjugated."""
+    return sum((a.conjugate() * b for a, b in zip(x, y, strict=True)), flint.acb(0))
+
+
+def conjugated(x: Sequence[Any]) -> list[Any]:
+    return [a.conjugate() for a in x]
+
+
+def solved(matrix: list[list[Any]], right: Sequence[Any]) -> list[Any]:
+    found = flint.acb_mat(matrix).solve(flint.acb_mat([[value] for value in right]))
+    return [found[i, 0] for i in range(len(right))]
+
+
+def null_vector(matrix: list[list[Any]]) -> list[Any]:
+    """Return the vector that a singular matrix takes to 0, from a matrix with a border."""
+    n = len(matrix)
+    border = [flint.acb(1 + k, 2 - k * k) for k in range(n)]
+    whole = [[*row, b] for row, b in zip(matrix, border, strict=True)] + [[*conjugated(border), flint.acb(0)]]
+    return solved(whole, [flint.acb(0)] * n + [flint.acb(1)])[:n]
+
+
+def less(matrix: Sequence[Sequence[Any]], value: Any) -> list[list[Any]]:
+    return [[flint.acb(a) - (value if i == j else 0) for j, a in enumerate(row)] for i, row in enumerate(matrix)]
+
+
+def lyapunov(forms: Forms, omega: Any) -> Any:
+    """Return l1 (Kuznetsov 2004, eq. 5.62, with <q, q> = <p, q> = 1), a ball, at a Hopf point."""
+    matrix, two, three = forms
+    turn = flint.acb(0, 1) * omega
+    q = null_vector(less(matrix, turn))
+    size = dot(q, q).real.sqrt()
+    q = [a / size for a in q]
+    p = null_vector(less([list(column) for column in zip(*matrix, strict=True)], -turn))
+    scale = dot(p, q).conjugate()
+    p = [a / scale for a in p]
+    still = solved(less(matrix, flint.acb(0)), two(q, conjugated(q)))
+    twice = solved(less(matrix, 2 * turn), two(q, q))
+    whole = [
+        c - 2 * b - d
+        for c, b, d in zip(three(q, q, conjugated(q)), two(q, still), two(conjugated(q), twice), strict=True)
+    ]
+    return dot(p, whole).real / (2 * omega)
+
+
+DEFAULTS = {
+    "tau": 1.0, "delta": 1.0, "J": 15.0, "alpha": 1.0, "tau_a": 10.0, "U": 0.2, "tau_f": 1500.0, "tau_d": 200.0, "g": 0.0,
+    "tau_e": 1.0, "tau_i": 1.0, "delta_e": 1.0, "delta_i": 1.0, "eta_e": 5.0,
+    "J_ee": 10.0, "J_ei": -10.0, "J_ie": 15.0, "J_ii": 0.0,
+}  # fmt: skip
+
+NEXT_TO_ZERO = 1e-6
+"""Share of a range that begins at 0 up to which it is not searched."""
+
+CURVE_SPAN = (1e-3, 1e3)
+"""Rates that curves have by default, in units."""
+
+
+def curve_range(model: str, name: str) -> tuple[float, float]:
+    """Return the documented default range of the second parameter of a Hopf curve."""
+    default = 5.0 if (model, name) == ("qif_synapse", "tau_d") else DEFAULTS[name]
+    if name in ABOVE_ZERO:
+        return default / 100.0, default * 100.0
+    if name == "U":
+        return 1e-3, 1.0
+    most = 10.0 * max(1.0, abs(default))
+    return (0.0 if name in AT_LEAST_ZERO else -most), most
+
+
+@dataclass
+class HopfPlane:
+    """The plane of rate and second parameter of a slice, in coordinates log x and t of the range."""
+
+    model: str
+    algebra: Algebra
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        self.log = self.algebra.signed
+        self.low = self.low or NEXT_TO_ZERO * self.high
+        self.turning = in_p(hurwitz(self.algebra.spectrum))
+        self.by_x = [term.derivative() for term in self.turning]
+        self.by_p = [k * term for k, term in enumerate(self.turning)][1:] or [Poly()]
+        n = self.algebra.row.order
+        a = self.algebra.spectrum
+        self.square = [in_p(c) for c in ((a[3], a[1]) if n == 4 else (a[2], a[0]))]
+        # Balls of the coefficients once, not with each value.
+        self.balls = [[flint.arb_poly(term) for term in terms] for terms in (self.turning, self.by_x, self.by_p)]
+        self.square = [[flint.arb_poly(term) for term in terms] for terms in self.square]
+        self.exact = {k: flint.arb(rational(v)) for k, v in self.algebra.given.items()}
+        self.rate = flint.arb(rational(self.algebra.unit))
+
+    def scale(self, p: Any) -> Any:
+        """Return dp/dt."""
+        width = math.log(self.high / self.low) if self.log else self.high - self.low
+        return p * width if self.log else flint.arb(width)
+
+    def inside(self, x: Any, p: Any) -> bool:
+        if not (CURVE_SPAN[0] * 1.00001 < float(x) < CURVE_SPAN[1] * 0.99999):
+            return False
+        if not (self.low < float(p) < self.high):
+            return False
+        return self.algebra.allowed(x, p)
+
+    def gradient(self, x: Any, p: Any) -> tuple[Any, Any, Any]:
+        return (
+            in_both(self.balls[0], p, x),
+            in_both(self.balls[1], p, x) * x,
+            in_both(self.balls[2], p, x) * self.scale(p),
+        )
+
+    def corrected(self, x: Any, p: Any, steps: int = 6) -> tuple[Any, Any]:
+        """Return the point of the curve next to a guess."""
+        for _ in range(steps):
+            value, gx, gt = self.gradient(x, p)
+            step = value / (gx * gx + gt * gt)
+            x, p = self.moved(x, p, -step * gx, -step * gt)
+        return x, p
+
+    def moved(self, x: Any, p: Any, by_x: Any, by_t: Any) -> tuple[Any, Any]:
+        x = x * by_x.exp()
+        width = flint.arb(math.log(self.high / self.low)) if self.log else flint.arb(self.high - self.low)
+        p = p * (by_t * width).exp() if self.log else p + by_t * width
+        return x.mid(), p.mid()
+
+    def frequency(self, x: Any, p: Any) -> Any:
+        above, below = (in_both(c, p, x) for c in self.square)
+        return above / below
+
+    def l1(self, x: Any, p: Any) -> Any:
+        given = self.exact | {self.algebra.along: p}
+        return lyapunov(FORMS[self.model](given, self.rate * x), self.frequency(x, p).sqrt())
+
+    def along_curve(self, x: Any, p: Any, step: float) -> tuple[Any, Any]:
+        """Return the point of the curve a small step along its tangent."""
+        _, gx, gt = self.gradient(x, p)
+        size = (gx * gx + gt * gt).sqrt()
+        return self.corrected(*self.moved(x, p, -gt / size * step, gx / size * step), 3)
+
+    def on_lines(self, lines: tuple[int, int]) -> list[tuple[Any, Any]]:
+        """Return the Hopf points on lines of constant rate and of constant parameter, all of each line."""
+        found = []
+        for x in np.geomspace(*CURVE_SPAN, lines[0]).tolist():
+            exact = rational(x)
+            one = Poly([term(exact) for term in self.turning])
+            for root, _ in one.numer().complex_roots() if one.degree() > 0 else []:
+                if root.imag == 0:
+                    found.append((flint.arb(exact), root.real))
+        steps = np.geomspace if self.log else np.linspace
+        for value in steps(self.low, self.high, lines[1] + 2)[1:-1].tolist():
+            exact, one = rational(value), Poly()
+            for term in reversed(self.turning):
+                one = one * exact + term
+            found += [(x, flint.arb(exact)) for x in positive_roots(one)]
+        return [(x, p) for x, p in found if self.inside(x, p) and self.frequency(x, p) > 0]
+
+    def bautin(self, lines: tuple[int, int]) -> list[Point]:
+        """Return the points of the Hopf curve at which l1 is 0 next to points of the lines."""
+        found: list[Point] = []
+        spacing = 3.0 * max(math.log(CURVE_SPAN[1] / CURVE_SPAN[0]) / lines[0], 1.0 / lines[1])
+        for x, p in self.on_lines(lines):
+            x, p = x.mid(), p.mid()
+            step = self.newton(x, p)
+            if step is not None and abs(step) < spacing:
+                point = self.solved(x, p)
+                if point is not None and not any(
+                    abs(math.log(point.r / q.r)) < 1e-9 and gap_of(point, q) < 1e-9 for q in found
+                ):
+                    found.append(point)
+        return found
+
+    def newton(self, x: Any, p: Any, small: float = 1e-20) -> float | None:
+        """Return how far along the curve l1 would be 0."""
+        there = self.along_curve(x, p, small)
+        if not (self.frequency(x, p) > 0 and self.frequency(*there) > 0):
+            return None
+        here = self.l1(x, p)
+        slope = (self.l1(*there) - here) / small
+        step = float((-here / slope).mid())
+        return step if math.isfinite(step) else None
+
+    def solved(self, x: Any, p: Any) -> Point | None:
+        """Return the zero of l1 on the curve that Newton's method leads to, if it is one."""
+        for _ in range(40):
+            step = self.newton(x, p)
+            if step is None:
+                return None
+            x, p = self.along_curve(x, p, max(-0.03, min(0.03, step)))
+            if not self.inside(x, p):
+                return None
+            if abs(step) < 1e-14:
+                if not self.frequency(x, p) > 0:
+                    return None
+                a = self.algebra
+                eta = a.value(a.numerator, x, p) / a.value(a.denominator, x, p)
+                return Point("GH", float(x) * a.unit, float(p), float(eta), a.signed)
+        return None
+
+
+def bautin_claim(model: str, along: str, count: int, seed: int) -> Tally:
+    """Generalised Hopf points on the Hopf curves of the default range of `curve`."""
+    tally = Tally("GH", model, along, count)
+    begin = time.perf_counter()
+    row, rng = MODELS[model], np.random.default_rng([seed, *map(ord, model + along)])
+    low, high = curve_range(model, along)
+    both = (row.graph, along)
+    for _ in range(count):
+        given = {n: v for n, v in draw(row.ranges, rng).items() if n != along}
+        (have,) = points_of(qs.special_points(model, along=both, **given), 1, along, row.graph)
+        plane = HopfPlane(model, Algebra.of(model, along, given), low, high)
+        x_unit = plane.algebra.unit
+        have = [q for q in have if q.type == "GH" and plane.inside(q.r / x_unit, flint.arb(q.value))]
+        wanted = plane.bautin((181, 90) if model != "qif_pair" else (61, 30))
+        # What the search of lines leaves out is a point all the same if Newton's method stays there.
+        for q in have:
+            known = any(abs(math.log(q.r / w.r)) < SAME and gap_of(q, w) < SAME for w in wanted)
+            near = None if known else plane.solved(flint.arb(q.r / x_unit), flint.arb(q.value))
+            if near is not None and abs(math.log(q.r / near.r)) < SAME:
+                wanted.append(near)
+        pairs, missed, false = matched(wanted, have)
+        settle(tally, wanted, pairs, missed, false, written("special_points", model, given, along=both))
+    tally.seconds = time.perf_counter() - begin
+    return tally
+
+
+def settle(
+    tally: Tally,
+    wanted: list[Point],
+    pairs: list[tuple[Point, Point]],
+    missed: list[Point],
+    false: list[Point],
+    call: str,
+) -> None:
+    tally.found += len(wanted)
+    tally.missed += len(missed)
+    tally.false += len(false)
+    tally.worst = max([tally.worst, *(error_of(x, y) for x, y in pairs)])
+    off = [x for x, y in pairs if not error_of(x, y) < PLACE]
+    tally.misplaced += len(off)
+    for word, some in (("missed", missed), ("false", false), ("misplaced", off)):
+        tally.failures += [f"{call}  # {word}: {p.type} at r {p.r!r}, {tally.along} {p.value!r}" for p in some]
+
+
+# Curves: Hopf points and folds of slices lie on them, and their points are such
+
+
+def curve_claim(kind: str) -> Callable[[str, str, int, int], Tally]:
+    """Return the claim of the curves of folds or of Hopf points."""
+
+    def claim(model: str, through: str, count: int, seed: int) -> Tally:
+        tally = Tally(f"curve {kind}", model, through)
+        begin = time.perf_counter()
+        rng = np.random.default_rng([seed, *map(ord, model + through + kind)])
+        while tally.slices < 20 * count and tally.found < count:
+            tally.slices += 1
+            cross_check(tally, kind, rng)
+        tally.seconds = time.perf_counter() - begin
+        return tally
+
+    return claim
+
+
+SLICES_OF_A_CURVE = 12
+
+
+def cross_check(tally: Tally, kind: str, rng: Any) -> None:
+    """Compare the curves at one set of the other parameters with slices across them."""
+    model, through = tally.model, tally.along
+    row = MODELS[model]
+    whole = draw(row.ranges, rng)
+    given = {n: v for n, v in whole.items() if n != through}
+    low, high = curve_range(model, through)
+    if kind == "LP":
+        low, high = row.ranges[through][:2]
+    values = values_between(model, through, low, high, rng)
+    wanted = [p for value in values for p in of_slice(model, kind, given, through, value)]
+    if not wanted:
+        return
+    call = written("curve", model, given, kind=kind, through=through)
+    try:
+        found = qs.curve(model, kind=kind, through=through, **given)
+    except ScanError:
+        found = None
+    tally.found += len(wanted)
+    off = [p for p in wanted if found is None or not lies_on(found, row, through, p, high - low)]
+    tally.missed += len(off)
+    tally.failures += [f"{call}  # on no curve: {kind} at r {p.r!r}, {through} {p.value!r}" for p in off]
+    if found is not None:
+        check_points(tally, found, kind, given, call, rng)
+
+
+def values_between(model: str, through: str, low: float, high: float, rng: Any) -> list[float]:
+    if through in ABOVE_ZERO:
+        return np.exp(rng.uniform(np.log(low), np.log(high), SLICES_OF_A_CURVE)).tolist()
+    if through in AT_LEAST_ZERO:
+        return np.exp(rng.uniform(np.log(1e-3 * high), np.log(high), SLICES_OF_A_CURVE)).tolist()
+    return rng.uniform(low, high, SLICES_OF_A_CURVE).tolist()
+
+
+def of_slice(model: str, kind: str, given: Mapping[str, float], through: str, value: float) -> list[Point]:
+    """Return the points of a kind at one value of the second parameter, as points of the plane."""
+    row = MODELS[model]
+    if through == "J_ei" and value == 0.0:
+        return []
+    algebra = Algebra.of(model, row.graph, {**given, through: value})
+    # The range of the curve is in the unit of its other parameters.
+    unit = algebra.unit
+    if through in ("tau" + row.of, "delta" + row.of):
+        unit = math.sqrt(given.get("delta" + row.of, 1.0)) / (math.pi * given.get("tau" + row.of, 1.0))
+    return [
+        Point(kind, p.r, value, p.value)
+        for p in algebra.special()
+        if p.type == kind and 1.001 * CURVE_SPAN[0] < p.r / unit < 0.999 * CURVE_SPAN[1]
+    ]
+
+
+def lies_on(found: xr.Dataset, row: Row, through: str, point: Point, width: float) -> bool:
+    """Tell whether a point lies on a piece: next to a segment, no further off than the segment bends."""
+    logarithmic = through in ABOVE_ZERO
+    x = np.log(found["r" + row.of].values / point.r)
+    t = np.log(found[through].values / point.value) if logarithmic else (found[through].values - point.value) / width
+    piece = found["piece"].values
+    starts, ends = found["start"].values, found["end"].values
+    for k in np.unique(piece):
+        at = np.flatnonzero(piece == k)
+        line = np.column_stack((x[at], t[at]))
+        if starts[k] == 4 or ends[k] == 4:
+            line = np.vstack((line, line[:1]))
+        if len(line) > 1 and next_to(line):
+            return True
+    return False
+
+
+def next_to(line: Array) -> bool:
+    """Tell whether the origin lies next to a segment of a line."""
+    a, b = line[:-1], line[1:]
+    step = b - a
+    size = np.maximum((step**2).sum(axis=1), 1e-300)
+    share = -(a * step).sum(axis=1) / size
+    off = np.sqrt(((a + np.clip(share, 0.0, 1.0)[:, None] * step) ** 2).sum(axis=1))
+    # How far the line bends over three segments.
+    longest = np.sqrt(size)
+    padded = np.pad(longest, 1, mode="edge")
+    around = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
+    return bool(np.any((off < 0.25 * around + 1e-9) & (off < 0.05) & (share > -0.5) & (share < 1.5)))
+
+
+def check_points(tally: Tally, found: xr.Dataset, kind: str, given: Mapping[str, float], call: str, rng: Any) -> None:
+    """Check that points of a curve satisfy its condition."""
+    model, through = tally.model, tally.along
+    row = MODELS[model]
+    algebra = Algebra.of(model, through, given)
+    some = rng.choice(found.sizes["point"], min(25, found.sizes["point"]), replace=False)
+    if kind == "LP":
+        n, d = algebra.numerator, algebra.denominator
+        condition = in_p(n.derivative(X) * d - n * d.derivative(X))
+    else:
+        condition = in_p(hurwitz(algebra.spectrum))
+    for k in sorted(some.tolist()):
+        one = found.isel(point=k)
+        r, value, eta = (float(one[name]) for name in ("r" + row.of, through, row.graph))
+        x, p = flint.arb(rational(r / algebra.unit)), flint.arb(rational(value))
+        away = distance_to(condition, x, p, through, value)
+        wrong = not away < PLACE
+        special = int(one["type"]) in (CODES["BT"], CODES["CP"])
+        if kind == "HB" and not special:
+            wrong |= algebra.type_at(x, p) != "HB"
+        exact = float(algebra.value(algebra.numerator, x, p) / algebra.value(algebra.denominator, x, p))
+        wrong |= not abs(exact - eta) <= PLACE * max(1.0, abs(eta))
+        if wrong:
+            tally.false += 1
+            tally.failures.append(f"{call}  # no {kind}: r {r!r}, {through} {value!r}, off by {away:.1e}")
+        elif math.isfinite(away):
+            tally.worst = max(tally.worst, away)
+
+
+def distance_to(condition: Sequence[Poly], x: Any, p: Any, through: str, value: float) -> float:
+    """Return the length of Newton's step to a curve, relative."""
+    size = value if through in ABOVE_ZERO | AT_LEAST_ZERO else max(abs(value), 1.0)
+    here = in_both(condition, p, x)
+    by_x = in_both([c.derivative() for c in condition], p, x) * x
+    by_p = in_both([k * c for k, c in enumerate(condition)][1:] or [Poly()], p, x) * (size or 1e-300)
+    return abs(float((here / (by_x * by_x + by_p * by_p).sqrt()).mid()))
+
+
+CLAIMS = {
+    "special": special_claim,
+    "equilibria": equilibria_claim,
+    "planes": plane_claim,
+    "bautin": bautin_claim,
+    "LP": curve_claim("LP"),
+    "HB": curve_claim("HB"),
+}
 
 
 def tasks(claims: Iterable[str], models: Iterable[str], along: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -813,7 +1394,11 @@ def tasks(claims: Iterable[str], models: Iterable[str], along: Sequence[str]) ->
         for model in models:
             graph = MODELS[model].graph
             names = [graph] if claim == "equilibria" else alongs(model)
-            if claim == "planes":
+            if claim == "HB":
+                names = [n for n in MODELS[model].ranges if model != "qif"]
+            if claim == "LP":
+                names = [n for n in names if n != graph]
+            if claim in ("planes", "bautin"):
                 names = [n for n in names if n != graph and accepted(model, (graph, n))]
             found += [(claim, model, name) for name in names if not along or name in along]
     return found
@@ -823,6 +1408,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slices", type=int, default=1500, help="slices of each model and parameter")
     parser.add_argument("--planes", type=int, default=100, help="slices of each plane of two parameters")
+    parser.add_argument("--crossings", type=int, default=120, help="points of slices held against each curve")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--claim", nargs="*", choices=[*CLAIMS], default=[*CLAIMS])
     parser.add_argument("--model", nargs="*", choices=[*MODELS], default=[*MODELS])
@@ -834,7 +1420,8 @@ def main() -> None:
     tallies = []
     print(HEAD)
     for claim, model, along in tasks(options.claim, options.model, options.along):
-        count = options.planes if claim == "planes" else options.slices
+        count = {"planes": options.planes, "bautin": options.planes}.get(claim, options.slices)
+        count = options.crossings if claim in ("LP", "HB") else count
         tally = CLAIMS[claim](model, along, count, options.seed)
         tallies.append(tally)
         print(tally.row(), flush=True)
