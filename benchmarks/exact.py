@@ -109,9 +109,7 @@ def plasticity(given: Mapping[str, Any], r: Any) -> Any:
     d = b + tau_d * U * a * r
     facilitated = a * (b + tau_f * LAMBDA) + r * tau_f * (1 - U)
     on = J * U * b * (tau_d * LAMBDA + 1) * facilitated
-    return relative(
-        given, r, (J * U * a * r, d), (on, d * (b + tau_f * LAMBDA) * (tau_d * b * LAMBDA + d))
-    )
+    return relative(given, r, (J * U * a * r, d), (on, d * (b + tau_f * LAMBDA) * (tau_d * b * LAMBDA + d)))
 
 
 def synapse(given: Mapping[str, Any], r: Any) -> Any:
@@ -130,7 +128,9 @@ def gap(given: Mapping[str, Any], r: Any) -> Any:
 def inhibitory_rate(given: Mapping[str, Any], r: Any, pi: Any = PI) -> tuple[Any, Any]:
     """Return r_i of the pair as a fraction."""
     q = 2 * pi * given["tau_e"] * r
-    missing = q**4 - 4 * given["delta_e"] ** 2 - 4 * (given["eta_e"] + given["J_ee"] * given["tau_e"] * r) * q**2
+    missing = (
+        q**4 - 4 * given["delta_e"] ** 2 - 4 * (given["eta_e"] + given["J_ee"] * given["tau_e"] * r) * q**2
+    )
     return missing, 4 * q**2 * given["J_ei"] * given["tau_e"]
 
 
@@ -140,7 +140,9 @@ def pair(given: Mapping[str, Any], r: Any) -> Any:
     m, s = inhibitory_rate(given, r)
     w = 2 * PI * t_i * m
     delta_i = given["delta_i"]
-    numerator = w**4 - 4 * delta_i**2 * s**4 - 4 * t_i * w**2 * s * (given["J_ie"] * r * s + given["J_ii"] * m)
+    numerator = (
+        w**4 - 4 * delta_i**2 * s**4 - 4 * t_i * w**2 * s * (given["J_ie"] * r * s + given["J_ii"] * m)
+    )
     excitatory = (t_e * LAMBDA * q + 2 * given["delta_e"]) ** 2
     excitatory = excitatory - 2 * r * q**2 * (given["J_ee"] * t_e - 2 * (PI * t_e) ** 2 * r)
     inhibitory = (t_i * LAMBDA * w + 2 * delta_i * s) ** 2 * s**2
@@ -183,7 +185,13 @@ MODELS = {
     "qif_plasticity": Row(
         plasticity,
         4,
-        COUPLED | {"J": (5.0, 500.0, "log"), "U": (0.02, 1.0), "tau_f": (1.0, 2e3, "log"), "tau_d": (1.0, 1e3, "log")},
+        COUPLED
+        | {
+            "J": (5.0, 500.0, "log"),
+            "U": (0.02, 1.0),
+            "tau_f": (1.0, 2e3, "log"),
+            "tau_d": (1.0, 1e3, "log"),
+        },
     ),
     "qif_synapse": Row(synapse, 3, COUPLED | {"tau_d": (1e-1, 1e2, "log")}),
     "qif_gap": Row(gap, 2, COUPLED | {"g": (1e-2, 1e1, "log")}),
@@ -308,7 +316,9 @@ def common_zeros(condition: Sequence[Poly], other: Sequence[Poly]) -> list[tuple
     found = []
     for part, whole in ((a * a * c2 - a * b * c1 + b * b * c0, False), (shared, True)):
         for x in positive_roots(part):
-            found += [(x, p) for p in quadratic(c0, c1, c2, x) if whole or (at(a, x) + at(b, x) * p).contains(0)]
+            found += [
+                (x, p) for p in quadratic(c0, c1, c2, x) if whole or (at(a, x) + at(b, x) * p).contains(0)
+            ]
     return found
 
 
@@ -419,7 +429,11 @@ class Algebra:
             for x, p in some:
                 if self.allowed(x, p):
                     kind = name if name == "LP" else self.type_at(x, p)
-                    value = self.value(self.numerator, x, None) / self.value(self.denominator, x, None) if p is None else p
+                    value = (
+                        self.value(self.numerator, x, None) / self.value(self.denominator, x, None)
+                        if p is None
+                        else p
+                    )
                     found.append(Point(kind, float(x) * self.unit, float(value), relative=self.signed))
         return sorted(found, key=lambda point: point.r)
 
@@ -566,7 +580,9 @@ CLOSE = 1e-6
 """Relative distance of two rates below which float64 need not tell two points from none."""
 
 
-def matched(wanted: Sequence[Point], got: Sequence[Point]) -> tuple[list[tuple[Point, Point]], list[Point], list[Point]]:
+def matched(
+    wanted: Sequence[Point], got: Sequence[Point]
+) -> tuple[list[tuple[Point, Point]], list[Point], list[Point]]:
     """Return the pairs of one type and place, and what is left of each; nearest first."""
     distances = sorted(
         (abs(math.log(b.r / a.r)) + gap_of(a, b), i, j)
@@ -640,7 +656,9 @@ def compare(
             tally.tied += len(missed) + len(false) + len(off)
             missed, false, off = [], [], []
         moves = [(x, max(moved(x, other) for other in others)) for x, _ in off]
-        off = [(x, y) for (x, y), (_, move) in zip(off, moves, strict=True) if error_of(x, y) > PLACE + 32 * move]
+        off = [
+            (x, y) for (x, y), (_, move) in zip(off, moves, strict=True) if error_of(x, y) > PLACE + 32 * move
+        ]
         pairs = [(x, y) for x, y in pairs if error_of(x, y) < PLACE or (x, y) in off]
     tally.found += len(wanted)
     for point in wanted:
@@ -650,7 +668,9 @@ def compare(
     tally.worst = max([tally.worst, *(error_of(x, y) for x, y in pairs)])
     tally.misplaced += len(off)
     for word, some in (("missed", missed), ("false", false), ("misplaced", [x for x, _ in off])):
-        tally.failures += [f"{call}  # {word}: {p.type} at r {p.r!r}, {tally.along} {p.value!r}" for p in some]
+        tally.failures += [
+            f"{call}  # {word}: {p.type} at r {p.r!r}, {tally.along} {p.value!r}" for p in some
+        ]
 
 
 def written(function: str, model: str, given: Mapping[str, float], **more: Any) -> str:
@@ -670,7 +690,12 @@ def points_of(special: xr.Dataset, count: int, along: str, other: str = "") -> l
     more = special[other].values if other else np.full(special.sizes["point"], np.nan)
     rate = "r" if "r" in special else "r_e"
     for who, kind, r, value, eta in zip(
-        special["slice"].values, special["type"].values, special[rate].values, special[along].values, more, strict=True
+        special["slice"].values,
+        special["type"].values,
+        special[rate].values,
+        special[along].values,
+        more,
+        strict=True,
     ):
         found[int(who)].append(Point(NAMES[int(kind)], float(r), float(value), float(eta)))
     return found
@@ -687,7 +712,9 @@ def accepted(model: str, along: str | tuple[str, ...]) -> bool:
 
 def middle(model: str) -> dict[str, float]:
     row = MODELS[model]
-    return {n: math.sqrt(a * b) if log else 0.5 * (a + b) for n, (a, b, *log) in row.ranges.items()} | {row.graph: -3.0}
+    return {n: math.sqrt(a * b) if log else 0.5 * (a + b) for n, (a, b, *log) in row.ranges.items()} | {
+        row.graph: -3.0
+    }
 
 
 def alongs(model: str) -> list[str]:
@@ -739,7 +766,9 @@ def equilibria_claim(model: str, along: str, count: int, seed: int) -> Tally:
             eta = special[rng.integers(len(special))].value
         else:
             x = flint.arb(float(np.exp(rng.uniform(np.log(1e-2), np.log(1e2)))))
-            eta = float(algebra.value(algebra.numerator, x, None) / algebra.value(algebra.denominator, x, None))
+            eta = float(
+                algebra.value(algebra.numerator, x, None) / algebra.value(algebra.denominator, x, None)
+            )
         eta *= 1.0 + rng.choice([-1, 1]) * 10.0 ** rng.uniform(-7, -0.3)
         slices.append(given | {row.graph: float(eta)})
         specials.append(special)
@@ -776,7 +805,12 @@ def compare_equilibria(tally: Tally, wanted: list[Point], have: list[Point], cal
 
 
 def compare_measures(
-    tally: Tally, algebra: Algebra, special: Sequence[Point], rates: Sequence[Any], here: xr.Dataset, call: str
+    tally: Tally,
+    algebra: Algebra,
+    special: Sequence[Point],
+    rates: Sequence[Any],
+    here: xr.Dataset,
+    call: str,
 ) -> None:
     """Compare stability and the signed distances to the nearest fold and Hopf point on the same piece."""
     eta = algebra.given[algebra.row.graph]
@@ -1015,7 +1049,9 @@ def null_vector(matrix: list[list[Any]]) -> list[Any]:
 
 
 def less(matrix: Sequence[Sequence[Any]], value: Any) -> list[list[Any]]:
-    return [[flint.acb(a) - (value if i == j else 0) for j, a in enumerate(row)] for i, row in enumerate(matrix)]
+    return [
+        [flint.acb(a) - (value if i == j else 0) for j, a in enumerate(row)] for i, row in enumerate(matrix)
+    ]
 
 
 def lyapunov(forms: Forms, omega: Any) -> Any:
@@ -1080,7 +1116,9 @@ class HopfPlane:
         a = self.algebra.spectrum
         self.square = [in_p(c) for c in ((a[3], a[1]) if n == 4 else (a[2], a[0]))]
         # Balls of the coefficients once, not with each value.
-        self.balls = [[flint.arb_poly(term) for term in terms] for terms in (self.turning, self.by_x, self.by_p)]
+        self.balls = [
+            [flint.arb_poly(term) for term in terms] for terms in (self.turning, self.by_x, self.by_p)
+        ]
         self.square = [[flint.arb_poly(term) for term in terms] for terms in self.square]
         self.exact = {k: flint.arb(rational(v)) for k, v in self.algebra.given.items()}
         self.rate = flint.arb(rational(self.algebra.unit))
@@ -1104,13 +1142,18 @@ class HopfPlane:
             in_both(self.balls[2], p, x) * self.scale(p),
         )
 
-    def corrected(self, x: Any, p: Any, steps: int = 6) -> tuple[Any, Any]:
-        """Return the point of the curve next to a guess."""
-        for _ in range(steps):
+    def corrected(self, x: Any, p: Any) -> tuple[Any, Any] | None:
+        """Return the point of the curve next to a guess; None if Newton's method does not get there."""
+        for _ in range(20):
             value, gx, gt = self.gradient(x, p)
             step = value / (gx * gx + gt * gt)
+            length = abs(float((value / (gx * gx + gt * gt).sqrt()).mid()))
+            if not length < 0.3:
+                return None
             x, p = self.moved(x, p, -step * gx, -step * gt)
-        return x, p
+            if length < 1e-35:
+                return x, p
+        return None
 
     def moved(self, x: Any, p: Any, by_x: Any, by_t: Any) -> tuple[Any, Any]:
         x = x * by_x.exp()
@@ -1126,11 +1169,24 @@ class HopfPlane:
         given = self.exact | {self.algebra.along: p}
         return lyapunov(FORMS[self.model](given, self.rate * x), self.frequency(x, p).sqrt())
 
-    def along_curve(self, x: Any, p: Any, step: float) -> tuple[Any, Any]:
+    def along_curve(self, x: Any, p: Any, step: float) -> tuple[Any, Any] | None:
         """Return the point of the curve a small step along its tangent."""
         _, gx, gt = self.gradient(x, p)
         size = (gx * gx + gt * gt).sqrt()
-        return self.corrected(*self.moved(x, p, -gt / size * step, gx / size * step), 3)
+        return self.corrected(*self.moved(x, p, -gt / size * step, gx / size * step))
+
+    def next_to_bt(self) -> list[tuple[Any, Any, float]]:
+        """Return Hopf points closer and closer to Bogdanov-Takens points, with their distance."""
+        a = self.algebra.spectrum
+        found = []
+        for x, p in common_zeros(in_p(a[-1]), in_p(a[-2])):
+            if self.inside(x, p):
+                for step in np.geomspace(1e-7, 0.1, 37).tolist():
+                    for sign in (-1, 1):
+                        there = self.along_curve(x.mid(), p.mid(), sign * step)
+                        if there is not None and self.inside(*there) and self.frequency(*there) > 0:
+                            found.append((*there, step))
+        return found
 
     def on_lines(self, lines: tuple[int, int]) -> list[tuple[Any, Any]]:
         """Return the Hopf points on lines of constant rate and of constant parameter, all of each line."""
@@ -1153,21 +1209,22 @@ class HopfPlane:
         """Return the points of the Hopf curve at which l1 is 0 next to points of the lines."""
         found: list[Point] = []
         spacing = 3.0 * max(math.log(CURVE_SPAN[1] / CURVE_SPAN[0]) / lines[0], 1.0 / lines[1])
-        for x, p in self.on_lines(lines):
-            x, p = x.mid(), p.mid()
-            step = self.newton(x, p)
-            if step is not None and abs(step) < spacing:
-                point = self.solved(x, p)
+        starts = [(x, p, spacing) for x, p in self.on_lines(lines)] + self.next_to_bt()
+        for x, p, reach in starts:
+            on = self.corrected(x.mid(), p.mid())
+            step = None if on is None else self.newton(*on)
+            if step is not None and abs(step) < reach:
+                point = self.solved(*on)
                 if point is not None and not any(
                     abs(math.log(point.r / q.r)) < 1e-9 and gap_of(point, q) < 1e-9 for q in found
                 ):
                     found.append(point)
         return found
 
-    def newton(self, x: Any, p: Any, small: float = 1e-20) -> float | None:
-        """Return how far along the curve l1 would be 0."""
+    def newton(self, x: Any, p: Any, small: float = 1e-18) -> float | None:
+        """Return how far along the curve l1 would be 0, from a point on it."""
         there = self.along_curve(x, p, small)
-        if not (self.frequency(x, p) > 0 and self.frequency(*there) > 0):
+        if there is None or not (self.frequency(x, p) > 0 and self.frequency(*there) > 0):
             return None
         here = self.l1(x, p)
         slope = (self.l1(*there) - here) / small
@@ -1176,20 +1233,24 @@ class HopfPlane:
 
     def solved(self, x: Any, p: Any) -> Point | None:
         """Return the zero of l1 on the curve that Newton's method leads to, if it is one."""
+        on = self.corrected(x, p)
         for _ in range(40):
-            step = self.newton(x, p)
+            step = None if on is None else self.newton(*on)
             if step is None:
                 return None
-            x, p = self.along_curve(x, p, max(-0.03, min(0.03, step)))
-            if not self.inside(x, p):
+            on = self.along_curve(*on, max(-0.03, min(0.03, step)))
+            if on is None or not self.inside(*on):
                 return None
-            if abs(step) < 1e-14:
-                if not self.frequency(x, p) > 0:
-                    return None
-                a = self.algebra
-                eta = a.value(a.numerator, x, p) / a.value(a.denominator, x, p)
-                return Point("GH", float(x) * a.unit, float(p), float(eta), a.signed)
+            if abs(step) < 1e-12:
+                return self.point(*on)
         return None
+
+    def point(self, x: Any, p: Any) -> Point | None:
+        if not self.frequency(x, p) > 0:
+            return None
+        a = self.algebra
+        eta = a.value(a.numerator, x, p) / a.value(a.denominator, x, p)
+        return Point("GH", float(x) * a.unit, float(p), float(eta), a.signed)
 
 
 def bautin_claim(model: str, along: str, count: int, seed: int) -> Tally:
@@ -1205,7 +1266,7 @@ def bautin_claim(model: str, along: str, count: int, seed: int) -> Tally:
         plane = HopfPlane(model, Algebra.of(model, along, given), low, high)
         x_unit = plane.algebra.unit
         have = [q for q in have if q.type == "GH" and plane.inside(q.r / x_unit, flint.arb(q.value))]
-        wanted = plane.bautin((181, 90) if model != "qif_pair" else (61, 30))
+        wanted = plane.bautin((181, 120) if model != "qif_pair" else (91, 60))
         # What the search of lines leaves out is a point all the same if Newton's method stays there.
         for q in have:
             known = any(abs(math.log(q.r / w.r)) < SAME and gap_of(q, w) < SAME for w in wanted)
@@ -1233,7 +1294,9 @@ def settle(
     off = [x for x, y in pairs if not error_of(x, y) < PLACE]
     tally.misplaced += len(off)
     for word, some in (("missed", missed), ("false", false), ("misplaced", off)):
-        tally.failures += [f"{call}  # {word}: {p.type} at r {p.r!r}, {tally.along} {p.value!r}" for p in some]
+        tally.failures += [
+            f"{call}  # {word}: {p.type} at r {p.r!r}, {tally.along} {p.value!r}" for p in some
+        ]
 
 
 # Curves: Hopf points and folds of slices lie on them, and their points are such
@@ -1313,7 +1376,11 @@ def lies_on(found: xr.Dataset, row: Row, through: str, point: Point, width: floa
     """Tell whether a point lies on a piece: next to a segment, no further off than the segment bends."""
     logarithmic = through in ABOVE_ZERO
     x = np.log(found["r" + row.of].values / point.r)
-    t = np.log(found[through].values / point.value) if logarithmic else (found[through].values - point.value) / width
+    t = (
+        np.log(found[through].values / point.value)
+        if logarithmic
+        else (found[through].values - point.value) / width
+    )
     piece = found["piece"].values
     starts, ends = found["start"].values, found["end"].values
     for k in np.unique(piece):
@@ -1340,7 +1407,9 @@ def next_to(line: Array) -> bool:
     return bool(np.any((off < 0.25 * around + 1e-9) & (off < 0.05) & (share > -0.5) & (share < 1.5)))
 
 
-def check_points(tally: Tally, found: xr.Dataset, kind: str, given: Mapping[str, float], call: str, rng: Any) -> None:
+def check_points(
+    tally: Tally, found: xr.Dataset, kind: str, given: Mapping[str, float], call: str, rng: Any
+) -> None:
     """Check that points of a curve satisfy its condition."""
     model, through = tally.model, tally.along
     row = MODELS[model]
@@ -1405,7 +1474,9 @@ def tasks(claims: Iterable[str], models: Iterable[str], along: Sequence[str]) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--slices", type=int, default=1500, help="slices of each model and parameter")
     parser.add_argument("--planes", type=int, default=100, help="slices of each plane of two parameters")
     parser.add_argument("--crossings", type=int, default=120, help="points of slices held against each curve")
@@ -1413,7 +1484,9 @@ def main() -> None:
     parser.add_argument("--claim", nargs="*", choices=[*CLAIMS], default=[*CLAIMS])
     parser.add_argument("--model", nargs="*", choices=[*MODELS], default=[*MODELS])
     parser.add_argument("--along", nargs="*", default=[])
-    parser.add_argument("--show", type=int, default=3, help="failures shown of each row; all are in the record")
+    parser.add_argument(
+        "--show", type=int, default=3, help="failures shown of each row; all are in the record"
+    )
     parser.add_argument("--output", type=Path, default=Path("exact.json"))
     options = parser.parse_args()
     flint.ctx.prec = BITS
@@ -1427,10 +1500,17 @@ def main() -> None:
         print(tally.row(), flush=True)
         for failure in tally.failures[: options.show]:
             print(f"    {failure}", flush=True)
-    record = {"slices": options.slices, "planes": options.planes, "seed": options.seed, "rows": [vars(t) for t in tallies]}
+    record = {
+        "slices": options.slices,
+        "planes": options.planes,
+        "seed": options.seed,
+        "rows": [vars(t) for t in tallies],
+    }
     options.output.write_text(json.dumps(record, indent=1) + "\n")
     wrong = sum(t.missed + t.false + t.misplaced for t in tallies)
-    print(f"{sum(t.found for t in tallies):,} points, {wrong:,} missed, false or misplaced; written to {options.output}")
+    print(
+        f"{sum(t.found for t in tallies):,} points, {wrong:,} missed, false or misplaced; written to {options.output}"
+    )
     raise SystemExit(1 if wrong else 0)
 
 
