@@ -4,9 +4,11 @@ The models are written down again here, as a scalar equation for the rate and th
 feeds back on it. At given parameters, which are binary fractions, and pi to 60 digits everything that is
 asked is then a polynomial in the rate and at most one parameter with rational coefficients. A parameter that
 varies is eliminated exactly; the real roots of what is left are isolated by FLINT in ball arithmetic, each
-with a proof. So the list of folds, Hopf points, neutral saddles, cusps and Bogdanov-Takens points is complete.
+with a proof. So the list of folds, Hopf points, neutral saddles, cusps and Bogdanov-Takens points is
+complete. Generalised Hopf points are searched by Newton's method from all Hopf points on a net of lines, and from next to
+Bogdanov-Takens points: of these the list is dense, not proved.
 
-Slices are random over wide ranges; a third of them is moved next to where two Hopf points meet. Writes a JSON
+Slices are random over wide ranges; a third of them, of the pair a twelfth, is moved next to where two Hopf points meet. Writes a JSON
 record, and each failure as one line of Python that shows it.
 """
 
@@ -169,6 +171,7 @@ class Row:
 
     @property
     def names(self) -> list[str]:
+        """Return the parameters that are drawn."""
         return [*self.ranges]
 
 
@@ -368,6 +371,7 @@ class Algebra:
 
     @classmethod
     def of(cls, model: str, along: str, given: Mapping[str, float]) -> Algebra:
+        """Return the equations at a set of parameters, binary fractions, taken as exact."""
         row = MODELS[model]
         delta, tau = (given.get(n + row.of, 1.0) for n in ("delta", "tau"))
         unit = math.sqrt(delta) / (math.pi * tau)
@@ -399,6 +403,7 @@ class Algebra:
         return self.row.of == "" or self.inhibitory(x, p) > 0
 
     def inhibitory(self, x: Any, p: Any) -> Any:
+        """Return r_i of the pair, a ball."""
         exact = {name: flint.arb(rational(value)) for name, value in self.given.items()}
         if p is not None:
             exact[self.along] = p
@@ -414,6 +419,7 @@ class Algebra:
         return "HB" if square > 0 else "NSA" if square < 0 else "?"
 
     def value(self, number: Any, x: Any, p: Any) -> Any:
+        """Return the value of a polynomial in p and x, a ball."""
         return in_both(in_p(number), flint.arb(0) if p is None else p, x)
 
     def special(self) -> list[Point]:
@@ -534,12 +540,17 @@ def nearly_double(model: str, along: str, given: dict[str, float], rng: Any) -> 
     return given | {name: float(high if more > fewer else low)}
 
 
+def nearness(model: str) -> int:
+    """Return which share of slices is moved: fewer of the pair, whose polynomials have degrees up to 100."""
+    return 12 if model == "qif_pair" else 3
+
+
 def slices_of(model: str, along: str, count: int, seed: int) -> list[dict[str, float]]:
     rng = np.random.default_rng([seed, *map(ord, model + along)])
     found = []
     for k in range(count):
         given = centred(model, along, rng)
-        found.append(nearly_double(model, along, given, rng) if k % 3 == 2 else given)
+        found.append(nearly_double(model, along, given, rng) if k % nearness(model) == 2 else given)
     return found
 
 
@@ -565,9 +576,10 @@ class Tally:
     failures: list[str] = field(default_factory=list)
 
     def row(self) -> str:
+        """Return the row of the table."""
         return (
-            f"{self.claim:12} {self.model:28} {self.along:10} {self.slices:7,} {self.found:8,} {self.missed:7,} "
-            f"{self.false:6,} {self.misplaced:9,} {self.tied:5,} {self.worst:9.1e} {self.seconds:7.0f} s"
+            f"{self.claim:12} {self.model:28} {self.along:10} {self.slices:7,} {self.found:8,} "
+            f"{self.missed:7,} {self.false:6,} {self.misplaced:9,} {self.tied:5,} {self.worst:9.1e} {self.seconds:7.0f} s"
         )
 
 
@@ -759,7 +771,7 @@ def equilibria_claim(model: str, along: str, count: int, seed: int) -> Tally:
     slices, specials = [], []
     for k in range(count):
         given = centred(model, along, rng)
-        given = nearly_double(model, along, given, rng) if k % 3 == 2 else given
+        given = nearly_double(model, along, given, rng) if k % nearness(model) == 2 else given
         algebra = Algebra.of(model, along, given)
         special = algebra.special()
         if special and rng.random() < 0.9:
@@ -1074,7 +1086,8 @@ def lyapunov(forms: Forms, omega: Any) -> Any:
 
 
 DEFAULTS = {
-    "tau": 1.0, "delta": 1.0, "J": 15.0, "alpha": 1.0, "tau_a": 10.0, "U": 0.2, "tau_f": 1500.0, "tau_d": 200.0, "g": 0.0,
+    "tau": 1.0, "delta": 1.0, "J": 15.0, "alpha": 1.0, "tau_a": 10.0, "g": 0.0,
+    "U": 0.2, "tau_f": 1500.0, "tau_d": 200.0,
     "tau_e": 1.0, "tau_i": 1.0, "delta_e": 1.0, "delta_i": 1.0, "eta_e": 5.0,
     "J_ee": 10.0, "J_ei": -10.0, "J_ie": 15.0, "J_ii": 0.0,
 }  # fmt: skip
@@ -1129,6 +1142,7 @@ class HopfPlane:
         return p * width if self.log else flint.arb(width)
 
     def inside(self, x: Any, p: Any) -> bool:
+        """Tell whether a point is within the ranges looked at."""
         if not (CURVE_SPAN[0] * 1.00001 < float(x) < CURVE_SPAN[1] * 0.99999):
             return False
         if not (self.low < float(p) < self.high):
@@ -1136,6 +1150,7 @@ class HopfPlane:
         return self.algebra.allowed(x, p)
 
     def gradient(self, x: Any, p: Any) -> tuple[Any, Any, Any]:
+        """Return the Hurwitz determinant and its derivatives in log x and t."""
         return (
             in_both(self.balls[0], p, x),
             in_both(self.balls[1], p, x) * x,
@@ -1156,16 +1171,19 @@ class HopfPlane:
         return None
 
     def moved(self, x: Any, p: Any, by_x: Any, by_t: Any) -> tuple[Any, Any]:
+        """Return a point moved in log x and t."""
         x = x * by_x.exp()
         width = flint.arb(math.log(self.high / self.low)) if self.log else flint.arb(self.high - self.low)
         p = p * (by_t * width).exp() if self.log else p + by_t * width
         return x.mid(), p.mid()
 
     def frequency(self, x: Any, p: Any) -> Any:
+        """Return the square of the frequency."""
         above, below = (in_both(c, p, x) for c in self.square)
         return above / below
 
     def l1(self, x: Any, p: Any) -> Any:
+        """Return the first Lyapunov coefficient at a Hopf point."""
         given = self.exact | {self.algebra.along: p}
         return lyapunov(FORMS[self.model](given, self.rate * x), self.frequency(x, p).sqrt())
 
@@ -1246,6 +1264,7 @@ class HopfPlane:
         return None
 
     def point(self, x: Any, p: Any) -> Point | None:
+        """Return a point of the curve as a generalised Hopf point."""
         if not self.frequency(x, p) > 0:
             return None
         a = self.algebra
@@ -1509,7 +1528,8 @@ def main() -> None:
     options.output.write_text(json.dumps(record, indent=1) + "\n")
     wrong = sum(t.missed + t.false + t.misplaced for t in tallies)
     print(
-        f"{sum(t.found for t in tallies):,} points, {wrong:,} missed, false or misplaced; written to {options.output}"
+        f"{sum(t.found for t in tallies):,} points, {wrong:,} missed, false or misplaced; "
+        f"written to {options.output}"
     )
     raise SystemExit(1 if wrong else 0)
 

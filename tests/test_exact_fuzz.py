@@ -85,7 +85,7 @@ def test_the_algebra_finds_the_known_equilibria_of_the_pair():
     found = algebra.equilibria()
     assert len(found) == 5
     assert [float(x) * algebra.unit for x in found[3:]] == pytest.approx([1.574558, 1.596009], abs=1e-5)
-    assert [algebra.stable(x) for x in found] == [True, False, False, False, True]
+    assert [algebra.stable(x) for x in found] == [True, False, True, False, True]
 
 
 GH = [
@@ -101,7 +101,7 @@ def test_the_algebra_and_the_theory_find_known_generalised_hopf_points(model, gi
     plane = exact.HopfPlane(model, exact.Algebra.of(model, "alpha", given), 0.0, 10.0)
     special = qs.special_points(model, along=("eta", "alpha"), **given)
     (theory,) = exact.points_of(special, 1, "alpha", "eta")
-    for points in (plane.bautin((61, 60)), theory):
+    for points in (plane.bautin((21, 60)), theory):
         assert any(p.type == "GH" and bracket[0] < p.value < bracket[1] for p in points)
 
 
@@ -111,17 +111,19 @@ def nothing_wrong(tally):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_special_points_of_random_slices_are_those_of_exact_algebra(model):
-    """Eight slices along every parameter, some next to where two points appear."""
+    """Six slices, two of the pair, along every parameter, some next to where two points appear."""
     for along in exact.alongs(model):
-        nothing_wrong(exact.special_claim(model, along, 3 if model == "qif_pair" else 8, 0))
+        nothing_wrong(exact.special_claim(model, along, 2 if model == "qif_pair" else 6, 0))
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_equilibria_and_their_distances_are_those_of_exact_algebra(model):
-    nothing_wrong(exact.equilibria_claim(model, exact.MODELS[model].graph, 6, 0))
+    nothing_wrong(
+        exact.equilibria_claim(model, exact.MODELS[model].graph, 2 if model == "qif_pair" else 6, 0)
+    )
 
 
-@pytest.mark.parametrize("model", [m for m in MODELS if m not in ("qif", "qif_pair")])
+@pytest.mark.parametrize("model", ["qif_adaptation_exponential", "qif_depression_exponential", "qif_gap"])
 def test_points_of_two_parameters_are_those_of_exact_algebra(model):
     for along in exact.alongs(model)[1:]:
         nothing_wrong(exact.plane_claim(model, along, 1, 0))
