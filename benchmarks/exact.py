@@ -5,11 +5,11 @@ feeds back on it. At given parameters, which are binary fractions, and pi to 60 
 asked is then a polynomial in the rate and at most one parameter with rational coefficients. A parameter that
 varies is eliminated exactly; the real roots of what is left are isolated by FLINT in ball arithmetic, each
 with a proof. So the list of folds, Hopf points, neutral saddles, cusps and Bogdanov-Takens points is
-complete. Generalised Hopf points are searched by Newton's method from all Hopf points on a net of lines, and from next to
-Bogdanov-Takens points: of these the list is dense, not proved.
+complete. Generalised Hopf points are searched by Newton's method from all Hopf points on a net of lines, and
+from next to Bogdanov-Takens points: of these the list is dense, not proved.
 
-Slices are random over wide ranges; a third of them, of the pair a twelfth, is moved next to where two Hopf points meet. Writes a JSON
-record, and each failure as one line of Python that shows it.
+Slices are random over wide ranges; a third of them, of the pair a twelfth, is moved next to where two points
+appear. Writes a JSON record, and each failure as one line of Python that shows it.
 """
 
 from __future__ import annotations
@@ -579,7 +579,8 @@ class Tally:
         """Return the row of the table."""
         return (
             f"{self.claim:12} {self.model:28} {self.along:10} {self.slices:7,} {self.found:8,} "
-            f"{self.missed:7,} {self.false:6,} {self.misplaced:9,} {self.tied:5,} {self.worst:9.1e} {self.seconds:7.0f} s"
+            f"{self.missed:7,} {self.false:6,} {self.misplaced:9,} {self.tied:5,} "
+            f"{self.worst:9.1e} {self.seconds:7.0f} s"
         )
 
 
