@@ -1,9 +1,9 @@
-# make demo | test | lint | bench | proof | battery; each sets up what it needs in .venv on first use.
+# make demo | test | lint | bench | proof | battery | exact; each sets up what it needs in .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint bench proof battery clean
+.PHONY: demo test lint bench proof battery exact clean
 
 demo: .venv/run.stamp
 	$(BIN)/qifscan run scans/quickstart.toml
@@ -19,6 +19,9 @@ lint: .venv/lint.stamp
 
 battery: .venv/test.stamp
 	$(BIN)/python benchmarks/noise_battery.py
+
+exact: .venv/test.stamp
+	$(BIN)/python benchmarks/exact.py
 
 bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/memory.py
@@ -36,7 +39,7 @@ proof: .venv/test.stamp
 	$(BIN)/python benchmarks/theory_and_simulation.py
 
 clean:
-	rm -rf .venv quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json theory_and_simulation.json
+	rm -rf .venv quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json exact.json theory_and_simulation.json
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
