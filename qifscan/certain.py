@@ -37,13 +37,23 @@ from qifscan.graph import (
     rate_unit,
     series,
 )
-from qifscan.isolation import isolated, narrowed, table
+from qifscan.isolation import isolated, narrowed, narrowed_near, table
 from qifscan.jets import Taylor, characteristic, coefficient, is_zero
 from qifscan.models import Model
 
 _NEWTON_STEPS = 4
 _FAR = 1e-3
 """Relative step of Newton's method beyond which it is not a correction of rounding."""
+
+_ARRIVED, _SETTLED = 1e-9, 1e-2
+"""Last relative steps of the rate and of p at a point that Newton's method has found. At a wall the digits of
+the rate that fix p can be beyond the last, so p is known to fewer."""
+
+_ROUNDINGS = 16
+_SAME_RATE = 1e-6
+
+_LOOKED, _LOOKS = (1e-14, 1e6), 401
+"""Range of a parameter, and how many values of it are looked at, where the rate alone does not tell it."""
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -108,11 +118,13 @@ def zeros_along(path: Path, kind: str, slices: Mapping[str, Array], rates: Range
     who = roots.who
     x = np.where(roots.exact, roots.low, np.nan)
     rough = ~roots.exact
-    x[rough] = narrowed(c[who[rough]], roots.low[rough], roots.high[rough])
+    ends = who[rough], roots.low[rough], roots.high[rough]
+    x[rough] = narrowed_near(near, *ends) if path.degree else narrowed(c[ends[0]], *ends[1:])
     r = x * unit[who]
     value = _tied(shape, r, who)
     here = part(slices, who)
-    r, value = _polished(path, kind, r, value, here)
+    r, value, known = _polished(path, kind, r, value, here)
+    every[who[~known]] = False
     # At a wall the state is not valid, and is not to be.
     kept = _valid(path, r, value, here) if kind in ("fold", "hopf") else np.isfinite(r)
     return Found(who[kept], r[kept], value[kept], every)
@@ -230,26 +242,70 @@ def _of_slices(tied: Tied, who: Index) -> Tied:
 
 def _polished(
     path: Path, kind: str, r: Array, value: Array, here: Mapping[str, Array]
-) -> tuple[Array, Array]:
-    """Return the zeros as the model's own functions have them."""
+) -> tuple[Array, Array, Any]:
+    """Return the zeros as the model's own functions have them, and which are known: others are at a wall."""
+    known = np.ones(len(r), dtype=bool)
     if not path.degree and not path.folded:
-        return _polished_rate(path, kind, r, here), value
+        return _polished_rate(path, kind, r, here), value, known
     value = _start(path, r, value, here)
-    ok = np.isfinite(value)
-    x, p = r.copy(), value.copy()
-    going = ok.copy()
-    for _ in range(_NEWTON_STEPS):
+    x, p, _ = _corrected(path, kind, r, value, here)
+    lost = _is_lost(path, kind, r, value, here) | ~np.isfinite(value)
+    if lost.any():
+        which = np.flatnonzero(lost)
+        # Beyond what is looked at the equation of p has lost its last term: there p is infinite, and no point.
+        infinite = np.abs(p[which]) > _LOOKED[1]
+        x[which], p[which], found = _from_condition(path, kind, r[which], part(here, which))
+        known[which] = found | infinite
+    return x, p, known
+
+
+def _corrected(
+    path: Path, kind: str, r: Array, p: Array, here: Mapping[str, Array], steps: int = _NEWTON_STEPS
+) -> tuple[Array, Array, Any]:
+    """Return where tie and condition are both 0 next to guesses, and which of them arrived."""
+    x, p = r.copy(), p.copy()
+    going, arrived = np.isfinite(p), np.zeros(len(r), dtype=bool)
+    for _ in range(steps):
         (f, f_r, f_p), (g, g_r, g_p) = _both(path, kind, x, p, here)
         whole = f_r * g_p - f_p * g_r
         in_r, in_p = (g * f_p - f * g_p) / whole, (f * g_r - g * f_r) / whole
-        fine = (
-            going & np.isfinite(in_r) & (np.abs(in_r) < _FAR) & (np.abs(in_p) < _FAR * (np.abs(p) + 1e-300))
-        )
+        share = np.abs(in_p / p)
+        fine = going & np.isfinite(in_r) & np.isfinite(in_p) & (np.abs(in_r) < _FAR)
+        in_p = np.clip(in_p, -0.5 * np.abs(p), 0.5 * np.abs(p))
         x, p = np.where(fine, x * np.exp(in_r), x), np.where(fine, p + in_p, p)
-        going = fine & (np.maximum(np.abs(in_r), np.abs(in_p / p)) > 2.0 * _EPS)
+        arrived = np.where(fine, (np.abs(in_r) < _ARRIVED) & (share < _SETTLED), arrived)
+        going = fine & (np.maximum(np.abs(in_r), share) > 2.0 * _EPS)
         if not going.any():
             break
-    return x, p
+    return x, p, arrived
+
+
+def _is_lost(path: Path, kind: str, r: Array, p: Array, here: Mapping[str, Array]) -> Any:
+    """Tell where the last digit of the rate moves p, as the tie has it, by more than a correction."""
+    _, f_r, f_p = _both(path, kind, r, p, here)[0]
+    return ~(_ROUNDINGS * _EPS * np.abs(f_r) < _FAR * np.abs(p * f_p))
+
+
+def _from_condition(path: Path, kind: str, r: Array, here: Mapping[str, Array]) -> tuple[Array, Array, Any]:
+    """Return points whose parameter the tie loses in rounding, next to a wall: there the condition has it.
+
+    At the rate, which is known, the condition is looked at over the whole range of p; each of its changes of
+    sign begins Newton's method for both equations, and the end at the same rate that satisfies the tie is it.
+    """
+    grid = np.geomspace(*_LOOKED, _LOOKS)
+    wide = {name: np.repeat(values, _LOOKS) for name, values in here.items()}
+    value = _both(path, kind, np.repeat(r, _LOOKS), np.tile(grid, len(r)), wide)[1][0].reshape(len(r), -1)
+    who, k = np.nonzero((value[:, 1:] > 0.0) != (value[:, :-1] > 0.0))
+    start = np.sqrt(grid[k] * grid[k + 1])
+    mine = part(here, who)
+    x, p, arrived = _corrected(path, kind, r[who], start, mine, steps=40)
+    apart = np.abs(x / r[who] - 1.0)
+    good = arrived & (apart < _SAME_RATE) & np.isfinite(p)
+    best_x, best_p = r.copy(), np.full(len(r), np.nan)
+    order = np.lexsort((apart, who))
+    for index in order[good[order]][::-1]:
+        best_x[who[index]], best_p[who[index]] = x[index], p[index]
+    return best_x, best_p, np.isfinite(best_p)
 
 
 def _polished_rate(path: Path, kind: str, r: Array, here: Mapping[str, Array]) -> Array:

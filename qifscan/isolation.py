@@ -40,6 +40,9 @@ _ROUNDINGS = 16
 _BLOCK = 1 << 14
 _CELLS = 1 << 13
 _EPS = float(np.finfo(np.float64).eps)
+_NEARER = (1e-3, 1e-6, 1e-10, 0.0)
+"""Distances, relative to the rate, at which a root is looked for again after each expansion."""
+
 _EXACT_LEVELS = 40
 _STEPS = 100
 
@@ -346,7 +349,7 @@ def _quotient(a: list[int], b: list[int]) -> list[int]:
 
 def narrowed(c: Array, low: Array, high: Array) -> Array:
     """Return the only root of each polynomial between two rates, by Newton's method kept in its bracket."""
-    x = np.sqrt(low * high)
+    x = 0.5 * (low + high)
     rising: Any = _values(c, high)[0] > 0.0
     going = np.flatnonzero(high > low)
     found = x.copy()
@@ -360,12 +363,28 @@ def narrowed(c: Array, low: Array, high: Array) -> Array:
         low, high = np.where(up, x, low), np.where(up, high, x)
         new = x - value / slope
         good = (new > low) & (new < high)
-        new = np.where(value == 0.0, x, np.where(good, new, np.sqrt(low * high)))
+        new = np.where(value == 0.0, x, np.where(good, new, 0.5 * (low + high)))
         found[going] = new
         further = (np.abs(new - x) > 2.0 * _EPS * x) & (high - low > 2.0 * _EPS * high)
         going, rising = going[further], rising[further]
         x, low, high, c = new[further], low[further], high[further], c[further]
     return found
+
+
+def narrowed_near(near: Near, who: Index, low: Array, high: Array) -> Array:
+    """Return the only root of each slice's polynomial between two rates, from expansions ever nearer to it.
+
+    Where a factor is nearly 0 the expansion around r = 0 has no digits left, and so no place of the root.
+    """
+    a, b = low.copy(), high.copy()
+    x = 0.5 * (a + b)
+    for share in _NEARER:
+        terms, _ = near(who, a, b - a)
+        zero, one = np.zeros(len(a)), np.ones(len(a))
+        inside = (terms[:, 0] > 0.0) != (terms.sum(axis=1) > 0.0)
+        x = np.where(inside, a + (b - a) * narrowed(terms, zero, one), x)
+        a, b = np.maximum(low, x * (1.0 - share)), np.minimum(high, x * (1.0 + share))
+    return x
 
 
 def _values(c: Array, x: Array) -> tuple[Array, Array]:
