@@ -31,7 +31,7 @@ class Fault:
         line = f"{self.where}: found {self.found}, expected {self.expected}"
         line = f"{line}; {self.hint}" if self.hint else line
         # A name that the user gave may hold a line break.
-        return " ".join(line.splitlines())
+        return printable(" ".join(line.splitlines()))
 
 
 class ScanError(QifscanError, ValueError):
@@ -52,6 +52,13 @@ class RunError(QifscanError):
 
 class RunInterrupted(RunError, KeyboardInterrupt):
     """A run that was stopped by Ctrl-C; what was written stays."""
+
+
+def printable(text: str) -> str:
+    """Return a text with its control characters written out: a file's title must not steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -35,6 +35,7 @@ from qifscan.integrate import INTEGRATORS, integrators_of
 from qifscan.models import Model, Parameter
 from qifscan.noise import ou_parameters
 from qifscan.observables import SAMPLE_STEPS, SEGMENT, THRESHOLDS, observables
+from qifscan.place import local
 from qifscan.theory import NAMED_STATES
 
 NUMBERS_VERSION = 7
@@ -391,7 +392,7 @@ class Scan(Definition):
     @classmethod
     def from_toml(cls, path: str | Path) -> Scan:
         """Read a scan from a TOML file; mistakes name the file, and the line where it does not parse."""
-        path = Path(path)
+        path = local("path", path)
         try:
             # Some editors put a byte order mark before the text.
             data = tomllib.loads(path.read_text(encoding="utf-8-sig"))

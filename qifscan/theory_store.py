@@ -16,6 +16,7 @@ from qifscan.atlas import Atlas
 from qifscan.catalogue import model_named
 from qifscan.errors import StoreError
 from qifscan.lazy import LazyModule
+from qifscan.place import local
 from qifscan.scan import Scan
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def write_theory(path: Path, found: Atlas) -> None:
     Without a store at `path` one is made that has nothing else. Every dataset is a group with coordinates of
     its own. It is built beside the store and renamed, so that the group is either whole or not there.
     """
+    path = local("path", path)
     check_target(path, found.scan)
     _write(path, found)
 
@@ -75,13 +77,17 @@ def _write(path: Path, found: Atlas) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def check_target(path: Path, scan: Scan) -> None:
-    """Raise `StoreError` unless theory can be written to `path`.
+def check_target(path: Path, scan: Scan) -> Scan:
+    """Return the scan whose theory is to be written to `path`; raise `StoreError` if none can be.
 
-    That is a place where nothing is, the store of the scan, or one with nothing but theory.
+    `path` is a place where nothing is, the store of the scan, whose values may differ by rounding, or one
+    with nothing but theory.
     """
-    if path.exists() and not is_theory_alone(path):
-        store.check_scan(store.load(path), scan)
+    if not path.exists() or is_theory_alone(path):
+        return scan
+    opened = store.load(path)
+    store.check_scan(opened, scan)
+    return opened.scan
 
 
 def carries_theory(path: Path) -> bool:
@@ -151,7 +157,7 @@ def open_theory(path: str | os.PathLike[str]) -> xr.DataTree:
     StoreError
         If there is no store at `path`, or it carries no theory.
     """
-    path = Path(path)
+    path = local("path", path)
     if not path.exists():
         raise StoreError(f"{path}: not found; expected a store that qifscan run or bifurcate has made")
     if not carries_theory(path):

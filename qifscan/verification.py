@@ -16,6 +16,7 @@ from qifscan.errors import check_count, counted
 from qifscan.graph import graph_value, rate_unit
 from qifscan.kernel import batch_shape
 from qifscan.observables import Status
+from qifscan.place import local
 from qifscan.points import PLAIN_AT_REST, Measured, Points, run_finer, run_points
 from qifscan.rest import Rest
 from qifscan.scan import Scan
@@ -124,7 +125,7 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
         If there is no store of qifscan at `path`.
     """
     check_count("points", points, least=0)
-    opened = store.load(Path(path))
+    opened = store.load(local("path", path))
     done = store.finished(opened)
     damaged = store.damaged(opened, done)
     faults = [f"chunk {chunk}: {reason}" for chunk, reason in damaged.items()]

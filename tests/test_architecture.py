@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "qifscan"
 
 LEVELS = [
     {"lazy", "errors", "jets"},
-    {"models", "definition", "child", "backend"},
+    {"models", "definition", "child", "backend", "place", "record"},
     {"catalogue", "drive", "noise", "observables", "integrate", "labels", "graph"},
     {"normal_forms", "tables", "collocation", "delayed", "newton"},
     {"crossings", "floquet"},
@@ -22,7 +22,7 @@ LEVELS = [
     {"bifurcation"},
     {"axes", "foreign", "forced", "rest"},
     {"scan", "diagrams", "auto", "pycobi"},
-    {"pace", "atlas"},
+    {"pace", "atlas", "matching"},
     {"kernel", "overlays"},
     {"points"},
     {"sweep", "population"},
