@@ -290,6 +290,7 @@ def _store_of(path: Path) -> Path:
 
 def _report(store: Path) -> None:
     from qifscan.driver import state_of
+    from qifscan.integrity import faults
     from qifscan.store import load, origin
 
     progress, ended = state_of(store)
@@ -299,6 +300,8 @@ def _report(store: Path) -> None:
     _say(f"points        {counted}")
     if extended := origin(load(store)).get("extended"):
         _say(f"extended      {extended}")
+    for line in faults(load(store)):
+        _say(f"fault         {line}")
     if progress.chunks < progress.all_chunks:
         _say("to go on      qifscan run again: it does the rest")
 

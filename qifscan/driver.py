@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import backend, extension, store
+from qifscan import backend, extension, integrity, store
 from qifscan.atlas import AFTER_A_RUN, Atlas, atlas
 from qifscan.chunks import Chunks, Plan, memory, planned
 from qifscan.cluster import Executor, Work, executor
@@ -187,6 +187,8 @@ def execute(
         scan = adopted(scan, older.scan)
     # Equal but for rounding, where there is a store: its own values are kept.
     scan = scan if found is None else found.scan
+    if found is not None:
+        _mend(found)
     if found is not None and not _pending(found):
         return
     device = chosen.device()
@@ -216,6 +218,12 @@ def execute(
             if older is not None:
                 _tell_extended(opened, older)
         _add_theory(opened, theory.result())
+
+
+def _mend(found: Store) -> None:
+    """Put right what follows from the scan, such as a coordinate or the theory of a finished store."""
+    for line in integrity.mend(found):
+        logger.warning("%s: %s; mended, or computed again", found.path, line)
 
 
 def _tell_extended(opened: Store, older: Store) -> None:

@@ -36,7 +36,7 @@ def digest(*parts: bytes | Array) -> int:
     """Return 64 bits that differ where any of the parts does."""
     made = hashlib.blake2b(digest_size=8)
     for part in parts:
-        data = part if isinstance(part, bytes) else np.ascontiguousarray(part).reshape(-1).view(np.uint8)
+        data = part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes()
         made.update(len(data).to_bytes(8, "little"))
         made.update(data)
     return int.from_bytes(made.digest(), "little")

@@ -19,7 +19,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -131,7 +131,7 @@ def draft(path: Path, chunks: Chunks, device: str) -> Draft:
         raise StoreError(f"{path}: can't be written ({blocked} is a file); nothing was written")
     folders = tuple(folder for folder in path.parents if not folder.exists())
     if path.parent.exists():
-        _sweep_beside(path)
+        sweep_beside(path)
     made = Draft(Store(path, chunks), beside(path), folders)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ def _machine() -> str:
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
-def _sweep_beside(path: Path) -> None:
+def sweep_beside(path: Path) -> None:
     """Remove what killed processes have left beside a store: those of this machine, or old ones."""
     pattern = re.compile(re.escape(path.name) + r"\.(?:([0-9a-f]{8})-(\d+)-)?[0-9a-f]{8}\.partial")
     for entry in os.scandir(path.parent):
@@ -520,9 +520,12 @@ def status(store: Store) -> Array:
 
 def begin_run(store: Store, event: str) -> None:
     """Sweep away what killed writers have left half-written, and add a line to the history."""
+    refuse_links(store)
     try:
         _sweep(store)
-        _sweep_beside(store.path)
+        for chunk in set(range(len(store.chunks))) - finished(store):
+            discard(store, chunk)
+        sweep_beside(store.path)
         told = attributes_of(store)
         change_attributes(store, {"history": f"{told.get('history', '')}\n{now()} {event}"})
     except OSError as error:
@@ -530,22 +533,63 @@ def begin_run(store: Store, event: str) -> None:
         raise StoreError(f"{store.path}: can't be written ({reason}); nothing in it was changed") from error
 
 
-def attributes_of(store: Store) -> dict[str, Any]:
-    """Return the attributes of a store; those that it was made with where others have taken their place."""
-    kept = record.read(store.path)
-    made = {} if kept is None else kept["attributes"]
+def refuse_links(store: Store) -> None:
+    """Raise `StoreError` if there is a link in a store: what is written there would be written elsewhere."""
+    link = next(record.links(store.path), None)
+    if link is not None:
+        raise StoreError(
+            f"{store.path}: {link} is a link, and what is written there goes elsewhere; remove it"
+        )
+
+
+@contextmanager
+def template(store: Store) -> Iterator[Path]:
+    """Give a folder with everything of a store that follows from its scan, for as long as it is needed."""
+    made = beside(store.path)
     try:
-        return made | _attributes(store.path)
-    except StoreError:
-        with suppress(ValueError, KeyError, TypeError):
-            return dict(record.read_json(store.path / record.METADATA)["attributes"]) | made
-        return dict(made)
+        _write_template(made, store.chunks, "")
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
-def change_attributes(store: Store, changes: Mapping[str, Any]) -> None:
-    """Change attributes of a store, and bring the copy of its metadata up to date."""
+def coordinates(store: Store) -> dict[str, Array]:
+    """Return the values of every coordinate, as they follow from the scan."""
+    return {name: values for name, _, values, _ in _coordinates(store.chunks)}
+
+
+def incomplete(store: Store) -> set[int]:
+    """Return the chunks that have been finished, and of which files are missing or have another size."""
+    chunks, done = store.chunks, finished(store)
+    begun = {chunks.at(place) for place in _positions(store, "status", len(chunks.counts))}
+    if chunks.traces:
+        begun |= {chunks.grid + i for (i,) in _positions(store, "trace_status", 1)}
+    rows = {c for c in range(len(chunks)) if store.recorded and c not in done and row(store, c) is not None}
+    return (begun | rows) - done
+
+
+def kept(store: Store) -> dict[str, Any] | None:
+    """Return the second copy of the metadata of a store, None if there is none that is its own."""
+    found = record.read(store.path) if store.recorded else None
+    own = found is not None and found["attributes"].get("qifscan_fingerprint") == store.scan.fingerprint
+    return found if own else None
+
+
+def attributes_of(store: Store) -> dict[str, Any]:
+    """Return the attributes of a store; those that it was made with where they are lost."""
+    copy = kept(store)
+    made = {} if copy is None else copy["attributes"]
+    own: dict[str, Any] = {}
+    with suppress(ValueError, KeyError, TypeError):
+        own = dict(record.read_json(store.path / record.METADATA)["attributes"])
+    return made | own | {name: value for name, value in made.items() if name.startswith("qifscan_")}
+
+
+def change_attributes(store: Store, changes: Mapping[str, Any], anew: bool = False) -> None:
+    """Change attributes of a store, and bring the copies of its metadata up to date; `anew` where the second
+    copy itself is damaged."""
     attributes = attributes_of(store) | dict(changes)
-    if store.recorded and record.read(store.path) is not None:
+    if store.recorded and (anew or kept(store) is not None):
         record.write(store.path, attributes)
     record.seal(store.path, attributes)
 
@@ -562,7 +606,9 @@ def identity(path: str | Path) -> tuple[int, int]:
 
     The inode alone does not: a file system gives it again to the next folder that is made there.
     """
-    metadata = os.stat(os.path.join(path, "zarr.json"))
+    metadata = os.stat(path)
+    with suppress(FileNotFoundError):
+        metadata = os.stat(os.path.join(path, "zarr.json"))
     return metadata.st_ino, metadata.st_mtime_ns
 
 
@@ -588,9 +634,9 @@ def _trace_names(chunks: Chunks) -> list[str]:
 def _opened_arrays(path: str, identity: tuple[int, int], names: tuple[str, ...]) -> Mapping[str, Any]:
     """Return the arrays of a store, opened once per process and run."""
     try:
-        group = zarr.open_group(path, mode="r+")
-        arrays = {name: group[name] for name in names}
-    except (KeyError, ValueError, TypeError) as error:
+        # One by one: what is wrong with the root's metadata is no concern of its arrays.
+        arrays = {name: zarr.open_array(os.path.join(path, name), mode="r+") for name in names}
+    except (KeyError, ValueError, TypeError, FileNotFoundError) as error:
         reason = str(error).strip("'\"")
         raise StoreError(f"{path}: its arrays can't be read ({reason}); the store is damaged") from None
     # An all-NaN chunk is a result like any other; without this it would not be written, and a chunk
@@ -768,7 +814,8 @@ def discard(store: Store, chunk: int) -> None:
     for file in (*files.values(), _row_path(store, chunk)):
         if file.is_dir() and not file.is_symlink():
             shutil.rmtree(file)
-    files[name].unlink(missing_ok=True)
+    for file in (files[name], _row_path(store, chunk)):
+        file.unlink(missing_ok=True)
 
 
 def open_scan(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -801,7 +848,7 @@ def read(path: Path, chunks: Any = None) -> xr.Dataset:
     with warnings.catch_warnings():
         # A killed writer's leftovers beside the arrays are no concern of the reader.
         warnings.filterwarnings("ignore", message="Object at .* is not recognized")
-        dataset = xr.open_zarr(str(store.path), consolidated=False, zarr_format=3, chunks=chunks)
+        dataset = xr.open_zarr(_at_this_moment(store), consolidated=False, zarr_format=3, chunks=chunks)
     grid = [name for name in _grid_names(store.chunks) if name != CHECKPOINT]
     order = [*grid, *_trace_names(store.chunks)]
     missing = [name for name in order if name not in dataset]
@@ -813,6 +860,24 @@ def read(path: Path, chunks: Any = None) -> xr.Dataset:
     added = [name for name in dataset.data_vars if name not in {*order, *own}]
     ordered: xr.Dataset = dataset.set_coords(own)[[*order, *added]]
     return ordered.assign_attrs(attributes_of(store))
+
+
+def _at_this_moment(store: Store) -> Any:
+    """Return what xarray is to read: the store, of an unfinished one its finished chunks alone."""
+    done, chunks = finished(store), store.chunks
+    if len(done) == len(chunks):
+        return str(store.path)
+    from zarr.storage import LocalStore
+
+    from qifscan.snapshot import Snapshot
+
+    shown: dict[str, set[str]] = {name: set() for name in (*_grid_names(chunks), *_trace_names(chunks))}
+    for chunk in done:
+        for name, file in _files(store, chunk).items():
+            shown[name].add(file.relative_to(store.path / name / "c").as_posix())
+    # Of a scan without axes a chunk's file is `c` itself.
+    hidden = {name: frozenset(places) for name, places in shown.items()}
+    return Snapshot(LocalStore(store.path, read_only=True), hidden)
 
 
 def disk_is_full(error: BaseException) -> bool:
