@@ -285,7 +285,12 @@ def _default_store(path: Path) -> Path:
 
 def _store_of(path: Path) -> Path:
     """Return the store that is meant: the path, or for a scan the store of its name in this folder."""
-    return _default_store(path) if path.suffix.lower() == ".toml" else path
+    if path.suffix.lower() != ".toml":
+        return path
+    if path.is_file():
+        # A model of one's own is imported when it is named in a scan, not when a store names it.
+        _scan_of(path)
+    return _default_store(path)
 
 
 def _report(store: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from qifscan import backend, extension, integrity, store
 from qifscan.atlas import AFTER_A_RUN, Atlas, atlas
+from qifscan.catalogue import model_named
 from qifscan.chunks import Chunks, Plan, memory, planned
 from qifscan.cluster import Executor, Work, executor
 from qifscan.errors import RunError, RunInterrupted, StoreError
@@ -71,9 +72,11 @@ class Progress:
         return f"{self.chunks} of {self.all_chunks} chunks, {self.points:,} of {self.all_points:,} points"
 
 
-def compute_chunk(path: str, chunk: int, extend: str | None = None) -> Outcome:
+def compute_chunk(path: str, chunk: int, extend: str | None = None, model: str | None = None) -> Outcome:
     """Run one chunk of the store at `path`, but for what the store at `extend` has of it, and write it: the
-    task of every executor."""
+    task of every executor. `model` is that of the scan, which the caller has named."""
+    if model is not None:
+        model_named(model)
     begin = time.perf_counter()
     opened = _opened(path)
     if extend is None:
@@ -210,7 +213,7 @@ def execute(
         pending = _pending(opened)
         extending = f", extending {older.path} ({older.scan.fingerprint[:12]})" if older else ""
         store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}")
-        work = partial(compute_chunk, extend=str(older.path)) if older else compute_chunk
+        work = partial(compute_chunk, extend=str(older.path) if older else None, model=scan.model)
         try:
             with _reporter(progress) as report:
                 _run_pending(opened, chosen, device, work, pending, report)

@@ -42,6 +42,10 @@ class ScanError(QifscanError, ValueError):
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
 
+class ModelNotImported(ScanError):
+    """A store names a model of the user's own that nobody has imported: what a store names is not run."""
+
+
 class StoreError(QifscanError):
     """A store that is not there, not ours, damaged, of another scan, or can't be written."""
 

@@ -27,7 +27,7 @@ from qifscan.axes import (
     repeated,
     unknown_parameter,
 )
-from qifscan.catalogue import model_named, source_hash
+from qifscan.catalogue import model_named, source_hash, stored_model
 from qifscan.definition import Definition, Finite, Integer, ordered, raise_if_any
 from qifscan.drive import DRIVES, Drive, DriveBase, Sine
 from qifscan.errors import Fault, ScanError, one_of, show, unknown
@@ -413,13 +413,18 @@ class Scan(Definition):
 
     @classmethod
     def from_json(cls, text: str) -> Scan:
-        """Read a scan from the JSON that `to_json` wrote."""
+        """Read a scan from the JSON that `to_json` wrote.
+
+        A model of your own that it names must have been imported, or be installed: no code is run for it.
+        """
         try:
             data = json.loads(text)
         except ValueError as error:
             raise ScanError([Fault("scan", _uncapitalised(error), "the JSON of a scan")]) from None
         if not isinstance(data, dict):
             raise ScanError([Fault("scan", show(data), "the JSON of a scan")])
+        if isinstance(data.get("model"), str) and ":" in data["model"]:
+            stored_model(data["model"], data.get("model_source"))
         for derived in ("dimensions", "numbers_version", "model_source"):
             data.pop(derived, None)
         return cls(**data)

@@ -33,7 +33,7 @@ import psutil
 from qifscan import __version__, record
 from qifscan.catalogue import model_named
 from qifscan.chunks import Chunks
-from qifscan.errors import ScanError, StoreError
+from qifscan.errors import ModelNotImported, ScanError, StoreError
 from qifscan.lazy import LazyModule
 from qifscan.matching import adopted
 from qifscan.observables import STATUS_MEANINGS, Status, observables
@@ -62,6 +62,10 @@ STALE_SECONDS = 600
 """Age at which a `.partial` file, left by a killed writer, is swept away."""
 
 Array = np.ndarray[Any, Any]
+
+
+class UnknownModel(StoreError):
+    """A store of a model whose code nobody has imported."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,8 @@ def load(path: Path) -> Store:
     """Return the store at `path`; raise `StoreError` if it is not one, or not readable."""
     try:
         return _loaded(path, _attributes(path))
+    except UnknownModel:
+        raise
     except StoreError as error:
         kept = record.read(path)
         if kept is None:
@@ -188,6 +194,8 @@ def _loaded(path: Path, attributes: Mapping[str, Any]) -> Store:
         scan = Scan.from_json(attributes["qifscan_scan"])
         checkpoint = int(attributes.get("qifscan_checkpoint", 0))
         chunks = Chunks(scan, tuple(attributes["qifscan_chunk_shape"]), checkpoint)
+    except ModelNotImported as error:
+        raise UnknownModel(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, ScanError) as error:
         raise StoreError(
             f"{path}: the scan in its attributes can't be read ({short(error)}); the store is damaged"
@@ -433,6 +441,8 @@ def _template_attributes(chunks: Chunks) -> dict[str, Any]:
         "history": f"{created} created by qifscan {__version__}",
         "qifscan_schema": SCHEMA,
         "qifscan_record": 1,
+        "qifscan_variables": [*_grid_names(chunks), *_trace_names(chunks)],
+        "qifscan_coordinates": [name for name, *_ in _coordinates(chunks)],
         "qifscan_scan": scan.to_json(),
         "qifscan_fingerprint": scan.fingerprint,
         "qifscan_chunk_shape": list(chunks.shape),
@@ -844,7 +854,10 @@ def open_scan(path: str | os.PathLike[str]) -> xr.Dataset:
 
 def read(path: Path, chunks: Any = None) -> xr.Dataset:
     """Return the dataset of a store; with `chunks=None` lazy too, but without dask."""
-    store = load(path)
+    try:
+        store = load(path)
+    except UnknownModel:
+        return _without_model(path, chunks)
     with warnings.catch_warnings():
         # A killed writer's leftovers beside the arrays are no concern of the reader.
         warnings.filterwarnings("ignore", message="Object at .* is not recognized")
@@ -860,6 +873,26 @@ def read(path: Path, chunks: Any = None) -> xr.Dataset:
     added = [name for name in dataset.data_vars if name not in {*order, *own}]
     ordered: xr.Dataset = dataset.set_coords(own)[[*order, *added]]
     return ordered.assign_attrs(attributes_of(store))
+
+
+def _without_model(path: Path, chunks: Any) -> xr.Dataset:
+    """Return the dataset of a store whose model nobody has imported: opening a store runs no code of it."""
+    attributes, (names, coordinates) = _attributes(path), _listed(path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Object at .* is not recognized")
+        dataset = xr.open_zarr(str(path), consolidated=False, zarr_format=3, chunks=chunks)
+    own = [name for name in coordinates if name in dataset.data_vars]
+    order = [name for name in names if name in dataset.data_vars and name not in own]
+    added = [name for name in dataset.data_vars if name not in {*order, *own}]
+    ordered: xr.Dataset = dataset.set_coords(own)[[*order, *added]]
+    return ordered.assign_attrs(attributes)
+
+
+def _listed(path: Path) -> tuple[list[str], list[str]]:
+    """Return the variables and the coordinates of the scan of a store, as its record lists them."""
+    found = record.read(path)
+    attributes = {} if found is None else found["attributes"]
+    return attributes.get("qifscan_variables", []), attributes.get("qifscan_coordinates", [])
 
 
 def _at_this_moment(store: Store) -> Any:

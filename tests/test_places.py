@@ -71,7 +71,7 @@ def test_a_url_is_refused_in_one_line_by_every_call_and_nothing_is_written(home,
         lambda: driver.state_of(url),
     ]
     for call in calls:
-        with pytest.raises(qs.ScanError, match="expected (a path on this machine|file:///PATH)") as caught:
+        with pytest.raises(qs.ScanError, match=r"expected (a path on this machine|file:///PATH)") as caught:
             call()
         assert len(str(caught.value).splitlines()) == 1
     Path("scan.toml").write_text(SCAN)
@@ -86,7 +86,7 @@ def test_a_url_is_refused_in_one_line_by_every_call_and_nothing_is_written(home,
     "given", ["", "~nobody-of-this-name/x", "a\0b", 3, None, b"x.zarr", "x" * 300, "file://elsewhere/x"]
 )
 def test_what_is_no_path_is_refused_in_one_line(home, given):
-    with pytest.raises(qs.ScanError, match="^path: found") as caught:
+    with pytest.raises(qs.ScanError, match=r"^path: found") as caught:
         qs.run(small(), given)
     assert len(str(caught.value).splitlines()) == 1
     assert list(Path.cwd().iterdir()) == []
