@@ -533,8 +533,6 @@ def begin_run(store: Store, event: str) -> None:
     refuse_links(store)
     try:
         _sweep(store)
-        for chunk in set(range(len(store.chunks))) - finished(store):
-            discard(store, chunk)
         sweep_beside(store.path)
         told = attributes_of(store)
         change_attributes(store, {"history": f"{told.get('history', '')}\n{now()} {event}"})

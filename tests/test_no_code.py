@@ -1,11 +1,13 @@
 """Opening, showing and checking a store never run code that the store names."""
 
+import hashlib
 import subprocess
 import sys
 
 import pytest
 
 import qifscan as qs
+from qifscan import catalogue
 
 MODEL = """
 from dataclasses import replace
@@ -42,6 +44,7 @@ def folder(tmp_path_factory):
 def test_a_store_opens_without_the_code_that_it_names(folder):
     code = """
 import qifscan as qs
+from qifscan import catalogue
 from qifscan import store
 found = qs.open_scan("scan.zarr")
 assert found["status"].values.all() and list(found.coords) == ["eta"], found
@@ -67,6 +70,7 @@ for name in ("status", "show", "verify"):
 def test_who_names_the_model_imports_it(folder):
     code = """
 import qifscan as qs
+from qifscan import catalogue
 from click.testing import CliRunner
 from qifscan.cli import main
 for name in ("status", "show", "verify"):
@@ -83,3 +87,18 @@ def test_sys_exit_in_a_model_ends_nothing(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(qs.ScanError, match=r'found "leaves:MINE", 3, expected a module to import'):
         qs.Scan(model="leaves:MINE")
+
+
+def test_an_installed_model_with_the_stores_source_is_imported_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "_site", lambda: [str(tmp_path / "site-packages")])
+    for place in ("site-packages", "elsewhere"):
+        (tmp_path / place / f"of_{place[:4]}").mkdir(parents=True)
+        monkeypatch.syspath_prepend(tmp_path / place)
+        for name in ("__init__", "m"):
+            (tmp_path / place / f"of_{place[:4]}" / f"{name}.py").write_text(MODEL)
+    source = hashlib.sha256(MODEL.encode()).hexdigest()
+    for name, known in (("of_site.m:MINE", "0" * 64), ("of_site.m:MINE", None), ("of_else.m:MINE", source)):
+        with pytest.raises(qs.ScanError, match="import of_.* first"):
+            catalogue.stored_model(name, known)
+    assert not list(tmp_path.rglob("ran"))
+    assert catalogue.stored_model("of_site.m:MINE", source).name == "of_site.m:MINE"
