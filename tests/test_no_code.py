@@ -98,7 +98,7 @@ def test_an_installed_model_with_the_stores_source_is_imported_and_no_other(tmp_
             (tmp_path / place / f"of_{place[:4]}" / f"{name}.py").write_text(MODEL)
     source = hashlib.sha256(MODEL.encode()).hexdigest()
     for name, known in (("of_site.m:MINE", "0" * 64), ("of_site.m:MINE", None), ("of_else.m:MINE", source)):
-        with pytest.raises(qs.ScanError, match="import of_.* first"):
+        with pytest.raises(qs.ScanError, match=r"import of_.* first"):
             catalogue.stored_model(name, known)
     assert not list(tmp_path.rglob("ran"))
     assert catalogue.stored_model("of_site.m:MINE", source).name == "of_site.m:MINE"
