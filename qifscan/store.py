@@ -518,8 +518,11 @@ def read_chunks(store: Store, chunks: Iterable[int], names: Iterable[str]) -> It
 
 def status(store: Store) -> Array:
     """Return the status of every point; chunks that can't be read count as not run."""
-    array = _arrays(store)["status"]
-    values = np.zeros(array.shape, dtype=np.uint8)
+    values = np.zeros(tuple(store.scan.sizes.values()), dtype=np.uint8)
+    try:
+        array = _arrays(store)["status"]
+    except StoreError:
+        return values
     for chunk in finished(store):
         if not store.chunks.is_trace(chunk):
             region = store.chunks.region(chunk)

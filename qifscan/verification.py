@@ -323,7 +323,7 @@ def _of_signs(rest: Rest, row: int) -> int | None:
 
 def _against_rest(opened: Store, grid: list[int]) -> tuple[int, float, list[str]]:
     """Return how many points settled, their largest distance from rest, and a fault if it is too large."""
-    if not opened.scan.can_rest:
+    if not grid or not opened.scan.can_rest:
         return 0, 0.0, []
     settled, largest = 0, 0.0
     for values in store.read_chunks(opened, grid, ("settled_on", "disagreement", "status")):
