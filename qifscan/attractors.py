@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qifscan.axes import locate
 from qifscan.catalogue import model_named
 from qifscan.drive import Pulse
 from qifscan.errors import Fault, ScanError, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.observables import Status
+from qifscan.place import local
 from qifscan.rest import Rest
 from qifscan.scan import Scan
 from qifscan.store import read
@@ -42,7 +43,7 @@ def opened(data: xr.Dataset | str | os.PathLike[str]) -> tuple[xr.Dataset, Scan]
 
     Raises `ScanError` for a dataset that is not of a scan.
     """
-    dataset = read(Path(data)) if isinstance(data, (str, os.PathLike)) else data
+    dataset = read(local("data", data)) if isinstance(data, (str, os.PathLike)) else data
     if "qifscan_scan" not in getattr(dataset, "attrs", {}):
         expected = "a dataset of qifscan.run or qifscan.open_scan, with its attributes"
         raise ScanError([Fault("data", f"a {type(dataset).__name__} without a scan", expected)])
@@ -270,16 +271,18 @@ def tipping(
     faults += [
         Fault(f"change.{n}", show(x), "two values on the axis, before and after")
         for n, x in change.items()
-        if n in dataset.dims and (np.shape(x) != (2,) or not np.isin(x, dataset[n].values).all())
+        if n in dataset.dims and np.shape(x) != (2,)
     ]
+    at_values = [] if faults else _places(dataset, change, faults)
     if len(change) != 1:
         faults.append(Fault("change", f"{len(change)} dimensions", "one, with its values before and after"))
     if faults:
         raise ScanError(faults)
     (name, values), *_ = change.items()
     at, ran = _settled(dataset)
-    before, after = (at.sel({name: value}, drop=True) for value in values)
-    ran = ran.sel({name: values[0]}, drop=True) & ran.sel({name: values[1]}, drop=True)
+    before, after = (at.isel({name: place}, drop=True) for place in at_values)
+    first, second = (ran.isel({name: place}, drop=True) for place in at_values)
+    ran = first & second
     places = _equilibria(dataset)
     there = ran & (before == places)
     count = there.sum(dims)
@@ -296,6 +299,13 @@ def tipping(
     )
     result = result.transpose(..., "equilibrium", "equilibrium_after")
     return result.assign_attrs(_origin(dataset, change=f"{name}: {show(values[0])} to {show(values[1])}"))
+
+
+def _places(dataset: xr.Dataset, change: Mapping[str, Any], faults: list[Fault]) -> list[int]:
+    """Return where the values of a change are along its dimension; faults are added to the list."""
+    labels = {name: dataset[name].values for name in change}
+    named = [{name: value} for name, values in change.items() for value in np.asarray(values).tolist()]
+    return [place for point in named for place in locate("change", point, labels, faults).values()]
 
 
 def pulse_response(data: xr.Dataset | str | os.PathLike[str]) -> xr.Dataset:

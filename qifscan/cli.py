@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 import qifscan
-from qifscan.errors import Fault, QifscanError, RunInterrupted, ScanError
+from qifscan.errors import Fault, QifscanError, RunInterrupted, ScanError, printable
+from qifscan.place import local, picture, with_ending
 
 if TYPE_CHECKING:
     from qifscan.scan import Scan
@@ -29,18 +30,27 @@ INTERRUPTED = 130
 
 
 def _clear_errors(command: Command) -> Command:
-    """Turn what is wrong with a request into one line each on standard error, without a traceback."""
+    """Turn what is wrong with a request into one line each on standard error, without a traceback.
+
+    Every path that a command gets comes through here.
+    """
 
     @wraps(command)
     def guarded(*arguments: Any, **options: Any) -> Any:
         try:
-            return command(*arguments, **options)
+            paths = {name: local(name, x) for name, x in options.items() if isinstance(x, Path)}
+            return command(*arguments, **options | paths)
         except QifscanError as error:
             for line in str(error).splitlines():
-                click.echo(f"error: {line}", err=True)
+                _say(f"error: {line}", err=True)
             sys.exit(INTERRUPTED if isinstance(error, RunInterrupted) else BAD_INPUT)
 
     return guarded  # type: ignore[return-value]
+
+
+def _say(text: str, err: bool = False) -> None:
+    for line in text.splitlines():
+        click.echo(printable(line), err=err)
 
 
 @click.group()
@@ -97,7 +107,7 @@ def plan(
         checkpoint=not no_checkpoint,
         probe=not no_probe,
     )
-    click.echo(str(made))
+    _say(str(made))
     made.check(Path.cwd())
 
 
@@ -160,16 +170,15 @@ def bifurcate(scan: Path, output: Path | None, figure: Path | None) -> None:
     from qifscan.theory_store import check_target, write_theory
 
     definition = _scan_of(scan)
-    target = output or Path(f"{scan.stem}-theory.zarr")
-    picture = None if figure is None else _picture(figure)
+    target = output or with_ending(Path(scan.name), "-theory.zarr", (".toml",))
+    drawn = None if figure is None else _picture(figure)
     check(definition)
-    check_target(target, definition)
-    found = atlas(definition)
+    found = atlas(check_target(target, definition))
     write_theory(target, found)
     for line in [f"theory        {target}", *summary(found)]:
-        click.echo(line)
-    if picture is not None:
-        _save(qifscan.show(target), picture)
+        _say(line)
+    if drawn is not None:
+        _save(qifscan.show(target), drawn)
 
 
 @main.command()
@@ -214,7 +223,7 @@ def show(
     The exact folds (saddle-node bifurcations) of the model are drawn over the observables.
     """
     source = _store_of(store)
-    target = _picture(output or source.with_suffix(".png"))
+    target = _picture(output or with_ending(source, ".png", (".zarr",)))
     figure = qifscan.show(
         source, observables or None, x=x, y=y, facet=facet, select=_selection(select), folds=not no_folds
     )
@@ -224,7 +233,7 @@ def show(
 def _picture(path: Path) -> Path:
     """Return the file of a picture; raise `ScanError` if its folder is not there."""
     # matplotlib would add the ending by itself, and we would name a file that is not there.
-    target = path if path.suffix else path.with_suffix(".png")
+    target = picture(path)
     if not target.absolute().parent.is_dir():
         raise ScanError([Fault(str(target), "no such folder", "a file in a folder that is there")])
     return target
@@ -236,7 +245,7 @@ def _save(figure: Any, target: Path) -> None:
     except (OSError, ValueError) as error:
         reason = str(getattr(error, "strerror", None) or error)
         raise ScanError([Fault(str(target), f'"{reason}"', "a picture that can be written")]) from None
-    click.echo(f"figure        {target}")
+    _say(f"figure        {target}")
 
 
 @main.command()
@@ -258,7 +267,7 @@ def verify(store: Path, points: int, repair: bool) -> None:
     equilibria. The exit code is 1 if anything is wrong.
     """
     verdict = qifscan.verify(_store_of(store), points=points, repair=repair)
-    click.echo(str(verdict))
+    _say(str(verdict))
     sys.exit(0 if verdict.sound else 1)
 
 
@@ -271,24 +280,35 @@ def _scan_of(path: Path) -> Scan:
 
 
 def _default_store(path: Path) -> Path:
-    return Path(path.with_suffix(".zarr").name)
+    return with_ending(Path(path.name), ".zarr", (".toml",))
 
 
 def _store_of(path: Path) -> Path:
     """Return the store that is meant: the path, or for a scan the store of its name in this folder."""
-    return _default_store(path) if path.suffix == ".toml" else path
+    if path.suffix.lower() != ".toml":
+        return path
+    if path.is_file():
+        # A model of one's own is imported when it is named in a scan, not when a store names it.
+        _scan_of(path)
+    return _default_store(path)
 
 
 def _report(store: Path) -> None:
     from qifscan.driver import state_of
+    from qifscan.integrity import faults
+    from qifscan.store import load, origin
 
     progress, ended = state_of(store)
     counted = ", ".join(f"{count:,} {name}" for name, count in ended.items() if count)
-    click.echo(f"dataset       {store}")
-    click.echo(f"finished      {progress}")
-    click.echo(f"points        {counted}")
+    _say(f"dataset       {store}")
+    _say(f"finished      {progress}")
+    _say(f"points        {counted}")
+    if extended := origin(load(store)).get("extended"):
+        _say(f"extended      {extended}")
+    for line in faults(load(store)):
+        _say(f"fault         {line}")
     if progress.chunks < progress.all_chunks:
-        click.echo("to go on      qifscan run again: it does the rest")
+        _say("to go on      qifscan run again: it does the rest")
 
 
 def _selection(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.axes import number
-from qifscan.catalogue import model_named
+from qifscan.catalogue import stored_model
 from qifscan.errors import Fault, ScanError, counted, one_of, unknown
 from qifscan.errors import show as show_value
 from qifscan.lazy import LazyModule
@@ -153,7 +153,7 @@ def read(dataset: xr.Dataset, where: str = "data") -> Table:
         found = f"a {type(dataset).__name__} of something else"
         makers = "branch, special_points, curve, cycles or cycle_branches"
         raise ScanError([Fault(where, found, f"a dataset of qifscan.{makers}")])
-    kind, model = str(_kind(dataset)), model_named(dataset.attrs["model"])
+    kind, model = str(_kind(dataset)), stored_model(dataset.attrs["model"])
     dataset = dataset.compute()
     points = _of_cycles(dataset, model) if kind == "cycles" else _of_points(dataset, kind, model)
     drawn = np.isin(points.type, list(MARKS)) if kind == "special_points" else np.ones(len(points.line))

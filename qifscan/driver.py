@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 import time
@@ -17,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import backend, extension, store
+from qifscan import backend, extension, integrity, store
 from qifscan.atlas import AFTER_A_RUN, Atlas, atlas
+from qifscan.catalogue import model_named
 from qifscan.chunks import Chunks, Plan, memory, planned
 from qifscan.cluster import Executor, Work, executor
 from qifscan.errors import RunError, RunInterrupted, StoreError
+from qifscan.matching import adopted
 from qifscan.observables import Status
+from qifscan.place import AnyPath, local
 from qifscan.scan import Scan
 from qifscan.store import Draft, Store
 from qifscan.theory_store import add_theory
@@ -34,8 +36,6 @@ logger = logging.getLogger(__name__)
 
 MOST_FAILURES = 5
 """Chunks that may fail before a run gives up: one bad worker is survived, a bad scan ends early."""
-
-AnyPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,11 @@ class Progress:
         return f"{self.chunks} of {self.all_chunks} chunks, {self.points:,} of {self.all_points:,} points"
 
 
-def compute_chunk(path: str, chunk: int, extend: str | None = None) -> Outcome:
+def compute_chunk(path: str, chunk: int, extend: str | None = None, model: str | None = None) -> Outcome:
     """Run one chunk of the store at `path`, but for what the store at `extend` has of it, and write it: the
-    task of every executor."""
+    task of every executor. `model` is that of the scan, which the caller has named."""
+    if model is not None:
+        model_named(model)
     begin = time.perf_counter()
     opened = _opened(path)
     if extend is None:
@@ -179,12 +181,17 @@ def execute(
     progress: Any,
 ) -> None:
     """Do what `run` does, and open nothing afterwards: xarray with dask takes a second to load."""
-    path = Path(path).absolute()
+    path = local("path", path).absolute()
     chosen = executor(client, workers)
     found = _found(scan, path)
-    older = None if extend is None else _to_extend(Path(extend).absolute(), path, scan, found)
+    older = None if extend is None else _to_extend(local("extend", extend).absolute(), path, scan, found)
     if older is not None:
         checkpoint = checkpoint and older.chunks.checkpoint > 0
+        scan = adopted(scan, older.scan)
+    # Equal but for rounding, where there is a store: its own values are kept.
+    scan = scan if found is None else found.scan
+    if found is not None:
+        _mend(found)
     if found is not None and not _pending(found):
         return
     device = chosen.device()
@@ -206,10 +213,32 @@ def execute(
         pending = _pending(opened)
         extending = f", extending {older.path} ({older.scan.fingerprint[:12]})" if older else ""
         store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}")
-        work = partial(compute_chunk, extend=str(older.path)) if older else compute_chunk
-        with _reporter(progress) as report:
-            _run_pending(opened, chosen, device, work, pending, report)
+        work = partial(compute_chunk, extend=str(older.path) if older else None, model=scan.model)
+        try:
+            with _reporter(progress) as report:
+                _run_pending(opened, chosen, device, work, pending, report)
+        finally:
+            if older is not None:
+                _tell_extended(opened, older)
         _add_theory(opened, theory.result())
+
+
+def _mend(found: Store) -> None:
+    """Put right what follows from the scan, such as a coordinate or the theory of a finished store."""
+    for line in integrity.mend(found):
+        logger.warning("%s: %s; mended, or computed again", found.path, line)
+
+
+def _tell_extended(opened: Store, older: Store) -> None:
+    """Store how many of the points that are there the older store had."""
+    if not opened.recorded:
+        return
+    taken, continued = store.extended(opened)
+    done = _start(opened.chunks, _pending(opened)).points
+    told = f"{taken} points taken over, {continued} continued, {done - taken - continued} new"
+    told = f"{told}; from {older.path} ({older.scan.fingerprint[:12]})"
+    store.change_attributes(opened, {"extended": told})
+    logger.info("%s: %s", opened.path, told)
 
 
 def _once(begun: threading.Event, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -418,7 +447,7 @@ def state_of(path: AnyPath) -> tuple[Progress, dict[str, int]]:
 
     "ok" is computed and nothing else; a point with several flags counts under each.
     """
-    opened = store.load(Path(path))
+    opened = store.load(local("path", path))
     done = store.finished(opened)
     pending = [chunk for chunk in range(len(opened.chunks)) if chunk not in done]
     values, counts = np.unique(store.status(opened), return_counts=True)

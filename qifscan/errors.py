@@ -31,7 +31,7 @@ class Fault:
         line = f"{self.where}: found {self.found}, expected {self.expected}"
         line = f"{line}; {self.hint}" if self.hint else line
         # A name that the user gave may hold a line break.
-        return " ".join(line.splitlines())
+        return printable(" ".join(line.splitlines()))
 
 
 class ScanError(QifscanError, ValueError):
@@ -40,6 +40,10 @@ class ScanError(QifscanError, ValueError):
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
         super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class ModelNotImported(ScanError):
+    """A store names a model of the user's own that nobody has imported: what a store names is not run."""
 
 
 class StoreError(QifscanError):
@@ -52,6 +56,13 @@ class RunError(QifscanError):
 
 class RunInterrupted(RunError, KeyboardInterrupt):
     """A run that was stopped by Ctrl-C; what was written stays."""
+
+
+def printable(text: str) -> str:
+    """Return a text with its control characters written out: a file's title must not steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -1,9 +1,10 @@
 """Extend a scan: which of its points an older store has, and a chunk of it computed from those and the rest.
 
 A point is named by the values of all its parameters and its replicate, not by where it stands: axis values
-may be added anywhere and reordered, axes zipped or taken apart, a fixed parameter may become an axis. What
-else determines the numbers (model, drive, protocol, seed, ...) must be the same. The older store is only
-read, and only its finished chunks are used.
+may be added anywhere and reordered, axes zipped or taken apart, a fixed parameter may become an axis. Values
+that are equal but for rounding are one, the older (`matching`). What else determines the numbers (model,
+drive, protocol, seed, ...) must be the same. The older store is only read, and only its finished chunks are
+used.
 
 Over a longer window points go on from their checkpoints, which a store has unless its run was asked not to
 keep them; traces are run from the start. A sweep is extended by whole lines: along other axes, not along
@@ -13,6 +14,7 @@ the one that is swept, and not by a longer window, as every point starts where t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from qifscan.axes import Axis
 from qifscan.chunks import Chunks
 from qifscan.drive import DRIVES
 from qifscan.errors import StoreError, show
+from qifscan.matching import adopted, values_of
 from qifscan.noise import point_keys
 from qifscan.points import CHECKPOINT, Begun, Measured, Points, diagnostics, merged
 from qifscan.scan import Scan
@@ -77,12 +80,13 @@ def _along(axis: Axis, columns: Mapping[str, Array]) -> tuple[Array, Array]:
 
 def check(older: Store, scan: Scan, checkpoint: int) -> None:
     """Raise `StoreError`, naming what differs, if the store has nothing for a run of this scan."""
+    scan = adopted(scan, older.scan)
     theirs, ours = _settings(older.scan), _settings(scan)
     if scan.protocol.window_steps < older.scan.protocol.window_steps:
         theirs["protocol.window"], ours["protocol.window"] = older.scan.protocol.window, scan.protocol.window
     differing = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
     told = [f"{name} ({show(theirs.get(name))} there, {show(ours.get(name))} here)" for name in differing]
-    there, here = _values(older.scan), _values(scan)
+    there, here = values_of(older.scan), values_of(scan)
     apart = [n for n in {**there, **here} if not np.isin(here.get(n, ()), there.get(n, ())).any()]
     told += [f"{n} ({_listed(there.get(n))} there, {_listed(here.get(n))} here)" for n in apart]
     if told:
@@ -112,12 +116,6 @@ def _settings(scan: Scan) -> dict[str, Any]:
     return settings | {"the variables with noise": list(scan.noisy)}
 
 
-def _values(scan: Scan) -> dict[str, Array]:
-    """Return the values that each parameter has anywhere in a scan."""
-    swept = {name: column for axis in scan.axes.values() for name, column in axis.columns.items()}
-    return scan.columns(tuple(np.zeros(1, dtype=int) for _ in scan.axes)) | swept
-
-
 def _listed(values: Array | None) -> str:
     return show(values[0] if values is not None and len(values) == 1 else values)
 
@@ -131,11 +129,14 @@ def compute(chunks: Chunks, chunk: int, older: Store) -> Measured:
         parts = _traces(chunks, indices, older)
     else:
         parts = _taken(chunks, indices, older)
+    count = sum(len(rows) for rows, _ in parts)
     done = [rows for rows, _ in parts]
     missing = np.setdiff1d(np.arange(len(indices[0])), np.concatenate(done) if done else [])
     if len(missing):
         parts.append((missing, chunks.compute(chunk, missing)))
-    return parts[0][1] if len(parts) == 1 else merged(len(indices[0]), parts)
+    whole = parts[0][1] if len(parts) == 1 else merged(len(indices[0]), parts)
+    longer = _is_longer(chunks.scan, older.scan)
+    return replace(whole, taken=0 if longer else count, continued=count if longer else 0)
 
 
 def _is_longer(scan: Scan, older: Scan) -> bool:

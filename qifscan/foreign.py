@@ -20,6 +20,7 @@ from qifscan.family import KINDS
 from qifscan.graph import Array, Index
 from qifscan.lazy import LazyModule
 from qifscan.models import Model
+from qifscan.place import local
 from qifscan.spectrum import counted_modes, kinds
 from qifscan.tables import Attributes, flags
 
@@ -73,7 +74,7 @@ class Diagram:
 def lines_of(path: str | Path) -> list[str]:
     """Return the lines of a text file."""
     try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
+        return local("path", path).read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise ScanError([Fault(str(path), "binary data", "text")]) from None
     except OSError as error:

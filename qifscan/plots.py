@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from qifscan.errors import Fault, ScanError, StoreError, unknown
 from qifscan.errors import show as show_value
 from qifscan.lazy import LazyModule
 from qifscan.overlays import Layout, draw_branch, draw_exact, draw_given, exact_branch
+from qifscan.place import local
 from qifscan.scan import Scan
 from qifscan.store import read
 from qifscan.theory_store import is_theory_alone, open_theory
@@ -112,7 +112,8 @@ def show(
 
 def _opened(path: str | os.PathLike[str]) -> Any:
     """Return the dataset of a scan, or the tree of a store that has nothing but theory."""
-    return open_theory(path) if is_theory_alone(Path(path)) else read(Path(path))
+    path = local("data", path)
+    return open_theory(path) if is_theory_alone(path) else read(path)
 
 
 def _show_atlas(

@@ -106,6 +106,10 @@ class Measured:
     record: Array | None
     final: Array | None = None
     """Final state `(points, variables)`, where the points have just been run."""
+    taken: int = 0
+    """Points that were taken over from an older store."""
+    continued: int = 0
+    """Points that went on from their checkpoints in an older store."""
 
 
 @dataclass(frozen=True)

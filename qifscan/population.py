@@ -31,6 +31,7 @@ from qifscan.lazy import LazyModule
 from qifscan.models import MODELS, POSITIVE, REAL, Domain, Parameter
 from qifscan.noise import normal_pair, ou_constants, ou_parameters, point_keys, split_key, threefry2x32
 from qifscan.observables import Status
+from qifscan.place import local
 
 if TYPE_CHECKING:
     import jax
@@ -1109,7 +1110,7 @@ def _not_built(name: str) -> QifscanError:
 
 
 def _npz(filename: str | os.PathLike[str]) -> Path:
-    path = Path(filename)
+    path = local("filename", filename)
     if path.suffix != ".npz":
         raise StoreError(f"{path}: states are kept in files that end with .npz; rename it")
     return path

@@ -16,6 +16,7 @@ from qifscan.family import model_of
 from qifscan.foreign import TYPES, Diagram, Names, dataset_of, lines_of, refuse
 from qifscan.graph import Array, Index
 from qifscan.models import Model
+from qifscan.place import local
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -67,7 +68,7 @@ class _Table:
 def _table_of(table: Any) -> tuple[str, _Table]:
     """Return the cells of a DataFrame or of a CSV file, and what to call it."""
     if isinstance(table, (str, Path)):
-        return str(table), _of_csv(Path(table))
+        return str(table), _of_csv(local("table", table))
     if not all(hasattr(table, name) for name in ("columns", "iloc", "index")):
         found, expected = f"a {type(table).__name__}", "a pandas DataFrame or the path of a CSV file"
         raise ScanError([Fault("table", found, expected)])

@@ -27,7 +27,7 @@ from qifscan.axes import (
     repeated,
     unknown_parameter,
 )
-from qifscan.catalogue import model_named, source_hash
+from qifscan.catalogue import model_named, source_hash, stored_model
 from qifscan.definition import Definition, Finite, Integer, ordered, raise_if_any
 from qifscan.drive import DRIVES, Drive, DriveBase, Sine
 from qifscan.errors import Fault, ScanError, one_of, show, unknown
@@ -35,6 +35,7 @@ from qifscan.integrate import INTEGRATORS, integrators_of
 from qifscan.models import Model, Parameter
 from qifscan.noise import ou_parameters
 from qifscan.observables import SAMPLE_STEPS, SEGMENT, THRESHOLDS, observables
+from qifscan.place import local
 from qifscan.theory import NAMED_STATES
 
 NUMBERS_VERSION = 7
@@ -391,7 +392,7 @@ class Scan(Definition):
     @classmethod
     def from_toml(cls, path: str | Path) -> Scan:
         """Read a scan from a TOML file; mistakes name the file, and the line where it does not parse."""
-        path = Path(path)
+        path = local("path", path)
         try:
             # Some editors put a byte order mark before the text.
             data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -412,13 +413,18 @@ class Scan(Definition):
 
     @classmethod
     def from_json(cls, text: str) -> Scan:
-        """Read a scan from the JSON that `to_json` wrote."""
+        """Read a scan from the JSON that `to_json` wrote.
+
+        A model of your own that it names must have been imported, or be installed: no code is run for it.
+        """
         try:
             data = json.loads(text)
         except ValueError as error:
             raise ScanError([Fault("scan", _uncapitalised(error), "the JSON of a scan")]) from None
         if not isinstance(data, dict):
             raise ScanError([Fault("scan", show(data), "the JSON of a scan")])
+        if isinstance(data.get("model"), str) and ":" in data["model"]:
+            stored_model(data["model"], data.get("model_source"))
         for derived in ("dimensions", "numbers_version", "model_source"):
             data.pop(derived, None)
         return cls(**data)

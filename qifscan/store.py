@@ -7,16 +7,19 @@ chunk is the record that the rest is there. Status 0 means "not run" and is the 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
+import logging
 import os
 import platform
+import re
 import shutil
 import threading
 import uuid
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -25,13 +28,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 
-from qifscan import __version__
+from qifscan import __version__, record
 from qifscan.catalogue import model_named
 from qifscan.chunks import Chunks
-from qifscan.errors import ScanError, StoreError
+from qifscan.errors import ModelNotImported, ScanError, StoreError
 from qifscan.lazy import LazyModule
+from qifscan.matching import adopted
 from qifscan.observables import STATUS_MEANINGS, Status, observables
+from qifscan.place import local
 from qifscan.points import CHECKPOINT, Measured, diagnostics
 from qifscan.scan import Scan
 from qifscan.theory import NAMED_STATES
@@ -50,10 +56,16 @@ else:
 SCHEMA = 2
 """Version of the layout; a store of another one is refused."""
 
+logger = logging.getLogger(__name__)
+
 STALE_SECONDS = 600
 """Age at which a `.partial` file, left by a killed writer, is swept away."""
 
 Array = np.ndarray[Any, Any]
+
+
+class UnknownModel(StoreError):
+    """A store of a model whose code nobody has imported."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,8 @@ class Store:
 
     path: Path
     chunks: Chunks
+    recorded: bool = True
+    """Whether it has a record of its chunks; stores of earlier versions have none."""
 
     @property
     def scan(self) -> Scan:
@@ -120,7 +134,9 @@ def draft(path: Path, chunks: Chunks, device: str) -> Draft:
     if blocked is not None:
         raise StoreError(f"{path}: can't be written ({blocked} is a file); nothing was written")
     folders = tuple(folder for folder in path.parents if not folder.exists())
-    made = Draft(Store(path, chunks), path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial"), folders)
+    if path.parent.exists():
+        sweep_beside(path)
+    made = Draft(Store(path, chunks), beside(path), folders)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_template(made.partial, chunks, device)
@@ -132,17 +148,54 @@ def draft(path: Path, chunks: Chunks, device: str) -> Draft:
     return made
 
 
+def beside(path: Path) -> Path:
+    """Return a new name beside a store for what is to be moved there, with the machine and process in it."""
+    return path.with_name(f"{path.name}.{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
+
+
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def sweep_beside(path: Path) -> None:
+    """Remove what killed processes have left beside a store: those of this machine, or old ones."""
+    pattern = re.compile(re.escape(path.name) + r"\.(?:([0-9a-f]{8})-(\d+)-)?[0-9a-f]{8}\.partial")
+    for entry in os.scandir(path.parent):
+        found = pattern.fullmatch(entry.name)
+        if found is None or entry.is_symlink() or not entry.is_dir():
+            continue
+        known = found[1] == _machine()
+        old = entry.stat().st_mtime < datetime.now(UTC).timestamp() - STALE_SECONDS
+        if (known and not psutil.pid_exists(int(found[2]))) or (old and not known):
+            shutil.rmtree(entry.path, ignore_errors=True)
+
+
 def _unwritten(path: Path, error: OSError) -> StoreError:
     return StoreError(f"{path}: can't be written ({error.strerror or error}); nothing was written")
 
 
 def load(path: Path) -> Store:
     """Return the store at `path`; raise `StoreError` if it is not one, or not readable."""
-    attributes = _attributes(path)
+    try:
+        return _loaded(path, _attributes(path))
+    except UnknownModel:
+        raise
+    except StoreError as error:
+        kept = record.read(path)
+        if kept is None:
+            raise
+        again = _loaded(path, kept["attributes"])
+        logger.warning("%s; read from their second copy; qifscan verify --repair puts them back", error)
+        return again
+
+
+def _loaded(path: Path, attributes: Mapping[str, Any]) -> Store:
     try:
         scan = Scan.from_json(attributes["qifscan_scan"])
         checkpoint = int(attributes.get("qifscan_checkpoint", 0))
         chunks = Chunks(scan, tuple(attributes["qifscan_chunk_shape"]), checkpoint)
+    except ModelNotImported as error:
+        raise UnknownModel(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, ScanError) as error:
         raise StoreError(
             f"{path}: the scan in its attributes can't be read ({short(error)}); the store is damaged"
@@ -159,7 +212,7 @@ def load(path: Path) -> Store:
             f"{path}: its scan gives fingerprint {scan.fingerprint[:12]}, its attributes say "
             f"{str(attributes.get('qifscan_fingerprint'))[:12]}; it is damaged, or of another qifscan"
         )
-    return Store(path, chunks)
+    return Store(path, chunks, bool(attributes.get("qifscan_record")))
 
 
 def short(error: BaseException) -> str:
@@ -183,7 +236,7 @@ def _attributes(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path}: zarr.json can't be read ({error}); the store is damaged") from None
     if "qifscan_schema" not in attributes:
-        raise StoreError(f"{path}: is a zarr store of something else, expected one that qifscan run has made")
+        raise StoreError(f"{path}: has no scan in its attributes, expected a store that qifscan run has made")
     if attributes["qifscan_schema"] != SCHEMA:
         found = attributes["qifscan_schema"]
         raise StoreError(f"{path}: has layout version {found}, this qifscan reads version {SCHEMA}")
@@ -192,7 +245,11 @@ def _attributes(path: Path) -> dict[str, Any]:
 
 def check_scan(store: Store, scan: Scan) -> None:
     """Raise `StoreError`, naming both scans and what differs, if the store belongs to another scan."""
-    if store.scan.fingerprint == scan.fingerprint:
+    if scan.fingerprint == store.scan.fingerprint:
+        return
+    # A value that differs by rounding is the same, and the store keeps its own.
+    scan = adopted(scan, store.scan)
+    if scan.fingerprint == store.scan.fingerprint:
         return
     theirs, ours = store.scan.definition(), scan.definition()
     differing = [key for key in ours if key != "title" and ours[key] != theirs.get(key)]
@@ -228,7 +285,52 @@ def _write_template(path: Path, chunks: Chunks, device: str) -> None:
             attributes=attributes,
         )
         coordinate[:] = values.astype(object) if text else values
-    group.attrs.update(_template_attributes(chunks) | provenance(device))
+    for name, counts, arrays in _rows(chunks):
+        length = record.words(len(arrays))
+        group.create_array(
+            name=name,
+            shape=(*counts, length),
+            chunks=(*(1 for _ in counts), length),
+            dtype="uint64",
+            dimension_names=(*(f"chunk_{i}" for i in range(len(counts))), "word"),
+            compressors=None,
+        )
+    attributes = _template_attributes(chunks) | provenance(device)
+    record.write(path, attributes)
+    record.seal(path, attributes)
+
+
+def _rows(chunks: Chunks) -> Iterator[tuple[str, tuple[int, ...], list[str]]]:
+    """Return the arrays that hold the rows of chunks: name, number of rows, and of which arrays."""
+    yield f"{record.RECORD}/points", chunks.counts, _grid_names(chunks)
+    if chunks.traces:
+        yield f"{record.RECORD}/traces", (len(chunks) - chunks.grid,), _trace_names(chunks)
+
+
+def _row_path(store: Store, chunk: int) -> Path:
+    name = "traces" if store.chunks.is_trace(chunk) else "points"
+    return store.path.joinpath(record.RECORD, name, "c", *map(str, store.chunks.position(chunk)), "0")
+
+
+def row(store: Store, chunk: int) -> tuple[list[int], list[int], list[int]] | None:
+    """Return the row of a chunk: its counts, digests and sizes."""
+    names = _trace_names(store.chunks) if store.chunks.is_trace(chunk) else _grid_names(store.chunks)
+    return record.read_row(_row_path(store, chunk), len(names))
+
+
+def digest_of(store: Store, chunk: int, name: str, values: Array) -> int:
+    """Return the digest of an array of a chunk."""
+    return record.digest(f"{store.scan.fingerprint} {name} {chunk}".encode(), values)
+
+
+def _files(store: Store, chunk: int) -> dict[str, Path]:
+    """Return the file of each array of a chunk."""
+    position = store.chunks.position(chunk)
+    if store.chunks.is_trace(chunk):
+        places = dict.fromkeys(_trace_names(store.chunks), (*position, 0)) | {"trace_status": position}
+    else:
+        places = {name: (*position, *_within(name)) for name in _grid_names(store.chunks)}
+    return {n: store.path.joinpath(n, "c", *map(str, place)) for n, place in places.items()}
 
 
 def codecs(name: str) -> list[Any]:
@@ -338,6 +440,9 @@ def _template_attributes(chunks: Chunks) -> dict[str, Any]:
         "created": created,
         "history": f"{created} created by qifscan {__version__}",
         "qifscan_schema": SCHEMA,
+        "qifscan_record": 1,
+        "qifscan_variables": [*_grid_names(chunks), *_trace_names(chunks)],
+        "qifscan_coordinates": [name for name, *_ in _coordinates(chunks)],
         "qifscan_scan": scan.to_json(),
         "qifscan_fingerprint": scan.fingerprint,
         "qifscan_chunk_shape": list(chunks.shape),
@@ -365,7 +470,7 @@ def now() -> str:
 
 def origin(store: Store) -> dict[str, Any]:
     """Return the attributes that tell where a store was begun."""
-    return _attributes(store.path)
+    return attributes_of(store)
 
 
 def read_points(store: Store, place: Mapping[str, Array]) -> dict[str, Array]:
@@ -413,8 +518,11 @@ def read_chunks(store: Store, chunks: Iterable[int], names: Iterable[str]) -> It
 
 def status(store: Store) -> Array:
     """Return the status of every point; chunks that can't be read count as not run."""
-    array = _arrays(store)["status"]
-    values = np.zeros(array.shape, dtype=np.uint8)
+    values = np.zeros(tuple(store.scan.sizes.values()), dtype=np.uint8)
+    try:
+        array = _arrays(store)["status"]
+    except StoreError:
+        return values
     for chunk in finished(store):
         if not store.chunks.is_trace(chunk):
             region = store.chunks.region(chunk)
@@ -425,13 +533,83 @@ def status(store: Store) -> Array:
 
 def begin_run(store: Store, event: str) -> None:
     """Sweep away what killed writers have left half-written, and add a line to the history."""
+    refuse_links(store)
     try:
         _sweep(store)
-        group = zarr.open_group(str(store.path), mode="r+")
-        group.attrs.update({"history": f"{group.attrs.get('history', '')}\n{now()} {event}"})
+        sweep_beside(store.path)
+        told = attributes_of(store)
+        change_attributes(store, {"history": f"{told.get('history', '')}\n{now()} {event}"})
     except OSError as error:
         reason = error.strerror or error
         raise StoreError(f"{store.path}: can't be written ({reason}); nothing in it was changed") from error
+
+
+def refuse_links(store: Store) -> None:
+    """Raise `StoreError` if there is a link in a store: what is written there would be written elsewhere."""
+    link = next(record.links(store.path), None)
+    if link is not None:
+        raise StoreError(
+            f"{store.path}: {link} is a link, and what is written there goes elsewhere; remove it"
+        )
+
+
+@contextmanager
+def template(store: Store) -> Iterator[Path]:
+    """Give a folder with everything of a store that follows from its scan, for as long as it is needed."""
+    made = beside(store.path)
+    try:
+        _write_template(made, store.chunks, "")
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def coordinates(store: Store) -> dict[str, Array]:
+    """Return the values of every coordinate, as they follow from the scan."""
+    return {name: values for name, _, values, _ in _coordinates(store.chunks)}
+
+
+def incomplete(store: Store) -> set[int]:
+    """Return the chunks that have been finished, and of which files are missing or have another size."""
+    chunks, done = store.chunks, finished(store)
+    begun = {chunks.at(place) for place in _positions(store, "status", len(chunks.counts))}
+    if chunks.traces:
+        begun |= {chunks.grid + i for (i,) in _positions(store, "trace_status", 1)}
+    rows = {c for c in range(len(chunks)) if store.recorded and c not in done and row(store, c) is not None}
+    return (begun | rows) - done
+
+
+def kept(store: Store) -> dict[str, Any] | None:
+    """Return the second copy of the metadata of a store, None if there is none that is its own."""
+    found = record.read(store.path) if store.recorded else None
+    own = found is not None and found["attributes"].get("qifscan_fingerprint") == store.scan.fingerprint
+    return found if own else None
+
+
+def attributes_of(store: Store) -> dict[str, Any]:
+    """Return the attributes of a store; those that it was made with where they are lost."""
+    copy = kept(store)
+    made = {} if copy is None else copy["attributes"]
+    own: dict[str, Any] = {}
+    with suppress(ValueError, KeyError, TypeError):
+        own = dict(record.read_json(store.path / record.METADATA)["attributes"])
+    return made | own | {name: value for name, value in made.items() if name.startswith("qifscan_")}
+
+
+def change_attributes(store: Store, changes: Mapping[str, Any], anew: bool = False) -> None:
+    """Change attributes of a store, and bring the copies of its metadata up to date; `anew` where the second
+    copy itself is damaged."""
+    attributes = attributes_of(store) | dict(changes)
+    if store.recorded and (anew or kept(store) is not None):
+        record.write(store.path, attributes)
+    record.seal(store.path, attributes)
+
+
+def extended(store: Store) -> tuple[int, int]:
+    """Return how many points of the finished chunks were taken over from an older store, and continued."""
+    rows = [row(store, chunk) for chunk in sorted(finished(store)) if not store.chunks.is_trace(chunk)]
+    counts = [each[0] for each in rows if each is not None]
+    return sum(taken for taken, _ in counts), sum(continued for _, continued in counts)
 
 
 def identity(path: str | Path) -> tuple[int, int]:
@@ -439,7 +617,9 @@ def identity(path: str | Path) -> tuple[int, int]:
 
     The inode alone does not: a file system gives it again to the next folder that is made there.
     """
-    metadata = os.stat(os.path.join(path, "zarr.json"))
+    metadata = os.stat(path)
+    with suppress(FileNotFoundError):
+        metadata = os.stat(os.path.join(path, "zarr.json"))
     return metadata.st_ino, metadata.st_mtime_ns
 
 
@@ -465,9 +645,9 @@ def _trace_names(chunks: Chunks) -> list[str]:
 def _opened_arrays(path: str, identity: tuple[int, int], names: tuple[str, ...]) -> Mapping[str, Any]:
     """Return the arrays of a store, opened once per process and run."""
     try:
-        group = zarr.open_group(path, mode="r+")
-        arrays = {name: group[name] for name in names}
-    except (KeyError, ValueError, TypeError) as error:
+        # One by one: what is wrong with the root's metadata is no concern of its arrays.
+        arrays = {name: zarr.open_array(os.path.join(path, name), mode="r+") for name in names}
+    except (KeyError, ValueError, TypeError, FileNotFoundError) as error:
         reason = str(error).strip("'\"")
         raise StoreError(f"{path}: its arrays can't be read ({reason}); the store is damaged") from None
     # An all-NaN chunk is a result like any other; without this it would not be written, and a chunk
@@ -491,6 +671,11 @@ def write(store: Store, chunk: int, result: Measured) -> None:
     async def written() -> None:
         for name, each in values.items():
             await arrays[name].async_array.setitem(region, each)
+        if store.recorded:
+            files = _files(store, chunk)
+            digests = [digest_of(store, chunk, n, values[n].astype(arrays[n].dtype)) for n in files]
+            sizes = [file.stat().st_size for file in files.values()]
+            record.write_row(_row_path(store, chunk), (result.taken, result.continued), digests, sizes)
 
     _in_this_thread(written())
 
@@ -548,18 +733,24 @@ def finished(store: Store) -> set[int]:
         traced = {(i, 0) for (i,) in _positions(store, status_name, 1)}
         traced = set.intersection(traced, *(_positions(store, name, 2) for name in traces))
         found |= {chunks.grid + i for i, _ in traced}
-    return found
+    return {chunk for chunk in found if _as_recorded(store, chunk)} if store.recorded else found
+
+
+def _as_recorded(store: Store, chunk: int) -> bool:
+    """Whether the files of a chunk are as large as they were when they were written."""
+    known = row(store, chunk)
+    if known is None:
+        return False
+    try:
+        return [os.stat(file).st_size for file in _files(store, chunk).values()] == known[2]
+    except OSError:
+        return False
 
 
 def is_finished(store: Store, chunk: int) -> bool:
     """Whether a chunk is on disk with everything that belongs to it."""
-    trace, position = store.chunks.is_trace(chunk), store.chunks.position(chunk)
-    places = {name: (*position, *_within(name)) for name in _grid_names(store.chunks)}
-    if trace:
-        places = dict.fromkeys(_trace_names(store.chunks), (*position, 0)) | {"trace_status": position}
-    return all(
-        _has_content(store.path.joinpath(name, "c", *map(str, place))) for name, place in places.items()
-    )
+    there = all(_has_content(file) for file in _files(store, chunk).values())
+    return there and (not store.recorded or _as_recorded(store, chunk))
 
 
 def _within(name: str) -> tuple[int, ...]:
@@ -580,21 +771,21 @@ def _positions(store: Store, name: str, dimensions: int) -> set[tuple[int, ...]]
 def _walk(folder: str, place: tuple[int, ...], depth: int, found: set[tuple[int, ...]]) -> None:
     try:
         entries = list(os.scandir(folder))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
-        # Anything but a number is a killed writer's `.partial` file.
-        if not entry.name.isdigit():
+        # Anything but a number is a killed writer's `.partial` file, and a link is no part of a store.
+        if not entry.name.isdigit() or entry.is_symlink():
             continue
         here = (*place, int(entry.name))
         if depth > 1:
             _walk(entry.path, here, depth - 1, found)
-        elif entry.stat().st_size > 0:
+        elif entry.is_file() and entry.stat().st_size > 0:
             found.add(here)
 
 
 def _has_content(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0
+    return path.is_file() and not path.is_symlink() and path.stat().st_size > 0
 
 
 def _sweep(store: Store) -> None:
@@ -612,11 +803,15 @@ def damaged(store: Store, chunks: set[int]) -> dict[int, str]:
     for chunk in sorted(chunks):
         trace = store.chunks.is_trace(chunk)
         names = _trace_names(store.chunks) if trace else _grid_names(store.chunks)
-        for name in names:
+        known = row(store, chunk) if store.recorded else None
+        for i, name in enumerate(names):
             try:
                 values = arrays[name][store.chunks.region(chunk)]
             except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
                 faults[chunk] = f"{name} can't be read: {str(error).splitlines()[0]}"
+                break
+            if known is not None and known[1][i] != digest_of(store, chunk, name, values):
+                faults[chunk] = f"{name} has other values than were written there"
                 break
             if name.endswith("status") and not np.all(values & int(Status.computed)):
                 faults[chunk] = f"{name} says that points are not run"
@@ -626,8 +821,12 @@ def damaged(store: Store, chunks: set[int]) -> dict[int, str]:
 def discard(store: Store, chunk: int) -> None:
     """Take back a chunk's status, so that the next run computes it again."""
     name = "trace_status" if store.chunks.is_trace(chunk) else "status"
-    place = "/".join(map(str, store.chunks.position(chunk)))
-    (store.path / name / "c" / place).unlink(missing_ok=True)
+    files = _files(store, chunk)
+    for file in (*files.values(), _row_path(store, chunk)):
+        if file.is_dir() and not file.is_symlink():
+            shutil.rmtree(file)
+    for file in (files[name], _row_path(store, chunk)):
+        file.unlink(missing_ok=True)
 
 
 def open_scan(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -651,25 +850,68 @@ def open_scan(path: str | os.PathLike[str]) -> xr.Dataset:
     StoreError
         If there is no store of qifscan at `path`, or it is damaged.
     """
-    return read(Path(path), chunks={})
+    return read(local("path", path), chunks={})
 
 
 def read(path: Path, chunks: Any = None) -> xr.Dataset:
     """Return the dataset of a store; with `chunks=None` lazy too, but without dask."""
-    store = load(path)
+    try:
+        store = load(path)
+    except UnknownModel:
+        return _without_model(path, chunks)
     with warnings.catch_warnings():
         # A killed writer's leftovers beside the arrays are no concern of the reader.
         warnings.filterwarnings("ignore", message="Object at .* is not recognized")
-        dataset = xr.open_zarr(str(store.path), consolidated=False, zarr_format=3, chunks=chunks)
+        dataset = xr.open_zarr(_at_this_moment(store), consolidated=False, zarr_format=3, chunks=chunks)
     grid = [name for name in _grid_names(store.chunks) if name != CHECKPOINT]
     order = [*grid, *_trace_names(store.chunks)]
     missing = [name for name in order if name not in dataset]
     if missing:
         raise StoreError(f"{path}: has no array {missing[0]}; the store is damaged")
-    # Columns of a zipped axis are no index, and xarray takes them for data unless told.
-    coordinates = [name for name in dataset.data_vars if name not in order]
-    ordered: xr.Dataset = dataset.set_coords(coordinates)[order]
-    return ordered
+    # Columns of a zipped axis are no index, and xarray takes them for data unless told. What a user has
+    # added stays a variable.
+    own = [name for name, *_ in _coordinates(store.chunks) if name in dataset.data_vars]
+    added = [name for name in dataset.data_vars if name not in {*order, *own}]
+    ordered: xr.Dataset = dataset.set_coords(own)[[*order, *added]]
+    return ordered.assign_attrs(attributes_of(store))
+
+
+def _without_model(path: Path, chunks: Any) -> xr.Dataset:
+    """Return the dataset of a store whose model nobody has imported: opening a store runs no code of it."""
+    attributes, (names, coordinates) = _attributes(path), _listed(path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Object at .* is not recognized")
+        dataset = xr.open_zarr(str(path), consolidated=False, zarr_format=3, chunks=chunks)
+    own = [name for name in coordinates if name in dataset.data_vars]
+    order = [name for name in names if name in dataset.data_vars and name not in own]
+    added = [name for name in dataset.data_vars if name not in {*order, *own}]
+    ordered: xr.Dataset = dataset.set_coords(own)[[*order, *added]]
+    return ordered.assign_attrs(attributes)
+
+
+def _listed(path: Path) -> tuple[list[str], list[str]]:
+    """Return the variables and the coordinates of the scan of a store, as its record lists them."""
+    found = record.read(path)
+    attributes = {} if found is None else found["attributes"]
+    return attributes.get("qifscan_variables", []), attributes.get("qifscan_coordinates", [])
+
+
+def _at_this_moment(store: Store) -> Any:
+    """Return what xarray is to read: the store, of an unfinished one its finished chunks alone."""
+    done, chunks = finished(store), store.chunks
+    if len(done) == len(chunks):
+        return str(store.path)
+    from zarr.storage import LocalStore
+
+    from qifscan.snapshot import Snapshot
+
+    shown: dict[str, set[str]] = {name: set() for name in (*_grid_names(chunks), *_trace_names(chunks))}
+    for chunk in done:
+        for name, file in _files(store, chunk).items():
+            shown[name].add(file.relative_to(store.path / name / "c").as_posix())
+    # Of a scan without axes a chunk's file is `c` itself.
+    hidden = {name: frozenset(places) for name, places in shown.items()}
+    return Snapshot(LocalStore(store.path, read_only=True), hidden)
 
 
 def disk_is_full(error: BaseException) -> bool:

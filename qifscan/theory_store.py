@@ -5,17 +5,20 @@ The scan's own arrays and attributes are not touched, and none of what reads the
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qifscan import backend, store
+import numpy as np
+
+from qifscan import backend, record, store
 from qifscan.atlas import Atlas
 from qifscan.catalogue import model_named
 from qifscan.errors import StoreError
 from qifscan.lazy import LazyModule
+from qifscan.place import local
 from qifscan.scan import Scan
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ OF_POINT = "_of_point"
 """After the name of a parameter in which special points differ: in a tree of groups a variable of the name
 alone would be hidden by the scan's own coordinate."""
 
+DIGESTS = "digests"
+"""The attribute with a digest of every array of the theory."""
+
 THEORY_CHUNK = 1 << 22
 """Bytes of a chunk of an array of theory."""
 
@@ -42,6 +48,7 @@ def write_theory(path: Path, found: Atlas) -> None:
     Without a store at `path` one is made that has nothing else. Every dataset is a group with coordinates of
     its own. It is built beside the store and renamed, so that the group is either whole or not there.
     """
+    path = local("path", path)
     check_target(path, found.scan)
     _write(path, found)
 
@@ -53,7 +60,7 @@ def add_theory(opened: store.Store, found: Atlas) -> None:
 
 
 def _write(path: Path, found: Atlas) -> None:
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial = store.beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Only what is new is written: the group's parent keeps its attributes.
@@ -61,12 +68,17 @@ def _write(path: Path, found: Atlas) -> None:
         group = root.create_group(THEORY, attributes=found.attributes)
         for name, dataset in found.datasets.items():
             _write_dataset(group.create_group(name), dataset)
+        arrays = {name: node for name, node in record.nodes(partial / THEORY) if node["node_type"] == "array"}
+        group.attrs.update(
+            {DIGESTS: {name: _digest(partial / THEORY, name, arrays[name]) for name in arrays}}
+        )
         if _has_scan(path):
             shutil.rmtree(path / THEORY, ignore_errors=True)
             (partial / THEORY).rename(path / THEORY)
+            record.seal(path, record.read_json(path / record.METADATA)["attributes"])
         else:
             told = {"title": found.attributes["title"], "created": store.now()}
-            root.attrs.update({**told, **store.provenance(backend.processor())})
+            record.seal(partial, {**told, **store.provenance(backend.processor())})
             shutil.rmtree(path, ignore_errors=True)
             partial.rename(path)
     except OSError as error:
@@ -75,13 +87,59 @@ def _write(path: Path, found: Atlas) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def check_target(path: Path, scan: Scan) -> None:
-    """Raise `StoreError` unless theory can be written to `path`.
+def _digest(group: Path, name: str, node: Any) -> str:
+    """Return the digest of an array of theory, with its metadata."""
+    values = np.asarray(zarr.open_array(str(group / name), mode="r")[...])
+    values = np.array(values.tolist(), dtype=str) if values.dtype.kind in "OTU" else values
+    return f"{record.digest(name.encode(), json.dumps(node, sort_keys=True).encode(), values):016x}"
 
-    That is a place where nothing is, the store of the scan, or one with nothing but theory.
+
+def theory_faults(path: Path, deep: bool = False) -> list[str]:
+    """Return what is wrong with the theory of a finished store: with `deep` it is read through."""
+    if not carries_theory(path):
+        return ["is not there"]
+    group, found = path / THEORY, []
+    try:
+        digests = record.read_json(group / record.METADATA)["attributes"].get(DIGESTS)
+    except (ValueError, KeyError, TypeError):
+        return ["its zarr.json can't be read"]
+    arrays = {name: node for name, node in record.nodes(group) if node.get("node_type") == "array"}
+    if digests is not None:
+        found = [f"{name} is missing" for name in digests if name not in arrays]
+        found += [
+            f"a chunk of {name} is missing"
+            for name in digests
+            if name in arrays and _lacks(group, name, arrays[name])
+        ]
+    for name in arrays if deep and not found else ():
+        try:
+            same = digests is None or digests.get(name) == _digest(group, name, arrays[name])
+        except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
+            found.append(f"{name} can't be read ({store.short(error)})")
+            continue
+        found += [] if same else [f"{name} has other values than were written there"]
+    return found
+
+
+def _lacks(group: Path, name: str, node: Any) -> bool:
+    """Whether a chunk of an array of theory is missing or empty."""
+    lengths = node["chunk_grid"]["configuration"]["chunk_shape"]
+    counts = [-(-n // c) for n, c in zip(node["shape"], lengths, strict=True)]
+    files = (group.joinpath(name, "c", *map(str, place)) for place in np.ndindex(*counts))
+    return any(not file.is_file() or file.stat().st_size == 0 for file in files)
+
+
+def check_target(path: Path, scan: Scan) -> Scan:
+    """Return the scan whose theory is to be written to `path`; raise `StoreError` if none can be.
+
+    `path` is a place where nothing is, the store of the scan, whose values may differ by rounding, or one
+    with nothing but theory.
     """
-    if path.exists() and not is_theory_alone(path):
-        store.check_scan(store.load(path), scan)
+    if not path.exists() or is_theory_alone(path):
+        return scan
+    opened = store.load(path)
+    store.check_scan(opened, scan)
+    return opened.scan
 
 
 def carries_theory(path: Path) -> bool:
@@ -115,6 +173,8 @@ def _write_dataset(group: Any, dataset: xr.Dataset) -> None:
                 key: getattr(value, "tolist", lambda v=value: v)() for key, value in variable.attrs.items()
             },
             compressors=store.codecs(str(name)),
+            # So that a chunk that was lost can be told from one that is empty.
+            config={"write_empty_chunks": True},
         )
         array[...] = variable.values
     others = [str(name) for name in dataset.coords if name not in dataset.dims]
@@ -151,11 +211,17 @@ def open_theory(path: str | os.PathLike[str]) -> xr.DataTree:
     StoreError
         If there is no store at `path`, or it carries no theory.
     """
-    path = Path(path)
+    path = local("path", path)
     if not path.exists():
         raise StoreError(f"{path}: not found; expected a store that qifscan run or bifurcate has made")
     if not carries_theory(path):
         raise StoreError(f"{path}: carries no theory; a run writes it when it ends, or qifscan bifurcate")
+    damage = theory_faults(path)
+    if damage:
+        cure = (
+            "qifscan bifurcate writes it again" if is_theory_alone(path) else "run the scan again to mend it"
+        )
+        raise StoreError(f"{path}: its theory is damaged ({damage[0]}); {cure}")
     try:
         tree = xr.open_datatree(
             str(path), engine="zarr", group=THEORY, consolidated=False, zarr_format=3, chunks=None

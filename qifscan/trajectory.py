@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from qifscan.labels import labelled
 from qifscan.lazy import LazyModule
 from qifscan.models import Model
 from qifscan.observables import Status
+from qifscan.place import local
 from qifscan.points import Measured, Points, run_points
 from qifscan.scan import Protocol, Scan
 from qifscan.store import Store
@@ -185,7 +185,7 @@ def replay(path: str | os.PathLike[str], *, every: int = 1, **labels: Any) -> xr
         If the store can't be read, or if an observable differs in any bit from the stored one.
     """
     check_count("every", every)
-    opened = store.load(Path(path))
+    opened = store.load(local("path", path))
     scan = opened.scan
     chosen = scan.select(**labels)
     if len(chosen) != 1:

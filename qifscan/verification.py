@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from qifscan import store, sweep
+from qifscan import integrity, store, sweep
 from qifscan.catalogue import model_named
-from qifscan.errors import check_count, counted
+from qifscan.errors import StoreError, check_count, counted
 from qifscan.graph import graph_value, rate_unit
 from qifscan.kernel import batch_shape
 from qifscan.observables import Status
+from qifscan.place import local
 from qifscan.points import PLAIN_AT_REST, Measured, Points, run_finer, run_points
 from qifscan.rest import Rest
 from qifscan.scan import Scan
@@ -67,12 +68,13 @@ class Verdict:
     settled: int
     disagreement: float
     faults: tuple[str, ...]
-    repaired: int = 0
+    repaired: tuple[int, int] = (0, 0)
+    """Damaged chunks that were taken back, and other faults that were mended."""
 
     @property
     def sound(self) -> bool:
-        """Whether nothing was wrong in what is there."""
-        return not self.faults
+        """Whether something is there, and nothing was wrong in it."""
+        return not self.faults and self.finished > 0
 
     def __str__(self) -> str:
         lines = [
@@ -83,17 +85,36 @@ class Verdict:
             "equilibrium at most",
             *(f"fault         {fault}" for fault in self.faults),
         ]
-        if self.repaired:
-            taken = counted(self.repaired, "damaged chunk")
-            lines.append(f"repair        {taken} taken back; run the scan again")
-        lines.append(f"verdict       {'sound' if self.sound else counted(len(self.faults), 'fault')}")
+        taken, mended = self.repaired
+        if taken or mended:
+            more = f", {counted(mended, 'other fault')} mended" if mended else ""
+            lines.append(
+                f"repair        {counted(taken, 'damaged chunk')} taken back{more}; run the scan again"
+            )
+        elif self.faults:
+            lines.append(
+                "cure          qifscan verify --repair, then qifscan run, mends what is damaged; where only "
+                "points differ, they come from another processor, jax or options"
+            )
+        lines.append(f"verdict       {self._verdict}")
         return "\n".join(lines)
+
+    @property
+    def _verdict(self) -> str:
+        if self.faults:
+            return counted(len(self.faults), "fault")
+        if not self.finished:
+            return "nothing was checked: no chunk is finished; run the scan"
+        part = f" as far as it is there, {self.finished} of {self.chunks} chunks"
+        there = "" if self.finished == self.chunks else part
+        return f"sound{there}"
 
 
 def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = False) -> Verdict:
     """Check a store: read it through, compute a random sample of it again, and hold it against the theory.
 
-    Every finished chunk is read, with its checksum. The points of the sample are run again in the same way,
+    Every finished chunk is read, with its checksums, and theory; metadata, coordinates and attributes are
+    compared with what follows from the scan. The points of the sample are run again in the same way,
     which must give every bit; and at half of their step in float64 along the same path of noise. There the
     mean, std, lowest, highest and final values of a point that is not flagged must agree to the tolerance of
     the scan, relative to the size of its state (|W|, W = pi tau r + i v, of a population; of a slow variable
@@ -109,7 +130,8 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
     points
         Points to compute again, spread at random (by a fixed seed) over the finished chunks.
     repair
-        Take back the chunks that can't be read, so that the next run computes them again.
+        Take back the chunks that are damaged, so that the next run computes them again; and write anew what
+        follows from the scan: metadata, coordinates, attributes, theory.
 
     Returns
     -------
@@ -124,10 +146,11 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
         If there is no store of qifscan at `path`.
     """
     check_count("points", points, least=0)
-    opened = store.load(Path(path))
+    opened = store.load(local("path", path))
+    structure = (integrity.mend if repair else integrity.faults)(opened, deep=True)
     done = store.finished(opened)
-    damaged = store.damaged(opened, done)
-    faults = [f"chunk {chunk}: {reason}" for chunk, reason in damaged.items()]
+    damaged = _damaged(opened, done, structure, repair)
+    faults = [*structure, *(f"chunk {chunk}: {reason}" for chunk, reason in damaged.items())]
     grid = sorted(chunk for chunk in done - set(damaged) if not opened.chunks.is_trace(chunk))
     sample = _sample(opened, grid, points)
     half = HalfStep()
@@ -140,9 +163,6 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
         faults += [*half.faults, *_against_count(opened.scan, chosen, sample, stored)]
     settled, disagreement, further = _against_rest(opened, grid)
     faults += further
-    if repair:
-        for chunk in damaged:
-            store.discard(opened, chunk)
     recomputed = len(sample[0]) if sample else 0
     return Verdict(
         opened.path,
@@ -154,8 +174,23 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
         settled,
         disagreement,
         tuple(faults),
-        len(damaged) if repair else 0,
+        (len(damaged) if repair else 0, len(structure) if repair else 0),
     )
+
+
+def _damaged(opened: Store, done: set[int], structure: list[str], repair: bool) -> dict[int, str]:
+    """Return the finished chunks that are damaged, with the reason; take them back on request."""
+    try:
+        damaged = store.damaged(opened, done)
+    except StoreError:
+        if not structure:
+            raise
+        # Of an array whose metadata is damaged no chunk can be read until it is mended.
+        damaged = dict.fromkeys(done, "can't be read until the metadata is mended")
+    if repair:
+        for chunk in damaged:
+            store.discard(opened, chunk)
+    return damaged
 
 
 def _sample(opened: Store, grid: list[int], points: int) -> tuple[Array, ...]:
@@ -288,7 +323,7 @@ def _of_signs(rest: Rest, row: int) -> int | None:
 
 def _against_rest(opened: Store, grid: list[int]) -> tuple[int, float, list[str]]:
     """Return how many points settled, their largest distance from rest, and a fault if it is too large."""
-    if not opened.scan.can_rest:
+    if not grid or not opened.scan.can_rest:
         return 0, 0.0, []
     settled, largest = 0, 0.0
     for values in store.read_chunks(opened, grid, ("settled_on", "disagreement", "status")):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qifscan as qs
-from qifscan import backend, chunks, driver, extension, kernel, store
+from qifscan import backend, chunks, driver, extension, kernel, matching, store
 from qifscan.cli import main
 
 from .test_same_everywhere import assert_identical, contents
@@ -432,3 +432,88 @@ def test_the_command_extends(old, tmp_path, monkeypatch):
     result = CliRunner().invoke(main, ["run", "more.toml", "more.zarr", "--extend", "more.zarr"])
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
+
+
+def noisy_grid(eta):
+    return qs.Scan(
+        axes={"eta": eta}, fixed={"v_ou_sigma": 0.5}, protocol=LIGHT["protocol"], observables=["r_mean"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("eta", "common"),
+    [
+        ({"linspace": [-10.0, 0.0, 301]}, 101),
+        ({"linspace": [-12.0, 0.0, 121]}, 101),
+        ([round(-10.0 + 0.1 * k, 1) for k in range(101)], 101),
+        ([k / 10 for k in range(-200, 1)], 101),
+    ],
+    ids=["finer", "longer", "decimals", "tenths"],
+)
+def test_values_that_are_equal_but_for_rounding_are_one_value(tmp_path, computed, eta, common):
+    """Rounding keeps 62 to 84 of the 101 values apart from those of the older grid."""
+    older = noisy_grid(np.linspace(-10.0, 0.0, 101))
+    run(older, tmp_path / "old.zarr", points=101)
+    scan = noisy_grid(eta)
+    assert 50 < np.isin(scan.axes["eta"].labels, older.axes["eta"].labels).sum() < common
+    computed.clear()
+    found = run(scan, tmp_path / "new.zarr", points=200, extend=tmp_path / "old.zarr").load()
+    assert sum(computed) == scan.size - common
+    np.testing.assert_allclose(found["eta"], scan.axes["eta"].labels, rtol=0, atol=1e-14)
+    before = qs.open_scan(tmp_path / "old.zarr").load()
+    same = found.sel(eta=before["eta"])
+    assert np.array_equal(same["r_mean"].values, before["r_mean"].values)
+    new = f"{common} points taken over, 0 continued, {scan.size - common} new"
+    assert found.attrs["extended"] == f"{new}; from {tmp_path / 'old.zarr'} ({older.fingerprint[:12]})"
+    # The same command goes on, with and without the older store, and the values stay.
+    run(scan, tmp_path / "new.zarr", extend=tmp_path / "old.zarr")
+    assert run(scan, tmp_path / "new.zarr")["eta"].equals(found["eta"])
+    assert sum(computed) == scan.size - common
+
+
+def test_fixed_values_drives_and_starts_are_matched_too(tmp_path, computed):
+    third, other = 0.1 + 0.2, 0.3
+
+    def scan(value, eta):
+        return qs.Scan(
+            axes={"eta": eta},
+            fixed={"v_ou_sigma": value},
+            drive=qs.Constant(amplitude=value),
+            protocol=LIGHT["protocol"].model_copy(update={"initial": {"r": value, "v": -value}}),
+        )
+
+    run(scan(third, [-5.0]), tmp_path / "old.zarr")
+    computed.clear()
+    found = run(scan(other, [-5.0, -4.0]), tmp_path / "new.zarr", extend=tmp_path / "old.zarr")
+    assert sum(computed) == 1
+    assert found["r_mean"].sel(eta=-5.0) == qs.open_scan(tmp_path / "old.zarr")["r_mean"].sel(eta=-5.0)
+
+
+def test_values_that_are_meant_to_differ_stay_apart():
+    older = np.array([0.0, 1.0, 10.0])
+    close = np.array([1.0, 1.0 + 4e-16, 2.0, 1e-9, 10.0 + 1e-11])
+    assert np.array_equal(matching.snapped(close, older), close)
+    assert matching.snapped(np.array([1e-17, 1.0 - 2e-16]), older).tolist() == [0.0, 1.0]
+    spaced = np.geomspace(1e-3, 1e3, 61)
+    assert np.array_equal(matching.snapped(np.geomspace(1e-3, 1e3, 121), spaced)[::2], spaced)
+
+
+def test_what_was_continued_is_counted_over_interruptions(tmp_path, monkeypatch):
+    older = qs.Scan(axes={"eta": [-5.0, -4.0, -3.0]}, **LIGHT)
+    longer = LIGHT["protocol"].model_copy(update={"window": 9.0})
+    scan = qs.Scan(axes={"eta": [-5.0, -4.0, -3.0, -2.0, -1.0]}, **{**LIGHT, "protocol": longer})
+    run(older, tmp_path / "old.zarr")
+    write, written = store.write, []
+
+    def stopped(*given):
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+        written.append(given)
+        write(*given)
+
+    monkeypatch.setattr(driver.store, "write", stopped)
+    with pytest.raises(qs.RunError):
+        run(scan, tmp_path / "new.zarr", points=1, extend=tmp_path / "old.zarr")
+    monkeypatch.undo()
+    found = run(scan, tmp_path / "new.zarr", extend=tmp_path / "old.zarr")
+    assert found.attrs["extended"].startswith("0 points taken over, 3 continued, 2 new; from")

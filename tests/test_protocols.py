@@ -461,6 +461,16 @@ def test_tipping_counts_the_starts_of_one_basin_that_are_in_another_after_the_ch
     assert beyond.values.tolist() == [1.0, 1.0]
 
 
+def test_tipping_finds_values_that_are_on_the_axis_but_for_rounding(grid):
+    """`np.linspace(-10, 0, 101)` has no -4.7, but -4.699999999999999."""
+    on_linspace = grid.assign_coords(eta=np.nextafter(grid["eta"].values, 0.0))
+    found, expected = (qs.tipping(data, eta=(-5.0, -4.0)) for data in (on_linspace, grid))
+    assert np.array_equal(found["probability"], expected["probability"], equal_nan=True)
+    assert np.nanmax(found["probability"]) > 0.0
+    with pytest.raises(qs.ScanError, match=r"found -4.999, expected a value of that axis"):
+        qs.tipping(grid, eta=(-4.999, -4.0))
+
+
 # Residence times
 
 
@@ -765,7 +775,7 @@ def test_a_part_of_a_map_gives_the_part_of_the_response_and_says_where_it_can_no
         (lambda grid, pulsed: qs.basins(grid, over=["etaa"]), 'did you mean "eta"?'),
         (lambda grid, pulsed: qs.basins(grid, confidence=2.0), "between 0 and 1"),
         (lambda grid, pulsed: qs.basins(xr.Dataset()), "without a scan"),
-        (lambda grid, pulsed: qs.tipping(grid, eta=(-5.0, -4.5)), "two values on the axis"),
+        (lambda grid, pulsed: qs.tipping(grid, eta=(-5.0, -4.5)), "the nearest is"),
         (lambda grid, pulsed: qs.tipping(grid), "one, with its values"),
         (lambda grid, pulsed: qs.residence(grid), "add up_fraction, up_exits, down_exits"),
         (lambda grid, pulsed: qs.pulse_response(grid), "one with a pulse"),

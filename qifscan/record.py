@@ -1,0 +1,140 @@
+"""What a store knows of itself, beside its arrays: a second copy of its metadata, and a row for each chunk.
+
+The rows tell, per array of a chunk, a digest of its values and the size of its file. A digest belongs to one
+scan, one chunk and one array: a chunk that is copied over another is found. The copy lies in a group of its
+own, as xarray replaces the attributes of the root when it writes into a store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+RECORD = "qifscan-record"
+"""The group: no axis has such a name, as that of a variable has no hyphen."""
+
+METADATA = "zarr.json"
+COUNTS = 2
+"""Words before the arrays' own: points taken over from an older store, and points continued from one."""
+
+
+def words(arrays: int) -> int:
+    """Return the words in a row for so many arrays; the last is the digest of the others."""
+    return COUNTS + 2 * arrays + 1
+
+
+def digest(*parts: bytes | Array) -> int:
+    """Return 64 bits that differ where any of the parts does."""
+    made = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        data = part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes()
+        made.update(len(data).to_bytes(8, "little"))
+        made.update(data)
+    return int.from_bytes(made.digest(), "little")
+
+
+def write_row(path: Path, counts: Sequence[int], digests: Sequence[int], sizes: Sequence[int]) -> None:
+    """Write the row of a chunk."""
+    pairs = [word for pair in zip(digests, sizes, strict=True) for word in pair]
+    row = np.array([*counts, *pairs], dtype="<u8").tobytes()
+    write_whole(path, row + digest(row).to_bytes(8, "little"))
+
+
+def read_row(path: str | Path, arrays: int) -> tuple[list[int], list[int], list[int]] | None:
+    """Return counts, digests and sizes of a chunk; None where there is no such row, or it is damaged."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError:
+        return None
+    if len(data) != 8 * words(arrays) or digest(data[:-8]) != int.from_bytes(data[-8:], "little"):
+        return None
+    row = np.frombuffer(data[:-8], dtype="<u8").tolist()
+    return row[:COUNTS], row[COUNTS::2], row[COUNTS + 1 :: 2]
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is either whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """Return the data of a JSON file; raise `ValueError` where there is none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, RecursionError) as error:
+        raise ValueError(f"{path.name} can't be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def nodes(path: Path, under: str = "") -> Iterator[tuple[str, Any]]:
+    """Return name and metadata of every array and group in a group, those of groups in it after them."""
+    for entry in sorted(os.scandir(path / under), key=lambda entry: entry.name):
+        if entry.is_symlink() or not entry.is_dir():
+            continue
+        name = f"{under}/{entry.name}" if under else entry.name
+        try:
+            metadata = read_json(path / name / METADATA)
+        except ValueError:
+            continue
+        yield name, metadata
+        if isinstance(metadata, dict) and metadata.get("node_type") == "group":
+            yield from nodes(path, name)
+
+
+def seal(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Write the metadata of the root: attributes, and a copy of all others for those who can't list."""
+    write_whole(path / METADATA, json.dumps(root(path, attributes)).encode())
+
+
+def root(path: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of the root of a store."""
+    consolidated = {"kind": "inline", "must_understand": False, "metadata": dict(nodes(path))}
+    head = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
+    return {**head, "consolidated_metadata": consolidated}
+
+
+def write(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Keep a second copy of a store's attributes and of the metadata of its arrays."""
+    own = {name: node for name, node in nodes(path) if name.split("/")[0] not in {RECORD, "theory"}}
+    own |= {name: node for name, node in nodes(path) if name.startswith(f"{RECORD}/")}
+    kept = {"attributes": dict(attributes), "nodes": own}
+    head = {"zarr_format": 3, "node_type": "group"}
+    data = {**head, "attributes": {**kept, "digest": _of_json(kept)}}
+    write_whole(path / RECORD / METADATA, json.dumps(data).encode())
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """Return the second copy; None if there is none, or it is damaged."""
+    try:
+        kept = dict(read_json(path / RECORD / METADATA)["attributes"])
+        told = kept.pop("digest")
+    except (ValueError, KeyError, TypeError):
+        return None
+    return kept if told == _of_json(kept) else None
+
+
+def _of_json(data: Any) -> str:
+    return f"{digest(json.dumps(data, sort_keys=True).encode()):016x}"
+
+
+def links(path: Path) -> Iterator[str]:
+    """Return every link in a store: what is written through one is written elsewhere."""
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            if os.path.islink(os.path.join(folder, name)):
+                yield os.path.relpath(os.path.join(folder, name), path)
