@@ -30,11 +30,11 @@ from qifscan.axes import (
 from qifscan.catalogue import model_named, source_hash
 from qifscan.definition import Definition, Finite, Integer, ordered, raise_if_any
 from qifscan.drive import DRIVES, Drive, DriveBase, Sine
-from qifscan.errors import Fault, ScanError, one_of, show, unknown
+from qifscan.errors import AS_MS, Fault, ScanError, is_time, one_of, show, unknown
 from qifscan.integrate import INTEGRATORS, integrators_of
 from qifscan.models import Model, Parameter
 from qifscan.noise import ou_parameters
-from qifscan.observables import SAMPLE_STEPS, SEGMENT, THRESHOLDS, observables
+from qifscan.observables import RESERVED, SAMPLE_STEPS, SEGMENT, THRESHOLDS, observables
 from qifscan.theory import NAMED_STATES
 
 NUMBERS_VERSION = 7
@@ -61,7 +61,8 @@ def _step(value: Any) -> Any:
         return value
     step = number(value)
     if step is None or step <= 0:
-        raise_if_any([Fault("dt", show(value), '"auto", or a number above 0')])
+        hint = AS_MS if is_time(value) else ""
+        raise_if_any([Fault("dt", show(value), '"auto", or a number above 0', hint)])
     return step
 
 
@@ -110,7 +111,10 @@ class Protocol(Definition):
     def _name_or_numbers(cls, value: Any) -> Any:
         if isinstance(value, Mapping):
             wrong = {name: given for name, given in value.items() if number(given) is None}
-            raise_if_any([Fault(f"initial.{n}", show(x), "a finite number") for n, x in wrong.items()])
+            hints = {name: AS_MS if is_time(given) else "" for name, given in wrong.items()}
+            raise_if_any(
+                [Fault(f"initial.{n}", show(x), "a finite number", hints[n]) for n, x in wrong.items()]
+            )
         elif not isinstance(value, str):
             expected = f"{one_of(NAMED_STATES)}, or a number for every variable"
             raise_if_any([Fault("initial", show(value), expected)])
@@ -556,13 +560,41 @@ def _threshold_faults(names: Sequence[str], info: ValidationInfo) -> list[Fault]
     return [Fault("observables", f"{show(levels[0])} without {', '.join(missing)}", "both thresholds", hint)]
 
 
+SAFE = {"float32": 1e18, "float64": 1e150}
+"""Size up to which the square of a parameter is a number of the precision, with room for factors: the equations
+square v and r. What is above 0 by its domain is divided by, and has an inverse of that size."""
+
+
+def check_precision(scan: Scan) -> None:
+    """Raise `ScanError`, with a line for each, where values are too large or small to compute with."""
+    most, initial, drive = SAFE[scan.precision], scan.protocol.initial, scan.drive
+    given: dict[str, tuple[str, Any]] = {f"fixed.{name}": (name, value) for name, value in scan.fixed.items()}
+    if isinstance(initial, dict):
+        given |= {f"protocol.initial.{name}": (f"{name}_initial", x) for name, x in initial.items()}
+    if drive is not None:
+        given |= {f"drive.{p.name}": (f"drive_{p.name}", getattr(drive, p.name)) for p in drive.numbers}
+    for axis in scan.axes.values():
+        numbers = {name: column for name, column in axis.columns.items() if column.dtype.kind == "f"}
+        given |= {f"axes.{axis.name}" + (f".{n}" if axis.zipped else ""): (n, x) for n, x in numbers.items()}
+    hint = 'give precision = "float64"' if scan.precision == "float32" else ""
+    known, faults = scan.parameters, []
+    for where, (name, values) in given.items():
+        values, least = np.atleast_1d(values), 0.0 if known[name].domain.holds(0.0) else 1.0 / most
+        wrong = values[(abs(values) > most) | (abs(values) < least)]
+        if len(wrong):
+            size = f"from {least:g} to {most:g}" if least else f"of at most {most:g}"
+            expected = f"a size {size}, which {scan.precision} can square"
+            faults.append(Fault(where, f"{wrong[0]:g}", expected, hint))
+    if faults:
+        raise ScanError(faults)
+
+
 def _name_faults(name: str, model: Model) -> list[Fault]:
     """Return what is wrong with the name of a zipped axis: it becomes a variable of the dataset."""
     where, variables = f"axes.{name}", model.variable_names
     if not name.isidentifier():
         return [Fault(where, f"the name {show(name)}", "letters, digits and _, as of a variable")]
-    taken = {*variables, *observables(model), *(f"{v}_trace" for v in variables), "status", "time", "trace"}
-    taken |= {"direction", "theory"}
+    taken = {*variables, *observables(model), *(f"{v}_trace" for v in variables)} | RESERVED
     if name in taken or name.startswith("trace_"):
         return [Fault(where, f"the name {show(name)}", "another one", "the dataset has a variable of it")]
     return []
