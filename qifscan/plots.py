@@ -11,6 +11,7 @@ import numpy as np
 
 from qifscan.atlas import EQUILIBRIA, known_axes
 from qifscan.axes import number
+from qifscan.colours import edges, is_flag, is_geometric, rounding, scale_of
 from qifscan.diagrams import is_theory, label, legend, show_theory, value_of
 from qifscan.errors import Fault, ScanError, StoreError, unknown
 from qifscan.errors import show as show_value
@@ -210,9 +211,28 @@ def _selected(dataset: xr.Dataset, layout: Layout) -> xr.Dataset:
         source, reason = dataset.encoding.get("source", "dataset"), " ".join(str(error).split())
         hint = "qifscan verify finds what is damaged and repairs it"
         raise StoreError(f"{source}: a chunk can't be read ({reason}); {hint}") from None
-    ran = dataset["status"] > 0
-    dataset = dataset.where(ran) if not ran.all() else dataset
-    return dataset.mean("replicate", keep_attrs=True) if layout.averaged else dataset
+    for name in (layout.x, layout.y):
+        dataset = dataset if name is None else dataset.sortby(name)
+    return _averaged(dataset) if layout.averaged else _where_run(dataset)
+
+
+def _where_run(dataset: xr.Dataset) -> xr.Dataset:
+    ran = dataset["status"] > 0 if "status" in dataset else xr.DataArray(True)
+    return dataset if bool(ran.all()) else dataset.where(ran)
+
+
+def _averaged(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the mean over the replicates: of flags all that any has, of meanings the one that all have."""
+    run = _where_run(dataset)
+    result = run.mean("replicate", keep_attrs=True)
+    for name, values in dataset.data_vars.items():
+        if "flag_masks" in values.attrs:
+            joined = values.reduce(np.bitwise_or.reduce, "replicate", keep_attrs=True)
+            result[name] = joined if name == "status" else joined.where(joined > 0)
+        elif "flag_values" in values.attrs:
+            first = run[name].max("replicate", keep_attrs=True)
+            result[name] = first.where(first == run[name].min("replicate"))
+    return result
 
 
 def _draw(
@@ -236,7 +256,7 @@ def _draw(
             if folds and scan.protocol.sweep == layout.x:
                 draw_branch(row[0], name, scan, layout)
         else:
-            _maps(figure, row, shown[name], columns, layout)
+            _maps(figure, row, shown[name], columns, layout, rounding(scan, shown, name))
         for axes, column in zip(row, columns, strict=True):
             _finish_axes(axes, shown, layout)
             panel = layout if column is None else layout.panel(column)
@@ -255,30 +275,30 @@ def _draw(
     return figure
 
 
-def _maps(figure: Figure, row: Any, values: xr.DataArray, columns: list[Any], layout: Layout) -> None:
-    import matplotlib as mpl
-
-    colours = mpl.colormaps["viridis"].with_extremes(bad=NOT_DEFINED)
-    flat = values.values[np.isfinite(values.values)]
-    low, high = (flat.min(), flat.max()) if flat.size else (0.0, 1.0)
+def _maps(
+    figure: Figure, row: Any, values: xr.DataArray, columns: list[Any], layout: Layout, least: float
+) -> None:
+    scale = scale_of(values, least)
+    colours = scale.colours.with_extremes(bad=NOT_DEFINED)
     for axes, column in zip(row, columns, strict=True):
         panel = values if column is None else values.sel({layout.facet: column})
         panel = panel.transpose(layout.y, layout.x)
         mesh = axes.pcolormesh(
-            panel[layout.x].values,
-            panel[layout.y].values,
-            np.ma.masked_invalid(panel.values),
-            shading="nearest",
+            edges(panel[layout.x].values),
+            edges(panel[layout.y].values),
+            np.ma.masked_invalid(panel.values.astype(np.float64)),
+            shading="flat",
             cmap=colours,
-            vmin=low,
-            vmax=high,
+            norm=scale.norm,
             rasterized=True,
         )
         axes.set_facecolor(NOT_DEFINED)
         if column is not None:
             axes.set_title(value_of(str(layout.facet), column), fontsize="medium")
-    ticks = np.unique(flat) if values.dtype.kind in "iu" and np.ptp(flat) < MOST_PANELS else None
-    figure.colorbar(mesh, ax=list(row), label=_labelled(values), pad=0.02, ticks=ticks)
+    bar = figure.colorbar(mesh, ax=list(row), label=_labelled(values), pad=0.02, ticks=scale.ticks)
+    if scale.words is not None:
+        bar.set_ticklabels(scale.words)
+        bar.ax.minorticks_off()
 
 
 def _lines(axes: Axes, values: xr.DataArray, layout: Layout) -> None:
@@ -288,20 +308,15 @@ def _lines(axes: Axes, values: xr.DataArray, layout: Layout) -> None:
         told = None if column is None else value_of(str(layout.facet), column)
         axes.plot(line[layout.x].values, line.values, ".-", markersize=3, linewidth=1, label=told)
     axes.set_ylabel(_labelled(values))
+    if is_flag(values):
+        scale = scale_of(values, 0.0)
+        axes.set_yticks(scale.ticks, scale.words)
 
 
 def _finish_axes(axes: Axes, shown: xr.Dataset, layout: Layout) -> None:
     for name, scale in ((layout.x, axes.set_xscale), (layout.y, axes.set_yscale)):
-        if name is not None and _is_geometric(shown[name].values):
+        if name is not None and is_geometric(shown[name].values):
             scale("log")
-
-
-def _is_geometric(values: Any) -> bool:
-    """Whether the values of an axis are evenly spaced in their logarithm and not in themselves."""
-    if len(values) < 3 or not np.all(values > 0):
-        return False
-    steps, ratios = np.diff(values), np.diff(np.log(values))
-    return bool(np.allclose(ratios, ratios[0], rtol=1e-6) and not np.allclose(steps, steps[0], rtol=1e-6))
 
 
 def _title(shown: xr.Dataset, scan: Scan, layout: Layout) -> str:

@@ -22,7 +22,7 @@ LEVELS = [
     {"bifurcation"},
     {"axes", "foreign", "forced", "rest"},
     {"scan", "diagrams", "auto", "pycobi"},
-    {"pace", "atlas"},
+    {"pace", "atlas", "colours"},
     {"kernel", "overlays"},
     {"points"},
     {"sweep", "population"},
@@ -79,7 +79,7 @@ def test_a_module_imports_only_from_levels_below_its_own():
         ("zarr", {"store", "theory_store"}),
         ("distributed", {"cluster"}),
         ("click", {"cli"}),
-        ("matplotlib", {"diagrams", "overlays", "plots"}),
+        ("matplotlib", {"colours", "diagrams", "overlays", "plots"}),
         ("rich", {"driver"}),
     ],
 )
