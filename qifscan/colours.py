@@ -107,7 +107,7 @@ def rounding(scan: Scan, shown: xr.Dataset, name: str) -> float:
 
 
 def edges(centres: Array) -> Array:
-    """Return the borders of the cells around ascending values, halfway: of a geometric axis in its logarithm."""
+    """Return the borders of cells around ascending values, halfway; of a geometric axis in its logarithm."""
     if len(centres) < 2:
         return np.array([centres[0] - 0.5, centres[0] + 0.5])
     values = np.log(centres) if is_geometric(centres) else np.asarray(centres, dtype=np.float64)

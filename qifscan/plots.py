@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from qifscan.atlas import EQUILIBRIA, known_axes
 from qifscan.axes import number
 from qifscan.colours import edges, is_flag, is_geometric, rounding, scale_of
+from qifscan.described import described
 from qifscan.diagrams import is_theory, label, legend, show_theory, value_of
 from qifscan.errors import Fault, ScanError, StoreError, unknown
 from qifscan.errors import show as show_value
@@ -89,6 +91,8 @@ def show(
     StoreError
         If the store can't be read.
     """
+    if isinstance(observables, str):
+        observables = [observables]
     if hasattr(over, "data_vars"):
         raise ScanError([Fault("over", "a dataset", "a list of datasets", "give over=[dataset]")])
     dataset: Any = _opened(data) if isinstance(data, (str, os.PathLike)) else data
@@ -98,17 +102,61 @@ def show(
         if facet is not None:
             raise ScanError([Fault("facet", show_value(facet), "nothing", "select a slice of the theory")])
         return show_theory([dataset, *over], observables, x, y, select or {})
-    if "qifscan_scan" not in getattr(dataset, "attrs", {}):
-        expected = (
-            "a dataset of a scan, or one of qifscan.branch, special_points, curve, cycles, cycle_branches"
-        )
+    if isinstance(dataset, xr.DataArray):
+        dataset = dataset.to_dataset(name=str(dataset.name or "values"))
+    if not isinstance(dataset, xr.Dataset):
+        expected = "a dataset of a scan, or one of qifscan's theory"
         raise ScanError([Fault("data", f"a {type(dataset).__name__} of something else", expected)])
-    scan = Scan.from_json(dataset.attrs["qifscan_scan"])
-    chosen = list(observables or scan.observables[:1])
+    return _show_scan(dataset, observables, (x, y, facet), dict(select or {}), folds, over)
+
+
+def _show_scan(
+    dataset: xr.Dataset,
+    observables: Sequence[str] | None,
+    dims: tuple[str | None, str | None, str | None],
+    select: dict[str, Any],
+    folds: bool,
+    over: Sequence[xr.Dataset],
+) -> Figure:
+    """Draw a dataset over the dimensions that it has now; theory only where its parameters are known."""
+    is_known = "qifscan_scan" in dataset.attrs
+    _check_of_a_scan(dataset, is_known)
+    whole = Scan.from_json(dataset.attrs["qifscan_scan"]) if is_known else Scan()
+    chosen = list(
+        observables
+        or [n for n in whole.observables if n in dataset and dataset[n].ndim][:1]
+        or _drawable(dataset)[:1]
+    )
     _check_observables(chosen, dataset)
-    layout = _layout(scan, x, y, facet, dict(select or {}))
-    shown = _selected(dataset[[*chosen, "status"]], layout)
-    return _draw(shown, chosen, scan, layout, folds, over)
+    chosen_dims = {str(dim) for name in chosen for dim in dataset[name].dims}
+    kept = dataset[[*chosen, *(["status"] if "status" in dataset and "status" not in chosen else [])]]
+    stacked = [str(d) for d in chosen_dims if d in kept.indexes and kept.indexes[d].nlevels > 1]
+    if stacked:
+        hint = f'unstack it first: dataset.unstack("{stacked[0]}")'
+        raise ScanError([Fault("data", f"the stacked dimension {stacked[0]}", "plain dimensions", hint)])
+    scan, lost = described(kept.drop_dims([d for d in kept.dims if d not in chosen_dims]), whole)
+    x, y, facet = dims
+    if "time" in chosen_dims and x is None and y is None:
+        x, y = "time", ""
+    layout = _layout(scan, x, y, facet, select)
+    shown = _selected(kept, layout)
+    swept = [name for axis in whole.axes.values() for name in axis.columns if name not in layout.selected]
+    there = {n: shown.coords[n].item() for n in swept if n in shown.coords and not shown.coords[n].dims}
+    layout = replace(layout, selected={**there, **layout.selected})
+    return _draw(shown, chosen, scan, layout, folds and is_known and not lost, over)
+
+
+def _check_of_a_scan(dataset: xr.Dataset, is_known: bool) -> None:
+    """Raise `ScanError` for a dataset that has neither a scan nor the coordinates of one."""
+    if (not is_known and not {"eta", "delta"} & set(map(str, dataset.coords))) or not _drawable(dataset):
+        expected = "a dataset of a scan, or one of branch, special_points, curve, cycles, cycle_branches"
+        hint = "of other results draw a variable with xarray's own plot"
+        raise ScanError([Fault("data", f"a {type(dataset).__name__} of something else", expected, hint)])
+
+
+def _drawable(dataset: xr.Dataset) -> list[str]:
+    """Return the variables that can be drawn over dimensions of the dataset."""
+    return [str(n) for n, a in dataset.data_vars.items() if a.dtype.kind in "biuf"]
 
 
 def _opened(path: str | os.PathLike[str]) -> Any:
@@ -226,6 +274,8 @@ def _averaged(dataset: xr.Dataset) -> xr.Dataset:
     run = _where_run(dataset)
     result = run.mean("replicate", keep_attrs=True)
     for name, values in dataset.data_vars.items():
+        if values.dtype.kind not in "iu":
+            continue
         if "flag_masks" in values.attrs:
             joined = values.reduce(np.bitwise_or.reduce, "replicate", keep_attrs=True)
             result[name] = joined if name == "status" else joined.where(joined > 0)
@@ -323,7 +373,8 @@ def _title(shown: xr.Dataset, scan: Scan, layout: Layout) -> str:
     parts = [value_of(name, value) for name, value in layout.selected.items()]
     if layout.averaged:
         parts.append(f"mean of {scan.replicates} replicates")
-    missing = float((shown["status"].isnull() | (shown["status"] == 0)).mean())
+    status = shown["status"] if "status" in shown else xr.DataArray(1)
+    missing = float((status.isnull() | (status == 0)).mean())
     if missing:
         parts.append(f"{missing:.0%} not run yet")
     if not np.isfinite(shown.to_array().values).all():

@@ -561,7 +561,7 @@ def _threshold_faults(names: Sequence[str], info: ValidationInfo) -> list[Fault]
 
 
 SAFE = {"float32": 1e18, "float64": 1e150}
-"""Size up to which the square of a parameter is a number of the precision, with room : equations
+"""Size up to which the square of a parameter is a number of the precision, with room to spare: the equations
 square v and r. What is above 0 by its domain is divided by, and has an inverse of that size."""
 
 

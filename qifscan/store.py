@@ -669,7 +669,18 @@ def read(path: Path, chunks: Any = None) -> xr.Dataset:
     # Columns of a zipped axis are no index, and xarray takes them for data unless told.
     coordinates = [name for name in dataset.data_vars if name not in order]
     ordered: xr.Dataset = dataset.set_coords(coordinates)[order]
-    return ordered
+    return ordered.assign_coords(fixed_coordinates(store.scan))
+
+
+def fixed_coordinates(scan: Scan) -> dict[str, Any]:
+    """Return what a scan fixes as scalar coordinates: two datasets that differ in it can be put together."""
+    first = scan.columns(tuple(np.zeros(1, dtype=int) for _ in scan.axes))
+    swept = {name for axis in scan.axes.values() for name in axis.columns}
+    return {
+        name: ((), column[0], _parameter_attributes(scan, name))
+        for name, column in first.items()
+        if name not in swept
+    }
 
 
 def disk_is_full(error: BaseException) -> bool:

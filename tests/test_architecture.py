@@ -22,7 +22,7 @@ LEVELS = [
     {"bifurcation"},
     {"axes", "foreign", "forced", "rest"},
     {"scan", "diagrams", "auto", "pycobi"},
-    {"pace", "atlas", "colours"},
+    {"pace", "atlas", "colours", "described"},
     {"kernel", "overlays"},
     {"points"},
     {"sweep", "population"},
