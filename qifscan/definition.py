@@ -70,6 +70,13 @@ class Definition(BaseModel):
         except ValidationError as error:
             raise ScanError(_faults_of(error, type(self))) from None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in type(self).model_fields:
+            kind = type(self).__name__
+            hint = f"make another one: qifscan.{kind}(..., {name}={show(value)})"
+            raise ScanError([Fault(name, f"{show(value)} assigned", f"a {kind} that stays as it is", hint)])
+        super().__setattr__(name, value)
+
 
 def _faults_of(error: ValidationError, owner: type[BaseModel]) -> Iterator[Fault]:
     items = error.errors()

@@ -21,9 +21,9 @@ from qifscan import backend, extension, store
 from qifscan.atlas import AFTER_A_RUN, Atlas, atlas
 from qifscan.chunks import Chunks, Plan, memory, planned
 from qifscan.cluster import Executor, Work, executor
-from qifscan.errors import RunError, RunInterrupted, StoreError
+from qifscan.errors import Fault, RunError, RunInterrupted, ScanError, StoreError, show
 from qifscan.observables import Status
-from qifscan.scan import Scan
+from qifscan.scan import Scan, check_is_scan
 from qifscan.store import Draft, Store
 from qifscan.theory_store import add_theory
 
@@ -179,6 +179,8 @@ def execute(
     progress: Any,
 ) -> None:
     """Do what `run` does, and open nothing afterwards: xarray with dask takes a second to load."""
+    check_is_scan(scan, path)
+    _check_arguments(path, progress)
     path = Path(path).absolute()
     chosen = executor(client, workers)
     found = _found(scan, path)
@@ -358,6 +360,17 @@ def _failed(opened: Store, failures: dict[int, BaseException]) -> RunError:
     return RunError(
         f"{opened.path}: chunk {chunk} failed ({reason}); {left} of {total} chunks are missing; {advice}"
     )
+
+
+def _check_arguments(path: Any, progress: Any) -> None:
+    faults = []
+    if not isinstance(path, (str, os.PathLike)):
+        faults.append(Fault("path", show(path), "the path of a store"))
+    if not (progress is None or callable(progress) or progress == "auto"):
+        expected = '"auto", None, or a function that takes a Progress'
+        faults.append(Fault("progress", show(progress), expected))
+    if faults:
+        raise ScanError(faults)
 
 
 @contextmanager

@@ -316,7 +316,7 @@ def _draw(
     if layout.y is None:
         legend(grid[0, -1], "best")
     else:
-        legend(grid[0, -1], "upper right", most=3)
+        legend(grid[0, -1], "outside lower center")
     for axes in grid[:, 0] if layout.y else []:
         axes.set_ylabel(_labelled(shown[layout.y]))
     for axes in grid[-1]:

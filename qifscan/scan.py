@@ -263,6 +263,13 @@ class Scan(Definition):
     def _drive_has_a_kind(cls, value: Any) -> Any:
         if isinstance(value, Mapping) and "kind" not in value:
             raise_if_any([Fault("drive.kind", "nothing", one_of(DRIVES), "add it")])
+        if value is not None and not isinstance(value, (Mapping, DriveBase)):
+            meant = next((k.__name__ for n, k in DRIVES.items() if isinstance(value, str) and n == value), "")
+            hint = f"give qifscan.{meant}(...)" if meant else ""
+            if not isinstance(value, str) and hasattr(value, "__len__"):
+                hint = "give qifscan.Sampled(values=..., interval=...)"
+            kinds = ", ".join(kind.__name__ for kind in DRIVES.values())
+            raise_if_any([Fault("drive", show(value), f"one of qifscan.{kinds}", hint)])
         return value
 
     @field_validator("points")
@@ -379,7 +386,8 @@ class Scan(Definition):
         """Check that the points are on the grid, and name each by the exact values of the axes."""
         if value is None or not {"model", "axes", "replicates"} <= info.data.keys():
             return value
-        faults: list[Fault] = []
+        faults: list[Fault] = _trace_faults(value, info.data["axes"], info.data["replicates"])
+        raise_if_any(faults)
         labels = labels_of(info.data["axes"], info.data["replicates"])
         found = [locate(f"traces.points[{i}]", p, labels, faults) for i, p in enumerate(value.points)]
         raise_if_any(faults)
@@ -419,7 +427,7 @@ class Scan(Definition):
         """Read a scan from the JSON that `to_json` wrote."""
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError, TypeError) as error:
             raise ScanError([Fault("scan", _uncapitalised(error), "the JSON of a scan")]) from None
         if not isinstance(data, dict):
             raise ScanError([Fault("scan", show(data), "the JSON of a scan")])
@@ -463,7 +471,9 @@ class Scan(Definition):
     @property
     def sizes(self) -> dict[str, int]:
         """Length of every dimension of the dataset, in order; `replicate` is last, if there are several."""
-        return {name: len(labels) for name, labels in labels_of(self.axes, self.replicates).items()}
+        # Without the labels: those of a billion replicates are 8 GB.
+        sizes = {axis.name: len(axis) for axis in self.axes.values()}
+        return sizes | ({"replicate": self.replicates} if self.replicates > 1 else {})
 
     @property
     def size(self) -> int:
@@ -532,6 +542,34 @@ class Scan(Definition):
         return columns
 
 
+MOST_TRACES = 1_000_000
+"""Points that keep their trajectory: beyond any disk."""
+
+
+def _trace_faults(traces: Traces, axes: Mapping[str, Axis], replicates: int) -> list[Fault]:
+    """Return the fault of more traces than can be listed."""
+    sizes = {axis.name: len(axis) for axis in axes.values()} | {"replicate": replicates}
+    counts = [math.prod(n for name, n in sizes.items() if name not in point) for point in traces.points]
+    if sum(counts) <= MOST_TRACES:
+        return []
+    found = f"{sum(counts):,} points"
+    return [Fault("traces.points", found, f"at most {MOST_TRACES:,}", "name values of more axes")]
+
+
+def check_is_scan(scan: Any, path: Any = None) -> None:
+    """Raise `ScanError` for what is given in place of a `Scan`, with what to give."""
+    if isinstance(scan, Scan):
+        return
+    hint = "make it with qifscan.Scan(...) or qifscan.Scan.from_toml(path)"
+    if isinstance(path, Scan):
+        hint = "the scan comes first, then the path"
+    elif isinstance(scan, Mapping):
+        hint = "give qifscan.Scan(**definition)"
+    elif str(scan).endswith(".toml"):
+        hint = f"give qifscan.Scan.from_toml({show(str(scan))})"
+    raise ScanError([Fault("scan", show(scan), "a qifscan.Scan", hint)])
+
+
 def _uncapitalised(error: BaseException) -> str:
     return str(error)[:1].lower() + str(error)[1:]
 
@@ -589,9 +627,16 @@ def check_precision(scan: Scan) -> None:
         raise ScanError(faults)
 
 
+LONGEST_NAME = 100
+"""Characters of the name of an axis: it is that of a folder of the store, too."""
+
+
 def _name_faults(name: str, model: Model) -> list[Fault]:
     """Return what is wrong with the name of a zipped axis: it becomes a variable of the dataset."""
-    where, variables = f"axes.{name}", model.variable_names
+    where, variables = f"axes.{name[:40]}", model.variable_names
+    if len(name) > LONGEST_NAME:
+        found = f"a name of {len(name)} characters"
+        return [Fault(where, found, f"at most {LONGEST_NAME}", "it becomes the name of a folder")]
     if not name.isidentifier():
         return [Fault(where, f"the name {show(name)}", "letters, digits and _, as of a variable")]
     taken = {*variables, *observables(model), *(f"{v}_trace" for v in variables)} | RESERVED

@@ -1,4 +1,4 @@
-"""Figures of datasets as people have them: unsorted, selected, averaged, put together; constant, whole, flags."""
+"""Figures of datasets as people have them: unsorted, selected, averaged, put together; constants and flags."""
 
 import matplotlib as mpl
 import matplotlib.style
@@ -48,7 +48,7 @@ def test_what_is_fixed_is_a_coordinate_and_stays_right_when_put_together(made):
     assert [float(one["delta"]) for one in made] == [1.0, 3.0]
     both = xr.concat(made, dim="delta")
     assert both["delta"].values.tolist() == [1.0, 3.0]
-    # Folds go as delta f(J / sqrt(delta)): three times the delta and sqrt(3) times the J, three times the eta.
+    # Folds go as delta f(J / sqrt(delta)): at three times the delta and sqrt(3) J, three times the eta.
     figure = qs.show(both.sel(initial="up"), x="eta", y="J", facet="delta")
     at = [(axes, J) for axes, J in zip(figure.axes[:2], (10.0, 10.0 * np.sqrt(3.0)), strict=True)]
     found = []
