@@ -269,7 +269,7 @@ class Scan(Definition):
             if not isinstance(value, str) and hasattr(value, "__len__"):
                 hint = "give qifscan.Sampled(values=..., interval=...)"
             kinds = ", ".join(kind.__name__ for kind in DRIVES.values())
-            raise_if_any([Fault("drive", show(value), f"one of qifscan.{kinds}", hint)])
+            raise_if_any([Fault("drive", show(value), f"one of qifscan.{kinds} (in a file a table)", hint)])
         return value
 
     @field_validator("points")

@@ -1,4 +1,4 @@
-"""Figures of datasets as people have them: unsorted, selected, averaged, put together; constants and flags."""
+"""Figures of datasets as people have them: unsorted, selected, averaged, combined; constants and flags."""
 
 import matplotlib as mpl
 import matplotlib.style
