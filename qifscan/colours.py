@@ -85,9 +85,8 @@ def _word(values: xr.DataArray, value: float) -> str:
         said = [name for mask, name in zip(masks, names, strict=True) if number & mask]
         return f"{number}: " + "\n".join(said)
     if "flag_values" in told:
-        return dict(zip(np.asarray(told["flag_values"]).tolist(), names, strict=True)).get(
-            number, str(number)
-        )
+        known = dict(zip(np.asarray(told["flag_values"]).tolist(), names, strict=True))
+        return str(known.get(number, number))
     return str(bool(number)) if values.dtype.kind == "b" else str(number)
 
 
