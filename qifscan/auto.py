@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 KIND_OF_IPS = {0: "equilibria", 1: "equilibria", 2: "cycles"}
 """What AUTO's problem types are; of the others there is nothing of ours to be compared with."""
 
+LONGEST_NUMBER = 64
+"""Characters of a number that Fortran prints; patterns take a long time with one of thousands."""
+
 _OTHER = "other"
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[EDQ]([+-]?\d+)|([+-]\d+)|[ED])?", re.IGNORECASE)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)(\(.*\))?", re.IGNORECASE)
@@ -199,6 +202,8 @@ def _number(token: str) -> float | None:
         return float("nan")
     if _NOT_FINITE.fullmatch(token):
         return float(token.split("(")[0])
+    if len(token) > LONGEST_NUMBER:
+        return None
     parts = _NUMBER.fullmatch(token)
     return float(f"{parts[1]}e{parts[2] or parts[3] or 0}") if parts else None
 

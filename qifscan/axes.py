@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from qifscan.definition import plain
-from qifscan.errors import Fault, near, nearest, one_of, show, unknown
+from qifscan.errors import AS_MS, Fault, is_time, near, nearest, one_of, show, unknown
 from qifscan.models import Parameter
 from qifscan.theory import NAMED_STATES
+
+logger = logging.getLogger(__name__)
 
 Column = np.ndarray[Any, Any]
 
@@ -95,7 +98,8 @@ def _numbers(where: str, values: list[Any], parameter: Parameter, faults: list[F
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         expected = "a finite number" if numbers[wrong[0]] is None else parameter.domain.words
-        faults.append(Fault(where, f"{show(values[wrong[0]])}{more}", expected))
+        hint = AS_MS if is_time(values[wrong[0]]) else ""
+        faults.append(Fault(where, f"{show(values[wrong[0]])}{more}", expected, hint))
         return np.zeros(len(values))
     # -0.0 is 0.0: the same point.
     return np.array(numbers, dtype=np.float64) + 0.0
@@ -116,7 +120,9 @@ def _column(
         given = _spaced(where, given, faults)
     if len(faults) > known:
         return None
-    values = given.tolist() if hasattr(given, "tolist") else plain(given)
+    values = plain(given)
+    if hasattr(values, "tolist") and not is_time(values):
+        values = values.tolist()
     if isinstance(values, (str, bytes, Set)) or not isinstance(values, Iterable):
         place = "fixed" if parameter is not None else "protocol"
         faults.append(Fault(where, show(values), _A_COLUMN, f"a single value belongs in {place}"))
@@ -157,6 +163,33 @@ def _spaced(where: str, given: Mapping[str, Any], faults: list[Fault]) -> Any:
     return None
 
 
+LEAST_COUNT = 10
+"""A third of three values that looks like the count of a linspace is at least this."""
+
+
+def _tell_if_spaced(where: str, given: Any) -> None:
+    """Log what was understood of three values such as (-10, 5, 100), which may be meant as a linspace."""
+    if not isinstance(given, (list, tuple)) or len(given) != 3:
+        return
+    first, last, count = map(plain, given)
+    if isinstance(count, bool) or not isinstance(count, int) or count < LEAST_COUNT:
+        return
+    evenly = math.isclose(last - first, count - last, rel_tol=1e-9)
+    geometric = math.isclose(last * last, first * count, rel_tol=1e-9)
+    if not evenly and not geometric:
+        told = f"{first:g}, {last:g} and {count}"
+        meant = f'{{"linspace": [{first:g}, {last:g}, {count}]}}'
+        logger.warning(
+            "%s: three values, %s; for %d values from %g to %g give %s",
+            where,
+            told,
+            count,
+            first,
+            last,
+            meant,
+        )
+
+
 def repeated(rows: Sequence[Any]) -> Any | None:
     """Return the first row that occurs twice, or None."""
     seen: set[Any] = set()
@@ -195,6 +228,7 @@ def read_axis(name: str, entry: Any, known: Mapping[str, Parameter], faults: lis
         axis = None if column is None else Axis(name, {name: column})
         if axis is not None and len(faults) == before:
             faults += _repetition(where, axis)
+            _tell_if_spaced(where, entry)
         return axis
     elif isinstance(entry, Mapping) and not set(entry) & {*_SPACES, "values"}:
         return read_zipped(where, name, entry, known, faults)

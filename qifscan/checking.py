@@ -16,6 +16,7 @@ from qifscan.graph import at_once, graph_value, jacobian
 from qifscan.lazy import LazyModule
 from qifscan.models import Model
 from qifscan.noise import ou_parameters
+from qifscan.observables import RESERVED
 
 if TYPE_CHECKING:
     import jax.numpy as jnp
@@ -31,18 +32,7 @@ SAMPLES = 32
 POWERS = {"1": 0.0, "rad": 0.0, "ms": 1.0, "1/ms": -1.0}
 """Units by their power of time, besides ms^<power>."""
 
-TAKEN = {
-    "lyapunov",
-    "status",
-    "time",
-    "trace",
-    "replicate",
-    "initial",
-    "point",
-    "dt",
-    "equilibrium_count",
-    "redo_count",
-}
+TAKEN = RESERVED | {"lyapunov", "point"}
 
 
 def check_model(model: Model | str) -> None:

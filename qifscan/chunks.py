@@ -21,7 +21,7 @@ from qifscan.errors import Fault, ScanError, check_count, counted
 from qifscan.kernel import BLOCK, NOISE_SIDES, Schedule
 from qifscan.observables import needed_folds, needs_tangents
 from qifscan.points import Begun, Measured, Points, diagnostics, run_points
-from qifscan.scan import Scan
+from qifscan.scan import Scan, check_is_scan, check_precision
 
 
 @dataclass(frozen=True)
@@ -377,6 +377,7 @@ def plan(
     ScanError
         If `workers` or `chunk_points` is below 1.
     """
+    check_is_scan(scan)
     if workers is not None:
         check_count("workers", workers)
     device = backend.device()
@@ -391,6 +392,7 @@ def plan(
 
 def planned(scan: Scan, workers: int, chunk_points: int | None, checkpoint: bool, device: str) -> Plan:
     """Return what a scan will take of workers with this device, as far as no kernel has to run for it."""
+    check_precision(scan)
     chunks = Chunks.of(scan, chunk_points, grain_of(device))
     if checkpoint:
         chunks = replace(chunks, checkpoint=checkpoint_bytes(scan))

@@ -9,25 +9,37 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from qifscan.errors import Fault, ScanError, nearest, show, unknown
+from qifscan.errors import AS_MS, Fault, ScanError, is_time, nearest, show, unknown
 
 
 def plain(value: Any) -> Any:
-    """Return a scalar of numpy, jax or xarray as the number of Python that it is."""
+    """Return a scalar of numpy, jax or xarray as the number of Python that it is; a duration is none."""
+    if is_time(value):
+        return value
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
 def ordered(value: Any) -> Any:
     """Return a list, array or other sequence as a list; a set has no order, and a text is not a list."""
-    value = value.tolist() if hasattr(value, "tolist") else value
+    value = value.tolist() if hasattr(value, "tolist") and not is_time(value) else value
     if isinstance(value, (str, bytes, Mapping, Set)) or not isinstance(value, Iterable):
         raise PydanticCustomError("list_type", "a list")
     return list(value)
 
 
+def _no_time(value: Any) -> Any:
+    """Return a plain number; NumPy's durations are integers to pydantic, of whatever unit they have."""
+    if is_time(value):
+        raise PydanticCustomError("float_type", "a finite number")
+    return plain(value)
+
+
 # Strict: pydantic would take a text or a truth value for a number. -0.0 is 0.0, the same scan.
 Finite = Annotated[
-    float, BeforeValidator(plain), Field(strict=True, allow_inf_nan=False), AfterValidator(lambda x: x + 0.0)
+    float,
+    BeforeValidator(_no_time),
+    Field(strict=True, allow_inf_nan=False),
+    AfterValidator(lambda x: x + 0.0),
 ]
 Integer = Annotated[int, BeforeValidator(plain), Field(strict=True)]
 
@@ -57,6 +69,13 @@ class Definition(BaseModel):
             super().__init__(**data)
         except ValidationError as error:
             raise ScanError(_faults_of(error, type(self))) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in type(self).model_fields:
+            kind = type(self).__name__
+            hint = f"make another one: qifscan.{kind}(..., {name}={show(value)})"
+            raise ScanError([Fault(name, f"{show(value)} assigned", f"a {kind} that stays as it is", hint)])
+        super().__setattr__(name, value)
 
 
 def _faults_of(error: ValidationError, owner: type[BaseModel]) -> Iterator[Fault]:
@@ -113,4 +132,5 @@ def _fault_of(item: Any, owner: type[BaseModel]) -> Fault:
     if kind == "union_tag_invalid":
         return unknown(f"{where}.kind", context["tag"], re.findall("'([^']*)'", context["expected_tags"]))
     expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else item["msg"]
-    return Fault(where, show(item["input"]), expected.removeprefix("Input should be "))
+    hint = AS_MS if is_time(item["input"]) else ""
+    return Fault(where, show(item["input"]), expected.removeprefix("Input should be "), hint)

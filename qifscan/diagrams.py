@@ -46,7 +46,20 @@ SYMBOLS = {
 }
 
 FOLD_COLOUR, HOPF_COLOUR, CYCLE_COLOUR = "#d1495b", "#00798c", "#3066be"
-EQUILIBRIUM_COLOUR = "black"
+
+
+def ink() -> str:
+    """Return the colour of text in the style that is set, black on white by default: equilibria have it."""
+    import matplotlib as mpl
+
+    return str(mpl.rcParams["text.color"])
+
+
+def paper() -> str:
+    """Return the colour of the panels in the style that is set."""
+    import matplotlib as mpl
+
+    return str(mpl.rcParams["axes.facecolor"])
 
 
 @dataclass(frozen=True)
@@ -263,7 +276,7 @@ def draw(axes: Axes, points: Table, x: str, y: str) -> None:
     """Draw a table over a parameter: equilibria by a state, cycles by its extremes, or a period."""
     across = points.columns[x]
     name = "cycle" if points.of_cycles else "equilibrium"
-    colour = CYCLE_COLOUR if points.of_cycles else EQUILIBRIUM_COLOUR
+    colour = CYCLE_COLOUR if points.of_cycles else ink()
     for up in points.heights(y):
         if points.kind == "cycles":
             _dots(axes, across, up, points, colour)
@@ -279,7 +292,7 @@ def _line(axes: Axes, x: Array, y: Array, points: Table, here: Array, colour: st
     for solid, style, told in ((True, "-", "stable"), (False, "--", "unstable")):
         line = _joined(x[here], y[here], _segments(branch, solid))
         # A branch that is there twice, from both of its ends, would fill its own gaps.
-        gaps = None if solid else "white"
+        gaps = None if solid else paper()
         if len(line[0]):
             axes.plot(*line, style, color=colour, gapcolor=gaps, linewidth=1.4, label=f"{name}, {told}")
 
@@ -290,7 +303,7 @@ def draw_plane(axes: Axes, points: Table, x: str, y: str) -> None:
     if points.kind == "curve":
         style, colour, name = LINES["HB" if points.of_hopf else "LP"]
         line = _joined(across, up, points.line[1:] == points.line[:-1])
-        axes.plot(*line, color="white", linewidth=2.6, alpha=0.7)
+        axes.plot(*line, color=paper(), linewidth=2.6, alpha=0.7)
         axes.plot(*line, style, color=colour, linewidth=1.4, label=name)
     _marks(axes, across, up, points, OF_CYCLES if points.of_cycles else MARKS)
 
@@ -360,7 +373,7 @@ def mark_points(axes: Axes, x: Array, y: Array, name: str, *, sure: bool = True)
         marker=mark.shape,
         color=mark.colour,
         markerfacecolor=mark.colour if sure else "none",
-        markeredgecolor="black" if sure else mark.colour,
+        markeredgecolor=ink() if sure else mark.colour,
         markeredgewidth=0.6 if sure else 1.2,
         markersize=9 if mark.shape == "*" else 6,
         zorder=4,

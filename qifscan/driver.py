@@ -21,11 +21,11 @@ from qifscan.atlas import AFTER_A_RUN, Atlas, atlas
 from qifscan.catalogue import model_named
 from qifscan.chunks import Chunks, Plan, memory, planned
 from qifscan.cluster import Executor, Work, executor
-from qifscan.errors import RunError, RunInterrupted, StoreError
+from qifscan.errors import Fault, RunError, RunInterrupted, ScanError, StoreError, show
 from qifscan.matching import adopted
 from qifscan.observables import Status
 from qifscan.place import AnyPath, local
-from qifscan.scan import Scan
+from qifscan.scan import Scan, check_is_scan
 from qifscan.store import Draft, Store
 from qifscan.theory_store import add_theory
 
@@ -181,6 +181,8 @@ def execute(
     progress: Any,
 ) -> None:
     """Do what `run` does, and open nothing afterwards: xarray with dask takes a second to load."""
+    check_is_scan(scan, path)
+    _check_arguments(progress)
     path = local("path", path).absolute()
     chosen = executor(client, workers)
     found = _found(scan, path)
@@ -387,6 +389,12 @@ def _failed(opened: Store, failures: dict[int, BaseException]) -> RunError:
     return RunError(
         f"{opened.path}: chunk {chunk} failed ({reason}); {left} of {total} chunks are missing; {advice}"
     )
+
+
+def _check_arguments(progress: Any) -> None:
+    if not (progress is None or callable(progress) or progress == "auto"):
+        expected = '"auto", None, or a function that takes a Progress'
+        raise ScanError([Fault("progress", show(progress), expected)])
 
 
 @contextmanager

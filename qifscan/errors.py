@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import json
 import math
@@ -95,8 +96,22 @@ def unknown(where: str, name: Any, known: Iterable[str], kind: str = "") -> Faul
     return Fault(where, found, one_of(known, meant), near(str(name), known))
 
 
+AS_MS = 'times are numbers of ms: divide by np.timedelta64(1, "ms")'
+"""What to do with a duration of NumPy or Python: taken as its integer it would be a count of nanoseconds."""
+
+
+def is_time(value: Any) -> bool:
+    """Whether a value, or an array of values, is a duration or a date, which is no number."""
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    return kind in ("m", "M") or isinstance(value, (datetime.timedelta, datetime.date))
+
+
 def show(value: Any) -> str:
     """Return a value as a short text on one line."""
+    if is_time(value) and getattr(value, "ndim", 1) == 0:
+        # One of nanoseconds is an integer as a list.
+        is_count = isinstance(value.item(), int)
+        return str(getattr(value, "values", value)) if is_count else repr(value.item())
     value = value.tolist() if hasattr(value, "tolist") else value
     if value is None:
         return "nothing"
@@ -111,20 +126,23 @@ def show(value: Any) -> str:
 
 def check_count(where: str, count: Any, least: int = 1) -> None:
     """Raise `ScanError` unless this is an integer of at least so much."""
-    is_integer = hasattr(count, "__index__") and not isinstance(count, bool)
+    is_integer = hasattr(count, "__index__") and not isinstance(count, bool) and not is_time(count)
     if not is_integer or count < least:
         raise ScanError([Fault(where, show(count), f"an integer of at least {least}")])
 
 
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number, of Python or NumPy; a truth value is none."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool) and not is_time(value)
+    return is_real and math.isfinite(value)
 
 
 def check_time(where: str, value: Any) -> None:
     """Raise `ScanError` unless this is None or a time above 0."""
     if value is not None and not (is_number(value) and value > 0):
-        raise ScanError([Fault(where, show(value), "a number of ms above 0")])
+        raise ScanError(
+            [Fault(where, show(value), "a number of ms above 0", AS_MS if is_time(value) else "")]
+        )
 
 
 def counted(count: int, one: str, several: str | None = None) -> str:

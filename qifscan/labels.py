@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from qifscan.errors import Fault, ScanError, near, one_of
+from qifscan.errors import AS_MS, Fault, ScanError, is_time, near, one_of
 from qifscan.lazy import LazyModule
 from qifscan.models import Parameter
 
@@ -84,7 +84,8 @@ def _array(name: str, value: Values, faults: list[Fault]) -> xr.DataArray | None
         faults.append(Fault(name, "a masked array with values that are not there", "finite numbers"))
         return None
     if data.dtype.kind not in "iuf":
-        faults.append(Fault(name, f"{type(value).__name__} of type {data.dtype}", "real numbers"))
+        hint = AS_MS if is_time(data) else ""
+        faults.append(Fault(name, f"{type(value).__name__} of type {data.dtype}", "real numbers", hint))
         return None
     data = data.astype(np.float64)
     if not np.isfinite(data).all():

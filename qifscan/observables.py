@@ -539,6 +539,17 @@ def _of_variable(variable: Variable) -> tuple[Observable, ...]:
     )
 
 
+RESERVED = frozenset(
+    {
+        *("status", "dt", "error_estimate", "redo_count", "equilibrium_count", "settled_on", "disagreement"),
+        *("negative_steps", "checkpoint", "byte", "trace", "trace_status", "time"),
+        *("initial", "direction", "replicate", "theory"),
+    }
+)
+"""Names in every dataset of a scan, or its store, beside those of observables, states and parameters: neither
+an axis nor a part of a model can have them."""
+
+
 def observables(model: Model) -> dict[str, Observable]:
     """Return every observable of a model by name."""
     rows = [row for variable in model.variables for row in _of_variable(variable)]

@@ -15,7 +15,17 @@ import numpy as np
 
 from qifscan import collocation, family, following, settling
 from qifscan.collocation import Border, Orbits, Problem
-from qifscan.errors import Fault, ScanError, check_count, check_time, is_number, one_of, show, unknown
+from qifscan.errors import (
+    Fault,
+    ScanError,
+    check_count,
+    check_time,
+    is_number,
+    is_time,
+    one_of,
+    show,
+    unknown,
+)
 from qifscan.floquet import multipliers
 from qifscan.following import CUTS, FINEST, HB, LPC, PD, RESOLVED, TR, Limits
 from qifscan.graph import Array, Index, coefficients, degree_in, frequency_squared, part, paths, rate_unit
@@ -518,7 +528,7 @@ def _check(
         faults.append(Fault("at", show(at), rows[name].domain.words))
     if within is not None:
         fine = isinstance(within, (tuple, list, np.ndarray)) and len(within) == 2
-        fine = fine and all(isinstance(x, (int, float, np.number)) for x in within)
+        fine = fine and all(isinstance(x, (int, float, np.number)) and not is_time(x) for x in within)
         if not fine or not within[0] < within[1]:
             faults.append(Fault("within", show(within), "two ascending numbers"))
         elif at is not None and is_number(at) and not within[0] <= at <= within[1]:

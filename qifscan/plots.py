@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qifscan.atlas import EQUILIBRIA, known_axes
 from qifscan.axes import number
+from qifscan.colours import edges, is_flag, is_geometric, rounding, scale_of
+from qifscan.described import described
 from qifscan.diagrams import is_theory, label, legend, show_theory, value_of
 from qifscan.errors import Fault, ScanError, StoreError, unknown
 from qifscan.errors import show as show_value
@@ -88,6 +91,8 @@ def show(
     StoreError
         If the store can't be read.
     """
+    if isinstance(observables, str):
+        observables = [observables]
     if hasattr(over, "data_vars"):
         raise ScanError([Fault("over", "a dataset", "a list of datasets", "give over=[dataset]")])
     dataset: Any = _opened(data) if isinstance(data, (str, os.PathLike)) else data
@@ -97,17 +102,61 @@ def show(
         if facet is not None:
             raise ScanError([Fault("facet", show_value(facet), "nothing", "select a slice of the theory")])
         return show_theory([dataset, *over], observables, x, y, select or {})
-    if "qifscan_scan" not in getattr(dataset, "attrs", {}):
-        expected = (
-            "a dataset of a scan, or one of qifscan.branch, special_points, curve, cycles, cycle_branches"
-        )
+    if isinstance(dataset, xr.DataArray):
+        dataset = dataset.to_dataset(name=str(dataset.name or "values"))
+    if not isinstance(dataset, xr.Dataset):
+        expected = "a dataset of a scan, or one of qifscan's theory"
         raise ScanError([Fault("data", f"a {type(dataset).__name__} of something else", expected)])
-    scan = Scan.from_json(dataset.attrs["qifscan_scan"])
-    chosen = list(observables or scan.observables[:1])
+    return _show_scan(dataset, observables, (x, y, facet), dict(select or {}), folds, over)
+
+
+def _show_scan(
+    dataset: xr.Dataset,
+    observables: Sequence[str] | None,
+    dims: tuple[str | None, str | None, str | None],
+    select: dict[str, Any],
+    folds: bool,
+    over: Sequence[xr.Dataset],
+) -> Figure:
+    """Draw a dataset over the dimensions that it has now; theory only where its parameters are known."""
+    is_known = "qifscan_scan" in dataset.attrs
+    _check_of_a_scan(dataset, is_known)
+    whole = Scan.from_json(dataset.attrs["qifscan_scan"]) if is_known else Scan()
+    chosen = list(
+        observables
+        or [n for n in whole.observables if n in dataset and dataset[n].ndim][:1]
+        or _drawable(dataset)[:1]
+    )
     _check_observables(chosen, dataset)
-    layout = _layout(scan, x, y, facet, dict(select or {}))
-    shown = _selected(dataset[[*chosen, "status"]], layout)
-    return _draw(shown, chosen, scan, layout, folds, over)
+    chosen_dims = {str(dim) for name in chosen for dim in dataset[name].dims}
+    kept = dataset[[*chosen, *(["status"] if "status" in dataset and "status" not in chosen else [])]]
+    stacked = [str(d) for d in chosen_dims if d in kept.indexes and kept.indexes[d].nlevels > 1]
+    if stacked:
+        hint = f'unstack it first: dataset.unstack("{stacked[0]}")'
+        raise ScanError([Fault("data", f"the stacked dimension {stacked[0]}", "plain dimensions", hint)])
+    scan, lost = described(kept.drop_dims([d for d in kept.dims if d not in chosen_dims]), whole)
+    x, y, facet = dims
+    if "time" in chosen_dims and x is None and y is None:
+        x, y = "time", ""
+    layout = _layout(scan, x, y, facet, select)
+    shown = _selected(kept, layout)
+    swept = [name for axis in whole.axes.values() for name in axis.columns if name not in layout.selected]
+    there = {n: shown.coords[n].item() for n in swept if n in shown.coords and not shown.coords[n].dims}
+    layout = replace(layout, selected={**there, **layout.selected})
+    return _draw(shown, chosen, scan, layout, folds and is_known and not lost, over)
+
+
+def _check_of_a_scan(dataset: xr.Dataset, is_known: bool) -> None:
+    """Raise `ScanError` for a dataset that has neither a scan nor the coordinates of one."""
+    if (not is_known and not {"eta", "delta"} & set(map(str, dataset.coords))) or not _drawable(dataset):
+        expected = "a dataset of a scan, or one of branch, special_points, curve, cycles, cycle_branches"
+        hint = "of other results draw a variable with xarray's own plot"
+        raise ScanError([Fault("data", f"a {type(dataset).__name__} of something else", expected, hint)])
+
+
+def _drawable(dataset: xr.Dataset) -> list[str]:
+    """Return the variables that can be drawn over dimensions of the dataset."""
+    return [str(n) for n, a in dataset.data_vars.items() if a.dtype.kind in "biuf"]
 
 
 def _opened(path: str | os.PathLike[str]) -> Any:
@@ -211,9 +260,30 @@ def _selected(dataset: xr.Dataset, layout: Layout) -> xr.Dataset:
         source, reason = dataset.encoding.get("source", "dataset"), " ".join(str(error).split())
         hint = "qifscan verify finds what is damaged and repairs it"
         raise StoreError(f"{source}: a chunk can't be read ({reason}); {hint}") from None
-    ran = dataset["status"] > 0
-    dataset = dataset.where(ran) if not ran.all() else dataset
-    return dataset.mean("replicate", keep_attrs=True) if layout.averaged else dataset
+    for name in (layout.x, layout.y):
+        dataset = dataset if name is None else dataset.sortby(name)
+    return _averaged(dataset) if layout.averaged else _where_run(dataset)
+
+
+def _where_run(dataset: xr.Dataset) -> xr.Dataset:
+    ran = dataset["status"] > 0 if "status" in dataset else xr.DataArray(True)
+    return dataset if bool(ran.all()) else dataset.where(ran)
+
+
+def _averaged(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the mean over the replicates: of flags all that any has, of meanings the one that all have."""
+    run = _where_run(dataset)
+    result = run.mean("replicate", keep_attrs=True)
+    for name, values in dataset.data_vars.items():
+        if values.dtype.kind not in "iu":
+            continue
+        if "flag_masks" in values.attrs:
+            joined = values.reduce(np.bitwise_or.reduce, "replicate", keep_attrs=True)
+            result[name] = joined if name == "status" else joined.where(joined > 0)
+        elif "flag_values" in values.attrs:
+            first = run[name].max("replicate", keep_attrs=True)
+            result[name] = first.where(first == run[name].min("replicate"))
+    return result
 
 
 def _draw(
@@ -237,7 +307,7 @@ def _draw(
             if folds and scan.protocol.sweep == layout.x:
                 draw_branch(row[0], name, scan, layout)
         else:
-            _maps(figure, row, shown[name], columns, layout)
+            _maps(figure, row, shown[name], columns, layout, rounding(scan, shown, name))
         for axes, column in zip(row, columns, strict=True):
             _finish_axes(axes, shown, layout)
             panel = layout if column is None else layout.panel(column)
@@ -247,7 +317,7 @@ def _draw(
     if layout.y is None:
         legend(grid[0, -1], "best")
     else:
-        legend(grid[0, -1], "upper right", most=3)
+        legend(grid[0, -1], "outside lower center")
     for axes in grid[:, 0] if layout.y else []:
         axes.set_ylabel(_labelled(shown[layout.y]))
     for axes in grid[-1]:
@@ -256,30 +326,30 @@ def _draw(
     return figure
 
 
-def _maps(figure: Figure, row: Any, values: xr.DataArray, columns: list[Any], layout: Layout) -> None:
-    import matplotlib as mpl
-
-    colours = mpl.colormaps["viridis"].with_extremes(bad=NOT_DEFINED)
-    flat = values.values[np.isfinite(values.values)]
-    low, high = (flat.min(), flat.max()) if flat.size else (0.0, 1.0)
+def _maps(
+    figure: Figure, row: Any, values: xr.DataArray, columns: list[Any], layout: Layout, least: float
+) -> None:
+    scale = scale_of(values, least)
+    colours = scale.colours.with_extremes(bad=NOT_DEFINED)
     for axes, column in zip(row, columns, strict=True):
         panel = values if column is None else values.sel({layout.facet: column})
         panel = panel.transpose(layout.y, layout.x)
         mesh = axes.pcolormesh(
-            panel[layout.x].values,
-            panel[layout.y].values,
-            np.ma.masked_invalid(panel.values),
-            shading="nearest",
+            edges(panel[layout.x].values),
+            edges(panel[layout.y].values),
+            np.ma.masked_invalid(panel.values.astype(np.float64)),
+            shading="flat",
             cmap=colours,
-            vmin=low,
-            vmax=high,
+            norm=scale.norm,
             rasterized=True,
         )
         axes.set_facecolor(NOT_DEFINED)
         if column is not None:
             axes.set_title(value_of(str(layout.facet), column), fontsize="medium")
-    ticks = np.unique(flat) if values.dtype.kind in "iu" and np.ptp(flat) < MOST_PANELS else None
-    figure.colorbar(mesh, ax=list(row), label=_labelled(values), pad=0.02, ticks=ticks)
+    bar = figure.colorbar(mesh, ax=list(row), label=_labelled(values), pad=0.02, ticks=scale.ticks)
+    if scale.words is not None:
+        bar.set_ticklabels(scale.words)
+        bar.ax.minorticks_off()
 
 
 def _lines(axes: Axes, values: xr.DataArray, layout: Layout) -> None:
@@ -289,27 +359,23 @@ def _lines(axes: Axes, values: xr.DataArray, layout: Layout) -> None:
         told = None if column is None else value_of(str(layout.facet), column)
         axes.plot(line[layout.x].values, line.values, ".-", markersize=3, linewidth=1, label=told)
     axes.set_ylabel(_labelled(values))
+    if is_flag(values):
+        scale = scale_of(values, 0.0)
+        axes.set_yticks(scale.ticks, scale.words)
 
 
 def _finish_axes(axes: Axes, shown: xr.Dataset, layout: Layout) -> None:
     for name, scale in ((layout.x, axes.set_xscale), (layout.y, axes.set_yscale)):
-        if name is not None and _is_geometric(shown[name].values):
+        if name is not None and is_geometric(shown[name].values):
             scale("log")
-
-
-def _is_geometric(values: Any) -> bool:
-    """Whether the values of an axis are evenly spaced in their logarithm and not in themselves."""
-    if len(values) < 3 or not np.all(values > 0):
-        return False
-    steps, ratios = np.diff(values), np.diff(np.log(values))
-    return bool(np.allclose(ratios, ratios[0], rtol=1e-6) and not np.allclose(steps, steps[0], rtol=1e-6))
 
 
 def _title(shown: xr.Dataset, scan: Scan, layout: Layout) -> str:
     parts = [value_of(name, value) for name, value in layout.selected.items()]
     if layout.averaged:
         parts.append(f"mean of {scan.replicates} replicates")
-    missing = float((shown["status"].isnull() | (shown["status"] == 0)).mean())
+    status = shown["status"] if "status" in shown else xr.DataArray(1)
+    missing = float((status.isnull() | (status == 0)).mean())
     if missing:
         parts.append(f"{missing:.0%} not run yet")
     if not np.isfinite(shown.to_array().values).all():

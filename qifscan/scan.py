@@ -30,11 +30,11 @@ from qifscan.axes import (
 from qifscan.catalogue import model_named, source_hash, stored_model
 from qifscan.definition import Definition, Finite, Integer, ordered, raise_if_any
 from qifscan.drive import DRIVES, Drive, DriveBase, Sine
-from qifscan.errors import Fault, ScanError, one_of, show, unknown
+from qifscan.errors import AS_MS, Fault, ScanError, is_time, one_of, show, unknown
 from qifscan.integrate import INTEGRATORS, integrators_of
 from qifscan.models import Model, Parameter
 from qifscan.noise import ou_parameters
-from qifscan.observables import SAMPLE_STEPS, SEGMENT, THRESHOLDS, observables
+from qifscan.observables import RESERVED, SAMPLE_STEPS, SEGMENT, THRESHOLDS, observables
 from qifscan.place import local
 from qifscan.theory import NAMED_STATES
 
@@ -62,7 +62,8 @@ def _step(value: Any) -> Any:
         return value
     step = number(value)
     if step is None or step <= 0:
-        raise_if_any([Fault("dt", show(value), '"auto", or a number above 0')])
+        hint = AS_MS if is_time(value) else ""
+        raise_if_any([Fault("dt", show(value), '"auto", or a number above 0', hint)])
     return step
 
 
@@ -111,7 +112,10 @@ class Protocol(Definition):
     def _name_or_numbers(cls, value: Any) -> Any:
         if isinstance(value, Mapping):
             wrong = {name: given for name, given in value.items() if number(given) is None}
-            raise_if_any([Fault(f"initial.{n}", show(x), "a finite number") for n, x in wrong.items()])
+            hints = {name: AS_MS if is_time(given) else "" for name, given in wrong.items()}
+            raise_if_any(
+                [Fault(f"initial.{n}", show(x), "a finite number", hints[n]) for n, x in wrong.items()]
+            )
         elif not isinstance(value, str):
             expected = f"{one_of(NAMED_STATES)}, or a number for every variable"
             raise_if_any([Fault("initial", show(value), expected)])
@@ -260,6 +264,13 @@ class Scan(Definition):
     def _drive_has_a_kind(cls, value: Any) -> Any:
         if isinstance(value, Mapping) and "kind" not in value:
             raise_if_any([Fault("drive.kind", "nothing", one_of(DRIVES), "add it")])
+        if value is not None and not isinstance(value, (Mapping, DriveBase)):
+            meant = next((k.__name__ for n, k in DRIVES.items() if isinstance(value, str) and n == value), "")
+            hint = f"give qifscan.{meant}(...)" if meant else ""
+            if not isinstance(value, str) and hasattr(value, "__len__"):
+                hint = "give qifscan.Sampled(values=..., interval=...)"
+            kinds = ", ".join(kind.__name__ for kind in DRIVES.values())
+            raise_if_any([Fault("drive", show(value), f"one of qifscan.{kinds} (in a file a table)", hint)])
         return value
 
     @field_validator("points")
@@ -376,7 +387,8 @@ class Scan(Definition):
         """Check that the points are on the grid, and name each by the exact values of the axes."""
         if value is None or not {"model", "axes", "replicates"} <= info.data.keys():
             return value
-        faults: list[Fault] = []
+        faults: list[Fault] = _trace_faults(value, info.data["axes"], info.data["replicates"])
+        raise_if_any(faults)
         labels = labels_of(info.data["axes"], info.data["replicates"])
         found = [locate(f"traces.points[{i}]", p, labels, faults) for i, p in enumerate(value.points)]
         raise_if_any(faults)
@@ -419,7 +431,7 @@ class Scan(Definition):
         """
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError, TypeError) as error:
             raise ScanError([Fault("scan", _uncapitalised(error), "the JSON of a scan")]) from None
         if not isinstance(data, dict):
             raise ScanError([Fault("scan", show(data), "the JSON of a scan")])
@@ -465,7 +477,9 @@ class Scan(Definition):
     @property
     def sizes(self) -> dict[str, int]:
         """Length of every dimension of the dataset, in order; `replicate` is last, if there are several."""
-        return {name: len(labels) for name, labels in labels_of(self.axes, self.replicates).items()}
+        # Without the labels: those of a billion replicates are 8 GB.
+        sizes = {axis.name: len(axis) for axis in self.axes.values()}
+        return sizes | ({"replicate": self.replicates} if self.replicates > 1 else {})
 
     @property
     def size(self) -> int:
@@ -534,6 +548,34 @@ class Scan(Definition):
         return columns
 
 
+MOST_TRACES = 1_000_000
+"""Points that keep their trajectory: beyond any disk."""
+
+
+def _trace_faults(traces: Traces, axes: Mapping[str, Axis], replicates: int) -> list[Fault]:
+    """Return the fault of more traces than can be listed."""
+    sizes = {axis.name: len(axis) for axis in axes.values()} | {"replicate": replicates}
+    counts = [math.prod(n for name, n in sizes.items() if name not in point) for point in traces.points]
+    if sum(counts) <= MOST_TRACES:
+        return []
+    found = f"{sum(counts):,} points"
+    return [Fault("traces.points", found, f"at most {MOST_TRACES:,}", "name values of more axes")]
+
+
+def check_is_scan(scan: Any, path: Any = None) -> None:
+    """Raise `ScanError` for what is given in place of a `Scan`, with what to give."""
+    if isinstance(scan, Scan):
+        return
+    hint = "make it with qifscan.Scan(...) or qifscan.Scan.from_toml(path)"
+    if isinstance(path, Scan):
+        hint = "the scan comes first, then the path"
+    elif isinstance(scan, Mapping):
+        hint = "give qifscan.Scan(**definition)"
+    elif str(scan).endswith(".toml"):
+        hint = f"give qifscan.Scan.from_toml({show(str(scan))})"
+    raise ScanError([Fault("scan", show(scan), "a qifscan.Scan", hint)])
+
+
 def _uncapitalised(error: BaseException) -> str:
     return str(error)[:1].lower() + str(error)[1:]
 
@@ -562,13 +604,48 @@ def _threshold_faults(names: Sequence[str], info: ValidationInfo) -> list[Fault]
     return [Fault("observables", f"{show(levels[0])} without {', '.join(missing)}", "both thresholds", hint)]
 
 
+SAFE = {"float32": 1e18, "float64": 1e150}
+"""Size up to which the square of a parameter is a number of the precision, with room to spare: the equations
+square v and r. What is above 0 by its domain is divided by, and has an inverse of that size."""
+
+
+def check_precision(scan: Scan) -> None:
+    """Raise `ScanError`, with a line for each, where values are too large or small to compute with."""
+    most, initial, drive = SAFE[scan.precision], scan.protocol.initial, scan.drive
+    given: dict[str, tuple[str, Any]] = {f"fixed.{name}": (name, value) for name, value in scan.fixed.items()}
+    if isinstance(initial, dict):
+        given |= {f"protocol.initial.{name}": (f"{name}_initial", x) for name, x in initial.items()}
+    if drive is not None:
+        given |= {f"drive.{p.name}": (f"drive_{p.name}", getattr(drive, p.name)) for p in drive.numbers}
+    for axis in scan.axes.values():
+        numbers = {name: column for name, column in axis.columns.items() if column.dtype.kind == "f"}
+        given |= {f"axes.{axis.name}" + (f".{n}" if axis.zipped else ""): (n, x) for n, x in numbers.items()}
+    hint = 'give precision = "float64"' if scan.precision == "float32" else ""
+    known, faults = scan.parameters, []
+    for where, (name, values) in given.items():
+        values, least = np.atleast_1d(values), 0.0 if known[name].domain.holds(0.0) else 1.0 / most
+        wrong = values[(abs(values) > most) | (abs(values) < least)]
+        if len(wrong):
+            size = f"from {least:g} to {most:g}" if least else f"of at most {most:g}"
+            expected = f"a size {size}, which {scan.precision} can square"
+            faults.append(Fault(where, f"{wrong[0]:g}", expected, hint))
+    if faults:
+        raise ScanError(faults)
+
+
+LONGEST_NAME = 100
+"""Characters of the name of an axis: it is that of a folder of the store, too."""
+
+
 def _name_faults(name: str, model: Model) -> list[Fault]:
     """Return what is wrong with the name of a zipped axis: it becomes a variable of the dataset."""
-    where, variables = f"axes.{name}", model.variable_names
+    where, variables = f"axes.{name[:40]}", model.variable_names
+    if len(name) > LONGEST_NAME:
+        found = f"a name of {len(name)} characters"
+        return [Fault(where, found, f"at most {LONGEST_NAME}", "it becomes the name of a folder")]
     if not name.isidentifier():
         return [Fault(where, f"the name {show(name)}", "letters, digits and _, as of a variable")]
-    taken = {*variables, *observables(model), *(f"{v}_trace" for v in variables), "status", "time", "trace"}
-    taken |= {"direction", "theory"}
+    taken = {*variables, *observables(model), *(f"{v}_trace" for v in variables)} | RESERVED
     if name in taken or name.startswith("trace_"):
         return [Fault(where, f"the name {show(name)}", "another one", "the dataset has a variable of it")]
     return []

@@ -873,7 +873,7 @@ def read(path: Path, chunks: Any = None) -> xr.Dataset:
     own = [name for name, *_ in _coordinates(store.chunks) if name in dataset.data_vars]
     added = [name for name in dataset.data_vars if name not in {*order, *own}]
     ordered: xr.Dataset = dataset.set_coords(own)[[*order, *added]]
-    return ordered.assign_attrs(attributes_of(store))
+    return ordered.assign_attrs(attributes_of(store)).assign_coords(fixed_coordinates(store.scan))
 
 
 def _without_model(path: Path, chunks: Any) -> xr.Dataset:
@@ -912,6 +912,17 @@ def _at_this_moment(store: Store) -> Any:
     # Of a scan without axes a chunk's file is `c` itself.
     hidden = {name: frozenset(places) for name, places in shown.items()}
     return Snapshot(LocalStore(store.path, read_only=True), hidden)
+
+
+def fixed_coordinates(scan: Scan) -> dict[str, Any]:
+    """Return what a scan fixes as scalar coordinates: two datasets that differ in it can be put together."""
+    first = scan.columns(tuple(np.zeros(1, dtype=int) for _ in scan.axes))
+    swept = {name for axis in scan.axes.values() for name in axis.columns}
+    return {
+        name: ((), column[0], _parameter_attributes(scan, name))
+        for name, column in first.items()
+        if name not in swept
+    }
 
 
 def disk_is_full(error: BaseException) -> bool:

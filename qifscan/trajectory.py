@@ -22,7 +22,7 @@ from qifscan.models import Model
 from qifscan.observables import Status
 from qifscan.place import local
 from qifscan.points import Measured, Points, run_points
-from qifscan.scan import Protocol, Scan
+from qifscan.scan import Protocol, Scan, check_precision
 from qifscan.store import Store
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def simulate(
             precision=precision,
             observables=[f"{rate}_final"],
         )
+        check_precision(scan)
     columns = _all_columns(scan, points, template.size)
     chosen = Points.at(scan, columns, np.zeros(template.size, dtype=int))
     protocol = scan.protocol

@@ -24,7 +24,7 @@ LEVELS = [
     {"bifurcation"},
     {"axes", "foreign", "forced", "rest"},
     {"scan", "diagrams", "auto", "pycobi"},
-    {"pace", "atlas", "matching"},
+    {"pace", "atlas", "matching", "colours", "described"},
     {"kernel", "overlays"},
     {"points"},
     {"sweep", "population"},
@@ -82,7 +82,7 @@ def test_a_module_imports_only_from_levels_below_its_own():
         ("zarr", {"integrity", "snapshot", "store", "theory_store"}),
         ("distributed", {"cluster"}),
         ("click", {"cli"}),
-        ("matplotlib", {"diagrams", "overlays", "plots"}),
+        ("matplotlib", {"colours", "diagrams", "overlays", "plots"}),
         ("rich", {"driver"}),
     ],
 )
