@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from qifscan import __version__, theory
+from qifscan import __version__, backend, theory
 from qifscan.errors import Fault, QifscanError, ScanError, StoreError, check_count, counted, show, unknown
 from qifscan.integrate import INTEGRATORS, System
 from qifscan.kernel import INITIAL_STEP
@@ -778,7 +778,7 @@ class QIF:
         if faults:
             raise ScanError(faults)
         # At once, also where a function that JAX traces makes a population.
-        with jax.enable_x64(True), jax.ensure_compile_time_eval():
+        with backend.settings(), jax.ensure_compile_time_eval():
             noise = _stationary(self._prepared(), key)
         self._take(State(start["x"], start["y"], *noise, np.uint32(0), key))
         self.clear_input()
@@ -887,7 +887,7 @@ class QIF:
             },
             "record": record,
         }
-        with jax.enable_x64(True):
+        with backend.settings():
             done: Any = lax.while_loop(*_loop(self.method, tuple(constants)), carry)
             moving = done["moving"]
             self._take(moving["state"])
