@@ -247,7 +247,7 @@ class DaskClient:
 
 
 class FailedAt(RuntimeError):
-    """What was raised by a chunk at a worker of a cluster: `worker` is its address, `error` what was raised."""
+    """What a chunk raised at a worker: `worker` is its address, `error` what was raised."""
 
     def __init__(self, worker: str, error: BaseException) -> None:
         super().__init__(worker, error)
@@ -258,7 +258,7 @@ class FailedAt(RuntimeError):
 
 
 def _at_worker(work: Work, argument: Any, chunk: int) -> tuple[Any] | FailedAt:
-    """Run a chunk at a worker: whatever it raises is returned, so that Dask does not try it again by itself."""
+    """Run a chunk at a worker: whatever it raises is returned, for Dask not to try it again."""
     try:
         return (work(argument, chunk),)
     except BaseException as error:  # noqa: BLE001 - also SystemExit, which would end the worker

@@ -376,7 +376,8 @@ def _failed(opened: Store, failures: dict[int, BaseException]) -> RunError:
         reason = f"{type(error).__name__}: {reason}"
         advice = "the same command tries the rest again"
     return RunError(
-        f"{opened.path}: chunk {chunk} failed{where} ({reason}); {left} of {total} chunks are missing; {advice}"
+        f"{opened.path}: chunk {chunk} failed{where} ({reason}); {left} of {total} chunks are missing; "
+        f"{advice}"
     )
 
 
