@@ -178,7 +178,7 @@ class DaskClient:
         def submit(chunk: int) -> None:
             key = (run, chunk, next(attempts))
             avoided = {*failed_at.get(chunk, ()), *(w for w, n in blamed.items() if n >= MOST_BLAMED)}
-            where = self._others(avoided) if avoided else None
+            where = self._others(avoided) if avoided else []
             # Where the others leave meanwhile, any worker does.
             places = {"workers": where, "allow_other_workers": True} if where else {}
             future = self.client.submit(_at_worker, work, argument, chunk, key=key, pure=False, **places)
@@ -193,10 +193,7 @@ class DaskClient:
                 _, chunk = pending.pop(str(future.key))
                 outcome = _outcome(future)
                 if isinstance(outcome, tuple):
-                    for worker in failed_at.pop(chunk, ()):
-                        blamed[worker] = blamed.get(worker, 0) + 1
-                        if blamed[worker] == MOST_BLAMED:
-                            logger.warning("%s is left out: chunks fail there that others compute", worker)
+                    _blame(failed_at.pop(chunk, ()), blamed)
                     yield chunk, outcome[0]
                 elif isinstance(outcome, FailedAt):
                     failed = failed_at.setdefault(chunk, [])
@@ -244,6 +241,14 @@ class DaskClient:
         found = [f"{name} is paused, over its limit of memory" for name in paused]
         found += [f"{name} does not answer" for name in silent]
         return ", ".join(found[:3])
+
+
+def _blame(workers: Sequence[str], blamed: dict[str, int]) -> None:
+    """Count a chunk against the workers at which it failed before another computed it."""
+    for worker in workers:
+        blamed[worker] = blamed.get(worker, 0) + 1
+        if blamed[worker] == MOST_BLAMED:
+            logger.warning("%s is left out: chunks fail there that others compute", worker)
 
 
 class FailedAt(RuntimeError):
