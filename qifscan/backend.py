@@ -23,7 +23,8 @@ import platform
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from importlib.metadata import entry_points, version
 from importlib.util import find_spec
@@ -56,6 +57,45 @@ logger = logging.getLogger("qifscan")
 
 _lock = threading.Lock()
 _prepared: list[str] = []
+_forked: list[bool] = []
+
+
+def _after_a_fork() -> None:
+    if "jax" in sys.modules and _running_on() is not None:
+        _forked.append(True)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_a_fork)
+
+
+def check_not_forked() -> None:
+    """Raise `RunError` in a process that was forked from one in which JAX was running: it would hang."""
+    if _forked:
+        raise RunError(
+            "this process was forked from one in which JAX was running, where JAX hangs; start processes "
+            'with multiprocessing.get_context("spawn"), or use qifscan.local_cluster'
+        )
+
+
+@contextmanager
+def settings() -> Iterator[None]:
+    """Set JAX's configuration to what the kernel needs, whatever the user has set, for this thread alone."""
+    check_not_forked()
+    import jax
+
+    with ExitStack() as stack:
+        for setting in (
+            jax.enable_x64(True),
+            jax.numpy_dtype_promotion("standard"),
+            jax.numpy_rank_promotion("allow"),
+            jax.debug_nans(False),
+            jax.debug_infs(False),
+            jax.disable_jit(False),
+            jax.transfer_guard("allow"),
+        ):
+            stack.enter_context(setting)
+        yield
 
 
 def prepare() -> str:
@@ -184,18 +224,27 @@ def _accepted(flags: str) -> bool:
     key = f"jaxlib {version('jaxlib')}, {flags}"
     path = _remembered_in(os.environ)
     known = _read(path)
-    if key not in known:
-        known[key] = _starts(flags)
-        _write(path, known)
-    return known[key]
+    if known.get(key):
+        return True
+    # A probe may fail for a reason that passes: only what was accepted is remembered.
+    if not _starts(flags):
+        logger.warning(
+            "jaxlib %s does not start with XLA's options %s: other options give other last bits",
+            version("jaxlib"),
+            flags,
+        )
+        return False
+    _write(path, known | {key: True})
+    return True
 
 
 def _starts(flags: str) -> bool:
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     try:
         probe = subprocess.run(
-            [sys.executable, "-c", PROBE],
-            env=environment,
+            [sys.executable, "-P", "-c", PROBE],
+            env=isolated(environment),
+            cwd=sys.prefix,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=PROBE_SECONDS,
@@ -204,6 +253,14 @@ def _starts(flags: str) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return probe.returncode == 0
+
+
+def isolated(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which Python looks for modules in no folder that is named relative to
+    another: a file of the user's may have the name of one that is imported."""
+    folders = environment.get("PYTHONPATH", "").split(os.pathsep)
+    kept = os.pathsep.join(folder for folder in folders if os.path.isabs(folder))
+    return {**environment, "PYTHONPATH": kept}
 
 
 def _remembered_in(environment: Mapping[str, str]) -> Path:

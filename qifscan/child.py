@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
+from qifscan.backend import isolated
 from qifscan.errors import RunError
 
 SERVE = "from qifscan import kernel; kernel.serve()"
@@ -33,15 +34,16 @@ class Child:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", SERVE],
-            env={**os.environ, **environment},
+            [sys.executable, "-P", "-c", SERVE],
+            env=isolated({**os.environ, **environment}),
+            cwd=sys.prefix,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # Ctrl-C is for this process: a chunk that is running is finished.
             start_new_session=True,
         )
         # A user's own models are found where this process finds them.
-        self.ask(sys.path)
+        self.ask([os.path.abspath(folder) for folder in sys.path])
 
     def ask(self, request: Any) -> Any:
         """Return the answer; what was raised there is raised here."""
@@ -83,7 +85,8 @@ def serve(answer: Callable[[Any], Any]) -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # Whatever else is printed must not get between the answers.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    sys.path[:] = _read(requests)
+    # Behind what was found already: a file of the user's may have the name of one that is imported.
+    sys.path += [folder for folder in _read(requests) if folder not in sys.path]
     _write(answers, None)
     while True:
         try:

@@ -7,11 +7,17 @@ what has not started and waits for what has.
 
 from __future__ import annotations
 
+import logging
+import pickle
 import sys
+import time
 import uuid
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qifscan import backend
@@ -31,6 +37,18 @@ WINDOW = 512
 
 KILLED_RETRIES = 2
 """Times that a chunk is tried again by itself after a worker died with it: the chunk may be innocent."""
+
+
+ATTEMPTS = 3
+"""Workers at which a chunk that fails is tried."""
+
+MOST_BLAMED = 2
+"""Chunks that fail at a worker and are computed by another before the worker gets no more."""
+
+PATIENCE = 20.0
+"""Seconds without a chunk after which a run looks for what it waits for, and says so."""
+
+logger = logging.getLogger("qifscan")
 
 
 class Executor(Protocol):
@@ -136,49 +154,142 @@ class DaskClient:
     def device(self) -> str:
         """Return the device of one of the workers; raise `RunError` if it can't tell."""
         future = self.client.submit(backend.device, pure=False)
-        distributed.wait([future])
-        found = _outcome(future)
+        done: SimpleQueue[Any] = SimpleQueue()
+        future.add_done_callback(done.put)
+        found = _outcome(self._next(done))
         if isinstance(found, BaseException):
             reason = " ".join(f"{type(found).__name__}: {found}".split())[:200]
             raise RunError(f"{self.client.scheduler.address}: a worker can't tell its device ({reason})")
         return str(found)
 
     def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
-        """Run the work on the cluster, a window of chunks at a time."""
+        """Run the work on the cluster, a window of chunks at a time.
+
+        A chunk that fails is tried at other workers, and a worker at which chunks fail that others compute
+        gets no more of them.
+        """
         queue, killed = list(reversed(chunks)), dict[int, int]()
+        failed_at, blamed = dict[int, list[str]](), dict[str, int]()
         # The key holds a name of this run: Dask would hand an earlier run's result for a known key.
-        run = f"qifscan-{uuid.uuid4().hex[:8]}"
-        tasks = distributed.as_completed(loop=self.client.loop, with_results=False, raise_errors=False)
+        run, attempts = f"qifscan-{uuid.uuid4().hex[:8]}", count()
+        done: SimpleQueue[Any] = SimpleQueue()
         pending: dict[str, tuple[Any, int]] = {}
 
         def submit(chunk: int) -> None:
-            attempt = killed.get(chunk, 0)
-            future = self.client.submit(work, argument, chunk, key=(run, chunk, attempt), pure=False)
+            key = (run, chunk, next(attempts))
+            avoided = {*failed_at.get(chunk, ()), *(w for w, n in blamed.items() if n >= MOST_BLAMED)}
+            where = self._others(avoided) if avoided else []
+            # Where the others leave meanwhile, any worker does.
+            places = {"workers": where, "allow_other_workers": True} if where else {}
+            future = self.client.submit(_at_worker, work, argument, chunk, key=key, pure=False, **places)
             pending[str(future.key)] = (future, chunk)
-            tasks.add(future)
+            future.add_done_callback(done.put)
 
         try:
             while queue or pending:
                 while queue and len(pending) < WINDOW:
                     submit(queue.pop())
-                future = next(tasks)
+                future = self._next(done)
                 _, chunk = pending.pop(str(future.key))
                 outcome = _outcome(future)
-                if isinstance(outcome, distributed.KilledWorker) and killed.get(chunk, 0) < KILLED_RETRIES:
+                if isinstance(outcome, tuple):
+                    _blame(failed_at.pop(chunk, ()), blamed)
+                    yield chunk, outcome[0]
+                elif isinstance(outcome, FailedAt):
+                    failed = failed_at.setdefault(chunk, [])
+                    failed.append(outcome.worker)
+                    if len(failed) < ATTEMPTS and self._others({*failed}):
+                        submit(chunk)
+                    else:
+                        yield chunk, outcome
+                elif isinstance(outcome, _LOST) and killed.get(chunk, 0) < KILLED_RETRIES:
                     killed[chunk] = killed.get(chunk, 0) + 1
                     submit(chunk)
-                    continue
-                yield chunk, outcome
+                else:
+                    yield chunk, outcome
         finally:
-            self.client.cancel([future for future, _ in pending.values()])
+            with suppress(Exception):
+                self.client.cancel([future for future, _ in pending.values()])
+
+    def _others(self, avoided: set[str]) -> list[str]:
+        return [worker for worker in self.client.nthreads() if worker not in avoided]
+
+    def _next(self, done: SimpleQueue[Any]) -> Any:
+        """Return the next future that is done; say what is waited for, where that takes long."""
+        begin, told = time.monotonic(), ""
+        while True:
+            try:
+                return done.get(timeout=PATIENCE)
+            except Empty:
+                pass
+            reason = self._waits_for()
+            if reason and reason != told:
+                told = reason
+                seconds = time.monotonic() - begin
+                logger.warning("nothing came for %.0f s: %s; Ctrl-C ends the run", seconds, reason)
+
+    def _waits_for(self) -> str:
+        """Return in words why no chunk comes back, as far as the scheduler knows."""
+        address = self.client.scheduler.address if self.client.scheduler else "the cluster"
+        if self.client.status != "running":
+            return f"the scheduler {address} can't be reached ({self.client.status})"
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        if not workers:
+            return f"the scheduler {address} has no workers; start some (dask worker {address})"
+        paused = [name for name, w in workers.items() if w.get("status") == "paused"]
+        silent = [name for name, w in workers.items() if time.time() - w.get("last_seen", 0.0) > PATIENCE]
+        found = [f"{name} is paused, over its limit of memory" for name in paused]
+        found += [f"{name} does not answer" for name in silent]
+        return ", ".join(found[:3])
+
+
+def _blame(workers: Sequence[str], blamed: dict[str, int]) -> None:
+    """Count a chunk against the workers at which it failed before another computed it."""
+    for worker in workers:
+        blamed[worker] = blamed.get(worker, 0) + 1
+        if blamed[worker] == MOST_BLAMED:
+            logger.warning("%s is left out: chunks fail there that others compute", worker)
+
+
+class FailedAt(RuntimeError):
+    """What a chunk raised at a worker: `worker` is its address, `error` what was raised."""
+
+    def __init__(self, worker: str, error: BaseException) -> None:
+        super().__init__(worker, error)
+        self.worker, self.error = worker, error
+
+    def __str__(self) -> str:
+        return f"at {self.worker}: {self.error}"
+
+
+def _at_worker(work: Work, argument: Any, chunk: int) -> tuple[Any] | FailedAt:
+    """Run a chunk at a worker: whatever it raises is returned, for Dask not to try it again."""
+    try:
+        return (work(argument, chunk),)
+    except BaseException as error:  # noqa: BLE001 - also SystemExit, which would end the worker
+        address = distributed.get_worker().address
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # noqa: BLE001 - an exception of the user's may not travel
+            error = RuntimeError(f"{type(error).__name__}: {error}")
+        return FailedAt(address, error)
+
+
+_LOST = (RunError,)
 
 
 def _outcome(future: Any) -> Any:
-    if future.status == "finished":
-        return future.result()
-    if future.status == "cancelled":
-        return RuntimeError("Dask cancelled the chunk")
-    return future.exception()
+    """Return what came of a future that is done; what was lost on the way is a `RunError`."""
+    try:
+        if future.status == "finished":
+            return future.result()
+        if future.status == "error":
+            error = future.exception()
+            lost = isinstance(error, (distributed.KilledWorker, OSError))
+            return RunError(f"a worker was lost ({type(error).__name__})") if lost else error
+    except Exception as error:  # noqa: BLE001 - a worker left with the result
+        return RunError(f"a worker left with it ({type(error).__name__})")
+    return RunError(f"Dask has {future.status} it")
 
 
 def executor(client: Any, workers: int | None) -> Executor:
@@ -189,19 +300,47 @@ def executor(client: Any, workers: int | None) -> Executor:
     """
     if workers is not None:
         check_count("workers", workers)
+    backend.check_not_forked()
+    if _in_a_task():
+        # Chunks of its own would wait for the slot that this task holds.
+        if client not in ("auto", "serial", "threads"):
+            expected = '"auto", "threads" or "serial"'
+            raise ScanError([Fault("client", f"{show(client)} inside a Dask task", expected)])
+        return Serial() if client == "serial" else Threads(workers or 1)
     if client == "serial":
         return Serial()
     active = _active_client() if client == "auto" else None
     if active is not None:
-        return DaskClient(active)
+        return DaskClient(_blocking(active))
     if client in ("threads", "auto"):
         return Threads(workers or usual_workers(backend.device()))
     if isinstance(client, str) and "://" in client:
         return DaskClient(_connected(client))
     if hasattr(client, "submit") and hasattr(client, "scheduler"):
-        return DaskClient(client)
+        return DaskClient(_blocking(client))
     expected = '"auto", "threads", "serial", a distributed.Client, or an address such as "tcp://host:8786"'
     raise ScanError([Fault("client", show(client), expected)])
+
+
+def _blocking(client: Any) -> Any:
+    """Return a client whose calls wait for their results; raise `ScanError` for another."""
+    if client.asynchronous:
+        hint = "make it with asynchronous=False, or give the address of its scheduler"
+        raise ScanError([Fault("client", "an asynchronous client", "one that is not", hint)])
+    if client.status != "running":
+        raise ScanError([Fault("client", f"one that is {client.status}", "one that is connected")])
+    return client
+
+
+def _in_a_task() -> bool:
+    """Whether this thread runs a task of a Dask worker."""
+    if "distributed" not in sys.modules:
+        return False
+    try:
+        distributed.get_worker()
+    except ValueError:
+        return False
+    return True
 
 
 def _connected(address: str) -> Any:

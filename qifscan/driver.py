@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 import threading
@@ -20,7 +21,7 @@ from qifscan import backend, extension, integrity, store
 from qifscan.atlas import AFTER_A_RUN, Atlas, atlas
 from qifscan.catalogue import model_named
 from qifscan.chunks import Chunks, Plan, memory, planned
-from qifscan.cluster import Executor, Work, executor
+from qifscan.cluster import Executor, FailedAt, Work, executor
 from qifscan.errors import Fault, RunError, RunInterrupted, ScanError, StoreError, show
 from qifscan.matching import adopted
 from qifscan.observables import Status
@@ -36,6 +37,22 @@ logger = logging.getLogger(__name__)
 
 MOST_FAILURES = 5
 """Chunks that may fail before a run gives up: one bad worker is survived, a bad scan ends early."""
+
+_ROOM = "make room, then run the same command: it does the rest"
+_ACCESS = "give write access, then run the same command: it does the rest"
+
+ADVICE = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EROFS: _ACCESS,
+    errno.EACCES: _ACCESS,
+    errno.EPERM: _ACCESS,
+    errno.ENOENT: "the store was moved or deleted, or its path is not there for the worker; put it back, or "
+    "give a path that every worker sees",
+    errno.ENOTEMPTY: "another run writes to the same path; let it end, then run the same command",
+    errno.EEXIST: "another run writes to the same path; let it end, then run the same command",
+}
+"""What to do about an error of the file system."""
 
 
 @dataclass(frozen=True)
@@ -326,7 +343,7 @@ def _run_pending(
             if isinstance(outcome, BaseException):
                 failures[chunk] = outcome
                 logger.info("chunk %d failed: %r", chunk, outcome)
-                if store.disk_is_full(outcome) or len(failures) >= MOST_FAILURES:
+                if store.disk_is_full(getattr(outcome, "error", outcome)) or len(failures) >= MOST_FAILURES:
                     break
                 continue
             if outcome.device not in devices:
@@ -379,15 +396,19 @@ def _failed(opened: Store, failures: dict[int, BaseException]) -> RunError:
         return RunError(str(error))
     total = len(opened.chunks)
     left = total - len(store.finished(opened))
+    where = ""
+    if isinstance(error, FailedAt):
+        where, error = f" at {error.worker}", error.error
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     if isinstance(error, OSError):
         reason = f"{error.strerror or error}"
-        advice = "make room or give write access, then run the same command: it does the rest"
+        advice = ADVICE.get(error.errno or 0, "the same command tries the rest again")
     else:
         reason = f"{type(error).__name__}: {reason}"
         advice = "the same command tries the rest again"
     return RunError(
-        f"{opened.path}: chunk {chunk} failed ({reason}); {left} of {total} chunks are missing; {advice}"
+        f"{opened.path}: chunk {chunk} failed{where} ({reason}); {left} of {total} chunks are missing; "
+        f"{advice}"
     )
 
 

@@ -428,14 +428,14 @@ def memory_bytes(
     rows = np.zeros(shape, dtype=int)
     pace = _pace_tree(_packed(steps, shape[1])[:1], schedule, shape[0])
     arguments = (_gathered(inputs, rows), pace, *_extras(schedule, drive))
-    with jax.enable_x64(True):
+    with backend.settings():
         analysis = _compiled(program, arguments, compiling).memory_analysis()
     return int(analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes)
 
 
 def _executed(request: tuple[Program, Tree]) -> Tree:
     program, arguments = request
-    with jax.enable_x64(True):
+    with backend.settings():
         return jax.tree.map(np.asarray, _compiled(program, arguments)(*arguments))
 
 
@@ -884,7 +884,7 @@ def _checkpoint_form(program: Program) -> Tree:
         at = Instant(_measured(moving), block["state"])
         return {"moving": moving, "totals": _empty_totals(program, block["constants"], pace, at)}
 
-    with jax.enable_x64(True):
+    with backend.settings():
         return jax.eval_shape(checkpoint)
 
 

@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from qifscan import __version__, theory
+from qifscan import __version__, backend, theory
 from qifscan.errors import Fault, QifscanError, ScanError, StoreError, check_count, counted, show, unknown
 from qifscan.integrate import INTEGRATORS, System
 from qifscan.kernel import INITIAL_STEP
@@ -577,6 +577,8 @@ class QIF:
             raise ScanError(faults)
         self._initializers = (x_initializer, y_initializer)
         self._delays: dict[str, _Delay] = {}
+        self._registered_vars: dict[str, Array] = {}
+        self._registered_nodes: dict[str, QIF] = {}
         self._constants: Constants | None = None
         self._arrays: dict[str, Array] = {}
         self.reset_state(None if mode == "single" else 1)
@@ -683,13 +685,17 @@ class QIF:
         return _checked_name(name, type(self).__name__ if type_ is None else type_)
 
     def nodes(self, method: str = "absolute", level: int = -1, include_self: bool = True) -> dict[str, QIF]:
-        """Return this object by its name ("absolute") or by "" ("relative"): it has no parts."""
+        """Return this object by its name ("absolute") or by "" ("relative"), and what was registered as its
+        parts, by their names or by those they were registered under; with `level=0` this object alone."""
         _check_choice("method", method, ("absolute", "relative"))
-        return {self.name if method == "absolute" else "": self} if include_self else {}
+        absolute = method == "absolute"
+        found: dict[str, QIF] = {self.name if absolute else "": self} if include_self else {}
+        parts = {} if level == 0 else self._registered_nodes
+        return found | {node.name if absolute else key: node for key, node in parts.items()}
 
     def vars(self, method: str = "absolute", level: int = -1, include_self: bool = True) -> dict[str, Array]:
         """Return the arrays of now by name, "QIF0.x" ("absolute") or "x" ("relative")."""
-        return self._named(self._arrays, method, include_self)
+        return self._named(self._arrays | self._registered_vars, method, include_self)
 
     def train_vars(
         self, method: str = "absolute", level: int = -1, include_self: bool = True
@@ -703,7 +709,7 @@ class QIF:
         return self._named(chosen, method, include_self)
 
     def _named(self, arrays: Mapping[str, Array], method: str, include_self: bool) -> dict[str, Array]:
-        prefixes = self.nodes(method, include_self=include_self)
+        prefixes = self.nodes(method, level=0, include_self=include_self)
         return {
             f"{prefix}.{key}" if prefix else key: value
             for prefix in prefixes
@@ -779,7 +785,7 @@ class QIF:
         if faults:
             raise ScanError(faults)
         # At once, also where a function that JAX traces makes a population.
-        with jax.enable_x64(True), jax.ensure_compile_time_eval():
+        with backend.settings(), jax.ensure_compile_time_eval():
             noise = _stationary(self._prepared(), key)
         self._take(State(start["x"], start["y"], *noise, np.uint32(0), key))
         self.clear_input()
@@ -802,12 +808,23 @@ class QIF:
         """Return y' = (delta/(pi tau) + 2 x y + y_ext)/tau, 1/ms^2; `t` has no effect."""
         return MODEL.field((y, x), (y_ext, 0.0), MODEL.constants(self._parameters))[0]
 
-    def update(self, x: Any = None, y: Any = None) -> None:
+    def update(self, *arguments: Any, x: Any = None, y: Any = None) -> None:
         """Take one step, with `x` added to `input`, and `y` (1/ms) to `input_y`, for this step alone.
 
         The inputs are 0 afterwards: nothing accumulates, and the noise is no part of them. A number or an
         array that broadcasts to the shape of the variables. Raises `ScanError` if it does not.
+
+        `update(x, y)`, or as in the reference `update(tdi, x)`: a mapping or an object with `t`, `dt` and
+        `i`, of which `dt`, if it is there, must be that of this object; the others have no effect.
         """
+        first = arguments[0] if arguments else None
+        shared = _shared(first)
+        if shared:
+            _check_step(shared, self.dt)
+        given = arguments[1:] if shared else arguments
+        if len(given) > 2:
+            raise ScanError([Fault("update", counted(len(given), "input"), "x and y")])
+        x, y = (*given, *(x, y)[len(given) :])
         added = (_checked(n, 0.0 if v is None else v, REAL, self.x.shape) for n, v in (("x", x), ("y", y)))
         self._advance(1, 1, tuple(value[None].astype(self.precision) for value in added))
 
@@ -888,7 +905,7 @@ class QIF:
             },
             "record": record,
         }
-        with jax.enable_x64(True):
+        with backend.settings():
             done: Any = lax.while_loop(*_loop(self.method, tuple(constants)), carry)
             moving = done["moving"]
             self._take(moving["state"])
@@ -1017,6 +1034,27 @@ class QIF:
             raise ScanError([Fault("nodes", show(nodes), "populations: one, a list, or a dict of them")])
         return listed
 
+    # What is registered beside
+
+    def register_implicit_vars(self, *variables: Any, **named: Any) -> None:
+        """Keep further arrays under names, in mappings or by keyword: `vars` returns them.
+
+        No step moves them. Raises `ScanError` for a name of this object or a value that is no array.
+        """
+        for name, value in _by_name(variables, named, "register_implicit_vars").items():
+            if name in self._arrays:
+                raise ScanError([Fault(name, "a variable of this object", "another name")])
+            self._registered_vars[name] = np.asarray(value)
+
+    def register_implicit_nodes(self, *nodes: Any, **named: Any) -> None:
+        """Keep other populations as parts of this one, in mappings or by keyword: `nodes` returns them.
+
+        A step of this object does not step them. Raises `ScanError` for what is no population.
+        """
+        found = _by_name(nodes, named, "register_implicit_nodes")
+        self._nodes_of(found)
+        self._registered_nodes.update(found)
+
     # On disk
 
     def save_states(self, filename: str | os.PathLike[str]) -> None:
@@ -1107,6 +1145,30 @@ def _not_built(name: str) -> QifscanError:
         f"QIF.{name} is not built; instead, take jax.grad through qifscan.population.step (its docstring has "
         "an example), or run the parameters as axes of a qifscan.Scan"
     )
+
+
+def _by_name(mappings: Sequence[Any], named: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return what was given in mappings and by keyword."""
+    for given in mappings:
+        if not isinstance(given, Mapping):
+            raise ScanError([Fault(where, show(given), "mappings, or name=value")])
+    return {str(k): v for given in (*mappings, named) for k, v in given.items()}
+
+
+def _shared(first: Any) -> dict[str, Any]:
+    """Return what the reference shares with every update, t, dt and i; empty for anything else."""
+    names = ("t", "dt", "i")
+    if isinstance(first, Mapping):
+        return {name: first[name] for name in names if name in first}
+    return {name: getattr(first, name) for name in names if hasattr(first, name)}
+
+
+def _check_step(shared: Mapping[str, Any], dt: float) -> None:
+    """Raise `ScanError` unless a step that the reference shares is that of the object."""
+    given = shared.get("dt")
+    if given is not None and not np.isclose(float(given), dt, rtol=1e-9, atol=0.0):
+        hint = "the step is an argument of QIF"
+        raise ScanError([Fault("tdi.dt", show(given), f"{dt:g}, the step of the population", hint)])
 
 
 def _npz(filename: str | os.PathLike[str]) -> Path:

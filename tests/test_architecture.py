@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "qifscan"
 
 LEVELS = [
     {"lazy", "errors", "jets"},
-    {"models", "definition", "child", "backend", "algebra", "place", "record", "snapshot"},
+    {"models", "definition", "backend", "algebra", "place", "record", "snapshot"},
+    {"child"},
     {"catalogue", "drive", "noise", "observables", "integrate", "labels", "graph"},
     {"normal_forms", "tables", "collocation", "delayed", "newton", "isolation"},
     {"certain"},

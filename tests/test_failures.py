@@ -59,7 +59,7 @@ def test_a_full_disk_ends_the_run_with_one_clear_line_and_a_rerun_completes_it(
         qs.run(small_scan(), path, client="serial", chunk_points=4)
     assert str(caught.value) == (
         f"{path}: chunk 3 failed (No space left on device); 7 of 10 chunks are missing; "
-        "make room or give write access, then run the same command: it does the rest"
+        "make room, then run the same command: it does the rest"
     )
     progress, ended = driver.state_of(path)
     assert (progress.chunks, progress.points) == (3, 12)

@@ -961,3 +961,21 @@ def test_a_population_stops_before_its_counter_of_steps_runs_out():
     pop.update()
     with pytest.raises(qs.QifscanError, match="reset it"):
         pop.update()
+
+
+def test_update_takes_what_the_reference_shares_first():
+    one, other = qs.QIF(2, seed=3), qs.QIF(2, seed=3)
+    one.update({"t": 0.0, "dt": 0.1, "i": 0}, 2.0)
+    other.update(2.0)
+    assert np.array_equal(one.x, other.x)
+    with pytest.raises(qs.ScanError, match=r"tdi\.dt: found 0\.2, expected 0\.1"):
+        one.update({"t": 0.0, "dt": 0.2}, 2.0)
+
+
+def test_what_is_registered_is_among_vars_and_nodes():
+    one, other = qs.QIF(1), qs.QIF(1)
+    one.register_implicit_vars({"a": np.ones(2)}, b=np.zeros(1))
+    one.register_implicit_nodes(part=other)
+    assert {"a", "b"} <= set(one.vars("relative"))
+    assert one.nodes("relative") == {"": one, "part": other}
+    assert set(one.nodes()) == {one.name, other.name}
