@@ -146,9 +146,11 @@ def _moments(index: int, order: int) -> Fold:
         end, slope = (y[index].astype(jnp.float64) for y in (at.state, at.slope))
         count = (stop - 1) % SEGMENT + 1
         shift = opened - total[0]
-        closed = [*total[:2], end - total[0], slope, total[4] + sums[0] + count * shift]
+        # Held apart, so that the sum is rounded alike with and without the squares.
+        moved = lax.optimization_barrier(count * shift)
+        closed = [*total[:2], end - total[0], slope, total[4] + sums[0] + moved]
         if order == 2:
-            closed.append(total[5] + sums[1] + 2.0 * shift * sums[0] + count * shift * shift)
+            closed.append(total[5] + sums[1] + 2.0 * shift * sums[0] + count * (shift * shift))
         return tuple(closed)
 
     return Fold(init, open_segment, update, close, ("float64",) * (4 + order))
