@@ -41,6 +41,8 @@ TAKEN = {
     "point",
     "dt",
     "equilibrium_count",
+    "error_estimate",
+    "precision",
     "redo_count",
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from qifscan import kernel, pace
+from qifscan import convergence, kernel, pace
 from qifscan.catalogue import model_named
 from qifscan.drive import final_input
 from qifscan.integrate import INTEGRATORS
@@ -18,7 +18,7 @@ from qifscan.kernel import Program, Result, Schedule, Steps
 from qifscan.observables import Status
 from qifscan.pace import most_redos
 from qifscan.rest import Rest
-from qifscan.scan import Scan
+from qifscan.scan import MAX_STEPS, Scan
 
 Array = np.ndarray[Any, Any]
 
@@ -46,8 +46,10 @@ def diagnostics(scan: Scan) -> dict[str, Diagnostic]:
             "error_estimate",
             "float32",
             np.nan,
-            {"units": "1", "long_name": "estimated relative error of the state from the size of the step"},
+            {"units": "1", "long_name": "relative error: from the size of the step, or of a point that was compared with "
+             "half its step in float64, from that"},
         ),
+        Diagnostic("precision", "uint8", 0, {"long_name": "bits of the numbers that the point was run with"}),
         Diagnostic(
             "redo_count", "uint8", 0, {"long_name": "times that the point was run again at half the step"}
         ),
@@ -266,7 +268,123 @@ def run_points(
         steps = steps.halved(again)
         redos[again] += 1
         result = result.replaced(again, points.take(again).run(steps.take(again), schedule, shape))
-    return _beside_theory(points, steps, result, redos)
+    error = integrator.relative_error(result.estimate)
+    begun_at = np.full(len(error), np.dtype(scan.precision).itemsize * 8, dtype=np.uint8)
+    ran = _Ran(steps, result, redos, error, ~(error <= tolerance), begun_at)
+    return _beside_theory(points, _converged(points, ran, replace(schedule, behind=None, keep=False), shape))
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """Points as they were run last, `(points,)` each: the steps, what came of them, how often they were run again
+    at half the step, the relative error, whether it is too large, and the bits of the numbers."""
+
+    steps: Steps
+    result: Result
+    redos: Array
+    error: Array
+    doubtful: Array
+    bits: Array
+
+
+def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> Array:
+    """Return the rows of the points without noise of which the estimate alone does not tell that they are right."""
+    scan, rest = points.scan, points.rest
+    dt = scan.protocol.base * 0.5**ran.steps.halvings
+    steps = schedule.steps * 2.0**ran.steps.halvings
+    modes = np.zeros((len(rest), 1)) if rest.model.delay else rest.modes[0]
+    count = convergence.remembered(modes, rest.unit, dt, steps)
+    tolerance = scan.protocol.tolerance
+    limit = tolerance * np.minimum(convergence.ESTIMATE, convergence.ADDED / count)
+    rounded = (count * convergence.ROUNDING > 0.5 * tolerance) & (scan.precision == "float32")
+    at_rest = "initial" in points.columns and scan.drive is None and points.start is None
+    rounded &= ~(rest.stable.any(axis=1) & at_rest)
+    suspect = ~points.noisy() & (~(ran.error <= limit) | rounded)
+    return np.flatnonzero(suspect & np.isfinite(ran.result.final).all(axis=1))
+
+
+def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, int]) -> _Ran:
+    """Run suspects in float64 at their step and at half of it, until two runs agree; take the coarser of these.
+
+    With a dt of the scan's own they are compared once, and flagged.
+    """
+    rows = _suspects(points, ran, schedule)
+    if not len(rows):
+        return ran
+    scan, model = points.scan, points.rest.model
+    asked, names = scan.observables, model.variable_names
+    wanted = (*convergence.compared(names), *(n for n in asked if n not in convergence.compared(names)))
+    double = replace(points, scan=scan.in_double().model_copy(update={"observables": wanted}))
+    auto, tolerance = scan.protocol.dt == "auto", scan.protocol.tolerance
+    most = int(np.log2(MAX_STEPS / schedule.steps))
+    result, halvings, bits = ran.result, ran.steps.halvings.copy(), ran.bits.copy()
+    redos, error, doubtful = ran.redos.copy(), ran.error.copy(), ran.doubtful.copy()
+    unit, window = points.rest.unit, schedule.window * schedule.base
+
+    def at(rows: Array, more: int) -> Result:
+        # Without noise its grid is that of the steps.
+        chosen = halvings[rows] + more
+        return double.take(rows).run(Steps(chosen, chosen), schedule, shape)
+
+    rows = rows[halvings[rows] < most]
+    doubtful[np.setdiff1d(_suspects(points, ran, schedule), rows)] = True
+    coarse = at(rows, 0)
+    for check in range(convergence.MOST_CHECKS + 1):
+        fine = at(rows, 1)
+        found = convergence.apart(
+            coarse.observables, fine.observables, names, asked, unit[rows], window
+        )
+        difference, wrong = found.state, found.asked
+        good = difference <= convergence.ALLOWED * tolerance
+        if check == 0:
+            rounding = convergence.final_apart(result.final[rows], coarse.final, fine.observables, names)
+            own = coarse.observables | {n: result.observables[n][rows] for n in asked}
+            told_apart = convergence.apart(own, coarse.observables, names, asked, unit[rows], window).asked
+            near = rounding <= convergence.ALLOWED * tolerance
+            if auto:
+                taken = np.flatnonzero(good & ~near)
+                result = _adopted(result, rows[taken], coarse, taken, scan)
+                bits[rows[taken]] = 64
+                wrong = np.where(good & near, np.maximum(wrong, told_apart), wrong)
+            else:
+                difference, wrong = np.maximum(difference, rounding), np.maximum(wrong, told_apart)
+        error[rows] = difference
+        doubtful[rows] = ~(wrong <= tolerance)
+        left = np.flatnonzero(~good & (halvings[rows] + 1 < most))
+        if not auto or check == convergence.MOST_CHECKS or not len(left):
+            break
+        result = _adopted(result, rows[left], fine, left, scan)
+        rows = rows[left]
+        halvings[rows] += 1
+        redos[rows] += 1
+        bits[rows] = 64
+        coarse = _part(fine, left)
+    steps = Steps(halvings, np.where(halvings == ran.steps.halvings, ran.steps.noise_halvings, halvings))
+    return _Ran(steps, result, redos, error, doubtful, bits)
+
+
+def _part(result: Result, rows: Array) -> Result:
+    fields = {
+        name: {n: y[rows] for n, y in value.items()} if isinstance(value, dict) else value[rows]
+        for name, value in vars(result).items()
+        if value is not None
+    }
+    return replace(result, **fields)
+
+
+def _adopted(result: Result, rows: Array, other: Result, theirs: Array, scan: Scan) -> Result:
+    """Return a result with these rows from another that was run in float64; what a longer window goes on from
+    stays that of the first run, and is not gone on from."""
+    given = _part(other, theirs)
+    observables = {n: y.astype(result.observables[n].dtype) for n, y in given.observables.items() if n in result.observables}
+    changed = {
+        "observables": observables,
+        "final": given.final.astype(result.final.dtype),
+        "checkpoint": None if result.checkpoint is None else result.checkpoint[rows],
+    }
+    if result.record is not None and given.record is not None:
+        changed["record"] = given.record.astype(result.record.dtype)
+    return result.replaced(rows, replace(given, **changed))
 
 
 @dataclass(frozen=True)
@@ -297,16 +415,16 @@ def run_finer(points: Points, dt: Array, schedule: Schedule, shape: tuple[int, i
     return Finer(result.observables, sizes)
 
 
-def _beside_theory(points: Points, steps: Steps, result: Result, redos: Array) -> Measured:
-    scan = points.scan
-    error = INTEGRATORS[scan.protocol.integrator].relative_error(result.estimate)
+def _beside_theory(points: Points, ran: _Ran) -> Measured:
+    scan, result = points.scan, ran.result
     variables = {
         **result.observables,
-        "dt": (scan.protocol.base * 0.5**steps.halvings).astype(np.float32),
-        "error_estimate": error.astype(np.float32),
-        "redo_count": redos,
+        "dt": (scan.protocol.base * 0.5**ran.steps.halvings).astype(np.float32),
+        "error_estimate": ran.error.astype(np.float32),
+        "redo_count": ran.redos,
+        "precision": ran.bits,
     }
-    doubtful = ~(error <= scan.protocol.tolerance)
+    doubtful = ran.doubtful.copy()
     if points.start is not None:
         doubtful |= points.start.doubtful
     status = result.status | np.where(doubtful, int(Status.under_resolved), 0)

@@ -37,7 +37,7 @@ from qifscan.noise import ou_parameters
 from qifscan.observables import SAMPLE_STEPS, SEGMENT, THRESHOLDS, observables
 from qifscan.theory import NAMED_STATES
 
-NUMBERS_VERSION = 7
+NUMBERS_VERSION = 8
 """Raised whenever the same scan would give other numbers; part of the fingerprint."""
 
 MAX_STEPS = 2**30
