@@ -22,7 +22,7 @@ from qifscan.drive import VALUES, DriveBase, Sampled
 from qifscan.integrate import INTEGRATORS, System
 from qifscan.lazy import LazyModule
 from qifscan.models import absorbing
-from qifscan.noise import bridge_constants, distinct, of_step, ou_constants, point_keys, split_key, step_pair
+from qifscan.noise import bridge_constants, distinct, of_step, ou_constants, point_keys, seen, split_key, step_pair
 from qifscan.observables import (
     SEGMENT,
     Fold,
@@ -265,6 +265,12 @@ def prepare(
     if _uses_levels(program):
         constants |= _thresholds(columns, rest)
     bridge = bridge_constants(model, columns, noise_dt, DEPTHS) if program.bridged else {}
+    for name in program.noisy:
+        factor = seen(columns[f"{name}_ou_tau"], dt)
+        for kind in ("gain", "std"):
+            constants[f"{name}_{kind}"] = constants[f"{name}_{kind}"] * factor
+        if bridge:
+            bridge[f"{name}_spread"] = bridge[f"{name}_spread"] * factor[:, None]
     constants, bridge = (
         {name: np.asarray(value).astype(dtype) for name, value in tree.items()}
         for tree in (constants, bridge)
