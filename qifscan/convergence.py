@@ -57,6 +57,13 @@ class Apart:
     state: Array
     asked: Array
 
+    def with_rounding(self, rounding: Apart, without: Array) -> Apart:
+        """Return the larger of these and of what rounding does, but for points that are in float64 by now."""
+        return Apart(
+            np.where(without, self.state, np.fmax(self.state, rounding.state)),
+            np.where(without, self.asked, np.fmax(self.asked, rounding.asked)),
+        )
+
 
 def apart(
     coarse: Mapping[str, Array],
@@ -68,7 +75,8 @@ def apart(
 ) -> Apart:
     """Return how far two runs are apart; `unit` is the time constant, `window` the length of the window, ms."""
     sizes = {
-        name: SMALL * np.maximum(np.abs(fine[f"{name}_min"]), np.abs(fine[f"{name}_max"])) for name in variables
+        name: SMALL * np.maximum(np.abs(fine[f"{name}_min"]), np.abs(fine[f"{name}_max"]))
+        for name in variables
     }
     state = np.zeros(len(unit))
     of = {}
@@ -79,7 +87,9 @@ def apart(
             state = np.fmax(state, of[key])
     worst = np.zeros(len(unit))
     for key in asked:
-        difference = of[key] if key in of else _ratio(coarse[key], fine[key], _scale(key, fine[key], unit, window))
+        difference = (
+            of[key] if key in of else _ratio(coarse[key], fine[key], _scale(key, fine[key], unit, window))
+        )
         worst = np.fmax(worst, difference)
     return Apart(state, worst)
 

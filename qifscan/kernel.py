@@ -22,7 +22,16 @@ from qifscan.drive import VALUES, DriveBase, Sampled
 from qifscan.integrate import INTEGRATORS, System
 from qifscan.lazy import LazyModule
 from qifscan.models import absorbing
-from qifscan.noise import bridge_constants, distinct, of_step, ou_constants, point_keys, seen, split_key, step_pair
+from qifscan.noise import (
+    bridge_constants,
+    distinct,
+    of_step,
+    ou_constants,
+    point_keys,
+    seen,
+    split_key,
+    step_pair,
+)
 from qifscan.observables import (
     SEGMENT,
     Fold,
@@ -130,9 +139,11 @@ class Program:
         """
         exponents = tuple(name for name in self.observables if needs_tangents([name]))
         others = tuple(name for name in self.observables if name not in exponents)
-        if not exponents or not others and self.of_tangents:
+        if not exponents or (not others and self.of_tangents):
             return (self,)
-        return replace(self, observables=others), replace(self, observables=exponents, of_tangents=True, recorded=False)
+        return replace(self, observables=others), replace(
+            self, observables=exponents, of_tangents=True, recorded=False
+        )
 
     def on(self, schedule: Schedule) -> Program:
         """Return the program that does what a schedule asks for."""
@@ -332,7 +343,9 @@ def run_batch(
 ) -> Result:
     """Run points, in as many calls of one program for `shape` = (blocks, lanes) as their steps need."""
     if len(program.parts) > 1:
-        of_parts = [inputs | {"checkpoint": c} for c in inputs["checkpoint"]] if program.resumed else [inputs] * 2
+        of_parts = (
+            [inputs | {"checkpoint": c} for c in inputs["checkpoint"]] if program.resumed else [inputs] * 2
+        )
         runs = [
             run_batch(part, given, steps, schedule, drive, shape)
             for part, given in zip(program.parts, of_parts, strict=True)

@@ -165,7 +165,11 @@ def _mean_deviation(total: Any, power: int, window: Window) -> Any:
     """
     _, first, end, last = total[:4]
     slopes = (last - first) if power == 1 else 2.0 * end * last
-    return (total[3 + power] - 0.5 * end**power - slopes * window.dt / 12.0) / window.steps
+    # Held apart, so that the mean is rounded alike whatever else is made of the same numbers.
+    total_, half, bend = lax.optimization_barrier(
+        (total[3 + power], 0.5 * end**power, slopes * window.dt / 12.0)
+    )
+    return lax.optimization_barrier((total_ - half - bend) / window.steps)
 
 
 def _mean(total: Any, window: Window) -> Any:

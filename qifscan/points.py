@@ -46,8 +46,11 @@ def diagnostics(scan: Scan) -> dict[str, Diagnostic]:
             "error_estimate",
             "float32",
             np.nan,
-            {"units": "1", "long_name": "relative error: from the size of the step, or of a point that was compared with "
-             "half its step in float64, from that"},
+            {
+                "units": "1",
+                "long_name": "relative error: from the size of the step, or of a point that was compared with "
+                "half its step in float64, from that",
+            },
         ),
         Diagnostic("precision", "uint8", 0, {"long_name": "bits of the numbers that the point was run with"}),
         Diagnostic(
@@ -303,62 +306,79 @@ def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> Array:
     return np.flatnonzero(suspect & np.isfinite(ran.result.final).all(axis=1))
 
 
+@dataclass(frozen=True)
+class _Against:
+    """Points in float64 with all observables that runs are compared by, beside those that are asked for."""
+
+    double: Points
+    asked: tuple[str, ...]
+    schedule: Schedule
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, points: Points, schedule: Schedule, shape: tuple[int, int]) -> _Against:
+        """Return it for the points of a scan."""
+        asked, always = points.scan.observables, convergence.compared(points.rest.model.variable_names)
+        wanted = (*always, *(name for name in asked if name not in always))
+        scan = points.scan.in_double().model_copy(update={"observables": wanted})
+        return cls(replace(points, scan=scan), asked, schedule, shape)
+
+    def run(self, rows: Array, halvings: Array) -> Result:
+        """Run some of the points at these steps; without noise its grid is that of the steps."""
+        return self.double.take(rows).run(Steps(halvings, halvings), self.schedule, self.shape)
+
+    def apart(self, rows: Array, coarse: Mapping[str, Array], fine: Mapping[str, Array]) -> convergence.Apart:
+        """Return how far two runs of some of the points are apart."""
+        rest, window = self.double.rest, self.schedule.window * self.schedule.base
+        names = rest.model.variable_names
+        return convergence.apart(coarse, fine, names, self.asked, rest.unit[rows], window)
+
+    def rounding(self, rows: Array, result: Result, coarse: Result) -> convergence.Apart:
+        """Return how far runs of some of the points are from the same steps in float64."""
+        names, found = self.double.rest.model.variable_names, coarse.observables
+        own = found | {name: result.observables[name][rows] for name in self.asked}
+        state = convergence.final_apart(result.final[rows], coarse.final, found, names)
+        return convergence.Apart(state, self.apart(rows, own, found).asked)
+
+
 def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, int]) -> _Ran:
     """Run suspects in float64 at their step and at half of it, until two runs agree; take the coarser of these.
 
     With a dt of the scan's own they are compared once, and flagged.
     """
-    rows = _suspects(points, ran, schedule)
-    if not len(rows):
-        return ran
-    scan, model = points.scan, points.rest.model
-    asked, names = scan.observables, model.variable_names
-    wanted = (*convergence.compared(names), *(n for n in asked if n not in convergence.compared(names)))
-    double = replace(points, scan=scan.in_double().model_copy(update={"observables": wanted}))
-    auto, tolerance = scan.protocol.dt == "auto", scan.protocol.tolerance
+    suspects = _suspects(points, ran, schedule)
     most = int(np.log2(MAX_STEPS / schedule.steps))
-    result, halvings, bits = ran.result, ran.steps.halvings.copy(), ran.bits.copy()
-    redos, error, doubtful = ran.redos.copy(), ran.error.copy(), ran.doubtful.copy()
-    unit, window = points.rest.unit, schedule.window * schedule.base
-
-    def at(rows: Array, more: int) -> Result:
-        # Without noise its grid is that of the steps.
-        chosen = halvings[rows] + more
-        return double.take(rows).run(Steps(chosen, chosen), schedule, shape)
-
-    rows = rows[halvings[rows] < most]
-    doubtful[np.setdiff1d(_suspects(points, ran, schedule), rows)] = True
-    coarse = at(rows, 0)
+    rows = suspects[ran.steps.halvings[suspects] < most]
+    if not len(suspects):
+        return ran
+    halvings, redos, error, doubtful, bits = (
+        x.copy() for x in (ran.steps.halvings, ran.redos, ran.error, ran.doubtful, ran.bits)
+    )
+    doubtful[np.setdiff1d(suspects, rows)] = True
+    against, allowed = (
+        _Against.of(points, schedule, shape),
+        convergence.ALLOWED * points.scan.protocol.tolerance,
+    )
+    result, coarse = ran.result, against.run(rows, halvings[rows]) if len(rows) else None
+    auto = points.scan.protocol.dt == "auto"
     for check in range(convergence.MOST_CHECKS + 1):
-        fine = at(rows, 1)
-        found = convergence.apart(
-            coarse.observables, fine.observables, names, asked, unit[rows], window
-        )
-        difference, wrong = found.state, found.asked
-        good = difference <= convergence.ALLOWED * tolerance
-        if check == 0:
-            rounding = convergence.final_apart(result.final[rows], coarse.final, fine.observables, names)
-            own = coarse.observables | {n: result.observables[n][rows] for n in asked}
-            told_apart = convergence.apart(own, coarse.observables, names, asked, unit[rows], window).asked
-            near = rounding <= convergence.ALLOWED * tolerance
-            if auto:
-                taken = np.flatnonzero(good & ~near)
-                result = _adopted(result, rows[taken], coarse, taken, scan)
-                bits[rows[taken]] = 64
-                wrong = np.where(good & near, np.maximum(wrong, told_apart), wrong)
-            else:
-                difference, wrong = np.maximum(difference, rounding), np.maximum(wrong, told_apart)
-        error[rows] = difference
-        doubtful[rows] = ~(wrong <= tolerance)
-        left = np.flatnonzero(~good & (halvings[rows] + 1 < most))
-        if not auto or check == convergence.MOST_CHECKS or not len(left):
+        if coarse is None or not len(rows):
             break
-        result = _adopted(result, rows[left], fine, left, scan)
-        rows = rows[left]
+        fine = against.run(rows, halvings[rows] + 1)
+        found = against.apart(rows, coarse.observables, fine.observables)
+        good = found.state <= allowed
+        if check == 0:
+            rounding = against.rounding(rows, result, coarse)
+            taken = np.flatnonzero(good & (rounding.state > allowed) & auto)
+            result = _adopted(result, rows[taken], coarse, taken)
+            bits[rows[taken]] = 64
+            found = found.with_rounding(rounding, np.isin(np.arange(len(rows)), taken))
+        error[rows], doubtful[rows] = found.state, ~(found.asked <= points.scan.protocol.tolerance)
+        left = np.flatnonzero(~good & (halvings[rows] + 1 < most) & auto & (check < convergence.MOST_CHECKS))
+        result, rows, coarse = _adopted(result, rows[left], fine, left), rows[left], _part(fine, left)
         halvings[rows] += 1
         redos[rows] += 1
         bits[rows] = 64
-        coarse = _part(fine, left)
     steps = Steps(halvings, np.where(halvings == ran.steps.halvings, ran.steps.noise_halvings, halvings))
     return _Ran(steps, result, redos, error, doubtful, bits)
 
@@ -372,11 +392,15 @@ def _part(result: Result, rows: Array) -> Result:
     return replace(result, **fields)
 
 
-def _adopted(result: Result, rows: Array, other: Result, theirs: Array, scan: Scan) -> Result:
+def _adopted(result: Result, rows: Array, other: Result, theirs: Array) -> Result:
     """Return a result with these rows from another that was run in float64; what a longer window goes on from
     stays that of the first run, and is not gone on from."""
     given = _part(other, theirs)
-    observables = {n: y.astype(result.observables[n].dtype) for n, y in given.observables.items() if n in result.observables}
+    observables = {
+        n: y.astype(result.observables[n].dtype)
+        for n, y in given.observables.items()
+        if n in result.observables
+    }
     changed = {
         "observables": observables,
         "final": given.final.astype(result.final.dtype),

@@ -22,7 +22,7 @@ LEVELS = [
     {"bifurcation"},
     {"axes", "foreign", "forced", "rest"},
     {"scan", "diagrams", "auto", "pycobi"},
-    {"pace", "atlas"},
+    {"pace", "atlas", "convergence"},
     {"kernel", "overlays"},
     {"points"},
     {"sweep", "population"},
