@@ -126,7 +126,8 @@ def _pulse(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
 
 
 MEAN_FROM = 0.25
-"""Part of a sine's period, or of the interval between samples times 4, from which a step takes the mean of the
+"""Part of a sine's period, or of the interval between samples times 4, from which a step takes the mean
+of the
 input over it: values at three places would be those of another, slower input."""
 
 
@@ -159,7 +160,8 @@ def _sampled(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any
 
 
 def _between_samples(position: Any, values: Any) -> tuple[Any, Any]:
-    """Return the interpolation at a position in intervals, and its integral from the first sample to there."""
+    """Return the interpolation at a position in intervals, and its integral from the first sample to
+    there."""
     last = values.shape[0] - 1.0
     inside = jnp.clip(position, 0.0, last)
     left = jnp.minimum(inside.astype(jnp.int32), values.shape[0] - 2)

@@ -92,7 +92,8 @@ RESOLVED = 0.125
 
 
 def seen(ou_tau: Any, dt: Any) -> Any:
-    """Return the factor on the deviation of a path that is linear within steps of dt, so that its power at low
+    """Return the factor on the deviation of a path that is linear within steps of dt, so that its power
+    at low
     frequencies is that of the noise: without it that is (x/2) coth(x/2) times too high, x = dt/ou_tau.
 
     1 where the step resolves the noise. A population that turns in far more than a step sees low frequencies.

@@ -48,7 +48,7 @@ def diagnostics(scan: Scan) -> dict[str, Diagnostic]:
             np.nan,
             {
                 "units": "1",
-                "long_name": "relative error: from the size of the step, or of a point that was compared with "
+                "long_name": "relative error, from the size of the step; of a point that was compared with "
                 "half its step in float64, from that",
             },
         ),
@@ -279,7 +279,8 @@ def run_points(
 
 @dataclass(frozen=True)
 class _Ran:
-    """Points as they were run last, `(points,)` each: the steps, what came of them, how often they were run again
+    """Points as they were run last, `(points,)` each: the steps, what came of them, how often they were
+    run again
     at half the step, the relative error, whether it is too large, and the bits of the numbers."""
 
     steps: Steps
@@ -291,7 +292,8 @@ class _Ran:
 
 
 def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> Array:
-    """Return the rows of the points without noise of which the estimate alone does not tell that they are right."""
+    """Return the rows of the points without noise of which the estimate alone does not tell that they
+    are right."""
     scan, rest = points.scan, points.rest
     dt = scan.protocol.base * 0.5**ran.steps.halvings
     steps = schedule.steps * 2.0**ran.steps.halvings
@@ -342,7 +344,8 @@ class _Against:
 
 
 def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, int]) -> _Ran:
-    """Run suspects in float64 at their step and at half of it, until two runs agree; take the coarser of these.
+    """Run suspects in float64 at their step and at half of it, until two runs agree; take the coarser of
+    these.
 
     With a dt of the scan's own they are compared once, and flagged.
     """
@@ -384,7 +387,7 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
 
 
 def _part(result: Result, rows: Array) -> Result:
-    fields = {
+    fields: dict[str, Any] = {
         name: {n: y[rows] for n, y in value.items()} if isinstance(value, dict) else value[rows]
         for name, value in vars(result).items()
         if value is not None
@@ -401,7 +404,7 @@ def _adopted(result: Result, rows: Array, other: Result, theirs: Array) -> Resul
         for n, y in given.observables.items()
         if n in result.observables
     }
-    changed = {
+    changed: dict[str, Any] = {
         "observables": observables,
         "final": given.final.astype(result.final.dtype),
         "checkpoint": None if result.checkpoint is None else result.checkpoint[rows],
