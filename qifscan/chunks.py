@@ -412,17 +412,18 @@ def checkpoint_bytes(scan: Scan) -> int:
     spectrum depend on the window, and with a delay, where it would be the history."""
     if scan.protocol.sweep is not None:
         return 0  # over a longer window the next point would start elsewhere
-    model, types = model_named(scan.model), ["int32"]
+    model, kinds = model_named(scan.model), []
     if model.delay:
         return 0
-    size = len(model.variables)
-    types += ["scan"] * (size + 1 + len(NOISE_SIDES) * len(scan.noisy))
-    types += ["scan"] * (size * size + size if needs_tangents(scan.observables) else 0)
-    for fold in needed_folds(model, scan.observables).values():
-        if fold.types is None:
+    for part in kernel.Program.of(scan).parts:
+        folds = needed_folds(model, part.observables).values()
+        if any(fold.types is None for fold in folds):
             return 0
-        types += fold.types
-    return sum(np.dtype(scan.precision if kind == "scan" else kind).itemsize for kind in types)
+        size = len(model.variables)
+        kinds += ["int32"] + ["scan"] * (size + 1 + len(NOISE_SIDES) * len(scan.noisy))
+        kinds += ["scan"] * (size * size + size if needs_tangents(part.observables) else 0)
+        kinds += [kind for fold in folds for kind in fold.types or ()]
+    return sum(np.dtype(scan.precision if kind == "scan" else kind).itemsize for kind in kinds)
 
 
 def _bytes_on_disk(chunks: Chunks) -> int:

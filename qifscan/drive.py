@@ -125,9 +125,24 @@ def _pulse(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
     return c["drive_amplitude"] * jnp.maximum(end - begin, 0.0) / step
 
 
+MEAN_FROM = 0.25
+"""Part of a sine's period, or of the interval between samples times 4, from which a step takes the mean
+of the
+input over it: values at three places would be those of another, slower input."""
+
+
 def _sine(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
+    length = step / c["drive_period"]
     turns = (time + fraction * step) / c["drive_period"]
-    return c["drive_amplitude"] * jnp.sin(2.0 * jnp.pi * (turns - jnp.floor(turns)) + c["drive_phase"])
+    value = jnp.sin(_angle(turns, c))
+    # Of a product of two sines: a difference of cosines would cancel.
+    middle = jnp.sin(_angle((time + 0.5 * step) / c["drive_period"], c))
+    mean = middle * jnp.sinc(length)
+    return c["drive_amplitude"] * jnp.where(length > MEAN_FROM, mean, value)
+
+
+def _angle(turns: Any, c: Mapping[str, Any]) -> Any:
+    return 2.0 * jnp.pi * (turns - jnp.floor(turns)) + c["drive_phase"]
 
 
 def _ramp(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
@@ -137,11 +152,25 @@ def _ramp(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
 
 def _sampled(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
     values = c["drive_values"]
-    position = (time + fraction * step - c["drive_start"]) / c["drive_interval"]
-    position = jnp.clip(position, 0.0, values.shape[0] - 1.0)
-    left = jnp.minimum(position.astype(jnp.int32), values.shape[0] - 2)
-    weight = position - left
-    return c["drive_amplitude"] * (values[left] * (1.0 - weight) + values[left + 1] * weight)
+    length = step / c["drive_interval"]
+    value, _ = _between_samples((time + fraction * step - c["drive_start"]) / c["drive_interval"], values)
+    begin = (time - c["drive_start"]) / c["drive_interval"]
+    mean = (_between_samples(begin + length, values)[1] - _between_samples(begin, values)[1]) / length
+    return c["drive_amplitude"] * jnp.where(length > 4.0 * MEAN_FROM, mean, value)
+
+
+def _between_samples(position: Any, values: Any) -> tuple[Any, Any]:
+    """Return the interpolation at a position in intervals, and its integral from the first sample to
+    there."""
+    last = values.shape[0] - 1.0
+    inside = jnp.clip(position, 0.0, last)
+    left = jnp.minimum(inside.astype(jnp.int32), values.shape[0] - 2)
+    weight = inside - left
+    value = values[left] * (1.0 - weight) + values[left + 1] * weight
+    whole = jnp.concatenate([jnp.zeros(1), jnp.cumsum(0.5 * (values[1:] + values[:-1]))])
+    within = weight * values[left] + 0.5 * weight * weight * (values[left + 1] - values[left])
+    outside = jnp.minimum(position, 0.0) * values[0] + jnp.maximum(position - last, 0.0) * values[-1]
+    return value, whole[left] + within + outside
 
 
 def _period(c: Mapping[str, Any]) -> Any:

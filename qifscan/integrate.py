@@ -19,6 +19,12 @@ else:
     jax = LazyModule("jax")
     jnp = LazyModule("jax.numpy")
 
+STRIDE = 1.76e-3**2
+"""What a step adds to the squared estimate, times the fourth power of how far it goes relative to the state:
+the folds see a trajectory at its steps, and a parabola through three of them is off by a power of that.
+With it
+a step of 0.5 has a relative error of 1e-3."""
+
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Inputs = Callable[[float], State]
 
@@ -225,7 +231,10 @@ def _riccati(system: System, state: State, inputs: Inputs, dt: Any) -> tuple[Sta
     # Simpson's weights against the midpoint's, and what the gradient adds to Strang's splitting.
     bow = (time / 6.0) * c["coupling"] * (begun[0] - (middle[0] + kicked[0]) + late[0])
     difference = jnp.abs(bow) + jnp.abs((time**3 / 72.0) * bend)
-    estimate = difference * difference / _larger(system.square(state), system.square(end))
+    shifted_v = end[1] - state[1]
+    moved = shifted_v * shifted_v
+    inverse = 1.0 / _larger(system.square(state), system.square(end))
+    estimate = (difference * difference + (STRIDE * moved) * (moved * inverse)) * inverse
     return end, estimate
 
 

@@ -22,7 +22,16 @@ from qifscan.drive import VALUES, DriveBase, Sampled
 from qifscan.integrate import INTEGRATORS, System
 from qifscan.lazy import LazyModule
 from qifscan.models import absorbing
-from qifscan.noise import bridge_constants, distinct, of_step, ou_constants, point_keys, split_key, step_pair
+from qifscan.noise import (
+    bridge_constants,
+    distinct,
+    of_step,
+    ou_constants,
+    point_keys,
+    seen,
+    split_key,
+    step_pair,
+)
 from qifscan.observables import (
     SEGMENT,
     Fold,
@@ -73,7 +82,7 @@ class Program:
     of the noise is filled in between the steps on which it is drawn; `transient` whether there are steps
     before the window; `recorded` whether states are kept; `kept` whether what a longer window goes on from
     is, and `resumed` whether the points go on from that; `history` is the number of steps that are
-    remembered for a delay, a power of 2.
+    remembered for a delay, a power of 2; `of_tangents` marks the program of tangents alone (`parts`).
     """
 
     model: str
@@ -90,6 +99,7 @@ class Program:
     kept: bool = False
     resumed: bool = False
     history: int = 0
+    of_tangents: bool = False
 
     @property
     def still(self) -> tuple[str, ...]:
@@ -118,6 +128,21 @@ class Program:
             samples=spectrum_samples(protocol.window_steps, protocol.sample_steps) if spectra else 0,
             reflect=protocol.negative_rate == "reflect",
             bridged=bridged and bool(scan.noisy),
+        )
+
+    @property
+    def parts(self) -> tuple[Program, ...]:
+        """The programs that run one after the other: what tangents are needed for has one of its own.
+
+        In one program XLA shares terms between a step and its derivative, and rounds the step in another way
+        than without: the other observables would depend on whether an exponent is asked for.
+        """
+        exponents = tuple(name for name in self.observables if needs_tangents([name]))
+        others = tuple(name for name in self.observables if name not in exponents)
+        if not exponents or (not others and self.of_tangents):
+            return (self,)
+        return replace(self, observables=others), replace(
+            self, observables=exponents, of_tangents=True, recorded=False
         )
 
     def on(self, schedule: Schedule) -> Program:
@@ -251,6 +276,12 @@ def prepare(
     if _uses_levels(program):
         constants |= _thresholds(columns, rest)
     bridge = bridge_constants(model, columns, noise_dt, DEPTHS) if program.bridged else {}
+    for name in program.noisy:
+        factor = seen(columns[f"{name}_ou_tau"], dt)
+        for kind in ("gain", "std"):
+            constants[f"{name}_{kind}"] = constants[f"{name}_{kind}"] * factor
+        if bridge:
+            bridge[f"{name}_spread"] = bridge[f"{name}_spread"] * factor[:, None]
     constants, bridge = (
         {name: np.asarray(value).astype(dtype) for name, value in tree.items()}
         for tree in (constants, bridge)
@@ -282,7 +313,8 @@ def _thresholds(columns: Mapping[str, Any], rest: Rest) -> dict[str, Any]:
     names = ("down_threshold", "up_threshold")
     if all(name in columns for name in names):
         return {name: columns[name] for name in names}
-    folds_at = dict(zip(names, rest.fold_rates(columns), strict=True))
+    # The mean of the noise on r widens the distribution, and moves the folds as it moves the equilibria.
+    folds_at = dict(zip(names, rest.fold_rates(rest.model.with_inputs(columns)), strict=True))
     return {name: columns.get(name, folds_at[name]) for name in names}
 
 
@@ -310,6 +342,15 @@ def run_batch(
     shape: tuple[int, int],
 ) -> Result:
     """Run points, in as many calls of one program for `shape` = (blocks, lanes) as their steps need."""
+    if len(program.parts) > 1:
+        of_parts = (
+            [inputs | {"checkpoint": c} for c in inputs["checkpoint"]] if program.resumed else [inputs] * 2
+        )
+        runs = [
+            run_batch(part, given, steps, schedule, drive, shape)
+            for part, given in zip(program.parts, of_parts, strict=True)
+        ]
+        return _beside(*runs)
     blocks = _packed(steps, shape[1])
     order = np.concatenate([rows for _, _, rows in blocks])
     parts = []
@@ -330,6 +371,15 @@ def run_batch(
         _as_bytes(merged["checkpoint"]) if program.kept else None,
         merged["past"] if program.history else None,
     )
+
+
+def _beside(first: Result, second: Result) -> Result:
+    """Return the first result with the observables of the second, and both checkpoints."""
+    checkpoint = None
+    if first.checkpoint is not None and second.checkpoint is not None:
+        checkpoint = np.concatenate([first.checkpoint, second.checkpoint], axis=1)
+    observables = first.observables | second.observables
+    return replace(first, observables=observables, checkpoint=checkpoint)
 
 
 def _packed(steps: Steps, lanes: int) -> list[tuple[int, int, Any]]:
@@ -425,6 +475,8 @@ def memory_bytes(
 
     `compiling` is called when nothing but compilation is left to do, which leaves Python to other threads.
     """
+    # Of two programs the one with tangents holds more.
+    program = program.parts[-1]
     rows = np.zeros(shape, dtype=int)
     pace = _pace_tree(_packed(steps, shape[1])[:1], schedule, shape[0])
     arguments = (_gathered(inputs, rows), pace, *_extras(schedule, drive))
@@ -897,11 +949,17 @@ def _named(checkpoint: Tree) -> dict[str, Any]:
 
 def checkpoint_type(program: Program) -> np.dtype[Any]:
     """Return the structured type of the checkpoint of a point."""
+    if len(program.parts) > 1:
+        return np.dtype([(f"part_{k}", checkpoint_type(part)) for k, part in enumerate(program.parts)])
     return np.dtype([(name, leaf.dtype) for name, leaf in _named(_checkpoint_form(program)).items()])
 
 
 def checkpoint_tree(program: Program, packed: np.ndarray[Any, Any]) -> Tree:
     """Return the checkpoint of these bytes, `(points, bytes)`, as `run_batch` wants it among its inputs."""
+    if len(program.parts) > 1:
+        ends = np.cumsum([checkpoint_type(part).itemsize for part in program.parts])[:-1]
+        pieces = np.split(packed, ends, axis=1)
+        return tuple(checkpoint_tree(part, piece) for part, piece in zip(program.parts, pieces, strict=True))
     form = _checkpoint_form(program)
     records = np.ascontiguousarray(packed).view(checkpoint_type(program))[:, 0]
     return jax.tree.unflatten(jax.tree.structure(form), [records[name] for name in _named(form)])

@@ -120,6 +120,12 @@ def _whole_segment(total: Any, segment: Any, at: Instant, stop: Any, window: Win
     return segment
 
 
+def _held_apart(values: Any) -> Any:
+    """Return the values as XLA may not see through them: it rounds them alike whatever is made of them."""
+    barrier: Callable[[Any], Any] = lax.optimization_barrier
+    return barrier(values)
+
+
 def _moments(index: int, order: int) -> Fold:
     """Sum (and sum of squares) of a variable's deviation from its value at the start of the window.
 
@@ -146,9 +152,11 @@ def _moments(index: int, order: int) -> Fold:
         end, slope = (y[index].astype(jnp.float64) for y in (at.state, at.slope))
         count = (stop - 1) % SEGMENT + 1
         shift = opened - total[0]
-        closed = [*total[:2], end - total[0], slope, total[4] + sums[0] + count * shift]
+        # Held apart, so that the sum is rounded alike with and without the squares.
+        moved = _held_apart(count * shift)
+        closed = [*total[:2], end - total[0], slope, total[4] + sums[0] + moved]
         if order == 2:
-            closed.append(total[5] + sums[1] + 2.0 * shift * sums[0] + count * shift * shift)
+            closed.append(total[5] + sums[1] + 2.0 * shift * sums[0] + count * (shift * shift))
         return tuple(closed)
 
     return Fold(init, open_segment, update, close, ("float64",) * (4 + order))
@@ -163,7 +171,9 @@ def _mean_deviation(total: Any, power: int, window: Window) -> Any:
     """
     _, first, end, last = total[:4]
     slopes = (last - first) if power == 1 else 2.0 * end * last
-    return (total[3 + power] - 0.5 * end**power - slopes * window.dt / 12.0) / window.steps
+    # Held apart, so that the mean is rounded alike whatever else is made of the same numbers.
+    total_, half, bend = _held_apart((total[3 + power], 0.5 * end**power, slopes * window.dt / 12.0))
+    return _held_apart((total_ - half - bend) / window.steps)
 
 
 def _mean(total: Any, window: Window) -> Any:

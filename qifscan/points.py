@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from qifscan import kernel, pace
+from qifscan import convergence, kernel, pace
 from qifscan.catalogue import model_named
 from qifscan.drive import final_input
 from qifscan.integrate import INTEGRATORS
@@ -18,7 +18,7 @@ from qifscan.kernel import Program, Result, Schedule, Steps
 from qifscan.observables import Status
 from qifscan.pace import most_redos
 from qifscan.rest import Rest
-from qifscan.scan import Scan
+from qifscan.scan import MAX_STEPS, Scan
 
 Array = np.ndarray[Any, Any]
 
@@ -46,8 +46,13 @@ def diagnostics(scan: Scan) -> dict[str, Diagnostic]:
             "error_estimate",
             "float32",
             np.nan,
-            {"units": "1", "long_name": "estimated relative error of the state from the size of the step"},
+            {
+                "units": "1",
+                "long_name": "relative error, from the size of the step; of a point that was compared with "
+                "half its step in float64, from that",
+            },
         ),
+        Diagnostic("precision", "uint8", 0, {"long_name": "bits of the numbers that the point was run with"}),
         Diagnostic(
             "redo_count", "uint8", 0, {"long_name": "times that the point was run again at half the step"}
         ),
@@ -270,7 +275,147 @@ def run_points(
         steps = steps.halved(again)
         redos[again] += 1
         result = result.replaced(again, points.take(again).run(steps.take(again), schedule, shape))
-    return _beside_theory(points, steps, result, redos)
+    error = integrator.relative_error(result.estimate)
+    begun_at = np.full(len(error), np.dtype(scan.precision).itemsize * 8, dtype=np.uint8)
+    ran = _Ran(steps, result, redos, error, ~(error <= tolerance), begun_at)
+    return _beside_theory(points, _converged(points, ran, replace(schedule, behind=None, keep=False), shape))
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """Points as they were run last, `(points,)` each: the steps, what came of them, how often they were
+    run again
+    at half the step, the relative error, whether it is too large, and the bits of the numbers."""
+
+    steps: Steps
+    result: Result
+    redos: Array
+    error: Array
+    doubtful: Array
+    bits: Array
+
+
+def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> Array:
+    """Return the rows of the points without noise of which the estimate alone does not tell that they
+    are right."""
+    scan, rest = points.scan, points.rest
+    dt = scan.protocol.base * 0.5**ran.steps.halvings
+    steps = schedule.steps * 2.0**ran.steps.halvings
+    modes = np.zeros((len(rest), 1)) if rest.model.delay else rest.modes[0]
+    count = convergence.remembered(modes, rest.unit, dt, steps)
+    tolerance = scan.protocol.tolerance
+    limit = tolerance * np.minimum(convergence.ESTIMATE, convergence.ADDED / count)
+    rounded = (count * convergence.ROUNDING > 0.5 * tolerance) & (scan.precision == "float32")
+    at_rest = "initial" in points.columns and scan.drive is None and points.start is None
+    rounded &= ~(rest.stable.any(axis=1) & at_rest)
+    suspect = ~points.noisy() & (~(ran.error <= limit) | rounded)
+    return np.flatnonzero(suspect & np.isfinite(ran.result.final).all(axis=1))
+
+
+@dataclass(frozen=True)
+class _Against:
+    """Points in float64 with all observables that runs are compared by, beside those that are asked for."""
+
+    double: Points
+    asked: tuple[str, ...]
+    schedule: Schedule
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, points: Points, schedule: Schedule, shape: tuple[int, int]) -> _Against:
+        """Return it for the points of a scan."""
+        asked, always = points.scan.observables, convergence.compared(points.rest.model.variable_names)
+        wanted = (*always, *(name for name in asked if name not in always))
+        scan = points.scan.in_double().model_copy(update={"observables": wanted})
+        return cls(replace(points, scan=scan), asked, schedule, shape)
+
+    def run(self, rows: Array, halvings: Array) -> Result:
+        """Run some of the points at these steps; without noise its grid is that of the steps."""
+        return self.double.take(rows).run(Steps(halvings, halvings), self.schedule, self.shape)
+
+    def apart(self, rows: Array, coarse: Mapping[str, Array], fine: Mapping[str, Array]) -> convergence.Apart:
+        """Return how far two runs of some of the points are apart."""
+        rest, window = self.double.rest, self.schedule.window * self.schedule.base
+        names = rest.model.variable_names
+        return convergence.apart(coarse, fine, names, self.asked, rest.unit[rows], window)
+
+    def rounding(self, rows: Array, result: Result, coarse: Result) -> convergence.Apart:
+        """Return how far runs of some of the points are from the same steps in float64."""
+        names, found = self.double.rest.model.variable_names, coarse.observables
+        own = found | {name: result.observables[name][rows] for name in self.asked}
+        state = convergence.final_apart(result.final[rows], coarse.final, found, names)
+        return convergence.Apart(state, self.apart(rows, own, found).asked)
+
+
+def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, int]) -> _Ran:
+    """Run suspects in float64 at their step and at half of it, until two runs agree; take the coarser of
+    these.
+
+    With a dt of the scan's own they are compared once, and flagged.
+    """
+    suspects = _suspects(points, ran, schedule)
+    most = int(np.log2(MAX_STEPS / schedule.steps))
+    rows = suspects[ran.steps.halvings[suspects] < most]
+    if not len(suspects):
+        return ran
+    halvings, redos, error, doubtful, bits = (
+        x.copy() for x in (ran.steps.halvings, ran.redos, ran.error, ran.doubtful, ran.bits)
+    )
+    doubtful[np.setdiff1d(suspects, rows)] = True
+    against, allowed = (
+        _Against.of(points, schedule, shape),
+        convergence.ALLOWED * points.scan.protocol.tolerance,
+    )
+    result, coarse = ran.result, against.run(rows, halvings[rows]) if len(rows) else None
+    auto = points.scan.protocol.dt == "auto"
+    for check in range(convergence.MOST_CHECKS + 1):
+        if coarse is None or not len(rows):
+            break
+        fine = against.run(rows, halvings[rows] + 1)
+        found = against.apart(rows, coarse.observables, fine.observables)
+        good = found.state <= allowed
+        if check == 0:
+            rounding = against.rounding(rows, result, coarse)
+            taken = np.flatnonzero(good & (rounding.state > allowed) & auto)
+            result = _adopted(result, rows[taken], coarse, taken)
+            bits[rows[taken]] = 64
+            found = found.with_rounding(rounding, np.isin(np.arange(len(rows)), taken))
+        error[rows], doubtful[rows] = found.state, ~(found.asked <= points.scan.protocol.tolerance)
+        left = np.flatnonzero(~good & (halvings[rows] + 1 < most) & auto & (check < convergence.MOST_CHECKS))
+        result, rows, coarse = _adopted(result, rows[left], fine, left), rows[left], _part(fine, left)
+        halvings[rows] += 1
+        redos[rows] += 1
+        bits[rows] = 64
+    steps = Steps(halvings, np.where(halvings == ran.steps.halvings, ran.steps.noise_halvings, halvings))
+    return _Ran(steps, result, redos, error, doubtful, bits)
+
+
+def _part(result: Result, rows: Array) -> Result:
+    fields: dict[str, Any] = {
+        name: {n: y[rows] for n, y in value.items()} if isinstance(value, dict) else value[rows]
+        for name, value in vars(result).items()
+        if value is not None
+    }
+    return replace(result, **fields)
+
+
+def _adopted(result: Result, rows: Array, other: Result, theirs: Array) -> Result:
+    """Return a result with these rows from another that was run in float64; what a longer window goes on from
+    stays that of the first run, and is not gone on from."""
+    given = _part(other, theirs)
+    observables = {
+        n: y.astype(result.observables[n].dtype)
+        for n, y in given.observables.items()
+        if n in result.observables
+    }
+    changed: dict[str, Any] = {
+        "observables": observables,
+        "final": given.final.astype(result.final.dtype),
+        "checkpoint": None if result.checkpoint is None else result.checkpoint[rows],
+    }
+    if result.record is not None and given.record is not None:
+        changed["record"] = given.record.astype(result.record.dtype)
+    return result.replaced(rows, replace(given, **changed))
 
 
 @dataclass(frozen=True)
@@ -301,16 +446,16 @@ def run_finer(points: Points, dt: Array, schedule: Schedule, shape: tuple[int, i
     return Finer(result.observables, sizes)
 
 
-def _beside_theory(points: Points, steps: Steps, result: Result, redos: Array) -> Measured:
-    scan = points.scan
-    error = INTEGRATORS[scan.protocol.integrator].relative_error(result.estimate)
+def _beside_theory(points: Points, ran: _Ran) -> Measured:
+    scan, result = points.scan, ran.result
     variables = {
         **result.observables,
-        "dt": (scan.protocol.base * 0.5**steps.halvings).astype(np.float32),
-        "error_estimate": error.astype(np.float32),
-        "redo_count": redos,
+        "dt": (scan.protocol.base * 0.5**ran.steps.halvings).astype(np.float32),
+        "error_estimate": ran.error.astype(np.float32),
+        "redo_count": ran.redos,
+        "precision": ran.bits,
     }
-    doubtful = ~(error <= scan.protocol.tolerance)
+    doubtful = ran.doubtful.copy()
     if points.start is not None:
         doubtful |= points.start.doubtful
     status = result.status | np.where(doubtful, int(Status.under_resolved), 0)

@@ -25,7 +25,7 @@ LEVELS = [
     {"bifurcation"},
     {"axes", "foreign", "forced", "rest"},
     {"scan", "diagrams", "auto", "pycobi"},
-    {"pace", "atlas", "matching", "colours", "described"},
+    {"pace", "atlas", "matching", "colours", "described", "convergence"},
     {"kernel", "overlays"},
     {"points"},
     {"sweep", "population"},

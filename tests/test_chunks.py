@@ -197,10 +197,10 @@ def test_a_plan_has_the_numbers_that_a_hand_computes():
     assert made.chunks.shape == (2, 8, 2)
     assert (made.chunks.grid, made.chunks.traces, len(made.chunks)) == (4, 16, 5)
     assert made.compilations == 2
-    # 128 points of 3 float32 and a status, and beside them 3 float32 and 3 bytes of what to trust, and to go
+    # 128 points of 3 float32 and a status, and beside them 3 float32 and 4 bytes of what to trust, and to go
     # on from there 4 numbers of 4 bytes and the sums; 16 traces of 7 times 2 float32 and a status.
     sums = 6 * 8 + 5 * 8
-    assert made.bytes_on_disk == 128 * (3 * 4 + 1 + 3 * 4 + 3 + 4 * 4 + sums) + 16 * (7 * 2 * 4 + 1)
+    assert made.bytes_on_disk == 128 * (3 * 4 + 1 + 3 * 4 + 4 + 4 * 4 + sums) + 16 * (7 * 2 * 4 + 1)
     assert made.padding == 0.5  # 32 points in 64 lanes
     assert (made.seconds, made.memory) == (None, None)
     assert str(made).splitlines() == [

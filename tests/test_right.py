@@ -130,7 +130,7 @@ def test_a_violent_start_is_run_again_at_half_the_step_until_its_error_is_small(
     }
     result = ran(points_of(columns, transient=0.0, window=10.0))
     again = result.variables["redo_count"] > 0
-    assert 0 < again.sum() < 100
+    assert 0 < again.sum() < 150
     assert (result.variables["error_estimate"] <= 1e-3).all()
     once = points_of(columns, transient=0.0, window=10.0).steps().halvings
     expected = BASE_STEP * 0.5 ** (once + result.variables["redo_count"])

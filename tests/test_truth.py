@@ -1,0 +1,199 @@
+"""Runs that move: bursts, drives, long float32 runs. Every value is from SciPy's DOP853 or from a closed
+form."""
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+from scipy.optimize import minimize_scalar
+
+import qifscan as qs
+from qifscan.kernel import Schedule, batch_shape
+from qifscan.models import MODELS
+from qifscan.observables import Status
+from qifscan.points import Points, run_points
+
+COMPUTED = int(Status.computed)
+
+
+def ran(**settings):
+    scan = qs.Scan(**settings)
+    shape = tuple(scan.sizes.values()) or (1,)
+    return run_points(
+        Points.of(scan, np.unravel_index(np.arange(scan.size), shape)),
+        Schedule.of(scan.protocol),
+        batch_shape(scan.size),
+    )
+
+
+def signed(solution, index, sign):
+    return lambda t: sign * solution(t)[index]
+
+
+def exact(model, columns, start, end, begin=0.0, current=lambda t: 0.0, edges=()):
+    """Return (mean, min, max, final) of each variable over [begin, end]."""
+    row = MODELS[model]
+    constants, n = row.constants(columns), len(start)
+
+    def slope(t, y):
+        inputs = tuple(current(t) if v.name == row.stimulated else 0.0 for v in row.variables)
+        return [*row.field(tuple(y[:n]), inputs, constants), *y[:n]]
+
+    y, means = np.array([*start, *(0.0 for _ in start)]), None
+    low, high = np.full(n, np.inf), np.full(n, -np.inf)
+    for a, b in zip([0.0, *sorted({begin, *edges})], [*sorted({begin, *edges}), end], strict=True):
+        if b == a:
+            means = y[n:].copy() if a == begin else means
+            continue
+        run = solve_ivp(slope, (a, b), y, "DOP853", rtol=1e-10, atol=1e-12, dense_output=a >= begin)
+        y = run.y[:, -1]
+        if b == begin:
+            means = y[n:].copy()
+        if a >= begin:
+            for i in range(n):
+                for sign, best in ((1.0, low), (-1.0, high)):
+                    k = np.argmin(sign * run.y[i])
+                    span = run.t[max(k - 1, 0)], run.t[min(k + 1, len(run.t) - 1)]
+                    found = minimize_scalar(signed(run.sol, i, sign), bounds=span, method="bounded")
+                    value = sign * min(found.fun, sign * run.y[i, k])
+                    best[i] = min(best[i], value) if sign > 0 else max(best[i], value)
+    return (y[n:] - means) / (end - begin), low, high, y[:n]
+
+
+PLAIN = {"tau": 1.0, "eta": -5.0, "delta": 1.0, "J": 15.0}
+
+
+@pytest.mark.parametrize(
+    ("amplitude", "length", "window", "low", "high"),
+    [(20.0, 5.0, 40.0, -24.107, 24.094), (56.0, 3.0, 60.0, -79.34, None)],
+)
+def test_extremes_of_a_burst_after_a_pulse_are_right(amplitude, length, window, low, high):
+    found = ran(
+        drive=qs.Pulse(amplitude=amplitude, start=10.0, length=length),
+        protocol=qs.Protocol(transient=0.0, window=window),
+        observables=["v_min", "v_max", "r_max"],
+    )
+    assert found.status == COMPUTED
+    rest = qs.equilibria(**PLAIN).isel(equilibrium=0)
+    start = [float(rest["r"]), float(rest["v"])]
+    edges = (10.0, 10.0 + length)
+
+    def pulse(t):
+        return amplitude * (edges[0] <= t < edges[1])
+
+    _, lows, highs, _ = exact("qif", PLAIN, start, window, current=pulse, edges=edges)
+    assert lows[1] == pytest.approx(low, rel=1e-3)
+    assert found.variables["v_min"][0] == pytest.approx(lows[1], rel=1e-3)
+    assert found.variables["v_max"][0] == pytest.approx(highs[1], rel=1e-3)
+    assert found.variables["r_max"][0] == pytest.approx(highs[0], rel=1e-3)
+    if high is not None:
+        assert found.variables["v_max"][0] == pytest.approx(high, rel=1e-3)
+
+
+def test_random_starts_are_right_in_every_observable_or_flagged():
+    rng = np.random.default_rng(11)
+    count = 24
+    columns = {
+        "eta": rng.uniform(-10, 10, count),
+        "J": rng.uniform(0, 30, count),
+        "r_initial": rng.uniform(0.01, 2, count),
+        "v_initial": rng.uniform(-3, 3, count),
+    }
+    names = [f"{v}_{kind}" for kind in ("mean", "min", "max", "final") for v in "rv"]
+    for window in (0.1, 15.0):
+        protocol = qs.Protocol(transient=0.0, window=window)
+        found = ran(points=columns, protocol=protocol, observables=names)
+        for i in range(count):
+            here = PLAIN | {"eta": columns["eta"][i], "J": columns["J"][i]}
+            start = [columns["r_initial"][i], columns["v_initial"][i]]
+            values = np.ravel(exact("qif", here, start, window))
+            size = np.tile(np.maximum(*np.abs(values.reshape(4, 2)[1:3])), 4)
+            apart = np.abs([found.variables[n][i] for n in names] - values) / np.maximum(
+                np.abs(values), 0.1 * size
+            )
+            assert apart.max() < 1e-3 or found.status[i] & int(Status.under_resolved)
+        assert np.mean(found.status & int(Status.under_resolved) > 0) <= 0.05
+
+
+def test_a_slow_variable_does_not_stop_in_float32():
+    found = ran(
+        model="qif_adaptation_exponential",
+        fixed={"eta": 30.0, "J": 15.0, "alpha": 0.02, "tau_a": 1000.0},
+        protocol=qs.Protocol(initial={"r": 1.5, "v": -0.1, "a": 25.0}, transient=6000.0, window=200.0),
+        observables=["r_mean", "a_mean"],
+    )
+    assert found.variables["r_mean"][0] == pytest.approx(1.50878, rel=1e-4)
+    assert found.variables["a_mean"][0] == pytest.approx(30.1755, rel=1e-4)
+    assert (found.variables["precision"], found.status) == (64, COMPUTED)
+
+
+WEAKLY_DAMPED = {
+    "fixed": {"tau": 0.2, "eta": 28.0, "delta": 0.05, "J": 50.0},
+    "protocol": qs.Protocol(initial={"r": 1.0, "v": -3.0}, transient=10.0, window=40.0),
+}
+
+
+def test_a_weakly_damped_run_ends_where_it_should_whatever_is_observed():
+    found = ran(**WEAKLY_DAMPED, observables=["r_final"])
+    assert found.variables["r_final"][0] == pytest.approx(41.980, rel=1e-3)
+    beside = ran(**WEAKLY_DAMPED, observables=["v_mean", "lyapunov_1", "r_final"])
+    assert beside.variables["r_final"].tobytes() == found.variables["r_final"].tobytes()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_the_numbers_of_a_point_do_not_depend_on_what_else_is_observed(precision):
+    settings = {
+        "axes": {"eta": np.linspace(-6, 20, 16)},
+        "protocol": qs.Protocol(transient=3.0, window=10.0, initial={"r": 1.0, "v": -0.5}),
+        "precision": precision,
+    }
+    kinds = ("mean", "std", "min", "max", "final")
+    names = [*(f"{v}_{kind}" for v in "rv" for kind in kinds), "up_fraction", "lyapunov_1"]
+    whole = ran(**settings, observables=names).variables
+    for some in (
+        ["r_mean"],
+        ["r_max", "v_min"],
+        ["lyapunov_1"],
+        ["v_mean", "lyapunov_1"],
+        ["r_std", "v_max"],
+    ):
+        alone = ran(**settings, observables=some).variables
+        for name in (*some, "dt", "error_estimate", "precision"):
+            if precision == "float64" and name.endswith("_mean"):
+                # The sum of a mean in float64 may still differ in its last bit.
+                np.testing.assert_allclose(alone[name], whole[name], rtol=1e-14)
+                continue
+            assert alone[name].tobytes() == whole[name].tobytes(), (some, name)
+
+
+def test_default_thresholds_stand_at_the_folds_with_the_mean_of_the_noise_on_r():
+    settings = {"observables": ["up_fraction"], "protocol": qs.Protocol(transient=5.0, window=5.0)}
+    axes = {"eta": np.linspace(-8, 2, 11)}
+    none = ran(**settings, axes=axes, fixed={"J": 12.0, "delta": 1.0, "r_ou_mean": 0.5})
+    assert np.isnan(none.variables["up_fraction"]).all()
+    folds = ran(**settings, axes=axes, fixed={"J": 15.0, "delta": 4.0, "r_ou_mean": -0.9})
+    assert np.isfinite(folds.variables["up_fraction"]).all()
+
+
+@pytest.mark.parametrize(
+    "drive",
+    [
+        qs.Sine(amplitude=3.0, period=0.005, phase=1.2),
+        qs.Sampled(values=[-3.0, 3.0] * 2001, interval=0.005),
+    ],
+)
+def test_an_input_faster_than_the_step_is_taken_by_its_mean(drive):
+    protocol = qs.Protocol(transient=0.0, window=20.0, dt=0.01, initial={"r": 0.2, "v": -1.0})
+    found = ran(drive=drive, protocol=protocol, observables=["r_mean"])
+    mean, *_ = exact("qif", PLAIN, [0.2, -1.0], 20.0)
+    assert found.variables["r_mean"][0] == pytest.approx(mean[0], rel=1e-3)
+    assert found.status[0] & int(Status.under_resolved) == 0
+
+
+def test_noise_shorter_than_the_step_has_the_power_of_its_law():
+    found = ran(
+        fixed={"v_ou_tau": 0.001, "v_ou_sigma": 40.0, "eta": -4.6},
+        replicates=64,
+        observables=["v_std"],
+        protocol=qs.Protocol(transient=20.0, window=50.0, dt=0.01),
+    )
+    assert found.variables["v_std"].mean() == pytest.approx(0.0152, rel=0.03)
