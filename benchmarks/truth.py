@@ -981,7 +981,9 @@ def deviations(case: Case, truth: Truth, data: Any, tolerance: float = 1e-3) -> 
         else:
             allowed = np.where(short, np.nan, 0.5)
         undefined = np.isnan(right) & ~np.isnan(values[f"{MODELS[case.model].variables[0]}_final"])
-        off = np.abs(ours - right) / allowed
+        apart = np.abs(ours - right)
+        with np.errstate(all="ignore"):
+            off = np.where(apart == 0.0, 0.0 * allowed, apart / allowed)
         off = np.where(np.isnan(ours) & ~np.isnan(allowed), np.inf, off)
         off = np.where(undefined, np.where(np.isnan(ours), 0.0, np.inf), off)
         if name not in relative and not name.startswith("lyapunov"):
@@ -1026,6 +1028,7 @@ def frequency_deviations(case: Case, period: Array, truth: Truth, data: Any) -> 
     compared = (cycles >= 3.0) & (swing > 1e-3)
     found = {}
     for name in names:
+        # Of what has no period nothing is compared.
         multiple = data[f"{name}_frequency"].values.astype(float) * period
         near = np.maximum(np.round(multiple), 1.0)
         off = np.where(np.isnan(multiple), np.inf, np.abs(multiple / near - 1.0) / allowed)
