@@ -1,9 +1,9 @@
-# make demo | test | lint | bench | proof | battery | exact; each sets up what it needs in .venv on first use.
+# make demo | test | lint | bench | proof | battery | exact | truth; each sets up what it needs in .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint bench proof battery exact clean
+.PHONY: demo test lint bench proof battery exact truth clean
 
 demo: .venv/run.stamp
 	$(BIN)/qifscan run scans/quickstart.toml
@@ -38,8 +38,11 @@ bench: .venv/bench.stamp
 proof: .venv/test.stamp
 	$(BIN)/python benchmarks/theory_and_simulation.py
 
+truth: .venv/test.stamp
+	$(BIN)/python benchmarks/truth.py
+
 clean:
-	rm -rf .venv quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json exact.json theory_and_simulation.json
+	rm -rf .venv quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json exact.json theory_and_simulation.json truth.json
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

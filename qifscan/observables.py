@@ -551,7 +551,16 @@ def _of_variable(variable: Variable) -> tuple[Observable, ...]:
 
 RESERVED = frozenset(
     {
-        *("status", "dt", "error_estimate", "redo_count", "equilibrium_count", "settled_on", "disagreement"),
+        *(
+            "status",
+            "dt",
+            "precision",
+            "error_estimate",
+            "redo_count",
+            "equilibrium_count",
+            "settled_on",
+            "disagreement",
+        ),
         *("negative_steps", "checkpoint", "byte", "trace", "trace_status", "time"),
         *("initial", "direction", "replicate", "theory"),
     }
