@@ -28,7 +28,6 @@ from qifscan.noise import (
     of_step,
     ou_constants,
     point_keys,
-    seen,
     split_key,
     step_pair,
 )
@@ -276,12 +275,6 @@ def prepare(
     if _uses_levels(program):
         constants |= _thresholds(columns, rest)
     bridge = bridge_constants(model, columns, noise_dt, DEPTHS) if program.bridged else {}
-    for name in program.noisy:
-        factor = seen(columns[f"{name}_ou_tau"], dt)
-        for kind in ("gain", "std"):
-            constants[f"{name}_{kind}"] = constants[f"{name}_{kind}"] * factor
-        if bridge:
-            bridge[f"{name}_spread"] = bridge[f"{name}_spread"] * factor[:, None]
     constants, bridge = (
         {name: np.asarray(value).astype(dtype) for name, value in tree.items()}
         for tree in (constants, bridge)

@@ -87,22 +87,6 @@ def bridge_constants(model: Model, parameters: Mapping[str, Any], dt: Any, depth
     return constants
 
 
-RESOLVED = 0.125
-"""Step in time constants of the noise from which its path is corrected for being linear within a step."""
-
-
-def seen(ou_tau: Any, dt: Any) -> Any:
-    """Return the factor on the deviation of a path that is linear within steps of dt, so that its power
-    at low
-    frequencies is that of the noise: without it that is (x/2) coth(x/2) times too high, x = dt/ou_tau.
-
-    1 where the step resolves the noise. A population that turns in far more than a step sees low frequencies.
-    """
-    half = 0.5 * dt / ou_tau
-    factor = np.sqrt(np.tanh(half) / half)
-    return np.where(2.0 * half > RESOLVED * (1.0 + 1e-9), factor, 1.0)
-
-
 def _name_word(text: str) -> np.uint64:
     return np.uint64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))
 

@@ -187,13 +187,3 @@ def test_an_input_faster_than_the_step_is_taken_by_its_mean(drive):
     mean, *_ = exact("qif", PLAIN, [0.2, -1.0], 20.0)
     assert found.variables["r_mean"][0] == pytest.approx(mean[0], rel=1e-3)
     assert found.status[0] & int(Status.under_resolved) == 0
-
-
-def test_noise_shorter_than_the_step_has_the_power_of_its_law():
-    found = ran(
-        fixed={"v_ou_tau": 0.001, "v_ou_sigma": 40.0, "eta": -4.6},
-        replicates=64,
-        observables=["v_std"],
-        protocol=qs.Protocol(transient=20.0, window=50.0, dt=0.01),
-    )
-    assert found.variables["v_std"].mean() == pytest.approx(0.0152, rel=0.03)
