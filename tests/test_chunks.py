@@ -210,7 +210,7 @@ def test_a_plan_has_the_numbers_that_a_hand_computes():
         "chunks        4 of 2 x 8 x 2 points, 50.0% padding",
         "traces        16 in 1 batch, 7 times each",
         "compilations  2 per process at most",
-        "on disk       17.4 KiB before compression",
+        "on disk       17.5 KiB before compression",
     ]
 
 
