@@ -252,7 +252,7 @@ def _polished(
     lost = _is_lost(path, kind, r, value, here) | ~np.isfinite(value)
     if lost.any():
         which = np.flatnonzero(lost)
-        # Beyond what is looked at the equation of p has lost its last term: there p is infinite, and no point.
+        # Beyond that range p is infinite: its equation has lost its last term, and this is no point.
         infinite = np.abs(p[which]) > _LOOKED[1]
         x[which], p[which], found = _from_condition(path, kind, r[which], part(here, which))
         known[which] = found | infinite
