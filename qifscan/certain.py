@@ -37,7 +37,7 @@ from qifscan.graph import (
     rate_unit,
     series,
 )
-from qifscan.isolation import isolated, narrowed, narrowed_near, table
+from qifscan.isolation import Exactly, Near, isolated, narrowed, narrowed_near, table
 from qifscan.jets import Taylor, characteristic, coefficient, is_zero
 from qifscan.models import Model
 
@@ -103,17 +103,7 @@ def zeros_along(path: Path, kind: str, slices: Mapping[str, Array], rates: Range
     real = ~np.array(_vanishing(path, kind))
     c, errors = (table(terms, count) * powers * real for terms in (top.c, top.errors))
 
-    def near(who: Index, x: Array, width: Array) -> tuple[Array, Array]:
-        ring = Ring(start=x * unit[who], width=width * unit[who])
-        here = _numerator(_condition(path, kind, part(slices, who), ring))
-        return table(here.c, len(who)), table(here.errors, len(who))
-
-    def exactly(k: int) -> list[Fraction]:
-        ring, by = Ring(exact=True), Fraction(float(unit[k]))
-        one = {name: ring.constant(float(values[k])) for name, values in slices.items()}
-        terms = _numerator(_condition(path, kind, one, ring)).c
-        return [Fraction(0) if is_zero(term) else term * by**power for power, term in enumerate(terms)]
-
+    near, exactly = _expansions(path, kind, slices, unit)
     roots = isolated(c, errors, low / unit, factor, near, exactly)
     who = roots.who
     x = np.where(roots.exact, roots.low, np.nan)
@@ -128,6 +118,23 @@ def zeros_along(path: Path, kind: str, slices: Mapping[str, Array], rates: Range
     # At a wall the state is not valid, and is not to be.
     kept = _valid(path, r, value, here) if kind in ("fold", "hopf") else np.isfinite(r)
     return Found(who[kept], r[kept], value[kept], every)
+
+
+def _expansions(path: Path, kind: str, slices: Mapping[str, Array], unit: Array) -> tuple[Near, Exactly]:
+    """Return the polynomials of slices expanded in cells, and with exact coefficients; rates are in units."""
+
+    def near(who: Index, x: Array, width: Array) -> tuple[Array, Array]:
+        ring = Ring(start=x * unit[who], width=width * unit[who])
+        here = _numerator(_condition(path, kind, part(slices, who), ring))
+        return table(here.c, len(who)), table(here.errors, len(who))
+
+    def exactly(k: int) -> list[Fraction]:
+        ring, by = Ring(exact=True), Fraction(float(unit[k]))
+        one = {name: ring.constant(float(values[k])) for name, values in slices.items()}
+        terms = _numerator(_condition(path, kind, one, ring)).c
+        return [Fraction(0) if is_zero(term) else term * by**power for power, term in enumerate(terms)]
+
+    return near, exactly
 
 
 @cache
