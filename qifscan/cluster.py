@@ -195,21 +195,26 @@ class DaskClient:
                 if isinstance(outcome, tuple):
                     _blame(failed_at.pop(chunk, ()), blamed)
                     yield chunk, outcome[0]
-                elif isinstance(outcome, FailedAt):
-                    failed = failed_at.setdefault(chunk, [])
-                    failed.append(outcome.worker)
-                    if len(failed) < ATTEMPTS and self._others({*failed}):
-                        submit(chunk)
-                    else:
-                        yield chunk, outcome
-                elif isinstance(outcome, _LOST) and killed.get(chunk, 0) < KILLED_RETRIES:
-                    killed[chunk] = killed.get(chunk, 0) + 1
+                elif self._is_tried_again(outcome, chunk, failed_at, killed):
                     submit(chunk)
                 else:
                     yield chunk, outcome
         finally:
             with suppress(Exception):
                 self.client.cancel([future for future, _ in pending.values()])
+
+    def _is_tried_again(
+        self, outcome: Any, chunk: int, failed_at: dict[int, list[str]], killed: dict[int, int]
+    ) -> bool:
+        """Tell whether a chunk goes to another worker, and note where it failed or was lost."""
+        if isinstance(outcome, FailedAt):
+            failed = failed_at.setdefault(chunk, [])
+            failed.append(outcome.worker)
+            return len(failed) < ATTEMPTS and bool(self._others({*failed}))
+        if not isinstance(outcome, _LOST) or killed.get(chunk, 0) >= KILLED_RETRIES:
+            return False
+        killed[chunk] = killed.get(chunk, 0) + 1
+        return True
 
     def _others(self, avoided: set[str]) -> list[str]:
         return [worker for worker in self.client.nthreads() if worker not in avoided]

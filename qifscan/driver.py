@@ -214,9 +214,7 @@ def execute(
     if found is not None and not _pending(found):
         return
     device = chosen.device()
-    for begun in (found, older):
-        if begun is not None:
-            _warn_of_other_device(begun, device)
+    _warn_of_other_devices((found, older), device)
     compiling = threading.Event()
     # One core compiles the kernel without Python: meanwhile this thread makes the store, then the theory.
     with ThreadPoolExecutor(1) as aside:
@@ -240,6 +238,12 @@ def execute(
             if older is not None:
                 _tell_extended(opened, older)
         _add_theory(opened, theory.result())
+
+
+def _warn_of_other_devices(begun: tuple[Store | None, Store | None], device: str) -> None:
+    for each in begun:
+        if each is not None:
+            _warn_of_other_device(each, device)
 
 
 def _mend(found: Store) -> None:

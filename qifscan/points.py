@@ -380,7 +380,10 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
             result = _adopted(result, rows[taken], coarse, taken)
             bits[rows[taken]] = 64
             found = found.with_rounding(rounding, np.isin(np.arange(len(rows)), taken))
-        error[rows], doubtful[rows] = found.state, ~(found.asked <= points.scan.protocol.tolerance)
+        # What a delay shorter than a given step does is not seen at half of that step.
+        delayed = ran.doubtful[rows] & bool(points.rest.model.delay) & ~np.bool_(auto)
+        doubtful[rows] = delayed | ~(found.asked <= points.scan.protocol.tolerance)
+        error[rows] = found.state
         left = np.flatnonzero(~good & (halvings[rows] + 1 < most) & auto & (check < convergence.MOST_CHECKS))
         result, rows, coarse = _adopted(result, rows[left], fine, left), rows[left], _part(fine, left)
         halvings[rows] += 1

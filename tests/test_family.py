@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -389,7 +390,8 @@ def test_the_guide_to_a_model_of_ones_own_runs(guide, tmp_path):
 def _with_another_source(path, source):
     metadata = path / "zarr.json"
     metadata.write_text(metadata.read_text().replace(source, "0" * 64))
-    qs.open_scan(path)
+    shutil.rmtree(path / "qifscan-record")
+    qs.verify(path)
 
 
 @pytest.mark.parametrize(
