@@ -236,13 +236,13 @@ def special_points(
     moves no equilibrium, it is in [0, 10] ms. GH points with a delay are those of `curve`. Along the
     dimensions of the slices: `row_size`, the number of points of each, `status`, which tells a slice without
     equilibria from one without special points, and `certified`, whether that number is proven (roots of
-    polynomials, isolated by Descartes' rule of signs; not of GH points, nor with a delay). Along `point`,
-    slice by slice, the rate ascending: `slice` (index of the slice in C order), `type` (AUTO's codes), the
-    varied parameters, the state, `omega` (rad/ms), `frequency` (1/ms), `period` (ms), `l1` (first Lyapunov
-    coefficient, Kuznetsov's normalisation <q, q> = <p, q> = 1), `criticality`, `fold_coefficient` (<p, B(q,
-    q)>/2, q_1 > 0), `residual` (relative rate of change), `converged`. NaN where a type has no such number.
-    Raises `ScanError` for a wrong definition. Source: Kuznetsov, Elements of Applied Bifurcation Theory
-    (2004), ch. 3, 5, 8.
+    polynomials, isolated by Descartes' rule of signs; not of GH points, with a delay, or of the pair along
+    delta_i). Along `point`, slice by slice, the rate ascending: `slice` (index of the slice in C order),
+    `type` (AUTO's codes), the varied parameters, the state, `omega` (rad/ms), `frequency` (1/ms), `period`
+    (ms), `l1` (first Lyapunov coefficient, Kuznetsov's normalisation <q, q> = <p, q> = 1), `criticality`,
+    `fold_coefficient` (<p, B(q, q)>/2, q_1 > 0), `residual` (relative rate of change), `converged`. NaN where
+    a type has no such number. Raises `ScanError` for a wrong definition. Source: Kuznetsov, Elements of
+    Applied Bifurcation Theory (2004), ch. 3, 5, 8.
     """
     request = _request(model, along, slices, at_rest=False)
     _check_range("rates", rates, positive=True)
@@ -328,8 +328,19 @@ def _zeros_on(request: _Request, kind: str, rates: Range | None) -> tuple[list[P
     # The eigenvalues with a delay are infinitely many: no polynomial has them.
     at_once = kind == "fold" or not request.model.delay
     certain = zeros_along(first, kind, request.slices, rates) if at_once else None
-    if certain is not None:
-        return [_certain_points(first, certain, request.slices)], certain.certified
+    if certain is None:
+        return _on_grid(request, kind, rates), np.zeros(request.count, dtype=bool)
+    points = _certain_points(first, certain, request.slices)
+    if not len(certain.unsettled):
+        return [points], certain.certified
+    settled = points.chosen(~np.isin(points.who, certain.unsettled))
+    some = replace(request, slices=part(request.slices, certain.unsettled))
+    others = [replace(p, who=certain.unsettled[p.who]) for p in _on_grid(some, kind, rates)]
+    return [settled, *others], certain.certified
+
+
+def _on_grid(request: _Request, kind: str, rates: Range | None) -> list[Points]:
+    """Return the zeros of a condition on each path that the grid of rates shows."""
     points = []
     for path in request.paths:
         if kind == "fold":
@@ -337,7 +348,7 @@ def _zeros_on(request: _Request, kind: str, rates: Range | None) -> tuple[list[P
         else:
             places = spectrum_of(request.model).turning(path, request.slices, rates)
         points.append(on_path(path, *places, request.slices))
-    return points, np.zeros(request.count, dtype=bool)
+    return points
 
 
 def _certain_points(path: Path, found: Found, slices: Mapping[str, Array]) -> Points:

@@ -41,6 +41,10 @@ from qifscan.isolation import Exactly, Near, isolated, narrowed, narrowed_near, 
 from qifscan.jets import Taylor, characteristic, coefficient, is_zero
 from qifscan.models import Model
 
+_MOST_TERMS = 44
+"""Terms of a polynomial beyond which whole numbers take seconds a slice: Hopf points of the pair, along other
+parameters than its graph's."""
+
 _NEWTON_STEPS = 4
 _FAR = 1e-3
 """Relative step of Newton's method beyond which it is not a correction of rounding."""
@@ -63,13 +67,14 @@ Range = tuple[float, float]
 @dataclass(frozen=True)
 class Found:
     """Zeros of a condition: slice, rate, and the parameter that the path solves for (NaN if it is the
-    graph's); by slice, whether the count is proven.
+    graph's); by slice, whether the count is proven. `unsettled`: slices that are to be searched otherwise.
     """
 
     who: Index
     r: Array
     value: Array
     certified: Any
+    unsettled: Index
 
 
 def span(model: Model, slices: Mapping[str, Array], rates: Range | None) -> tuple[Array, float]:
@@ -82,7 +87,7 @@ def span(model: Model, slices: Mapping[str, Array], rates: Range | None) -> tupl
 
 def zeros_along(path: Path, kind: str, slices: Mapping[str, Array], rates: Range | None) -> Found | None:
     """Return the zeros of a condition on a path, whichever root of its equation p is; None for a model whose
-    functions are not rational.
+    functions are not rational, or of too high a degree.
 
     "fold": d eta/dr = 0, on the path of folds its derivative (cusps). "hopf": the Hurwitz determinant, on the
     path of folds c_(n-1) (Bogdanov-Takens points). Along the graph also the name of a variable, which is 0.
@@ -96,7 +101,8 @@ def zeros_along(path: Path, kind: str, slices: Mapping[str, Array], rates: Range
         return None
     every = np.ones(count, dtype=bool)
     if len(top.c) <= 1:
-        return Found(np.empty(0, dtype=np.intp), np.empty(0), np.empty(0), every)
+        nothing = np.empty(0, dtype=np.intp)
+        return Found(nothing, np.empty(0), np.empty(0), every, nothing)
     # In units of the middle of its range, powers of the rate neither over- nor underflow.
     unit = low * math.sqrt(factor)
     powers = unit[:, None] ** np.arange(len(top.c))
@@ -104,7 +110,7 @@ def zeros_along(path: Path, kind: str, slices: Mapping[str, Array], rates: Range
     c, errors = (table(terms, count) * powers * real for terms in (top.c, top.errors))
 
     near, exactly = _expansions(path, kind, slices, unit)
-    roots = isolated(c, errors, low / unit, factor, near, exactly)
+    roots = isolated(c, errors, low / unit, factor, near, exactly if len(top.c) <= _MOST_TERMS else None)
     who = roots.who
     x = np.where(roots.exact, roots.low, np.nan)
     rough = ~roots.exact
@@ -117,7 +123,8 @@ def zeros_along(path: Path, kind: str, slices: Mapping[str, Array], rates: Range
     every[who[~known]] = False
     # At a wall the state is not valid, and is not to be.
     kept = _valid(path, r, value, here) if kind in ("fold", "hopf") else np.isfinite(r)
-    return Found(who[kept], r[kept], value[kept], every)
+    every[roots.unsettled] = False
+    return Found(who[kept], r[kept], value[kept], every, roots.unsettled)
 
 
 def _expansions(path: Path, kind: str, slices: Mapping[str, Array], unit: Array) -> tuple[Near, Exactly]:

@@ -49,12 +49,16 @@ _STEPS = 100
 
 @dataclass(frozen=True)
 class Roots:
-    """Roots by slice: an interval that holds no other, and whether its ends were settled exactly."""
+    """Roots by slice: an interval that holds no other, and whether its ends were settled exactly.
+
+    `unsettled`: slices with cells that rounding leaves open, where no exact coefficients were to be had.
+    """
 
     who: Index
     low: Array
     high: Array
     exact: Any
+    unsettled: Index
 
 
 Exactly = Callable[[int], list[Fraction]]
@@ -65,7 +69,7 @@ Near = Callable[[Index, Array, Array], tuple[Array, Array]]
 """The polynomials of slices on cells, from a rate and of a width, in t from 0 to 1, and their errors."""
 
 
-def isolated(c: Array, errors: Array, low: Array, span: float, near: Near, exactly: Exactly) -> Roots:
+def isolated(c: Array, errors: Array, low: Array, span: float, near: Near, exactly: Exactly | None) -> Roots:
     """Return every root of polynomials `(slices, degree + 1)` in [low, span low) of each, low above 0.
 
     `errors`: those of the coefficients, in units of the last digit of 1. A double root is one root.
@@ -75,17 +79,20 @@ def isolated(c: Array, errors: Array, low: Array, span: float, near: Near, exact
     with np.errstate(all="ignore"):
         for start in range(0, len(c), _BLOCK):
             block = slice(start, start + _BLOCK)
-            one, unsettled = _in_floats(c[block], errors[block], low[block], span)
+            one, opened = _in_floats(c[block], errors[block], low[block], span)
             settled += [(who + start, a, b) for who, a, b in one]
-            left += [(who + start, a, b) for who, a, b in unsettled]
+            left += [(who + start, a, b) for who, a, b in opened]
         one, left = _expanded_near(left, near)
         settled += one
-    more = _in_fractions(left, exactly)
+    more = _in_fractions(left, exactly) if exactly else []
+    unsettled = (
+        _nothing()[0] if exactly else np.unique(np.concatenate([part[0] for part in [_nothing(), *left]]))
+    )
     rows = [np.array([m[k] for m in more], dtype=dtype) for k, dtype in enumerate((np.intp, float, float))]
     who, a, b = (np.concatenate([*(part[k] for part in settled), rows[k]]) for k in range(3))
     exact = np.arange(len(who)) >= len(who) - len(more)
     order = np.lexsort((a, who))
-    return Roots(who[order], a[order], b[order], exact[order])
+    return Roots(who[order], a[order], b[order], exact[order], unsettled)
 
 
 def _nothing() -> tuple[Index, Array, Array]:
