@@ -306,9 +306,10 @@ def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> Array:
     tolerance = scan.protocol.tolerance
     limit = tolerance * np.minimum(convergence.ESTIMATE, convergence.ADDED / count)
     rounded = (count * convergence.ROUNDING > 0.5 * tolerance) & (scan.precision == "float32")
+    # A point that starts at a stable equilibrium and is not driven stays there: nothing adds up.
     at_rest = "initial" in points.columns and scan.drive is None and points.start is None
-    rounded &= ~(rest.stable.any(axis=1) & at_rest)
-    suspect = ~points.noisy() & (~(ran.error <= limit) | rounded)
+    stays = rest.stable.any(axis=1) & at_rest & (ran.error <= tolerance)
+    suspect = ~points.noisy() & ~stays & (~(ran.error <= limit) | rounded)
     return np.flatnonzero(suspect & np.isfinite(ran.result.final).all(axis=1))
 
 
