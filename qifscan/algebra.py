@@ -160,7 +160,64 @@ class Ring:
         return Ratio(self.one, self, 1)
 
 
-class Ratio:
+class _Operand:
+    """The operators of both kinds of numbers, by sum, product and inverse of two of one kind."""
+
+    __slots__ = ()
+    __array_ufunc__ = None
+
+    def _lifted(self, other: Any) -> Any:
+        raise NotImplementedError
+
+    def _plus(self, other: Any) -> Any:
+        raise NotImplementedError
+
+    def _times(self, other: Any) -> Any:
+        raise NotImplementedError
+
+    def __neg__(self) -> Any:
+        raise NotImplementedError
+
+    def inverse(self) -> Any:
+        """Return 1 / this."""
+        raise NotImplementedError
+
+    def __add__(self, other: Any) -> Any:
+        b = self._lifted(other)
+        return NotImplemented if b is None else self._plus(b)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        b = self._lifted(other)
+        return NotImplemented if b is None else self._plus(-b)
+
+    def __rsub__(self, other: Any) -> Any:
+        return (-self) + other
+
+    def __mul__(self, other: Any) -> Any:
+        b = self._lifted(other)
+        return NotImplemented if b is None else self._times(b)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Any:
+        b = self._lifted(other)
+        return NotImplemented if b is None else self._times(b.inverse())
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self.inverse() * other
+
+    def __pow__(self, times: int) -> Any:
+        if type(times) is not int or times < 0:
+            raise TypeError("only powers that are whole numbers are polynomials")
+        found = self._lifted(1)
+        for _ in range(times):
+            found = found * self
+        return found
+
+
+class Ratio(_Operand):
     """r^power times a polynomial over a product of polynomials.
 
     Numbers and arrays over slices are constants beside it. Denominators stay factors: what is divided by
@@ -169,7 +226,6 @@ class Ratio:
     """
 
     __slots__ = ("below", "power", "ring", "top")
-    __array_ufunc__ = None
 
     def __init__(
         self, top: Polynomial, ring: Ring, power: int = 0, below: dict[Polynomial, int] | None = None
@@ -198,41 +254,22 @@ class Ratio:
                 top = top.times(factor)
         return top
 
-    def _sum(self, other: Any, sign: int) -> Any:
-        b = self._lifted(other)
-        if b is None:
-            return NotImplemented
+    def _plus(self, b: Ratio) -> Ratio:
         if b.top.is_zero:
             return self
         if self.top.is_zero:
-            return b if sign > 0 else -b
+            return b
         below = {f: max(self.below.get(f, 0), b.below.get(f, 0)) for f in {**self.below, **b.below}}
         power = min(self.power, b.power)
         first, second = (self.ring.raised(x._over(below), x.power - power) for x in (self, b))
-        return self._with(first.plus(second, sign), power, below)
+        return self._with(first.plus(second), power, below)
 
     def __neg__(self) -> Ratio:
         return self._with(Polynomial([-c for c in self.top.c], self.top.errors), self.power, self.below)
 
-    def __add__(self, other: Any) -> Any:
-        return self._sum(other, 1)
-
-    __radd__ = __add__
-
-    def __sub__(self, other: Any) -> Any:
-        return self._sum(other, -1)
-
-    def __rsub__(self, other: Any) -> Any:
-        return (-self)._sum(other, 1)
-
-    def __mul__(self, other: Any) -> Any:
-        b = self._lifted(other)
-        if b is None:
-            return NotImplemented
+    def _times(self, b: Ratio) -> Ratio:
         below = {f: self.below.get(f, 0) + b.below.get(f, 0) for f in {**self.below, **b.below}}
         return self._with(self.top.times(b.top), self.power + b.power, below)
-
-    __rmul__ = __mul__
 
     def inverse(self) -> Ratio:
         """Return 1 / this."""
@@ -240,25 +277,10 @@ class Ratio:
         for factor, times in self.below.items():
             for _ in range(times):
                 top = top.times(factor)
-        if len(self.top.c) == 1:
+        # An exact 0 stays a factor: what is divided by it may not be used.
+        if len(self.top.c) == 1 and not (self.ring.exact and self.top.c[0] == 0):
             return self._with(top.scaled(1 / self.top.c[0]), -self.power, {})
         return self._with(top, -self.power, {self.top: 1})
-
-    def __truediv__(self, other: Any) -> Any:
-        b = self._lifted(other)
-        return NotImplemented if b is None else self * b.inverse()
-
-    def __rtruediv__(self, other: Any) -> Any:
-        b = self._lifted(other)
-        return NotImplemented if b is None else b * self.inverse()
-
-    def __pow__(self, times: int) -> Ratio:
-        if type(times) is not int or times < 0:
-            raise TypeError("only powers that are whole numbers are polynomials")
-        found = self.ring.constant(1)
-        for _ in range(times):
-            found = found * self
-        return found
 
     def derivative(self) -> Ratio:
         """Return the derivative by r."""
@@ -275,17 +297,16 @@ class Ratio:
 
     def at(self, r: Any) -> Any:
         """Return the value at rates."""
-        found = horner(self.top.c, r) * r ** float(self.power)
+        found = horner(self.top.c, r) * r**self.power
         for factor, times in self.below.items():
             found = found / horner(factor.c, r) ** times
         return found
 
 
-class Tied:
+class Tied(_Operand):
     """a + b p, where p is a root of m_0 + m_1 p + m_2 p^2 = 0 and all five are ratios."""
 
     __slots__ = ("a", "b", "m")
-    __array_ufunc__ = None
 
     def __init__(self, a: Ratio, b: Ratio, m: tuple[Ratio, Ratio, Ratio]) -> None:
         self.a, self.b, self.m = a, b, m
@@ -301,31 +322,16 @@ class Tied:
     def __neg__(self) -> Tied:
         return Tied(-self.a, -self.b, self.m)
 
-    def __add__(self, other: Any) -> Any:
-        o = self._lifted(other)
-        return NotImplemented if o is None else Tied(self.a + o.a, self.b + o.b, self.m)
+    def _plus(self, o: Tied) -> Tied:
+        return Tied(self.a + o.a, self.b + o.b, self.m)
 
-    __radd__ = __add__
-
-    def __sub__(self, other: Any) -> Any:
-        o = self._lifted(other)
-        return NotImplemented if o is None else Tied(self.a - o.a, self.b - o.b, self.m)
-
-    def __rsub__(self, other: Any) -> Any:
-        return (-self) + other
-
-    def __mul__(self, other: Any) -> Any:
-        o = self._lifted(other)
-        if o is None:
-            return NotImplemented
+    def _times(self, o: Tied) -> Tied:
         square = self.b * o.b
         if square.top.is_zero:
             return Tied(self.a * o.a, self.a * o.b + self.b * o.a, self.m)
         m0, m1, m2 = self.m
         share = square / m2
         return Tied(self.a * o.a - share * m0, self.a * o.b + self.b * o.a - share * m1, self.m)
-
-    __rmul__ = __mul__
 
     def inverse(self) -> Tied:
         """Return 1 / this: the conjugate over the norm."""
@@ -335,20 +341,6 @@ class Tied:
         other = self.a - self.b * m1 / m2
         norm = (self.a * other + self.b * self.b * m0 / m2).inverse()
         return Tied(other * norm, -self.b * norm, self.m)
-
-    def __truediv__(self, other: Any) -> Any:
-        o = self._lifted(other)
-        return NotImplemented if o is None else self * o.inverse()
-
-    def __rtruediv__(self, other: Any) -> Any:
-        o = self._lifted(other)
-        return NotImplemented if o is None else o * self.inverse()
-
-    def __pow__(self, times: int) -> Any:
-        found: Any = self.a.ring.constant(1)
-        for _ in range(times):
-            found = self * found
-        return found
 
     def norm(self) -> Any:
         """Return what is 0 where this is, for one of the two p."""
@@ -364,7 +356,7 @@ class Tied:
 
 def horner(c: Coefficients, r: Any) -> Any:
     """Return the value of a polynomial."""
-    found: Any = 0.0 * r
+    found: Any = 0 * r
     for term in reversed(c):
         found = found * r + term
     return found

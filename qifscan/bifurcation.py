@@ -326,10 +326,9 @@ def _zeros_on(request: _Request, kind: str, rates: Range | None) -> tuple[list[P
     """Return the zeros of a condition on the paths, and the slices of which their count is proven."""
     first = request.paths[0]
     # The eigenvalues with a delay are infinitely many: no polynomial has them.
-    at_once = kind == "fold" or not request.model.delay
-    certain = zeros_along(first, kind, request.slices, rates) if at_once else None
-    if certain is None:
+    if kind == "hopf" and request.model.delay:
         return _on_grid(request, kind, rates), np.zeros(request.count, dtype=bool)
+    certain = zeros_along(first, kind, request.slices, rates)
     points = _certain_points(first, certain, request.slices)
     if not len(certain.unsettled):
         return [points], certain.certified

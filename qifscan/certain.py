@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -30,6 +30,7 @@ from qifscan.graph import (
     Index,
     Path,
     at_once,
+    coefficients,
     graph_value,
     hurwitz,
     jacobian,
@@ -53,7 +54,10 @@ _ARRIVED, _SETTLED = 1e-9, 1e-2
 """Last relative steps of the rate and of p at a point that Newton's method has found. At a wall the digits of
 the rate that fix p can be beyond the last, so p is known to fewer."""
 
-_ROUNDINGS = 16
+_NEGLIGIBLE = 1e-11
+"""Relative error of p up to which the last digits are left to floating point."""
+
+_ROUNDINGS, _REFINEMENTS = 16, 12
 _SAME_RATE = 1e-6
 
 _LOOKED, _LOOKS = (1e-14, 1e6), 401
@@ -85,20 +89,16 @@ def span(model: Model, slices: Mapping[str, Array], rates: Range | None) -> tupl
     return SPAN[0] * rate_unit(model, slices), SPAN[1] / SPAN[0]
 
 
-def zeros_along(path: Path, kind: str, slices: Mapping[str, Array], rates: Range | None) -> Found | None:
-    """Return the zeros of a condition on a path, whichever root of its equation p is; None for a model whose
-    functions are not rational, or of too high a degree.
+def zeros_along(path: Path, kind: str, slices: Mapping[str, Array], rates: Range | None) -> Found:
+    """Return the zeros of a condition on a path, whichever root of its equation p is.
 
     "fold": d eta/dr = 0, on the path of folds its derivative (cusps). "hopf": the Hurwitz determinant, on the
     path of folds c_(n-1) (Bogdanov-Takens points). Along the graph also the name of a variable, which is 0.
     """
     low, factor = span(path.model, slices, rates)
     count = len(low)
-    try:
-        shape = _condition(path, kind, dict(slices), Ring())
-        top = _numerator(shape)
-    except (TypeError, AttributeError, ValueError, IndexError, ZeroDivisionError):
-        return None
+    shape = _condition(path, kind, dict(slices), Ring())
+    top, vanishing = _numerator(shape), _vanishing(path, kind)
     every = np.ones(count, dtype=bool)
     if len(top.c) <= 1:
         nothing = np.empty(0, dtype=np.intp)
@@ -106,9 +106,7 @@ def zeros_along(path: Path, kind: str, slices: Mapping[str, Array], rates: Range
     # In units of the middle of its range, powers of the rate neither over- nor underflow.
     unit = low * math.sqrt(factor)
     powers = unit[:, None] ** np.arange(len(top.c))
-    real = ~np.array(_vanishing(path, kind))
-    c, errors = (table(terms, count) * powers * real for terms in (top.c, top.errors))
-
+    c, errors = (table(terms, count) * powers * ~np.array(vanishing) for terms in (top.c, top.errors))
     near, exactly = _expansions(path, kind, slices, unit)
     roots = isolated(c, errors, low / unit, factor, near, exactly if len(top.c) <= _MOST_TERMS else None)
     who = roots.who
@@ -203,8 +201,6 @@ def _solved(tie: Sequence[Ratio]) -> Any:
     tie = list(tie)
     while len(tie) > 1 and tie[-1].top.is_zero:
         tie.pop()
-    if len(tie) == 1:
-        raise ValueError("the parameter does not matter")
     if len(tie) == 2:
         return -(tie[0] / tie[1])
     ring = tie[0].ring
@@ -220,8 +216,6 @@ def _turning(model: Model, r: Any, given: dict[str, Any], *, folded: bool) -> An
 def _numerator(condition: Any) -> Any:
     if isinstance(condition, Tied):
         return condition.norm().top
-    if not isinstance(condition, Ratio):
-        raise TypeError("not a function of the rate")
     return condition.top
 
 
@@ -263,14 +257,65 @@ def _polished(
         return _polished_rate(path, kind, r, here), value, known
     value = _start(path, r, value, here)
     x, p, _ = _corrected(path, kind, r, value, here)
-    lost = _is_lost(path, kind, r, value, here) | ~np.isfinite(value)
-    if lost.any():
-        which = np.flatnonzero(lost)
-        # Beyond that range p is infinite: its equation has lost its last term, and this is no point.
-        infinite = np.abs(p[which]) > _LOOKED[1]
-        x[which], p[which], found = _from_condition(path, kind, r[which], part(here, which))
-        known[which] = found | infinite
+    lost = ~(_error_of_tie(path, kind, r, value, here) < _FAR)
+    which = np.flatnonzero(lost & ~_at_pole(path, r, here))
+    p[lost] = np.nan
+    x[which], p[which], known[which] = _from_condition(path, kind, r[which], part(here, which))
+    # Where the last digit of the rate moves the parameter, both are found again from exact residuals.
+    for k in np.flatnonzero((_error_of_tie(path, kind, x, p, here) > _NEGLIGIBLE) & np.isfinite(p)):
+        x[k], p[k] = _refined(path, kind, x[k], p[k], part(here, slice(k, k + 1)))
     return x, p, known
+
+
+def _error_of_tie(path: Path, kind: str, r: Array, p: Array, here: Mapping[str, Array]) -> Array:
+    """Return by how much of itself rounding of the rate moves p, as the tie has it."""
+    _, by_r, by_p = _both(path, kind, r, p, here)[0]
+    found: Array = _ROUNDINGS * _EPS * np.abs(by_r) / np.abs(p * by_p)
+    return found
+
+
+def _at_pole(path: Path, r: Array, here: Mapping[str, Array]) -> Any:
+    """Tell the rates at which the last term of the tie is 0: p is infinite there, and they are no points."""
+    last = path.last_term(r, here, 1)
+    return np.abs(last[0]) <= _ROUNDINGS * _EPS * np.abs(last[1])
+
+
+def _refined(path: Path, kind: str, r: float, p: float, one: Mapping[str, Array]) -> tuple[float, float]:
+    """Return a point whose parameter hangs on digits of the rate beyond the last, from exact residuals."""
+    ring = Ring(exact=True)
+    given = {name: ring.constant(float(values[0])) for name, values in one.items()}
+    exact_r, exact_p = Fraction(float(r)), Fraction(float(p))
+    for _ in range(_REFINEMENTS):
+        now = np.array([float(exact_r)]), np.array([float(exact_p)])
+        (_, f_r, f_p), (_, g_r, g_p) = (map(float, np.ravel(x)) for x in _both(path, kind, *now, one))
+        f, g = (float(x) for x in _residuals(path, kind, exact_r, exact_p, given, ring))
+        whole = f_r * g_p - f_p * g_r
+        in_r, in_p = (g * f_p - f * g_p) / whole, (f * g_r - g * f_r) / whole
+        if not abs(in_r) < _FAR or not abs(in_p) < 0.5 * abs(float(exact_p)):
+            break
+        exact_r, exact_p = exact_r * (1 + Fraction(in_r)), exact_p + Fraction(in_p)
+        if abs(in_p) < _EPS * abs(float(exact_p)):
+            break
+    return float(exact_r), float(exact_p)
+
+
+def _residuals(
+    path: Path, kind: str, r: Fraction, p: Fraction, given: dict[str, Any], ring: Ring
+) -> tuple[Fraction, Fraction]:
+    """Return the tie and the condition at a rate and a parameter, in the units of `_both`."""
+    terms = _terms(path, ring.variable(), given, ring)
+    # By log r, and divided by the factorial, as the coefficients of a series are.
+    rate = ring.variable()
+    orders = [terms]
+    for k in (1, 2):
+        orders.append([rate * term.derivative() * Fraction(1, k) for term in orders[-1]])
+    values = [sum((term.at(r) * p**k for k, term in enumerate(order)), Fraction(0)) for order in orders]
+    first = 1 if path.folded else 0
+    tie = values[first] - (0 if path.folded else given[path.model.graph].top.c[0])
+    if kind == "fold":
+        return tie, values[first + 1]
+    fixed = {**given, path.model.graph: ring.constant(0), path.along: ring.constant(p)}
+    return tie, _turning(path.model, ring.constant(r), fixed, folded=path.folded).at(r)
 
 
 def _corrected(
@@ -294,12 +339,6 @@ def _corrected(
     return x, p, arrived
 
 
-def _is_lost(path: Path, kind: str, r: Array, p: Array, here: Mapping[str, Array]) -> Any:
-    """Tell where the last digit of the rate moves p, as the tie has it, by more than a correction."""
-    _, f_r, f_p = _both(path, kind, r, p, here)[0]
-    return ~(_ROUNDINGS * _EPS * np.abs(f_r) < _FAR * np.abs(p * f_p))
-
-
 def _from_condition(path: Path, kind: str, r: Array, here: Mapping[str, Array]) -> tuple[Array, Array, Any]:
     """Return points whose parameter the tie loses in rounding, next to a wall: there the condition has it.
 
@@ -308,7 +347,7 @@ def _from_condition(path: Path, kind: str, r: Array, here: Mapping[str, Array]) 
     """
     grid = np.geomspace(*_LOOKED, _LOOKS)
     wide = {name: np.repeat(values, _LOOKS) for name, values in here.items()}
-    value = _both(path, kind, np.repeat(r, _LOOKS), np.tile(grid, len(r)), wide)[1][0].reshape(len(r), -1)
+    value = _both(path, kind, np.repeat(r, _LOOKS), np.tile(grid, len(r)), wide)[1][0].reshape(len(r), _LOOKS)
     who, k = np.nonzero((value[:, 1:] > 0.0) != (value[:, :-1] > 0.0))
     start = np.sqrt(grid[k] * grid[k + 1])
     mine = part(here, who)
@@ -341,33 +380,16 @@ def _polished_rate(path: Path, kind: str, r: Array, here: Mapping[str, Array]) -
 
 def _start(path: Path, r: Array, value: Array, here: Mapping[str, Array]) -> Array:
     """Return the parameter where the tie gives it: of two roots the one next to what is known of it."""
-    terms = _numbers(path, r, here)
-    terms = [_slope_of(term) for term in terms] if path.folded else terms
-    first = [np.asarray(coefficient(term, 0, RATE)) + 0.0 * r for term in terms]
-    if not path.folded:
-        first[0] = first[0] - here[path.model.graph]
-    quadratic = len(first) == 3 and bool(np.any(first[2] != 0.0))
-    if not quadratic:
-        return np.asarray(-first[0] / first[1])
-    root = np.sqrt(np.maximum(first[1] ** 2 - 4.0 * first[2] * first[0], 0.0))
-    either = [(sign * root - first[1]) / (2.0 * first[2]) for sign in (1.0, -1.0)]
-    real = first[1] ** 2 - 4.0 * first[2] * first[0] >= -1e-9 * np.abs(4.0 * first[2] * first[0])
-    near = np.where(np.abs(either[0] - value) <= np.abs(either[1] - value), *either)
-    # The condition does not depend on p: the equation's roots are then p and -p.
-    near = np.where(np.isinf(value), np.maximum(*either), near)
-    return np.where(real, near, np.nan)
-
-
-def _slope_of(term: Any) -> Any:
-    return term.slope() if isinstance(term, Taylor) and term.level == RATE else 0.0
-
-
-def _numbers(path: Path, r: Array, here: Mapping[str, Array]) -> list[Any]:
-    """Return eta as a polynomial in p, its coefficients are series in log r."""
-    given = {**here, path.model.graph: 0.0}
-    given[path.along] = Taylor(PARAMETER, (0.0 * r, 1.0 + 0.0 * r, *(0,) * (path.degree - 1)))
-    value = graph_value(path.model, series(r, 1), given)
-    return [coefficient(value, k, PARAMETER) for k in range(path.degree + 1)]
+    signs = (1.0, -1.0) if path.tied == 2 else (1.0,)
+    either = [
+        coefficients(replace(path, sign=sign).place(r, here, 0)[1][path.along], 0, r)[0] for sign in signs
+    ]
+    found: Array = either[0]
+    if len(either) == 2:
+        near = np.where(np.abs(either[0] - value) <= np.abs(either[1] - value), *either)
+        # Where the condition does not depend on p, the equation's roots are p and -p.
+        found = np.where(np.isinf(value), np.maximum(*either), near)
+    return found
 
 
 def _both(path: Path, kind: str, r: Array, p: Array, here: Mapping[str, Array]) -> tuple[Any, Any]:

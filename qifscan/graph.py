@@ -159,6 +159,10 @@ class Path:
             found[self.model.graph] = _horner(self._polynomial(r, parameters, order), shift)
         return rate, found
 
+    def last_term(self, r: Array, parameters: Values, order: int) -> list[Any]:
+        """Return the coefficient of the highest power in the equation of p; where it is 0, p is infinite."""
+        return coefficients(self._condition(r, parameters, order)[self.tied], order, r)
+
     def partial(self, r: Array, parameters: Values, times: int, order: int) -> list[Any]:
         """Return how eta(r) changes with log r while the other parameters rest: its derivative of so many
         times.
@@ -207,11 +211,11 @@ class Path:
         """
         found: list[tuple[str, Function, bool]] = []
         if self.tied == 1:
-            found.append(("", lambda r, p, k: coefficients(self._condition(r, p, k)[1], k, r), False))
+            found.append(("", self.last_term, False))
         if self.tied == 2:
             square = lambda r, p, k: coefficients(_discriminant(self._condition(r, p, k)), k, r)  # noqa: E731
             found.append(("", square, True))
-            found.append(("", lambda r, p, k: coefficients(self._condition(r, p, k)[2], k, r), False))
+            found.append(("", self.last_term, False))
         if self.degree:
             domain = next(p.domain for p in self.model.parameters if p.name == self.along)
             found += [("", self._of_parameter(test), True) for test in _distances(domain)]

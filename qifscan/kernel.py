@@ -22,15 +22,7 @@ from qifscan.drive import VALUES, DriveBase, Sampled
 from qifscan.integrate import INTEGRATORS, System
 from qifscan.lazy import LazyModule
 from qifscan.models import absorbing
-from qifscan.noise import (
-    bridge_constants,
-    distinct,
-    of_step,
-    ou_constants,
-    point_keys,
-    split_key,
-    step_pair,
-)
+from qifscan.noise import bridge_constants, distinct, of_step, ou_constants, point_keys, split_key, step_pair
 from qifscan.observables import (
     SEGMENT,
     Fold,

@@ -1,7 +1,7 @@
 """The grid of rates of slices, and the monotone pieces of their graphs with the roots on them.
 
-Folds, Hopf points and walls come from `certain`, with a proven count; for a model whose functions are not
-rational they come from the grid.
+Folds, Hopf points and walls come from `certain`, with a proven count, and from the grid where rounding leaves
+that count open.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from qifscan.certain import zeros_along
+from qifscan.certain import Found, zeros_along
 from qifscan.graph import (
     PER_DECADE,
     SPAN,
@@ -45,9 +45,17 @@ def nodes_of(path: Path, parameters: Mapping[str, Array], rates: tuple[float, fl
     unit = np.ones(slices) if rates is not None else rate_unit(path.model, parameters)
     nodes = Nodes(unit[:, None] * grid, np.ones((slices, count - 1), dtype=bool), rates)
     for kind, wall, positive in path.walls():
-        found = zeros_along(path, kind, parameters, rates) if kind else None
+        found = _certain(path, kind, parameters, rates) if kind else None
         nodes = walled(nodes, wall, parameters, positive=positive, at=(found.who, found.r) if found else None)
     return nodes
+
+
+def _certain(
+    path: Path, kind: str, parameters: Mapping[str, Array], rates: tuple[float, float] | None
+) -> Found | None:
+    """Return the zeros with a proven count; None where some slice is to be searched on the grid."""
+    found = zeros_along(path, kind, parameters, rates)
+    return None if len(found.unsettled) else found
 
 
 def hopf_zeros(
@@ -55,11 +63,11 @@ def hopf_zeros(
 ) -> tuple[Index, Array]:
     """Return the slice and the rate of every zero of the Hurwitz determinant along the graph.
 
-    For a model whose functions are not rational: those that a grid shows, without those that are rounding. A
-    zero counts if the rounding error e there moves it by less than `UNSURE`: by e/|h'|, or if it is nearly
+    Where rounding leaves their number open: those that a grid shows, without those that are rounding. A zero
+    counts if the rounding error e there moves it by less than `UNSURE`: by e/|h'|, or if it is nearly
     double by (2 e/|h''|)^(1/2). For true zeros that is below 1e-11, for false ones above 1.
     """
-    certain = zeros_along(path, "hopf", parameters, rates) if not path.degree else None
+    certain = _certain(path, "hopf", parameters, rates) if not path.degree else None
     if certain is not None:
         return certain.who, certain.r
     who, at = zeros(path.hopf, parameters, nodes_of(path, parameters, rates))
@@ -88,7 +96,7 @@ class Pieces:
 
 def pieces(path: Path, parameters: Mapping[str, Array], nodes: Nodes) -> Pieces:
     """Return the monotone pieces of eta(r), between folds and where equilibria cease to be valid."""
-    certain = zeros_along(path, "fold", parameters, nodes.range)
+    certain = _certain(path, "fold", parameters, nodes.range)
     who, at = zeros(path.fold, parameters, nodes) if certain is None else (certain.who, certain.r)
     padded = np.pad(nodes.valid, ((0, 0), (1, 1)))
     starts, ends = np.argwhere(padded[:, 1:] & ~padded[:, :-1]), np.argwhere(~padded[:, 1:] & padded[:, :-1])
