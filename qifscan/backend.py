@@ -57,16 +57,22 @@ logger = logging.getLogger("qifscan")
 
 _lock = threading.Lock()
 _prepared: list[str] = []
+_forking: list[bool] = [False]
 _forked: list[bool] = []
 
 
+def _before_a_fork() -> None:
+    # In the child JAX must not even be asked: a lock of it may be held there by a thread that is gone.
+    _forking[0] = _running_on() is not None
+
+
 def _after_a_fork() -> None:
-    if "jax" in sys.modules and _running_on() is not None:
+    if _forking[0]:
         _forked.append(True)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_a_fork)
+    os.register_at_fork(before=_before_a_fork, after_in_child=_after_a_fork)
 
 
 def check_not_forked() -> None:

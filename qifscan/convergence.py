@@ -1,14 +1,9 @@
-"""Is what came of a point right? Points that move are run again in float64, at the same step and at half
-of it.
+"""Is what came of a point right? Points that move are run again in float64, at their step and at half.
 
-The estimate of a step knows of that step alone: neither of what a weakly damped run adds up, nor of what
-folds
-miss between two steps, nor of rounding. Two runs that agree in mean, standard deviation, extremes and
-final value
-of every variable know of all of these. A point is taken to be right without them where its estimate,
-times the
-steps over which its weakest mode remembers, is far below the tolerance. Which points are compared, and
-at which
+The estimate of a step knows that step alone: not what a weakly damped run adds up, what the folds miss
+between two steps, or rounding. Two runs that agree in mean, standard deviation, extremes and final value of
+every variable cover all of these. A point is taken as right without them where its estimate, times the steps
+over which its weakest mode remembers, is far below the tolerance. Which points are compared, and at which
 step a point ends, never depends on the observables that are asked for.
 """
 
@@ -31,12 +26,11 @@ ALLOWED = 0.5
 """Two runs agree within this part of the tolerance."""
 
 ESTIMATE, ADDED = 3e-2, 3e1
-"""Estimates, relative to the tolerance, that need no comparison: by themselves, and times the steps
+"""Estimates, relative to the tolerance, that need no comparison: by themselves, and times the steps that are
 remembered."""
 
 ROUNDING = 6e-8
-"""Relative rounding of a float32 step; over so many steps as a point remembers it is half of the
-tolerance."""
+"""Relative rounding of a float32 step. Over the steps that a point remembers it may be half the tolerance."""
 
 SMALL = 0.1
 """Errors of a variable are relative to the value, or to this part of its largest one in the window."""
@@ -59,8 +53,7 @@ def remembered(modes: Array, unit: Array, dt: Array, steps: Array) -> Array:
 
 @dataclass(frozen=True)
 class Apart:
-    """How far two runs are apart, relative, `(points,)`: in what is compared of all, and in what was
-    asked for."""
+    """How far apart two runs are, relative, `(points,)`: in what all have, and in what was asked for."""
 
     state: Array
     asked: Array
@@ -81,8 +74,7 @@ def apart(
     unit: Array,
     window: float,
 ) -> Apart:
-    """Return how far two runs are apart; `unit` is the time constant, `window` the length of the window,
-    ms."""
+    """Return how far two runs are apart; `unit` (time constant) and `window` (its length) are in ms."""
     sizes = {
         name: SMALL * np.maximum(np.abs(fine[f"{name}_min"]), np.abs(fine[f"{name}_max"]))
         for name in variables
@@ -104,8 +96,7 @@ def apart(
 
 
 def final_apart(coarse: Array, fine: Array, found: Mapping[str, Array], variables: tuple[str, ...]) -> Array:
-    """Return how far two final states `(points, variables)` are apart, relative to what `found` has of
-    the run."""
+    """Return how far two final states `(points, variables)` are apart, relative to the run's `found`."""
     worst = np.zeros(len(fine))
     for i, name in enumerate(variables):
         size = SMALL * np.maximum(np.abs(found[f"{name}_min"]), np.abs(found[f"{name}_max"]))

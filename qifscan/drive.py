@@ -125,10 +125,11 @@ def _pulse(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
     return c["drive_amplitude"] * jnp.maximum(end - begin, 0.0) / step
 
 
-MEAN_FROM = 0.25
-"""Part of a sine's period, or of the interval between samples times 4, from which a step takes the mean
-of the
-input over it: values at three places would be those of another, slower input."""
+SINE_FROM, SAMPLES_FROM = 0.25, 1.0
+"""Steps, in periods of a sine and in intervals of samples, from which on the mean over a step is its input.
+
+Values at three places of such a step would be those of another, slower input.
+"""
 
 
 def _sine(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
@@ -138,7 +139,7 @@ def _sine(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
     # Of a product of two sines: a difference of cosines would cancel.
     middle = jnp.sin(_angle((time + 0.5 * step) / c["drive_period"], c))
     mean = middle * jnp.sinc(length)
-    return c["drive_amplitude"] * jnp.where(length > MEAN_FROM, mean, value)
+    return c["drive_amplitude"] * jnp.where(length > SINE_FROM, mean, value)
 
 
 def _angle(turns: Any, c: Mapping[str, Any]) -> Any:
@@ -156,12 +157,11 @@ def _sampled(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any
     value, _ = _between_samples((time + fraction * step - c["drive_start"]) / c["drive_interval"], values)
     begin = (time - c["drive_start"]) / c["drive_interval"]
     mean = (_between_samples(begin + length, values)[1] - _between_samples(begin, values)[1]) / length
-    return c["drive_amplitude"] * jnp.where(length > 4.0 * MEAN_FROM, mean, value)
+    return c["drive_amplitude"] * jnp.where(length > SAMPLES_FROM, mean, value)
 
 
 def _between_samples(position: Any, values: Any) -> tuple[Any, Any]:
-    """Return the interpolation at a position in intervals, and its integral from the first sample to
-    there."""
+    """Return the interpolation at a position in intervals, and its integral from the first sample on."""
     last = values.shape[0] - 1.0
     inside = jnp.clip(position, 0.0, last)
     left = jnp.minimum(inside.astype(jnp.int32), values.shape[0] - 2)

@@ -20,10 +20,11 @@ else:
     jnp = LazyModule("jax.numpy")
 
 STRIDE = 1.76e-3**2
-"""What a step adds to the squared estimate, times the fourth power of how far it goes relative to the state:
-the folds see a trajectory at its steps, and a parabola through three of them is off by a power of that.
-With it
-a step of 0.5 has a relative error of 1e-3."""
+"""What a step adds to the squared estimate, times the fourth power of how far it goes relative to the state.
+
+The folds see a trajectory at its steps, and a parabola through three of them is off by a power of that: with
+this a step of 0.5 has a relative error of 1e-3.
+"""
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Inputs = Callable[[float], State]

@@ -273,7 +273,7 @@ def prepare(
     )
     # Times are compared and reduced in float64: float32 can't tell 10^5 ms from 10^5 ms + dt.
     driven = {} if drive is None else {p.name: columns[p.name] for p in drive.parameters()}
-    state = tuple(value.astype(dtype) for value in _initial_state(program, columns, rest))
+    state = tuple(value.astype(dtype) for value in initial_state(program, columns, rest))
     delay = {"delay": columns[model.delay]} if program.history else {}
     unnamed = {"down_threshold", "up_threshold"}
     naming = {} if common else {name: c for name, c in columns.items() if name not in unnamed}
@@ -303,7 +303,8 @@ def _thresholds(columns: Mapping[str, Any], rest: Rest) -> dict[str, Any]:
     return {name: columns.get(name, folds_at[name]) for name in names}
 
 
-def _initial_state(program: Program, columns: Mapping[str, Any], rest: Rest) -> tuple[Any, ...]:
+def initial_state(program: Program, columns: Mapping[str, Any], rest: Rest) -> tuple[Any, ...]:
+    """Return the state that points start from, `(points,)` of each variable: numbers, or a named state."""
     names = model_named(program.model).variable_names
     if "initial" not in columns:
         return tuple(columns[f"{name}_initial"] for name in names)

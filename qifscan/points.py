@@ -283,9 +283,11 @@ def run_points(
 
 @dataclass(frozen=True)
 class _Ran:
-    """Points as they were run last, `(points,)` each: the steps, what came of them, how often they were
-    run again
-    at half the step, the relative error, whether it is too large, and the bits of the numbers."""
+    """Points as they were run last, `(points,)` each.
+
+    Their steps, what came of them, how often they were run again at half the step, the relative error,
+    whether it is too large, and the bits of the numbers.
+    """
 
     steps: Steps
     result: Result
@@ -296,8 +298,7 @@ class _Ran:
 
 
 def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> Array:
-    """Return the rows of the points without noise of which the estimate alone does not tell that they
-    are right."""
+    """Return the rows of points without noise whose estimate does not exclude an error."""
     scan, rest = points.scan, points.rest
     dt = scan.protocol.base * 0.5**ran.steps.halvings
     steps = schedule.steps * 2.0**ran.steps.halvings
@@ -306,11 +307,23 @@ def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> Array:
     tolerance = scan.protocol.tolerance
     limit = tolerance * np.minimum(convergence.ESTIMATE, convergence.ADDED / count)
     rounded = (count * convergence.ROUNDING > 0.5 * tolerance) & (scan.precision == "float32")
-    # A point that starts at a stable equilibrium and is not driven stays there: nothing adds up.
-    at_rest = "initial" in points.columns and scan.drive is None and points.start is None
-    stays = rest.stable.any(axis=1) & at_rest & (ran.error <= tolerance)
+    stays = starts_stable(points, ran.steps, schedule) & (ran.error <= tolerance)
     suspect = ~points.noisy() & ~stays & (~(ran.error <= limit) | rounded)
     return np.flatnonzero(suspect & np.isfinite(ran.result.final).all(axis=1))
+
+
+def starts_stable(points: Points, steps: Steps, schedule: Schedule) -> Array:
+    """Tell the points that start at a stable equilibrium and are not driven: they stay, and nothing adds up.
+
+    A named state can be an unstable equilibrium; then the start lies beside it, and the point moves.
+    """
+    rest = points.rest
+    if points.scan.drive is not None or points.start is not None:
+        return np.zeros(len(rest), dtype=bool)
+    start = kernel.initial_state(points.program(steps, schedule), points.columns, rest)
+    same = [states == own[:, None] for states, own in zip(rest.states, start, strict=True)]
+    found: Array = (rest.stable & np.logical_and.reduce(same)).any(axis=1)
+    return found
 
 
 @dataclass(frozen=True)
@@ -349,8 +362,7 @@ class _Against:
 
 
 def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, int]) -> _Ran:
-    """Run suspects in float64 at their step and at half of it, until two runs agree; take the coarser of
-    these.
+    """Run suspects in float64 at their step and at half of it until two runs agree; take the coarser.
 
     With a dt of the scan's own they are compared once, and flagged.
     """
@@ -363,14 +375,13 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
         x.copy() for x in (ran.steps.halvings, ran.redos, ran.error, ran.doubtful, ran.bits)
     )
     doubtful[np.setdiff1d(suspects, rows)] = True
-    against, allowed = (
-        _Against.of(points, schedule, shape),
-        convergence.ALLOWED * points.scan.protocol.tolerance,
-    )
-    result, coarse = ran.result, against.run(rows, halvings[rows]) if len(rows) else None
+    against = _Against.of(points, schedule, shape)
+    allowed = convergence.ALLOWED * points.scan.protocol.tolerance
+    result = ran.result
+    coarse = against.run(rows, halvings[rows]) if len(rows) else result
     auto = points.scan.protocol.dt == "auto"
     for check in range(convergence.MOST_CHECKS + 1):
-        if coarse is None or not len(rows):
+        if not len(rows):
             break
         fine = against.run(rows, halvings[rows] + 1)
         found = against.apart(rows, coarse.observables, fine.observables)
@@ -404,8 +415,10 @@ def _part(result: Result, rows: Array) -> Result:
 
 
 def _adopted(result: Result, rows: Array, other: Result, theirs: Array) -> Result:
-    """Return a result with these rows from another that was run in float64; what a longer window goes on from
-    stays that of the first run, and is not gone on from."""
+    """Return a result with these rows from another that was run in float64.
+
+    The checkpoints stay those of the first run; a longer window does not go on from such a point.
+    """
     given = _part(other, theirs)
     observables = {
         n: y.astype(result.observables[n].dtype)

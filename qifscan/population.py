@@ -824,6 +824,9 @@ class QIF:
         given = arguments[1:] if shared else arguments
         if len(given) > 2:
             raise ScanError([Fault("update", counted(len(given), "input"), "x and y")])
+        twice = [name for name, value in (("x", x), ("y", y))[: len(given)] if value is not None]
+        if twice:
+            raise ScanError([Fault(name, "it twice, by place and by name", "one of them") for name in twice])
         x, y = (*given, *(x, y)[len(given) :])
         added = (_checked(n, 0.0 if v is None else v, REAL, self.x.shape) for n, v in (("x", x), ("y", y)))
         self._advance(1, 1, tuple(value[None].astype(self.precision) for value in added))

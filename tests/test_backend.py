@@ -75,6 +75,62 @@ def test_what_is_remembered_may_be_broken_or_not_writable(tmp_path, broken):
     assert run(PREPARE, tmp_path, XDG_CACHE_HOME="/dev/null")[0].startswith("set")
 
 
+@pytest.mark.parametrize("name", ["random.py", "glob.py", "jax.py", "numpy.py"])
+def test_the_probe_runs_no_file_of_the_folder_it_is_called_in(tmp_path, name):
+    """A file that has the name of a module ends what imports it: the probe must neither see nor remember it."""
+    folder, home = tmp_path / "work", tmp_path / "home"
+    folder.mkdir()
+    home.mkdir()
+    (folder / name).write_text("raise SystemExit(3)")
+    code = f"import os; from qifscan import backend; os.chdir({str(folder)!r}); print(backend.prepare())"
+    places = os.pathsep.join((".", str(Path(qs.__file__).parents[1])))
+    assert run(code, home, PYTHONPATH=places)[0] == "set\n"
+
+
+def test_a_probe_that_failed_is_tried_again(tmp_path):
+    failed = "from qifscan import backend; backend._starts = lambda flags: False; print(backend.prepare())"
+    out, err = run(failed, tmp_path)
+    assert "set" not in out.split()
+    assert "does not start with XLA's options" in err
+    assert run(PREPARE, tmp_path)[0] == f"set {backend.OPTIONS[0]}\n"
+
+
+STRICT = """
+import jax
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_nans", True)
+jax.config.update("jax_disable_jit", True)
+jax.config.update("jax_transfer_guard", "disallow")
+"""
+OBSERVED = """
+import numpy as np
+import qifscan as qs
+SCAN = qs.Scan(
+    axes={"eta": np.linspace(-6.0, -3.0, 20)}, fixed={"v_ou_sigma": 0.3},
+    protocol=qs.Protocol(transient=1.0, window=30.0), observables=["r_mean", "v_std", "r_frequency"],
+)
+found = qs.run(SCAN, "found.zarr", client="serial").load()
+assert found["r_frequency"].isnull().any()
+print([found[name].values.tobytes().hex() for name in ("r_mean", "v_std", "status")])
+pop = qs.QIF(3, eta=-5.0)
+pop.update(1.0)
+print(np.asarray(pop.x).tobytes().hex())
+"""
+
+
+def test_the_settings_of_the_user_s_jax_change_no_bit(tmp_path):
+    """An observable that is NaN by design, with settings that refuse NaN, transfers and promotion."""
+    for name in ("plain", "strict"):
+        (tmp_path / name).mkdir()
+    bits = [
+        run(f"import os; os.chdir({str(tmp_path / name)!r})\n{before}{OBSERVED}", tmp_path)[0]
+        for name, before in (("plain", ""), ("strict", STRICT))
+    ]
+    assert bits[0] == bits[1]
+    assert len(bits[0]) > 200
+
+
 @pytest.mark.skipif(backend._has_plugin(), reason="a plugin of JAX is installed")
 def test_jax_is_loaded_for_a_device_only_where_it_may_find_another(tmp_path):
     """Here a plugin of JAX is installed that has no device."""

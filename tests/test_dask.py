@@ -4,13 +4,14 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import distributed
 import numpy as np
 import pytest
 
 import qifscan as qs
-from qifscan import backend
+from qifscan import cluster
 
 pytestmark = pytest.mark.cluster
 
@@ -53,8 +54,52 @@ def test_a_run_reaches_a_scheduler_by_its_address_and_a_task_runs_a_scan(address
         assert np.array_equal(done.result(timeout=60), expected["r_mean"].values)
 
 
-def test_a_forked_process_is_refused_in_one_line(monkeypatch, tmp_path):
-    monkeypatch.setattr(backend, "_forked", [True])
-    with pytest.raises(qs.RunError, match="forked from one in which JAX was running"):
-        qs.run(small_scan(), tmp_path / "scan.zarr")
-    assert list(tmp_path.iterdir()) == []
+def test_a_pool_of_forked_processes_is_refused_in_one_line_and_does_not_hang(tmp_path):
+    code = """
+import multiprocessing
+import warnings
+import qifscan as qs
+warnings.simplefilter("ignore")
+
+SCAN = qs.Scan(axes={"eta": [-5.0, -4.0]}, protocol=qs.Protocol(transient=0.5, window=0.5))
+
+def again(path):
+    try:
+        qs.run(SCAN, path)
+    except qs.RunError as error:
+        return str(error)
+
+if __name__ == "__main__":
+    qs.run(SCAN, "here.zarr", client="serial")
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        print(pool.apply_async(again, ["there.zarr"]).get(timeout=60))
+"""
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("this process was forked from one in which JAX was running")
+    assert "spawn" in line
+    assert not (tmp_path / "there.zarr").exists()
+
+
+def test_a_scheduler_without_workers_is_said_to_be_waited_for(monkeypatch, caplog, tmp_path):
+    monkeypatch.setattr(cluster, "PATIENCE", 0.5)
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as alone,
+        distributed.Client(alone) as client,
+        ThreadPoolExecutor(1) as aside,
+        caplog.at_level("WARNING", logger="qifscan"),
+    ):
+        running = aside.submit(qs.run, small_scan(), tmp_path / "scan.zarr", client=client)
+        deadline = time.monotonic() + 30.0
+        while "no workers" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.1)
+        told = caplog.text
+        alone.scale(1)
+        running.result(timeout=60)
+    assert "no workers" in told
+    assert (qs.open_scan(tmp_path / "scan.zarr")["status"] > 0).all()

@@ -979,3 +979,10 @@ def test_what_is_registered_is_among_vars_and_nodes():
     assert {"a", "b"} <= set(one.vars("relative"))
     assert one.nodes("relative") == {"": one, "part": other}
     assert set(one.nodes()) == {one.name, other.name}
+
+
+def test_an_input_that_is_given_by_place_and_by_name_is_refused():
+    pop = qs.QIF(2)
+    with pytest.raises(qs.ScanError, match="x: found it twice, by place and by name, expected one of them"):
+        pop.update(1.0, x=2.0)
+    pop.update(1.0, y=0.1)

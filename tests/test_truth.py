@@ -10,7 +10,7 @@ import qifscan as qs
 from qifscan.kernel import Schedule, batch_shape
 from qifscan.models import MODELS
 from qifscan.observables import Status
-from qifscan.points import Points, run_points
+from qifscan.points import Points, run_points, starts_stable
 
 COMPUTED = int(Status.computed)
 
@@ -187,3 +187,19 @@ def test_an_input_faster_than_the_step_is_taken_by_its_mean(drive):
     mean, *_ = exact("qif", PLAIN, [0.2, -1.0], 20.0)
     assert found.variables["r_mean"][0] == pytest.approx(mean[0], rel=1e-3)
     assert found.status[0] & int(Status.under_resolved) == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "given"),
+    [
+        ("qif_depression_alpha", {"eta": -5.8, "J": 15.0 * 2.0**0.5, "delta": 2.0, "alpha": 0.05}),
+        ("qif_adaptation_alpha", {"eta": -12.2, "J": 25.0, "delta": 1.0, "alpha": 0.3}),
+    ],
+)
+def test_only_a_start_at_a_stable_equilibrium_counts_as_one_that_stays(model, given):
+    """Of three equilibria the lowest alone is stable there; "up" starts beside the highest, and leaves it."""
+    assert qs.equilibria(model, tau_a=10.0, **given)["stable"].values.tolist() == [True, False, False]
+    for initial, stays in (("down", True), ("up", False), ("rest", True)):
+        scan = qs.Scan(model=model, fixed=given, protocol=qs.Protocol(initial=initial))
+        points = Points.of(scan, (np.zeros(1, dtype=int),))
+        assert starts_stable(points, points.steps(), Schedule.of(scan.protocol)).tolist() == [stays]
