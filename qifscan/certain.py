@@ -108,7 +108,7 @@ def zeros_along(path: Path, kind: str, slices: Mapping[str, Array], rates: Range
     powers = unit[:, None] ** np.arange(len(top.c))
     c, errors = (table(terms, count) * powers * ~np.array(vanishing) for terms in (top.c, top.errors))
     near, exactly = _expansions(path, kind, slices, unit)
-    roots = isolated(c, errors, low / unit, factor, near, exactly if len(top.c) <= _MOST_TERMS else None)
+    roots = isolated(c, errors, low / unit, factor, near, exactly)
     who = roots.who
     x = np.where(roots.exact, roots.low, np.nan)
     rough = ~roots.exact
@@ -239,8 +239,8 @@ def _of_slices(tied: Tied, who: Index) -> Tied:
         return Polynomial([chosen(c) for c in p.c], [chosen(s) for s in p.errors])
 
     def ratio(x: Ratio) -> Ratio:
-        below = {polynomial(f): times for f, times in x.below.items()}
-        return Ratio(polynomial(x.top), x.ring, x.power, below)
+        factors = {polynomial(f): times for f, times in x.factors.items()}
+        return Ratio(polynomial(x.top), x.ring, x.power, factors, polynomial(x.scale))
 
     return Tied(ratio(tied.a), ratio(tied.b), tied.m)
 
