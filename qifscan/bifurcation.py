@@ -26,12 +26,10 @@ from qifscan.graph import (
     Path,
     coefficients,
     degree_in,
-    graph_value,
     part,
     paths,
     rate_unit,
     walled,
-    zeros,
 )
 from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
@@ -327,27 +325,16 @@ def _zeros_on(request: _Request, kind: str, rates: Range | None) -> tuple[list[P
     first = request.paths[0]
     # The eigenvalues with a delay are infinitely many: no polynomial has them.
     if kind == "hopf" and request.model.delay:
-        return _on_grid(request, kind, rates), np.zeros(request.count, dtype=bool)
+        return _on_grid(request, rates), np.zeros(request.count, dtype=bool)
     certain = zeros_along(first, kind, request.slices, rates)
     points = _certain_points(first, certain, request.slices)
-    if not len(certain.unsettled):
-        return [points], certain.certified
-    settled = points.chosen(~np.isin(points.who, certain.unsettled))
-    some = replace(request, slices=part(request.slices, certain.unsettled))
-    others = [replace(p, who=certain.unsettled[p.who]) for p in _on_grid(some, kind, rates)]
-    return [settled, *others], certain.certified
+    return [points], certain.certified
 
 
-def _on_grid(request: _Request, kind: str, rates: Range | None) -> list[Points]:
-    """Return the zeros of a condition on each path that the grid of rates shows."""
-    points = []
-    for path in request.paths:
-        if kind == "fold":
-            places = zeros(path.fold, request.slices, nodes_of(path, request.slices, rates))
-        else:
-            places = spectrum_of(request.model).turning(path, request.slices, rates)
-        points.append(on_path(path, *places, request.slices))
-    return points
+def _on_grid(request: _Request, rates: Range | None) -> list[Points]:
+    """Return the Hopf points of a model with a delay on each path that the grid of rates shows."""
+    turning = spectrum_of(request.model).turning
+    return [on_path(path, *turning(path, request.slices, rates), request.slices) for path in request.paths]
 
 
 def _certain_points(path: Path, found: Found, slices: Mapping[str, Array]) -> Points:
@@ -356,9 +343,7 @@ def _certain_points(path: Path, found: Found, slices: Mapping[str, Array]) -> Po
     if path.degree:
         given[path.along] = found.value
     if path.model.graph not in given:
-        given[path.model.graph] = np.asarray(
-            graph_value(path.model, found.r, given | {path.model.graph: 0.0})
-        )
+        given[path.model.graph] = found.graph
     parameters = {name: given[name] + 0.0 * found.r for name in _names(path.model)}
     return Points(path.model, found.who, found.r, parameters, np.zeros(len(found.r), dtype=np.intp))
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -21,7 +20,7 @@ import numpy as np
 
 from qifscan.graph import Array, Index
 from qifscan.jets import is_zero
-from qifscan.whole import primitive, roots_between
+from qifscan.whole import Bracket, Whole, roots_between
 
 WIDEST = 8.0
 """Ratio of the ends of a cell before any is cut."""
@@ -49,27 +48,26 @@ _STEPS = 100
 
 @dataclass(frozen=True)
 class Roots:
-    """Roots by slice: an interval that holds no other, and whether its ends were settled exactly.
-
-    `unsettled`: slices with cells that rounding leaves open, where no exact coefficients were to be had.
+    """Roots by slice: an interval that holds no other; of those that were settled exactly also the narrow
+    one, by position.
     """
 
     who: Index
     low: Array
     high: Array
     exact: Any
-    unsettled: Index
+    brackets: dict[int, Bracket]
 
 
-Exactly = Callable[[int], list[Fraction]]
-"""The polynomial of a slice with exact coefficients, the lowest power first."""
+Exactly = Callable[[int], Whole]
+"""The polynomial of a slice in whole numbers."""
 
 
 Near = Callable[[Index, Array, Array], tuple[Array, Array]]
 """The polynomials of slices on cells, from a rate and of a width, in t from 0 to 1, and their errors."""
 
 
-def isolated(c: Array, errors: Array, low: Array, span: float, near: Near, exactly: Exactly | None) -> Roots:
+def isolated(c: Array, errors: Array, low: Array, span: float, near: Near, exactly: Exactly) -> Roots:
     """Return every root of polynomials `(slices, degree + 1)` in [low, span low) of each, low above 0.
 
     `errors`: those of the coefficients, in units of the last digit of 1. A double root is one root.
@@ -84,15 +82,14 @@ def isolated(c: Array, errors: Array, low: Array, span: float, near: Near, exact
             left += [(who + start, a, b) for who, a, b in opened]
         one, left = _expanded_near(left, near)
         settled += one
-    more = _in_fractions(left, exactly) if exactly else []
-    unsettled = (
-        _nothing()[0] if exactly else np.unique(np.concatenate([part[0] for part in [_nothing(), *left]]))
-    )
-    rows = [np.array([m[k] for m in more], dtype=dtype) for k, dtype in enumerate((np.intp, float, float))]
+    more = _in_whole_numbers(left, exactly)
+    ends = np.array([ends for _, ends in more], dtype=float).reshape(-1, 2)
+    rows = np.array([k for k, _ in more], dtype=np.intp), ends[:, 0], ends[:, 1]
     who, a, b = (np.concatenate([*(part[k] for part in settled), rows[k]]) for k in range(3))
     exact = np.arange(len(who)) >= len(who) - len(more)
     order = np.lexsort((a, who))
-    return Roots(who[order], a[order], b[order], exact[order], unsettled)
+    brackets = {int(k): more[order[k] - len(who)][1] for k in np.flatnonzero(exact[order])}
+    return Roots(who[order], a[order], b[order], exact[order], brackets)
 
 
 def _nothing() -> tuple[Index, Array, Array]:
@@ -205,19 +202,19 @@ def _changes(value: Array, error: Array) -> tuple[Any, Any]:
     return changes, sure
 
 
-def _in_fractions(cells: list[Any], exactly: Exactly) -> list[tuple[int, float, float]]:
-    """Return the roots in cells that were left open, between two neighbouring floats each."""
-    found = []
+def _in_whole_numbers(cells: list[Any], exactly: Exactly) -> list[tuple[int, Bracket]]:
+    """Return the roots in cells that were left open."""
+    found: list[tuple[int, Bracket]] = []
     by_slice: dict[int, list[tuple[float, float]]] = {}
     for who, a, b in cells:
         for k, x, y in zip(who.tolist(), a.tolist(), b.tolist(), strict=True):
             by_slice.setdefault(k, []).append((x, y))
     for k, intervals in by_slice.items():
-        whole = primitive(exactly(k))
+        whole = exactly(k)
         if not whole:
             continue
         for x, y in _merged(intervals):
-            found += [(k, *root) for root in roots_between(whole, x, y)]
+            found += [(k, root) for root in roots_between(whole, x, y)]
     return found
 
 

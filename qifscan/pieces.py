@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from qifscan.certain import Found, zeros_along
+from qifscan.certain import zeros_along
 from qifscan.graph import (
     PER_DECADE,
     SPAN,
@@ -45,17 +45,9 @@ def nodes_of(path: Path, parameters: Mapping[str, Array], rates: tuple[float, fl
     unit = np.ones(slices) if rates is not None else rate_unit(path.model, parameters)
     nodes = Nodes(unit[:, None] * grid, np.ones((slices, count - 1), dtype=bool), rates)
     for kind, wall, positive in path.walls():
-        found = _certain(path, kind, parameters, rates) if kind else None
+        found = zeros_along(path, kind, parameters, rates) if kind else None
         nodes = walled(nodes, wall, parameters, positive=positive, at=(found.who, found.r) if found else None)
     return nodes
-
-
-def _certain(
-    path: Path, kind: str, parameters: Mapping[str, Array], rates: tuple[float, float] | None
-) -> Found | None:
-    """Return the zeros with a proven count; None where some slice is to be searched on the grid."""
-    found = zeros_along(path, kind, parameters, rates)
-    return None if len(found.unsettled) else found
 
 
 def hopf_zeros(
@@ -67,8 +59,8 @@ def hopf_zeros(
     counts if the rounding error e there moves it by less than `UNSURE`: by e/|h'|, or if it is nearly
     double by (2 e/|h''|)^(1/2). For true zeros that is below 1e-11, for false ones above 1.
     """
-    certain = _certain(path, "hopf", parameters, rates) if not path.degree else None
-    if certain is not None:
+    if not path.degree:
+        certain = zeros_along(path, "hopf", parameters, rates)
         return certain.who, certain.r
     who, at = zeros(path.hopf, parameters, nodes_of(path, parameters, rates))
     here = part(parameters, who)
@@ -96,8 +88,8 @@ class Pieces:
 
 def pieces(path: Path, parameters: Mapping[str, Array], nodes: Nodes) -> Pieces:
     """Return the monotone pieces of eta(r), between folds and where equilibria cease to be valid."""
-    certain = _certain(path, "fold", parameters, nodes.range)
-    who, at = zeros(path.fold, parameters, nodes) if certain is None else (certain.who, certain.r)
+    certain = zeros_along(path, "fold", parameters, nodes.range)
+    who, at = certain.who, certain.r
     padded = np.pad(nodes.valid, ((0, 0), (1, 1)))
     starts, ends = np.argwhere(padded[:, 1:] & ~padded[:, :-1]), np.argwhere(~padded[:, 1:] & padded[:, :-1])
     sides = []

@@ -14,6 +14,9 @@ _DIGITS = 54
 Whole = list[int]
 """Coefficients, the lowest power first."""
 
+Bracket = tuple[Fraction, Fraction]
+"""Two numbers that end in binary, with one root between them; equal if they are the root."""
+
 
 def primitive(c: list[Fraction]) -> Whole:
     """Return whole coefficients without a common factor, or a last one that is 0."""
@@ -30,8 +33,8 @@ def _reduced(c: Whole) -> Whole:
     return [x // divisor for x in c]
 
 
-def roots_between(c: Whole, low: float, high: float) -> list[tuple[float, float]]:
-    """Return the distinct roots in [low, high), each between two neighbouring numbers."""
+def roots_between(c: Whole, low: float, high: float) -> list[Bracket]:
+    """Return the distinct roots in [low, high), each between two numbers that agree to its digits."""
     c = squarefree(c)
     size = max(_places(low), _places(high))
     start, end = (int(Fraction(x) * (1 << size)) for x in (low, high))
@@ -40,11 +43,12 @@ def roots_between(c: Whole, low: float, high: float) -> list[tuple[float, float]
     while waiting:
         a, width, size, q = waiting.pop()
         if q[0] == 0:
-            found.append((a / (1 << size), a / (1 << size)))
+            found.append((Fraction(a, 1 << size), Fraction(a, 1 << size)))
             q = q[1:]
         changes = _changes(_shifted(q[::-1]))
         if changes == 1:
-            found.append(_narrowed(c, a, width, size))
+            ends = Fraction(a, 1 << size), Fraction(a + width, 1 << size)
+            found.append(sharpened(c, *ends, _DIGITS) or ends)
         elif changes:
             half = [x << (len(q) - 1 - k) for k, x in enumerate(q)]
             waiting.append((2 * a, width, size + 1, half))
@@ -82,16 +86,32 @@ def _changes(c: Whole) -> int:
     return sum(x != y for x, y in zip(signs[1:], signs[:-1], strict=True))
 
 
-def _narrowed(c: Whole, a: int, width: int, size: int) -> tuple[float, float]:
-    """Return two neighbouring numbers around the only root inside, by halving."""
-    rising = _sign(c, a + width, size) > 0 or _sign(c, a, size) < 0
-    while (width << _DIGITS) > a:
+def sharpened(c: Whole, low: Fraction, high: Fraction, digits: int) -> Bracket | None:
+    """Return the only root inside of an interval to so many binary digits; None if signs do not tell one."""
+    if low == high:
+        return low, high
+    size = max(x.denominator.bit_length() - 1 for x in (low, high))
+    a, b = (int(x * (1 << size)) for x in (low, high))
+    first, last = _sign(c, a, size), _sign(c, b, size)
+    # Another root may be an end.
+    first = first or -last
+    if first == (last or -first):
+        return None
+    # Halves are of equal width, so that all numbers stay whole ones.
+    width = b - a
+    while (width << digits) > a:
         a, size = 2 * a, size + 1
         sign = _sign(c, a + width, size)
         if sign == 0:
-            return (a + width) / (1 << size), (a + width) / (1 << size)
-        a += width if (sign < 0) == rising else 0
-    return a / (1 << size), (a + width) / (1 << size)
+            return Fraction(a + width, 1 << size), Fraction(a + width, 1 << size)
+        a += width if sign == first else 0
+    return Fraction(a, 1 << size), Fraction(a + width, 1 << size)
+
+
+def square_root(x: Fraction, digits: int) -> Fraction:
+    """Return the square root to so many binary digits, of a number that is not below 0."""
+    size = digits + max(0, (x.denominator.bit_length() - x.numerator.bit_length()) // 2 + 1)
+    return Fraction(math.isqrt((x.numerator << (2 * size)) // x.denominator), 1 << size)
 
 
 def _sign(c: Whole, a: int, size: int) -> int:

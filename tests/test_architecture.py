@@ -10,11 +10,13 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "qifscan"
 
 LEVELS = [
-    {"lazy", "errors", "jets"},
+    {"lazy", "errors", "jets", "whole"},
     {"models", "definition", "backend", "algebra", "place", "record", "snapshot"},
     {"child"},
     {"catalogue", "drive", "noise", "observables", "integrate", "labels", "graph"},
     {"normal_forms", "tables", "collocation", "delayed", "newton", "isolation"},
+    {"conditions"},
+    {"digits"},
     {"certain"},
     {"pieces"},
     {"crossings", "floquet"},
