@@ -82,6 +82,11 @@ class Condition:
         top: Polynomial = (self.zero.norm() if isinstance(self.zero, Tied) else self.zero).top
         return top
 
+    @property
+    def on_graph(self) -> bool:
+        """Tell whether the graph's parameter is to be told: it is not given, and finite there."""
+        return (self.path.folded or not self.path.degree) and self.kind in ("fold", "hopf")
+
     def tied(self, r: Any) -> Any:
         """Return p at rates where this is 0; infinite where the condition does not depend on it."""
         if not isinstance(self.p, Tied):

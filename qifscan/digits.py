@@ -78,7 +78,7 @@ def placed(of: Slices, roots: Roots, x: Array) -> Places:
     there = ~_at_pole(path, r, here) if path.degree else np.ones(len(r), dtype=bool)
     lost = ~(_error_of_tie(path, of.kind, r, p, here) < _FAR) if path.degree else ~there
     r, p, error = _by_newton(path, of.kind, r, p, here)
-    graph, rounding = _graph(path, r, p, here)
+    graph, rounding = _graph(of, r, p, here)
     size = np.maximum(error, rounding)
     known = there.copy()
     # Not "size > NEGLIGIBLE": what is no number is open too.
@@ -234,10 +234,10 @@ def _error(number: Any, ring: Ring) -> Any:
     return ring.product(number.scale, number.top).errors[0]
 
 
-def _graph(path: Path, r: Array, p: Array, here: Values) -> tuple[Array, Array]:
+def _graph(of: Slices, r: Array, p: Array, here: Values) -> tuple[Array, Array]:
     """Return the parameter of the graph, and its rounding error relative to it, or to 1 if it is below."""
-    model = path.model
-    if path.degree and not path.folded:
+    path, model = of.path, of.path.model
+    if not of.condition.on_graph:
         return np.full(len(r), np.nan), np.zeros(len(r))
     given = {**here, model.graph: 0.0} | ({path.along: p} if path.degree else {})
     value = np.asarray(graph_value(model, r, given)) + 0.0 * r
@@ -285,7 +285,7 @@ def _at(exact: Exact, r: Fraction, digits: int) -> tuple[float, float, float] | 
         if path.degree:
             p = condition.tied(r)
             p = _larger_root(condition.p, r, digits) if p is None else p
-        if path.folded or not path.degree:
+        if condition.on_graph:
             graph = sum((term.at(r) * (p or 0) ** k for k, term in enumerate(condition.terms)), Fraction(0))
         return float(r), math.nan if p is None else float(p), math.nan if graph is None else float(graph)
     except (ZeroDivisionError, OverflowError):
