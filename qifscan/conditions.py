@@ -29,7 +29,8 @@ class Condition:
     """A condition on a path, in the ring of its numbers; what p is there, and what the graph's parameter.
 
     "fold": d eta/dr = 0, on the path of folds its derivative (cusps). "hopf": the Hurwitz determinant, on the
-    path of folds c_(n-1) (Bogdanov-Takens points). Along the graph also the name of a variable.
+    path of folds c_(n-1) (Bogdanov-Takens points). Along the graph also the name of a variable, and
+    "rest": what is 0 at the equilibria of one value of the graph's parameter.
     """
 
     path: Path
@@ -74,6 +75,8 @@ class Condition:
             return found
         if self.kind == "hopf":
             return turning(model, ring.variable(), given, folded=self.path.folded)
+        if self.kind == "rest":
+            return self.terms[0] - self.given[model.graph]
         return model.at_rest(ring.variable(), given)[model.variable_names.index(self.kind)]
 
     @property

@@ -239,12 +239,19 @@ def _graph(of: Slices, r: Array, p: Array, here: Values) -> tuple[Array, Array]:
     path, model = of.path, of.path.model
     if not of.condition.on_graph:
         return np.full(len(r), np.nan), np.zeros(len(r))
-    given = {**here, model.graph: 0.0} | ({path.along: p} if path.degree else {})
+    given: dict[str, Any] = {**here, model.graph: 0.0} | ({path.along: p} if path.degree else {})
     value = np.asarray(graph_value(model, r, given)) + 0.0 * r
+    return value, rounding_of_graph(path, r, given) / np.maximum(np.abs(value), 1.0)
+
+
+def rounding_of_graph(path: Path, r: Array, given: Mapping[str, Any]) -> Array:
+    """Return a bound on the rounding error of the graph's parameter at rates."""
     ring = Ring()
     number = Ratio(ring.one, ring, scale=Polynomial((r,), (0,)))
-    error = _error(graph_value(model, number, given), ring)
-    return value, _EPS * error / np.maximum(np.abs(value), 1.0)
+    found: Array = (
+        _EPS * _error(graph_value(path.model, number, {**given, path.model.graph: 0.0}), ring) + 0.0 * r
+    )
+    return found
 
 
 # In whole numbers

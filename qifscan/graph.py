@@ -320,6 +320,11 @@ def _discriminant(terms: Sequence[Any]) -> Any:
     return terms[1] * terms[1] - 4.0 * (terms[2] * terms[0])
 
 
+def walled_variables(model: Model) -> list[int]:
+    """Return the positions of variables but the first that must be above 0, or within a range, at rest."""
+    return [i for i, variable in enumerate(model.variables) if i and _distances(variable.domain)]
+
+
 def _distances(domain: Domain) -> list[Callable[[Any], Any]]:
     """Return functions that are above 0 inside a domain."""
     if domain is FRACTION:
@@ -333,12 +338,13 @@ def _distances(domain: Domain) -> list[Callable[[Any], Any]]:
 @dataclass(frozen=True)
 class Nodes:
     """A grid of rates for every slice, ascending, `(slices, nodes)`; `valid[:, i]`: the cell from node i
-    is. `range`: the rates that were asked for.
+    is. `range`: the rates that were asked for; `certified`: of which slices the walls are proven.
     """
 
     rates: Array
     valid: np.ndarray[Any, np.dtype[np.bool]]
     range: tuple[float, float] | None = None
+    certified: Any = True
 
 
 def blocks(slices: int, width: int) -> Iterator[slice]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,10 +44,12 @@ def nodes_of(path: Path, parameters: Mapping[str, Array], rates: tuple[float, fl
     grid = np.geomspace(low, high, count)
     unit = np.ones(slices) if rates is not None else rate_unit(path.model, parameters)
     nodes = Nodes(unit[:, None] * grid, np.ones((slices, count - 1), dtype=bool), rates)
+    certified = np.ones(slices, dtype=bool)
     for kind, wall, positive in path.walls():
         found = zeros_along(path, kind, parameters, rates) if kind else None
         nodes = walled(nodes, wall, parameters, positive=positive, at=(found.who, found.r) if found else None)
-    return nodes
+        certified &= found.certified if found else False
+    return replace(nodes, certified=certified)
 
 
 def hopf_zeros(
@@ -75,7 +77,8 @@ def hopf_zeros(
 class Pieces:
     """The monotone pieces of eta(r) of every slice, ascending, `(slices, pieces)`, NaN where there are fewer.
 
-    Rates at both ends, eta there, and eta again where the end is a fold, NaN where it isn't.
+    Rates at both ends, eta there, and eta again where the end is a fold, NaN where it isn't; whether the end
+    is a wall; by slice, whether the number of folds is proven.
     """
 
     low: Array
@@ -84,6 +87,9 @@ class Pieces:
     value_high: Array
     fold_low: Array
     fold_high: Array
+    wall_low: Any
+    wall_high: Any
+    certified: Any
 
 
 def pieces(path: Path, parameters: Mapping[str, Array], nodes: Nodes) -> Pieces:
@@ -92,6 +98,7 @@ def pieces(path: Path, parameters: Mapping[str, Array], nodes: Nodes) -> Pieces:
     who, at = certain.who, certain.r
     padded = np.pad(nodes.valid, ((0, 0), (1, 1)))
     starts, ends = np.argwhere(padded[:, 1:] & ~padded[:, :-1]), np.argwhere(~padded[:, 1:] & padded[:, :-1])
+    last = np.fmax.reduce(nodes.rates, axis=1)
     sides = []
     for edges in (starts, ends):
         whose = np.concatenate((edges[:, 0], who))
@@ -99,13 +106,15 @@ def pieces(path: Path, parameters: Mapping[str, Array], nodes: Nodes) -> Pieces:
         order = np.lexsort((rates, whose))
         whose, rates, folded = whose[order], rates[order], order >= len(edges)
         value = path.partial(rates, part(parameters, whose), 0, 0)[0]
-        sides.append((whose, rates, value, np.where(folded, value, np.nan)))
+        wall = ~folded & (rates != nodes.rates[whose, 0]) & (rates != last[whose])
+        sides.append((whose, rates, value, np.where(folded, value, np.nan), 1.0 * wall))
     owner = sides[0][0]
     shape = (len(nodes.rates), max(1, int(np.bincount(owner, minlength=1).max())))
     rank = ranks(owner)
     columns = [_padded(values, owner, rank, shape) for _, *side in sides for values in side]
-    low, value_low, fold_low, high, value_high, fold_high = columns
-    return Pieces(low, high, value_low, value_high, fold_low, fold_high)
+    low, value_low, fold_low, wall_low, high, value_high, fold_high, wall_high = columns
+    walls = wall_low == 1.0, wall_high == 1.0
+    return Pieces(low, high, value_low, value_high, fold_low, fold_high, *walls, certain.certified)
 
 
 def _padded(values: Array, who: Index, rank: Index, shape: tuple[int, int]) -> Array:
@@ -119,7 +128,8 @@ def roots(
 ) -> tuple[Array, Index]:
     """Return the rates at which eta(r) = eta for points of slices, `(points, most)`, and the piece of each.
 
-    They ascend; where there are fewer the rest is NaN, and the piece -1.
+    They ascend; where there are fewer the rest is NaN, and the piece -1. Beside a wall, beyond eta at the end
+    of its piece, the rate is that of the end, whether or not there is an equilibrium.
     """
 
     def distance(r: Array, given: Values, order: int) -> list[Any]:
@@ -135,6 +145,12 @@ def roots(
         here = part(parameters, whose[point]) | {"": target[point]}
         ends = of.low[whose[point], k], of.high[whose[point], k]
         found[block.start + point, k] = solve(distance, here, *ends, above[point, k])
+        # Beyond the value at a wall the rate is the wall's, up to rounding.
+        rising = (of.value_high > of.value_low)[whose]
+        for walls, rates, upwards in ((of.wall_low, of.low, rising), (of.wall_high, of.high, ~rising)):
+            beyond = np.where(upwards, below & above, ~below & ~above)
+            point, k = np.nonzero(walls[whose] & beyond)
+            found[block.start + point, k] = rates[whose[point], k]
     order = np.argsort(np.isnan(found), axis=1, kind="stable")
     found = np.take_along_axis(found, order, axis=1)
     return found, np.where(np.isnan(found), -1, order)

@@ -19,6 +19,7 @@ LEVELS = [
     {"digits"},
     {"certain"},
     {"pieces"},
+    {"resting"},
     {"crossings", "floquet"},
     {"spectrum"},
     {"checking", "family", "following", "settling"},
