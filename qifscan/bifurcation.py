@@ -704,9 +704,9 @@ def curve(
     tenfold. `slices`: numbers. Along `point`: `piece`, `type` (0, or that of a point of codimension two: CP
     and BT on fold curves, BT and GH on Hopf curves), both parameters, the state and the columns of
     `special_points`; along `pieces` as for `branch`. Hopf curves end at their BT points; neutral saddles are
-    left out. `certified`: whether every fold or Hopf point that is proven at 97 values of the second parameter
-    lies on a curve; False with a delay. `converged` is of the equilibrium and of the curve's own condition.
-    Raises `ScanError` for a wrong definition, and if there is no such curve within the ranges.
+    left out. `certified`: whether every fold or Hopf point that is proven at 97 values of the second
+    parameter lies on a curve; False with a delay. `converged` is of the equilibrium and of the curve's own
+    condition. Raises `ScanError` for a wrong definition, and if there is no such curve within the ranges.
     Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 8, 10.
     """
     if kind not in ("LP", "HB"):

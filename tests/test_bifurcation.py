@@ -423,7 +423,7 @@ def test_a_hopf_curve_that_turns_in_both_coordinates_is_whole():
     ends = np.concatenate((found["start"].values, found["end"].values))
     codes = [found["start"].attrs["flag_meanings"].split()[k] for k in ends]
     assert sorted(codes) == ["bogdanov_takens", "bogdanov_takens", "within", "within"]
-    near = found.isel(point=int(np.abs(np.log(found["tau_a"])).argmin()))
+    near = found.isel(point=int(np.argmin(np.abs(np.log(found["tau_a"].values)))))
     assert float(near["tau_a"]) == pytest.approx(1.0, abs=0.05)
     assert float(near["r"]) == pytest.approx(1.118878, abs=0.02)
     # Neighbours on a curve are next to each other, and every slice is crossed: none is torn.
