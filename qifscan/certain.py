@@ -17,7 +17,7 @@ import numpy as np
 from qifscan.conditions import Slices, vanishing
 from qifscan.digits import placed
 from qifscan.graph import SPAN, Array, Index, Path, part, rate_unit
-from qifscan.isolation import isolated, narrowed, narrowed_near, table
+from qifscan.isolation import Roots, isolated, narrowed, narrowed_near, table
 from qifscan.models import Model
 
 Range = tuple[float, float]
@@ -46,23 +46,11 @@ def span(model: Model, slices: Mapping[str, Array], rates: Range | None) -> tupl
 
 def zeros_along(path: Path, kind: str, slices: Mapping[str, Array], rates: Range | None) -> Found:
     """Return the zeros of a condition on a path, whichever root of its equation p is."""
-    low, factor = span(path.model, slices, rates)
-    count = len(low)
-    # In units of the middle of its range, powers of the rate neither over- nor underflow.
-    unit = low * math.sqrt(factor)
-    of = Slices(path, kind, slices, unit)
-    top, every = of.condition.numerator, np.ones(count, dtype=bool)
-    if len(top.c) <= 1:
+    of, roots, x = _isolated(path, kind, slices, rates)
+    every = np.ones(len(of.unit), dtype=bool)
+    if not len(x):
         nothing = np.empty(0)
         return Found(np.empty(0, dtype=np.intp), nothing, nothing, nothing, every)
-    powers = unit[:, None] ** np.arange(len(top.c))
-    kept = ~np.array(vanishing(path, kind))
-    c, errors = (table(terms, count) * powers * kept for terms in (top.c, top.errors))
-    roots = isolated(c, errors, low / unit, factor, of.near, of.exactly)
-    x = np.where(roots.exact, roots.low, np.nan)
-    rough = ~roots.exact
-    ends = roots.who[rough], roots.low[rough], roots.high[rough]
-    x[rough] = narrowed_near(of.near, *ends) if path.degree else narrowed(c[ends[0]], *ends[1:])
     places = placed(of, roots, x)
     every[roots.who[places.there & ~places.known]] = False
     # At a wall the state is not valid, and is not to be.
@@ -85,3 +73,38 @@ def _valid(path: Path, r: Array, value: Array, here: Mapping[str, Array]) -> Any
     for variable_, x in zip(model.variables, state, strict=True):
         valid &= np.isfinite(x) & np.asarray(variable_.domain.holds(x))
     return valid
+
+
+def walls_along(
+    path: Path, kind: str, slices: Mapping[str, Array], rates: Range | None
+) -> tuple[Index, Array, Any]:
+    """Return the slice and the rate of every zero of a wall, and of which slices their count is proven."""
+    if not path.degree:
+        found = zeros_along(path, kind, slices, rates)
+        return found.who, found.r, found.certified
+    of, roots, x = _isolated(path, kind, slices, rates)
+    return roots.who, x * of.unit[roots.who], np.ones(len(of.unit), dtype=bool)
+
+
+def _isolated(
+    path: Path, kind: str, slices: Mapping[str, Array], rates: Range | None
+) -> tuple[Slices, Roots, Array]:
+    """Return the roots of a condition, and where they are as the expanded polynomial has it, in units."""
+    low, factor = span(path.model, slices, rates)
+    count = len(low)
+    # In units of the middle of its range, powers of the rate neither over- nor underflow.
+    unit = low * math.sqrt(factor)
+    of = Slices(path, kind, slices, unit)
+    top = of.condition.numerator
+    if len(top.c) <= 1:
+        nothing = np.empty(0)
+        return of, Roots(np.empty(0, dtype=np.intp), nothing, nothing, nothing.astype(bool), {}), nothing
+    powers = unit[:, None] ** np.arange(len(top.c))
+    kept = ~np.array(vanishing(path, kind))
+    c, errors = (table(terms, count) * powers * kept for terms in (top.c, top.errors))
+    roots = isolated(c, errors, low / unit, factor, of.near, of.exactly)
+    x = np.where(roots.exact, roots.low, np.nan)
+    rough = ~roots.exact
+    ends = roots.who[rough], roots.low[rough], roots.high[rough]
+    x[rough] = narrowed_near(of.near, *ends) if path.degree else narrowed(c[ends[0]], *ends[1:])
+    return of, roots, x

@@ -17,7 +17,18 @@ from typing import Any
 import numpy as np
 
 from qifscan.algebra import Polynomial, Ratio, Ring, Tied
-from qifscan.graph import PARAMETER, Array, Index, Path, at_once, graph_value, hurwitz, jacobian, part
+from qifscan.graph import (
+    PARAMETER,
+    Array,
+    Index,
+    Path,
+    at_once,
+    distances,
+    graph_value,
+    hurwitz,
+    jacobian,
+    part,
+)
 from qifscan.isolation import table
 from qifscan.jets import Taylor, characteristic, coefficient, is_zero
 from qifscan.models import Model
@@ -29,8 +40,9 @@ class Condition:
     """A condition on a path, in the ring of its numbers; what p is there, and what the graph's parameter.
 
     "fold": d eta/dr = 0, on the path of folds its derivative (cusps). "hopf": the Hurwitz determinant, on the
-    path of folds c_(n-1) (Bogdanov-Takens points). Along the graph also the name of a variable, and
-    "rest": what is 0 at the equilibria of one value of the graph's parameter.
+    path of folds c_(n-1) (Bogdanov-Takens points). "rest", along the graph: what is 0 at the equilibria of
+    one value of its parameter. And the walls of `Path.walls`: "pole", "double" and "name:i", distance i of a
+    variable or of the path's parameter from the ends of its domain.
     """
 
     path: Path
@@ -77,7 +89,22 @@ class Condition:
             return turning(model, ring.variable(), given, folded=self.path.folded)
         if self.kind == "rest":
             return self.terms[0] - self.given[model.graph]
-        return model.at_rest(ring.variable(), given)[model.variable_names.index(self.kind)]
+        return self._wall(given)
+
+    def _wall(self, given: dict[str, Any]) -> Any:
+        if self.kind == "pole":
+            return self.tie[self.path.tied]
+        if self.kind == "double":
+            first, second, third = self.tie
+            return second * second - 4 * first * third
+        name, index = self.kind.split(":")
+        if name == self.path.along:
+            where, domain = self.p, self.path.domain
+        else:
+            k = self.path.model.variable_names.index(name)
+            domain = self.path.model.variables[k].domain
+            where = self.path.model.at_rest(self.ring.variable(), given)[k]
+        return distances(domain)[int(index)](where)
 
     @property
     def numerator(self) -> Polynomial:

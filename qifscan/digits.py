@@ -23,6 +23,7 @@ from qifscan.graph import (
     Array,
     Path,
     coefficients,
+    distances,
     graph_value,
     part,
 )
@@ -177,6 +178,11 @@ def _at_pole(path: Path, r: Array, here: Values) -> Any:
     return np.abs(last[0]) <= _POLE * _EPS * np.abs(last[1])
 
 
+def along_folds(path: Path, r: Array, p: Array, here: Values) -> tuple[Array, Array, Array]:
+    """Return d eta/d log r with its derivatives by log r and by p, on a path of folds."""
+    return _both(path, "fold", r, p, here)[0]
+
+
 def _both(path: Path, kind: str, r: Array, p: Array, here: Values) -> list[tuple[Array, Array, Array]]:
     """Return the tie and the condition at (r, p): value, derivative by log r, derivative by p."""
     parts = []
@@ -205,8 +211,10 @@ def _equations(path: Path, kind: str, r: Any, p: Any, here: Values, more: int) -
     elif kind == "hopf":
         found.append((turning(model, _series(r, more), given, folded=path.folded), 0))
     else:
-        state = model.at_rest(_series(r, more), given)
-        found.append((state[model.variable_names.index(kind)], 0))
+        name, index = kind.split(":")
+        k = model.variable_names.index(name)
+        distance = distances(model.variables[k].domain)[int(index)]
+        found.append((distance(model.at_rest(_series(r, more), given)[k]), 0))
     return found
 
 

@@ -204,25 +204,28 @@ class Path:
         found: Array = _ROUNDINGS * _EPS * (sizes[-2] if self.folded else hurwitz(sizes, add))
         return found
 
+    @property
+    def domain(self) -> Domain:
+        """The values that the parameter may have."""
+        return next(p.domain for p in self.model.parameters if p.name == self.along)
+
     def walls(self) -> list[tuple[str, Function, bool]]:
         """Return functions that end what is valid where they are 0, and whether they must be above 0.
 
-        Before each its name among the conditions of `certain`, "" for one that is none of them.
+        Before each its name among the conditions of `certain`.
         """
         found: list[tuple[str, Function, bool]] = []
-        if self.tied == 1:
-            found.append(("", self.last_term, False))
         if self.tied == 2:
             square = lambda r, p, k: coefficients(_discriminant(self._condition(r, p, k)), k, r)  # noqa: E731
-            found.append(("", square, True))
-            found.append(("", self.last_term, False))
+            found.append(("double", square, True))
+        if self.tied:
+            found.append(("pole", self.last_term, False))
         if self.degree:
-            domain = next(p.domain for p in self.model.parameters if p.name == self.along)
-            found += [("", self._of_parameter(test), True) for test in _distances(domain)]
+            for k, test in enumerate(distances(self.domain)):
+                found.append((f"{self.along}:{k}", self._of_parameter(test), True))
         for index, variable in enumerate(self.model.variables[1:], 1):
-            tests = _distances(variable.domain)
-            name = variable.name if len(tests) == 1 and not self.degree else ""
-            found += [(name, self._of_variable(index, test), True) for test in tests]
+            for k, test in enumerate(distances(variable.domain)):
+                found.append((f"{variable.name}:{k}", self._of_variable(index, test), True))
         return found
 
     def _of_parameter(self, test: Callable[[Any], Any]) -> Function:
@@ -322,10 +325,10 @@ def _discriminant(terms: Sequence[Any]) -> Any:
 
 def walled_variables(model: Model) -> list[int]:
     """Return the positions of variables but the first that must be above 0, or within a range, at rest."""
-    return [i for i, variable in enumerate(model.variables) if i and _distances(variable.domain)]
+    return [i for i, variable in enumerate(model.variables) if i and distances(variable.domain)]
 
 
-def _distances(domain: Domain) -> list[Callable[[Any], Any]]:
+def distances(domain: Domain) -> list[Callable[[Any], Any]]:
     """Return functions that are above 0 inside a domain."""
     if domain is FRACTION:
         return [lambda x: x, lambda x: 1.0 - x]

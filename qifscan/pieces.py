@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from qifscan.certain import zeros_along
+from qifscan.certain import walls_along, zeros_along
 from qifscan.graph import (
     PER_DECADE,
     SPAN,
     UNSURE,
     Array,
+    Function,
     Index,
     Nodes,
     Path,
@@ -31,6 +32,9 @@ from qifscan.graph import (
     walled,
     zeros,
 )
+
+_BESIDE = 1e-9
+"""How far from a wall its function is looked at, as a share of the rate."""
 
 
 def nodes_of(path: Path, parameters: Mapping[str, Array], rates: tuple[float, float] | None) -> Nodes:
@@ -46,10 +50,22 @@ def nodes_of(path: Path, parameters: Mapping[str, Array], rates: tuple[float, fl
     nodes = Nodes(unit[:, None] * grid, np.ones((slices, count - 1), dtype=bool), rates)
     certified = np.ones(slices, dtype=bool)
     for kind, wall, positive in path.walls():
-        found = zeros_along(path, kind, parameters, rates) if kind else None
-        nodes = walled(nodes, wall, parameters, positive=positive, at=(found.who, found.r) if found else None)
-        certified &= found.certified if found else False
+        who, at, proven = walls_along(path, kind, parameters, rates)
+        if path.tied == 2:
+            who, at = _of_this_root(wall, parameters, who, at)
+        nodes = walled(nodes, wall, parameters, positive=positive, at=(who, at))
+        certified &= proven
     return replace(nodes, certified=certified)
+
+
+def _of_this_root(
+    wall: Function, parameters: Mapping[str, Array], who: Index, at: Array
+) -> tuple[Index, Array]:
+    """Return the walls that the path comes upon, without those of the other root of its equation."""
+    here = part(parameters, who)
+    before, after = (wall(at * factor, here, 0)[0] for factor in (1.0 - _BESIDE, 1.0 + _BESIDE))
+    crossed = ~((before > 0.0) & (after > 0.0)) & ~((before < 0.0) & (after < 0.0))
+    return who[crossed], at[crossed]
 
 
 def hopf_zeros(
