@@ -286,6 +286,11 @@ class Ratio(_Operand):
                 top = product(top, factor)
         return top
 
+    @property
+    def numerator(self) -> Polynomial:
+        """The polynomial with the factors that stand above the line; a power of r is left out."""
+        return self._over(self.power, {f: min(times, 0) for f, times in self.factors.items()})
+
     def _plus(self, b: Ratio) -> Ratio:
         if b.top.is_zero:
             return self

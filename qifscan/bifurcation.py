@@ -564,7 +564,9 @@ def _lines(
         count = max(8, math.ceil(points * math.log10(high / low)))
         r = np.geomspace(low, high, count + 1)
         line = on_path(path, np.zeros(len(r), dtype=np.intp), r, request.slices)
-        value = line.parameters[name]
+        # The ends are next to walls, where a parameter or a rate can be rounded to what has no meaning.
+        line = line.chosen(np.isfinite(line.parameters[name]) & path.domain.holds(line.parameters[name]))
+        r, value = line.r, line.parameters[name]
         cuts = (_cut(r[0], value[0], rates, within), _cut(r[-1], value[-1], rates, within))
         found.append(_Line(line, cuts))
     return found

@@ -109,8 +109,9 @@ class Condition:
     @property
     def numerator(self) -> Polynomial:
         """The polynomial whose roots are the points', whichever root of its equation p is."""
-        top: Polynomial = (self.zero.norm() if isinstance(self.zero, Tied) else self.zero).top
-        return top
+        zero: Ratio = self.zero.norm() if isinstance(self.zero, Tied) else self.zero
+        # Where something was divided by 0 there is no point, but it can well be a wall.
+        return zero.top if self.kind in ("fold", "hopf", "rest") else zero.numerator
 
     @property
     def on_graph(self) -> bool:
