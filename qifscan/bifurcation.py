@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -486,6 +487,8 @@ class _Line:
 
     points: Points
     cuts: tuple[int, int]
+    values: tuple[str, Callable[[Array], Array]] | None = None
+    """The parameter along a path, and what it is there at rates."""
 
 
 def _check_branch(request: _Request, rates: Range | None, within: Range | None, points: int) -> None:
@@ -525,8 +528,13 @@ def _lines(
         line = on_path(path, np.zeros(len(r), dtype=np.intp), r, request.slices)
         value = line.parameters[name]
         cuts = (_cut(r[0], value[0], rates, within), _cut(r[-1], value[-1], rates, within))
-        found.append(_Line(line, cuts))
+        found.append(_Line(line, cuts, (name, partial(_along, request, path, name))))
     return found
+
+
+def _along(request: _Request, path: Path, name: str, r: Array) -> Array:
+    """Return a parameter at rates on the path of a single slice."""
+    return on_path(path, np.zeros(len(r), dtype=np.intp), r, request.slices).parameters[name]
 
 
 def _beyond(path: Path, name: str, bound: float, sign: float) -> Callable[[Array, Any, int], list[Any]]:
@@ -554,25 +562,25 @@ def _runs(nodes: Nodes) -> list[tuple[float, float]]:
 def _with_special(lines: list[_Line], special: Points) -> tuple[Points, Index]:
     """Return the points of all lines with the special points in their places, and the number of the line."""
     merged, numbers = [], []
-    left = np.ones(len(special.r), dtype=bool)
+    owner = _owners(lines, special)
     for number, line in enumerate(lines):
-        inside = left & (special.r >= line.points.r[0]) & (special.r <= line.points.r[-1])
-        inside &= _is_on(line.points, special)
-        left &= ~inside
-        whole = joined([line.points, special.chosen(inside)]).sorted()
+        whole = joined([line.points, special.chosen(owner == number)]).sorted()
         merged.append(whole)
         numbers.append(np.full(len(whole.r), number))
     return joined(merged), np.concatenate(numbers)
 
 
-def _is_on(line: Points, special: Points) -> Any:
-    """Tell which points lie on a line, where two lines may cover the same rates."""
-    near = np.ones(len(special.r), dtype=bool)
-    for name, values in line.parameters.items():
-        between = np.interp(special.r, line.r, values)
-        spread = float(np.ptp(values)) + 1e-9 * float(np.abs(values).max(initial=1.0))
-        near &= np.abs(special.parameters[name] - between) < 0.05 * spread
-    return near
+def _owners(lines: list[_Line], special: Points) -> Index:
+    """Return the line that each point lies on, -1 if on none: of two over the same rates the nearer one."""
+    away = np.full((len(lines) + 1, len(special.r)), np.inf)
+    for number, line in enumerate(lines, 1):
+        inside = (special.r >= line.points.r[0]) & (special.r <= line.points.r[-1])
+        if line.values is not None:
+            name, values = line.values
+            away[number, inside] = np.abs(values(special.r[inside]) - special.parameters[name][inside])
+    # A distance that is no number is one between two infinities.
+    away[1:] = np.where(np.isnan(away[1:]), 0.0, away[1:])
+    return np.where(np.isfinite(away).any(axis=0), np.argmin(away, axis=0) - 1, -1)
 
 
 def _stabilities(points: Points) -> dict[str, Any]:
