@@ -177,6 +177,11 @@ def _at_pole(path: Path, r: Array, here: Values) -> Any:
     return np.abs(last[0]) <= _POLE * _EPS * np.abs(last[1])
 
 
+def along_folds(path: Path, r: Array, p: Array, here: Values) -> tuple[Array, Array, Array]:
+    """Return d eta/d log r with its derivatives by log r and by p, on a path of folds."""
+    return _both(path, "fold", r, p, here)[0]
+
+
 def _both(path: Path, kind: str, r: Array, p: Array, here: Values) -> list[tuple[Array, Array, Array]]:
     """Return the tie and the condition at (r, p): value, derivative by log r, derivative by p."""
     parts = []

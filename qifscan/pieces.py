@@ -17,7 +17,6 @@ from qifscan.certain import zeros_along
 from qifscan.graph import (
     PER_DECADE,
     SPAN,
-    UNSURE,
     Array,
     Index,
     Nodes,
@@ -29,7 +28,6 @@ from qifscan.graph import (
     rate_unit,
     solve,
     walled,
-    zeros,
 )
 
 
@@ -50,27 +48,6 @@ def nodes_of(path: Path, parameters: Mapping[str, Array], rates: tuple[float, fl
         nodes = walled(nodes, wall, parameters, positive=positive, at=(found.who, found.r) if found else None)
         certified &= found.certified if found else False
     return replace(nodes, certified=certified)
-
-
-def hopf_zeros(
-    path: Path, parameters: Mapping[str, Array], rates: tuple[float, float] | None
-) -> tuple[Index, Array]:
-    """Return the slice and the rate of every zero of the Hurwitz determinant along the graph.
-
-    Where rounding leaves their number open: those that a grid shows, without those that are rounding. A zero
-    counts if the rounding error e there moves it by less than `UNSURE`: by e/|h'|, or if it is nearly
-    double by (2 e/|h''|)^(1/2). For true zeros that is below 1e-11, for false ones above 1.
-    """
-    if not path.degree:
-        certain = zeros_along(path, "hopf", parameters, rates)
-        return certain.who, certain.r
-    who, at = zeros(path.hopf, parameters, nodes_of(path, parameters, rates))
-    here = part(parameters, who)
-    _, first, second = path.hopf(at, here, 2)
-    error = path.hopf_error(at, here)
-    moved = np.fmin(error / np.abs(first), np.sqrt(error / np.abs(second)))
-    sure = moved < UNSURE
-    return who[sure], at[sure]
 
 
 @dataclass(frozen=True)
