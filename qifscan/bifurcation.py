@@ -1,7 +1,7 @@
 """Special points, branches and curves in two parameters, for any model of the family.
 
 Everything is read off the graph of the equilibria over the rate (see `graph`): nothing is followed step by
-step, so nothing can be stepped over but what lies between two cells of its grid.
+step, so nothing can be stepped over. The points are roots of polynomials, whose number is proven (`certain`).
 Types have AUTO's codes; a neutral saddle, which is no bifurcation, has none there and 30 here.
 """
 
@@ -79,6 +79,13 @@ MOST_PER_DECADE = 100_000
 """More of them would fill the memory, and are below what a figure shows."""
 
 _CERTIFIED = "the number of points is proven: of LP, HB and NSA along one parameter, of CP and BT along two"
+
+_PROOF = "roots of polynomials in the rate, isolated by Descartes' rule of signs with bounds on all rounding"
+
+_NO_PROOF = (
+    "none: with a delay eigenvalues are infinitely many; Hopf points are changes of sign, and where a size "
+    "is least, on cells of a grid of rates, each a fifth of its rate wide"
+)
 
 _WIDEST = 1e30
 """Largest ratio of the ends of a range of rates: beyond, powers of these overflow."""
@@ -245,14 +252,14 @@ def special_points(
     rates are by default up to 10/delay, or 10 of that unit if that is more, and along the delay itself, which
     moves no equilibrium, it is in [0, 10] ms. GH points with a delay are those of `curve`. Along the
     dimensions of the slices: `row_size`, the number of points of each, `status`, which tells a slice without
-    equilibria from one without special points, and `certified`, whether that number is proven (roots of
-    polynomials, isolated by Descartes' rule of signs; not of GH points, with a delay, or of the pair along
-    delta_i). Along `point`, slice by slice, the rate ascending: `slice` (index of the slice in C order),
-    `type` (AUTO's codes), the varied parameters, the state, `omega` (rad/ms), `frequency` (1/ms), `period`
-    (ms), `l1` (first Lyapunov coefficient, Kuznetsov's normalisation <q, q> = <p, q> = 1), `criticality`,
-    `fold_coefficient` (<p, B(q, q)>/2, q_1 > 0), `residual` (relative rate of change), `converged`. NaN where
-    a type has no such number. Raises `ScanError` for a wrong definition. Source: Kuznetsov, Elements of
-    Applied Bifurcation Theory (2004), ch. 3, 5, 8.
+    equilibria from one without special points, and `certified`, whether that number is proven: roots of
+    polynomials, isolated by Descartes' rule of signs (not the number of GH points, and with a delay none: the
+    attribute `comment` tells how it was got). Along `point`, slice by slice, the rate ascending: `slice` (index
+    of the slice in C order), `type` (AUTO's codes), the varied parameters, the state, `omega` (rad/ms),
+    `frequency` (1/ms), `period` (ms), `l1` (first Lyapunov coefficient, Kuznetsov's normalisation <q, q> =
+    <p, q> = 1), `criticality`, `fold_coefficient` (<p, B(q, q)>/2, q_1 > 0), `residual` (relative rate of
+    change), `converged`. NaN where a type has no such number. Raises `ScanError` for a wrong definition.
+    Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 3, 5, 8.
     """
     request = _request(model, along, slices, at_rest=False)
     _check_range("rates", rates, positive=True)
@@ -268,7 +275,7 @@ def special_points(
     variables = {
         "row_size": ((), size, count),
         "status": ((), (~valid).astype(np.int8).reshape(shape), status),
-        "certified": ((), certain.reshape(shape), words.meaning(_CERTIFIED)),
+        "certified": ((), certain.reshape(shape), _proof(words)),
     }
     slice_words = words.meaning("index of the slice, in C order") | {"instance_dimension": "slices"}
     apart = {"slice": (("point",), points.who, slice_words)} | _described(
@@ -474,6 +481,10 @@ def _described(
     return found | {name: (point, columns[name], meant[name]) for name in columns if name in meant}
 
 
+def _proof(words: Words) -> Attributes:
+    return words.meaning(_CERTIFIED) | {"comment": _NO_PROOF if words.model.delay else _PROOF}
+
+
 # Branches
 
 
@@ -518,7 +529,7 @@ def branch(
         columns = measures(merged) | _stabilities(merged)
     words = Words(request.model, request.model.reference)
     table = _described(words, request.along, merged, columns) | _stability_columns(words, columns)
-    proven = {"certified": ((), bool(certain.all()), words.meaning(_CERTIFIED))}
+    proven = {"certified": ((), bool(certain.all()), _proof(words))}
     return words.dataset(request.given, proven, apart=table | _piece_columns(words, lines, number))
 
 

@@ -4,8 +4,8 @@ In every model of the family one parameter, here called eta, enters one equation
 variable is a function of the rate r. So each r > 0 is an equilibrium at exactly one eta(r), and what other
 programs follow step by step is an explicit curve: equilibria are roots of eta(r) = eta, folds are zeros of
 eta'(r), Hopf points zeros of a Hurwitz determinant along it. Each is a smooth function of the one number log
-r. Its zeros are found on cells of a grid; where two of them could hide in one cell, the cell is cut at
-the zeros of the derivative first, and those are found in the same way.
+r. Here zeros are found on cells of a grid, of what is no polynomial; where two of them could hide in one
+cell, the cell is cut at the zeros of the derivative first, and those are found in the same way.
 
 Other parameters can vary instead of eta, at a fixed eta, if eta(r) is a polynomial in them of degree 1 or 2.
 

@@ -1,7 +1,7 @@
 """The grid of rates of slices, and the monotone pieces of their graphs with the roots on them.
 
-Folds, Hopf points and walls come from `certain`, with a proven count, and from the grid where rounding leaves
-that count open.
+Folds and walls come from `certain`, with a proven count; walls along other parameters than the graph's from
+the grid.
 """
 
 from __future__ import annotations
