@@ -32,6 +32,10 @@ KINDS = ("none", "node", "focus", "saddle")
 LEAST = 3
 """Length of the dimension `equilibrium`, unless there are more somewhere."""
 
+PROOF = (
+    "between folds, whose number is proven, the graph over the rate is monotone; by whole numbers beside them"
+)
+
 _POINTS = 1 << 14
 
 
@@ -205,7 +209,10 @@ def described(words: Words, given: Mapping[str, xr.DataArray], found: dict[str, 
             variables[name] = (own, found[name], attributes)
     count = np.isfinite(r).sum(axis=-1, dtype=np.int8)
     variables["count"] = ((), count, words.meaning("number of equilibria", "1"))
-    certified = words.meaning("the number of equilibria is proven")
+    known = model.rest is not None
+    certified = words.meaning("the number of equilibria is proven") | {
+        "comment": PROOF if known else newton.METHOD
+    }
     variables["certified"] = ((), found["certified"], certified)
     if "converged_share" in found:
         share = words.meaning("share of the starts that led to an equilibrium", "1")

@@ -4,8 +4,8 @@ In every model of the family one parameter, here called eta, enters one equation
 variable is a function of the rate r. So each r > 0 is an equilibrium at exactly one eta(r), and what other
 programs follow step by step is an explicit curve: equilibria are roots of eta(r) = eta, folds are zeros of
 eta'(r), Hopf points zeros of a Hurwitz determinant along it. Each is a smooth function of the one number log
-r. Its zeros are found on cells of a grid; where two of them could hide in one cell, the cell is cut at
-the zeros of the derivative first, and those are found in the same way.
+r. Here zeros are found on cells of a grid, of what is no polynomial; where two of them could hide in one
+cell, the cell is cut at the zeros of the derivative first, and those are found in the same way.
 
 Other parameters can vary instead of eta, at a fixed eta, if eta(r) is a polynomial in them of degree 1 or 2.
 
@@ -395,13 +395,12 @@ def walled(
         nodes = Nodes(rates, valid, nodes.range)
     if not positive:
         return nodes
+    # In the middle of cells: at a wall the function is but rounding.
+    middle = np.sqrt(nodes.rates[:, 1:] * nodes.rates[:, :-1])
     inside = np.concatenate(
-        [
-            wall(nodes.rates[block], _columns(parameters, block), 0)[0] > 0.0
-            for block in blocks(*nodes.rates.shape)
-        ]
+        [wall(middle[block], _columns(parameters, block), 0)[0] > 0.0 for block in blocks(*middle.shape)]
     )
-    return Nodes(nodes.rates, nodes.valid & inside[:, 1:] & inside[:, :-1], nodes.range)
+    return Nodes(nodes.rates, nodes.valid & inside, nodes.range)
 
 
 def _validity_at(nodes: Nodes, rates: Array) -> np.ndarray[Any, np.dtype[np.bool]]:

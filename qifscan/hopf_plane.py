@@ -109,7 +109,7 @@ class Plane:
         return lyapunov_coefficient(self.model, states(self.model, r, given), given, omega)
 
     def is_sure(self, r: Array, value: Array) -> Any:
-        """Tell the zeros of the determinant that are more than its rounding; see `pieces.hopf_zeros`."""
+        """Tell the zeros of the determinant that its rounding moves by less than `UNSURE`."""
         _, by_r, by_value = self.gradient(r, value)
         given = {key: values[0] + 0.0 * r for key, values in self.one.items()} | {self.name: value}
         error = paths(self.model, self.model.graph)[0].hopf_error(r, given)

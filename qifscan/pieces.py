@@ -1,7 +1,7 @@
 """The grid of rates of slices, and the monotone pieces of their graphs with the roots on them.
 
-Folds, Hopf points and walls come from `certain`, with a proven count, and from the grid where rounding leaves
-that count open.
+Folds and walls come from `certain`, with a proven count; walls along other parameters than the graph's from
+the grid.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from qifscan.certain import walls_along, zeros_along
 from qifscan.graph import (
     PER_DECADE,
     SPAN,
-    UNSURE,
     Array,
     Function,
     Index,
@@ -30,7 +29,6 @@ from qifscan.graph import (
     rate_unit,
     solve,
     walled,
-    zeros,
 )
 
 _BESIDE = 1e-9
@@ -49,12 +47,17 @@ def nodes_of(path: Path, parameters: Mapping[str, Array], rates: tuple[float, fl
     unit = np.ones(slices) if rates is not None else rate_unit(path.model, parameters)
     nodes = Nodes(unit[:, None] * grid, np.ones((slices, count - 1), dtype=bool), rates)
     certified = np.ones(slices, dtype=bool)
-    for kind, wall, positive in path.walls():
+    none = np.empty(0, dtype=np.intp), np.empty(0)
+    for kind, wall, _ in path.walls():
         who, at, proven = walls_along(path, kind, parameters, rates)
         if path.tied == 2:
             who, at = _of_this_root(wall, parameters, who, at)
-        nodes = walled(nodes, wall, parameters, positive=positive, at=(who, at))
+        nodes = walled(nodes, wall, parameters, positive=False, at=(who, at))
         certified &= proven
+    # A function changes its sign at its poles as well, which are among the other walls.
+    for _, wall, positive in path.walls():
+        if positive:
+            nodes = walled(nodes, wall, parameters, positive=True, at=none)
     return replace(nodes, certified=certified)
 
 
@@ -66,27 +69,6 @@ def _of_this_root(
     before, after = (wall(at * factor, here, 0)[0] for factor in (1.0 - _BESIDE, 1.0 + _BESIDE))
     crossed = ~((before > 0.0) & (after > 0.0)) & ~((before < 0.0) & (after < 0.0))
     return who[crossed], at[crossed]
-
-
-def hopf_zeros(
-    path: Path, parameters: Mapping[str, Array], rates: tuple[float, float] | None
-) -> tuple[Index, Array]:
-    """Return the slice and the rate of every zero of the Hurwitz determinant along the graph.
-
-    Where rounding leaves their number open: those that a grid shows, without those that are rounding. A zero
-    counts if the rounding error e there moves it by less than `UNSURE`: by e/|h'|, or if it is nearly
-    double by (2 e/|h''|)^(1/2). For true zeros that is below 1e-11, for false ones above 1.
-    """
-    if not path.degree:
-        certain = zeros_along(path, "hopf", parameters, rates)
-        return certain.who, certain.r
-    who, at = zeros(path.hopf, parameters, nodes_of(path, parameters, rates))
-    here = part(parameters, who)
-    _, first, second = path.hopf(at, here, 2)
-    error = path.hopf_error(at, here)
-    moved = np.fmin(error / np.abs(first), np.sqrt(error / np.abs(second)))
-    sure = moved < UNSURE
-    return who[sure], at[sure]
 
 
 @dataclass(frozen=True)
