@@ -254,12 +254,12 @@ def special_points(
     dimensions of the slices: `row_size`, the number of points of each, `status`, which tells a slice without
     equilibria from one without special points, and `certified`, whether that number is proven: roots of
     polynomials, isolated by Descartes' rule of signs (not the number of GH points, and with a delay none: the
-    attribute `comment` tells how it was got). Along `point`, slice by slice, the rate ascending: `slice` (index
-    of the slice in C order), `type` (AUTO's codes), the varied parameters, the state, `omega` (rad/ms),
-    `frequency` (1/ms), `period` (ms), `l1` (first Lyapunov coefficient, Kuznetsov's normalisation <q, q> =
-    <p, q> = 1), `criticality`, `fold_coefficient` (<p, B(q, q)>/2, q_1 > 0), `residual` (relative rate of
-    change), `converged`. NaN where a type has no such number. Raises `ScanError` for a wrong definition.
-    Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 3, 5, 8.
+    attribute `comment` tells how it was got). Along `point`, slice by slice, the rate ascending: `slice`
+    (index of the slice in C order), `type` (AUTO's codes), the varied parameters, the state, `omega`
+    (rad/ms), `frequency` (1/ms), `period` (ms), `l1` (first Lyapunov coefficient, Kuznetsov's normalisation
+    <q, q> = <p, q> = 1), `criticality`, `fold_coefficient` (<p, B(q, q)>/2, q_1 > 0), `residual` (relative
+    rate of change), `converged`. NaN where a type has no such number. Raises `ScanError` for a wrong
+    definition. Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 3, 5, 8.
     """
     request = _request(model, along, slices, at_rest=False)
     _check_range("rates", rates, positive=True)
