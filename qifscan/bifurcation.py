@@ -261,8 +261,8 @@ def special_points(
     (index of the slice in C order), `type` (AUTO's codes), the varied parameters, the state, `omega`
     (rad/ms), `frequency` (1/ms), `period` (ms), `l1` (first Lyapunov coefficient, Kuznetsov's normalisation
     <q, q> = <p, q> = 1), `criticality`, `fold_coefficient` (<p, B(q, q)>/2, q_1 > 0), `residual` (relative
-    rate of change), `converged`. NaN where a type has no such number. Raises `ScanError` for a wrong definition.
-    Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 3, 5, 8.
+    rate of change), `converged`. NaN where a type has no such number. Raises `ScanError` for a wrong
+    definition. Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 3, 5, 8.
     """
     request = _request(model, along, slices, at_rest=False)
     _check_range("rates", rates, positive=True)
