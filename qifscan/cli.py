@@ -230,6 +230,21 @@ def show(
     _save(figure, target)
 
 
+@main.command()
+@click.argument("model", default="qif")
+@_clear_errors
+def names(model: str) -> None:
+    """List every name that a scan of MODEL takes.
+
+    Models, parameters, observables, integrators, drives, and the keys of a scan and its protocol; with units
+    and meanings.
+    """
+    from qifscan.names import listed
+
+    for line in listed(model):
+        _say(line)
+
+
 def _picture(path: Path) -> Path:
     """Return the file of a picture; raise `ScanError` if its folder is not there."""
     # matplotlib would add the ending by itself, and we would name a file that is not there.

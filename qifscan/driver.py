@@ -20,9 +20,9 @@ import numpy as np
 from qifscan import backend, extension, integrity, store
 from qifscan.atlas import AFTER_A_RUN, Atlas, atlas
 from qifscan.catalogue import model_named
-from qifscan.chunks import Chunks, Plan, memory, planned
+from qifscan.chunks import Chunks, Plan, least_memory, memory, planned
 from qifscan.cluster import Executor, FailedAt, Work, executor
-from qifscan.errors import Fault, RunError, RunInterrupted, ScanError, StoreError, show
+from qifscan.errors import Fault, RunError, RunInterrupted, ScanError, StoreError, check_flag, show
 from qifscan.matching import adopted
 from qifscan.observables import Status
 from qifscan.place import AnyPath, local
@@ -199,6 +199,7 @@ def execute(
 ) -> None:
     """Do what `run` does, and open nothing afterwards: xarray with dask takes a second to load."""
     check_is_scan(scan, path)
+    check_flag("checkpoint", checkpoint)
     _check_arguments(progress)
     path = local("path", path).absolute()
     chosen = executor(client, workers)
@@ -221,7 +222,7 @@ def execute(
         try:
             if found is None:
                 estimate = planned(scan, chosen.workers, chunk_points, checkpoint, device)
-                estimate.check(path)
+                _check_size(estimate, path, chosen.local)
                 draft = aside.submit(_once, compiling, store.draft, path, estimate.chunks, device)
             theory = aside.submit(_once, compiling, atlas, scan, AFTER_A_RUN)
             opened = found or _created(path, estimate, draft, chosen.local, compiling.set)
@@ -299,6 +300,13 @@ def _found(scan: Scan, path: Path) -> Store | None:
     opened = store.load(path)
     store.check_scan(opened, scan)
     return opened
+
+
+def _check_size(estimate: Plan, path: Path, local: bool) -> None:
+    """Raise `ScanError` for what can be seen to be too large before anything is compiled."""
+    estimate.check(path)
+    if local:
+        replace(estimate, memory=least_memory(estimate.chunks, estimate.workers)).check(path)
 
 
 def _created(

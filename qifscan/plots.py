@@ -14,7 +14,7 @@ from qifscan.axes import number
 from qifscan.colours import edges, is_flag, is_geometric, rounding, scale_of
 from qifscan.described import described
 from qifscan.diagrams import is_theory, label, legend, show_theory, value_of
-from qifscan.errors import Fault, ScanError, StoreError, unknown
+from qifscan.errors import Fault, ScanError, StoreError, check_flag, unknown
 from qifscan.errors import show as show_value
 from qifscan.lazy import LazyModule
 from qifscan.overlays import Layout, draw_branch, draw_exact, draw_given, exact_branch
@@ -95,6 +95,10 @@ def show(
         observables = [observables]
     if hasattr(over, "data_vars"):
         raise ScanError([Fault("over", "a dataset", "a list of datasets", "give over=[dataset]")])
+    check_flag("folds", folds)
+    if select is not None and not isinstance(select, Mapping):
+        expected = "a mapping of dimensions to values"
+        raise ScanError([Fault("select", show_value(select), expected, 'e.g. select={"eta": -5.0}')])
     dataset: Any = _opened(data) if isinstance(data, (str, os.PathLike)) else data
     if hasattr(dataset, "children"):
         return _show_atlas(dataset, observables, (x, y, facet), dict(select or {}), folds, over)

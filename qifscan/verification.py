@@ -12,7 +12,7 @@ import numpy as np
 
 from qifscan import integrity, store, sweep
 from qifscan.catalogue import model_named
-from qifscan.errors import StoreError, check_count, counted
+from qifscan.errors import StoreError, check_count, check_flag, counted
 from qifscan.graph import graph_value, rate_unit
 from qifscan.kernel import batch_shape
 from qifscan.observables import Status
@@ -146,6 +146,7 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
         If there is no store of qifscan at `path`.
     """
     check_count("points", points, least=0)
+    check_flag("repair", repair)
     opened = store.load(local("path", path))
     structure = (integrity.mend if repair else integrity.faults)(opened, deep=True)
     done = store.finished(opened)

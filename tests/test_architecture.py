@@ -28,7 +28,7 @@ LEVELS = [
     {"pace", "atlas", "matching", "colours", "described", "convergence"},
     {"kernel", "overlays"},
     {"points"},
-    {"sweep", "population"},
+    {"names", "sweep", "population"},
     {"chunks"},
     {"store", "cluster"},
     {"extension", "theory_store"},

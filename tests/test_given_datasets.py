@@ -34,7 +34,9 @@ def made(tmp_path_factory):
             protocol=qs.Protocol(transient=0.0, window=30.0, initial="down"),
         ),
     }
-    return {name: qs.run(scan, folder / f"{name}.zarr", client="serial").load() for name, scan in scans.items()}
+    return {
+        name: qs.run(scan, folder / f"{name}.zarr", client="serial").load() for name, scan in scans.items()
+    }
 
 
 OF = {
