@@ -148,17 +148,17 @@ def hysteresis(
         If the scan has no sweep, the dataset lacks one of the directions, or there is no such observable.
     """
     dataset, scan = opened(data)
-    there = [name for name in scan.observables if name in dataset.data_vars]
-    name, swept = observable or next(iter(there), scan.observables[0]), scan.protocol.sweep
+    own = [name for name in scan.observables if name in dataset.data_vars]
+    name, swept = observable or next(iter(own), scan.observables[0]), scan.protocol.sweep
     able = [str(each) for each in dataset.data_vars]
     check_share("apart", apart)
-    faults = [] if name in able else [unknown("observable", name, there or able)]
+    faults = [] if name in able else [unknown("observable", name, own or able)]
     if swept is None:
         faults.append(Fault("data", "a scan without a sweep", "one with protocol.sweep"))
     elif {swept, "direction"} - set(dataset.dims) or set(dataset["direction"].values) != {"up", "down"}:
-        found = f"dimensions {', '.join(map(str, dataset.dims))}"
+        given = f"dimensions {', '.join(map(str, dataset.dims))}"
         hint = "give it as it was run; what is selected or renamed along these can be no loop"
-        faults.append(Fault("data", found, f"{swept}, and direction with up and down", hint))
+        faults.append(Fault("data", given, f"{swept}, and direction with up and down", hint))
     elif not dataset.sizes[swept]:
         faults.append(Fault("data", f"no values of {swept}", "at least one"))
     if faults or swept is None:

@@ -73,6 +73,9 @@ class Executor(Protocol):
     def device(self) -> str:
         """Return the device that runs the chunks, as `backend.device` names it."""
 
+    def options(self) -> str:
+        """Return the options of XLA that the chunks run with, as `backend.options` names them."""
+
     def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
         """Run the work for each chunk; yield each with its result or exception as it finishes."""
 
@@ -88,6 +91,10 @@ class Serial:
     def device(self) -> str:
         """Return the device of this process."""
         return backend.device()
+
+    def options(self) -> str:
+        """Return the options of this process."""
+        return backend.options()
 
     def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
         """Run the work for each chunk in order."""
@@ -111,6 +118,10 @@ class Threads:
     def device(self) -> str:
         """Return the device of this process."""
         return backend.device()
+
+    def options(self) -> str:
+        """Return the options of this process."""
+        return backend.options()
 
     def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
         """Run the work in threads, with a few chunks waiting at any time."""
@@ -157,13 +168,20 @@ class DaskClient:
 
     def device(self) -> str:
         """Return the device of one of the workers; raise `RunError` if it can't tell."""
-        future = self.client.submit(backend.device, pure=False)
+        return self._asked(backend.device, "device")
+
+    def options(self) -> str:
+        """Return the options of one of the workers; raise `RunError` if it can't tell."""
+        return self._asked(backend.options, "options")
+
+    def _asked(self, question: Callable[[], str], what: str) -> str:
+        future = self.client.submit(question, pure=False)
         done: SimpleQueue[Any] = SimpleQueue()
         future.add_done_callback(done.put)
         found = _outcome(self._next(done))
         if isinstance(found, BaseException):
             reason = " ".join(f"{type(found).__name__}: {found}".split())[:200]
-            raise RunError(f"{self.client.scheduler.address}: a worker can't tell its device ({reason})")
+            raise RunError(f"{self.client.scheduler.address}: a worker can't tell its {what} ({reason})")
         return str(found)
 
     def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
@@ -441,7 +459,8 @@ def _check_main_guard() -> None:
             and frame.f_code.co_name == "<module>"
             and _is_bare(frame.f_code.co_filename, frame.f_lineno)
         ):
-            found = f"line {frame.f_lineno} of {os.path.basename(frame.f_code.co_filename)}, which every process runs"
+            file = os.path.basename(frame.f_code.co_filename)
+            found = f"line {frame.f_lineno} of {file}, which every process runs"
             expected = 'a call under if __name__ == "__main__":'
             raise ScanError([Fault("local_cluster", found, expected)])
         frame = frame.f_back

@@ -111,8 +111,10 @@ def _opened(path: str) -> Store:
 
 @lru_cache(maxsize=8)
 def _loaded(path: str, identity: tuple[int, int]) -> Store:
-    """Return the store, read once per process and run."""
-    return store.load(Path(path))
+    """Return the store, read once per process and run, if this process gives the bits of its points."""
+    opened = store.load(Path(path))
+    store.check_options(opened, backend.options())
+    return opened
 
 
 def run(
@@ -199,8 +201,7 @@ def execute(
 ) -> None:
     """Do what `run` does, and open nothing afterwards: xarray with dask takes a second to load."""
     check_is_scan(scan, path)
-    check_flag("checkpoint", checkpoint)
-    _check_arguments(progress)
+    _check_arguments(progress, checkpoint)
     path = local("path", path).absolute()
     chosen = executor(client, workers)
     found = _found(scan, path)
@@ -214,8 +215,8 @@ def execute(
         _mend(found)
     if found is not None and not _pending(found):
         return
-    device = chosen.device()
-    _warn_of_other_devices((found, older), device)
+    device, options = chosen.device(), chosen.options()
+    _check_origins((found, older), device, options)
     compiling = threading.Event()
     # One core compiles the kernel without Python: meanwhile this thread makes the store, then the theory.
     with ThreadPoolExecutor(1) as aside:
@@ -230,7 +231,7 @@ def execute(
             compiling.set()
         pending = _pending(opened)
         extending = f", extending {older.path} ({older.scan.fingerprint[:12]})" if older else ""
-        store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}")
+        store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}", options)
         work = partial(compute_chunk, extend=str(older.path) if older else None, model=scan.model)
         try:
             with _reporter(progress) as report:
@@ -241,8 +242,11 @@ def execute(
         _add_theory(opened, theory.result())
 
 
-def _warn_of_other_devices(begun: tuple[Store | None, Store | None], device: str) -> None:
+def _check_origins(begun: tuple[Store | None, Store | None], device: str, options: str) -> None:
+    """Refuse to go on with points of other options of XLA, and warn of another device."""
     for each in begun:
+        if each is not None and store.finished(each):
+            store.check_options(each, options)
         if each is not None:
             _warn_of_other_device(each, device)
 
@@ -305,7 +309,7 @@ def _found(scan: Scan, path: Path) -> Store | None:
 def _check_size(estimate: Plan, path: Path, local: bool) -> None:
     """Raise `ScanError` for what can be seen to be too large before anything is compiled."""
     estimate.check(path)
-    if local:
+    if local and estimate.chunks.traces:
         replace(estimate, memory=least_memory(estimate.chunks, estimate.workers)).check(path)
 
 
@@ -404,13 +408,13 @@ def _after(state: Progress, outcome: Outcome, trace: bool, seconds: float) -> Pr
 def _failed(opened: Store, failures: dict[int, BaseException]) -> RunError:
     """Return the error that says what failed, what is left, and how to go on."""
     chunk, error = next(iter(failures.items()))
-    if isinstance(error, StoreError):
-        return RunError(str(error))
-    total = len(opened.chunks)
-    left = total - len(store.finished(opened))
     where = ""
     if isinstance(error, FailedAt):
         where, error = f" at {error.worker}", error.error
+    if isinstance(error, StoreError):
+        return RunError(f"{error}{f' ({where.strip()})' if where else ''}")
+    total = len(opened.chunks)
+    left = total - len(store.finished(opened))
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     if isinstance(error, OSError):
         reason = f"{error.strerror or error}"
@@ -424,7 +428,8 @@ def _failed(opened: Store, failures: dict[int, BaseException]) -> RunError:
     )
 
 
-def _check_arguments(progress: Any) -> None:
+def _check_arguments(progress: Any, checkpoint: Any) -> None:
+    check_flag("checkpoint", checkpoint)
     if not (progress is None or callable(progress) or progress == "auto"):
         expected = '"auto", None, or a function that takes a Progress'
         raise ScanError([Fault("progress", show(progress), expected)])

@@ -9,7 +9,7 @@ import math
 import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 LONGEST_LIST = 110
 """Characters of known names in a line, which is not to be longer than 200. With a near name fewer do."""
@@ -24,13 +24,14 @@ class Names(str):
 
     known: tuple[str, ...]
 
-    def __new__(cls, text: str, known: Iterable[str]) -> Names:
+    def __new__(cls, text: str, known: Iterable[str]) -> Self:
+        """Make the text, with all names beside it."""
         made = super().__new__(cls, text)
         made.known = tuple(known)
         return made
 
-    def __getnewargs__(self) -> tuple[str, tuple[str, ...]]:
-        return str(self), self.known
+    def __reduce__(self) -> Any:
+        return Names, (str(self), self.known)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class ScanError(QifscanError, ValueError):
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
     def __reduce__(self) -> Any:
-        # By its faults: an exception is made again of its text, which would be taken for them, letter by letter.
+        # An exception is made again of its text, which would be taken for the faults, letter by letter.
         return type(self), (self.faults,)
 
 

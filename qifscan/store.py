@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
-from qifscan import __version__, record
+from qifscan import __version__, backend, record
 from qifscan.catalogue import model_named
 from qifscan.chunks import Chunks
 from qifscan.errors import ModelNotImported, ScanError, StoreError
@@ -57,6 +57,9 @@ SCHEMA = 2
 """Version of the layout; a store of another one is refused."""
 
 logger = logging.getLogger(__name__)
+
+OPTIONS = "qifscan_options"
+"""The attribute that says which options of XLA the numbers of a store depend on."""
 
 STALE_SECONDS = 600
 """Age at which a `.partial` file, left by a killed writer, is swept away."""
@@ -312,8 +315,8 @@ def _row_path(store: Store, chunk: int) -> Path:
     return store.path.joinpath(record.RECORD, name, "c", *map(str, store.chunks.position(chunk)), "0")
 
 
-def row(store: Store, chunk: int) -> tuple[list[int], list[int], list[int]] | None:
-    """Return the row of a chunk: its counts, digests and sizes."""
+def row(store: Store, chunk: int) -> record.Row | None:
+    """Return what is recorded of a chunk."""
     names = _trace_names(store.chunks) if store.chunks.is_trace(chunk) else _grid_names(store.chunks)
     return record.read_row(_row_path(store, chunk), len(names))
 
@@ -531,14 +534,16 @@ def status(store: Store) -> Array:
     return values
 
 
-def begin_run(store: Store, event: str) -> None:
-    """Sweep away what killed writers have left half-written, and add a line to the history."""
+def begin_run(store: Store, event: str, options: str) -> None:
+    """Sweep away what killed writers have left half-written, and add a line to the history; a store without
+    a finished chunk takes the options of XLA that these will be computed with."""
     refuse_links(store)
     try:
         _sweep(store)
         sweep_beside(store.path)
         told = attributes_of(store)
-        change_attributes(store, {"history": f"{told.get('history', '')}\n{now()} {event}"})
+        first = {} if finished(store) else {OPTIONS: options}
+        change_attributes(store, {"history": f"{told.get('history', '')}\n{now()} {event}"} | first)
     except OSError as error:
         reason = error.strerror or error
         raise StoreError(f"{store.path}: can't be written ({reason}); nothing in it was changed") from error
@@ -608,8 +613,30 @@ def change_attributes(store: Store, changes: Mapping[str, Any], anew: bool = Fal
 def extended(store: Store) -> tuple[int, int]:
     """Return how many points of the finished chunks were taken over from an older store, and continued."""
     rows = [row(store, chunk) for chunk in sorted(finished(store)) if not store.chunks.is_trace(chunk)]
-    counts = [each[0] for each in rows if each is not None]
-    return sum(taken for taken, _ in counts), sum(continued for _, continued in counts)
+    return sum(each.taken for each in rows if each), sum(each.continued for each in rows if each)
+
+
+def options_of(store: Store) -> str | None:
+    """Return the options of XLA that the chunks of a store are computed with; None where it does not say."""
+    found = attributes_of(store).get(OPTIONS)
+    return None if found == backend.UNKNOWN else found
+
+
+def check_options(store: Store, here: str) -> None:
+    """Raise `StoreError` if a store has chunks that were computed with other options than those here."""
+    there = options_of(store)
+    if there is None or there == here or here == backend.UNKNOWN:
+        return
+    raise StoreError(
+        f"{store.path}: was computed with other options of XLA than this process has, and the last bits "
+        f"would differ; {backend.how_to_have(there)}"
+    )
+
+
+def with_other_options(store: Store, chunk: int, here: str) -> bool:
+    """Whether a chunk says that it was computed with other options than these."""
+    known = row(store, chunk) if store.recorded and here != backend.UNKNOWN else None
+    return known is not None and known.options not in (0, record.of_options(here))
 
 
 def identity(path: str | Path) -> tuple[int, int]:
@@ -675,7 +702,10 @@ def write(store: Store, chunk: int, result: Measured) -> None:
             files = _files(store, chunk)
             digests = [digest_of(store, chunk, n, values[n].astype(arrays[n].dtype)) for n in files]
             sizes = [file.stat().st_size for file in files.values()]
-            record.write_row(_row_path(store, chunk), (result.taken, result.continued), digests, sizes)
+            here = backend.options()
+            made = 0 if here == backend.UNKNOWN else record.of_options(here)
+            row = record.Row(result.taken, result.continued, made, digests, sizes)
+            record.write_row(_row_path(store, chunk), row)
 
     _in_this_thread(written())
 
@@ -742,7 +772,7 @@ def _as_recorded(store: Store, chunk: int) -> bool:
     if known is None:
         return False
     try:
-        return [os.stat(file).st_size for file in _files(store, chunk).values()] == known[2]
+        return [os.stat(file).st_size for file in _files(store, chunk).values()] == known.sizes
     except OSError:
         return False
 
@@ -810,7 +840,7 @@ def damaged(store: Store, chunks: set[int]) -> dict[int, str]:
             except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
                 faults[chunk] = f"{name} can't be read: {str(error).splitlines()[0]}"
                 break
-            if known is not None and known[1][i] != digest_of(store, chunk, name, values):
+            if known is not None and known.digests[i] != digest_of(store, chunk, name, values):
                 faults[chunk] = f"{name} has other values than were written there"
                 break
             if name.endswith("status") and not np.all(values & int(Status.computed)):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import store, sweep
+from qifscan import backend, store, sweep
 from qifscan.catalogue import model_named
 from qifscan.drive import DriveBase
 from qifscan.errors import Fault, ScanError, StoreError, check_count
@@ -219,6 +219,7 @@ def _compare(opened: Store, index: tuple[Any, ...], result: Measured) -> str:
         return "not run yet"
     for name, again in {**result.variables, "status": result.status}.items():
         if again.tobytes() != stored[name].tobytes():
+            store.check_options(opened, backend.options())
             raise StoreError(
                 f"{opened.path}: {name} of this point is stored as {stored[name][0]!r}, computed again as "
                 f"{again[0]!r}; the store is damaged, or was made on another processor or version of jax"

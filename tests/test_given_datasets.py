@@ -1,4 +1,4 @@
-"""The results' functions on datasets as people have them: selected, masked, averaged, renamed, without status."""
+"""The results' functions on datasets as people have them: selected, masked, averaged, renamed."""
 
 import numpy as np
 import pytest

@@ -144,14 +144,20 @@ def test_errors_travel_between_processes_as_they_are():
 
 def test_a_cluster_without_a_main_guard_is_refused_in_one_line_before_a_process_starts(tmp_path):
     script = tmp_path / "script.py"
-    bare = "import qifscan as qs\ndef go():\n    qs.local_cluster(1)\ntry:\n    go()\nexcept qs.ScanError as e:\n    print(e)\n"
+    bare = """
+import qifscan as qs
+def go():
+    qs.local_cluster(1).close()
+try:
+    go()
+except qs.ScanError as error:
+    print(error)
+"""
     guarded = bare.replace("try:", 'if __name__ == "__main__":\n  try:').replace(
         "    go()", "    go(); print(1)"
     )
-    guarded = guarded.replace("except", "  except").replace(
-        "qs.local_cluster(1)", "qs.local_cluster(1).close()"
-    )
-    for text, words in ((bare, "line 5 of script.py, which every process runs"), (guarded, "1\n")):
+    guarded = guarded.replace("except", "  except")
+    for text, words in ((bare, "line 6 of script.py, which every process runs"), (guarded, "1\n")):
         script.write_text(text)
         done = subprocess.run(
             [sys.executable, str(script)], capture_output=True, text=True, timeout=100, check=False
