@@ -25,7 +25,7 @@ LEVELS = [
     {"bifurcation"},
     {"axes", "foreign", "forced", "rest"},
     {"scan", "diagrams", "auto", "pycobi"},
-    {"pace", "atlas", "matching", "colours", "described", "convergence"},
+    {"pace", "atlas", "matching", "colours", "described", "convergence", "results"},
     {"kernel", "overlays"},
     {"points"},
     {"names", "sweep", "population"},
