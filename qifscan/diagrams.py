@@ -385,7 +385,7 @@ def legend(
     seen: dict[str, Any] = {}
     for axes in panels:
         # Until they are asked for the limits are not those of what was drawn.
-        limits = axes.get_xlim(), axes.get_ylim()
+        _ = axes.viewLim
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             if name not in seen and _is_in(axes, handle):
                 seen[name] = handle

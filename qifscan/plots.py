@@ -348,9 +348,9 @@ def _draw(
     from matplotlib.figure import Figure
 
     columns = shown[layout.facet].values.tolist() if layout.facet and layout.y else [None]
-    figure = Figure(
-        figsize=(1.2 + 3.8 * len(columns), 0.8 + 3.2 * len(chosen)), layout="constrained", dpi=150
-    )
+    aside = 2.4 if layout.y is None and (layout.facet or folds) else 0.0
+    size = (1.2 + 3.8 * len(columns) + aside, 0.8 + 3.2 * len(chosen))
+    figure = Figure(figsize=size, layout="constrained", dpi=150)
     grid = figure.subplots(len(chosen), len(columns), squeeze=False, sharex=True, sharey="row")
     for row, name in zip(grid, chosen, strict=True):
         if layout.y is None:
