@@ -493,13 +493,24 @@ def state_of(path: AnyPath) -> tuple[Progress, dict[str, int]]:
 
     "ok" is computed and nothing else; a point with several flags counts under each.
     """
-    opened = store.load(local("path", path))
+    path = local("path", path)
+    try:
+        opened = store.load(path)
+    except store.UnknownModel:
+        known = store.without_model(path)
+        state = Progress(known.finished, known.chunks, known.points, known.status.size)
+        return state, _ended(known.status)
     done = store.finished(opened)
     pending = [chunk for chunk in range(len(opened.chunks)) if chunk not in done]
-    values, counts = np.unique(store.status(opened), return_counts=True)
+    return _start(opened.chunks, pending), _ended(store.status(opened))
+
+
+def _ended(status: np.ndarray[Any, Any]) -> dict[str, int]:
+    """Return how many points ended in which way."""
+    values, counts = np.unique(status, return_counts=True)
     ended = dict.fromkeys(["ok", *(str(f.name) for f in Status if f is not Status.computed), "not run"], 0)
     for value, count in zip(values.tolist(), counts.tolist(), strict=True):
         names = [str(f.name) for f in Status if value & f and f is not Status.computed]
         for name in names or ["ok" if value else "not run"]:
             ended[name] += count
-    return _start(opened.chunks, pending), ended
+    return ended

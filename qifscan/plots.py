@@ -174,7 +174,8 @@ def _scan_of(dataset: xr.Dataset) -> tuple[Scan, bool]:
     if "qifscan_scan" in dataset.attrs:
         with suppress(ModelNotImported):
             return Scan.from_json(dataset.attrs["qifscan_scan"]), True
-    return Scan(), False
+    title = dataset.attrs.get("title", "")
+    return Scan(title=title if isinstance(title, str) else ""), False
 
 
 def _named_parameters(dataset: xr.Dataset) -> set[str]:
@@ -412,8 +413,8 @@ def _lines(axes: Axes, shown: xr.Dataset, name: str, layout: Layout) -> None:
         told = None if column is None else value_of(str(layout.facet), column)
         (line,) = axes.plot(across, part[name].values, ".-", markersize=3, linewidth=1, label=told)
         if ends and all(end in part for end in ends):
-            low, high = (part[end].values for end in ends)
-            axes.fill_between(across, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+            lower, upper = (part[end].values for end in ends)
+            axes.fill_between(across, lower, upper, color=line.get_color(), alpha=0.2, linewidth=0)
     axes.set_ylabel(_labelled(values))
     low, high = axes.get_ylim()
     if high - low < FLAT * max(abs(low), abs(high)):

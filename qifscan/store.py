@@ -405,7 +405,7 @@ def _coordinates(chunks: Chunks) -> Iterator[tuple[str, str, Array, dict[str, An
         if axis.zipped:
             yield axis.name, axis.name, axis.labels, {"long_name": "number of the parameter set"}
         for name, column in axis.columns.items():
-            yield name, axis.name, column, _parameter_attributes(scan, name)
+            yield name, axis.name, column, parameter_attributes(scan, name)
     if scan.replicates > 1:
         yield "replicate", "replicate", np.arange(scan.replicates), {"long_name": "number of the replicate"}
     if chunks.traces:
@@ -422,7 +422,8 @@ def _trace_coordinates(chunks: Chunks) -> Iterator[tuple[str, str, Array, dict[s
         yield f"trace_{dim}", "trace", values[index], {"long_name": f"{dim} of the trace"}
 
 
-def _parameter_attributes(scan: Scan, name: str) -> dict[str, Any]:
+def parameter_attributes(scan: Scan, name: str) -> dict[str, Any]:
+    """Return the attributes of the coordinate of a parameter."""
     if name == "initial":
         return {"long_name": "initial state", "comment": f"one of {', '.join(NAMED_STATES)}"}
     if name == "direction":
@@ -926,6 +927,67 @@ def _listed(path: Path) -> tuple[list[str], list[str]]:
     return attributes.get("qifscan_variables", []), attributes.get("qifscan_coordinates", [])
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of a store without the functions of its model: `finished` of `chunks` chunks, points in
+    those of the grid that are finished, and the status of every point."""
+
+    finished: int
+    chunks: int
+    points: int
+    status: Array
+
+
+def without_model(path: Path) -> Known:
+    """Return how far a store is whose model nobody has imported, from its arrays and their record alone.
+
+    Raises `StoreError` for a store of an earlier version, which has no record.
+    """
+    names, _ = _listed(path)
+    if "status" not in names:
+        raise StoreError(f"{path}: has no record of its chunks; import its model first")
+    last = names.index("status") + 1
+    array = _array_of(path, "status")
+    status = np.zeros(array.shape, dtype=np.uint8)
+    done, places = _recorded_places(path, array, "points", names[:last])
+    points = 0
+    for place in done:
+        region = tuple(
+            slice(i * c, min((i + 1) * c, n))
+            for i, c, n in zip(place, array.chunks, array.shape, strict=True)
+        )
+        points += int(np.prod([part.stop - part.start for part in region], dtype=np.int64))
+        with suppress(Exception):
+            status[region] = array[region]
+    if names[last:]:
+        traced, more = _recorded_places(path, _array_of(path, "trace_status"), "traces", names[last:])
+        done, places = [*done, *traced], places + more
+    return Known(len(done), places, points, status)
+
+
+def _array_of(path: Path, name: str) -> Any:
+    try:
+        return zarr.open_array(str(path / name), mode="r")
+    except (KeyError, ValueError, TypeError, FileNotFoundError) as error:
+        raise StoreError(f"{path}: {name} can't be read ({short(error)}); the store is damaged") from None
+
+
+def _recorded_places(
+    path: Path, array: Any, rows: str, names: list[str]
+) -> tuple[list[tuple[int, ...]], int]:
+    """Return the places of chunks whose files are those of their row, and how many places there are."""
+    counts = [-(-n // c) for n, c in zip(array.shape, array.chunks, strict=True)]
+    done = []
+    for place in np.ndindex(*counts):
+        row = record.read_row(path.joinpath(record.RECORD, rows, "c", *map(str, place), "0"), len(names))
+        within = {n: (0,) if n.endswith("_trace") else _within(n) for n in names}
+        files = [path.joinpath(n, "c", *map(str, (*place, *within[n]))) for n in names]
+        with suppress(OSError):
+            if row is not None and [file.stat().st_size for file in files] == row.sizes:
+                done.append(place)
+    return done, int(np.prod(counts, dtype=np.int64))
+
+
 def _at_this_moment(store: Store) -> Any:
     """Return what xarray is to read: the store, of an unfinished one its finished chunks alone."""
     done, chunks = finished(store), store.chunks
@@ -949,7 +1011,7 @@ def fixed_coordinates(scan: Scan) -> dict[str, Any]:
     first = scan.columns(tuple(np.zeros(1, dtype=int) for _ in scan.axes))
     swept = {name for axis in scan.axes.values() for name in axis.columns}
     return {
-        name: ((), column[0], _parameter_attributes(scan, name))
+        name: ((), column[0], parameter_attributes(scan, name))
         for name, column in first.items()
         if name not in swept
     }

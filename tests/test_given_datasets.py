@@ -139,3 +139,19 @@ def test_an_argument_of_another_kind_is_one_line(made, case):
         attempt(made)
     (line,) = str(caught.value).splitlines()
     assert line.startswith(words)
+
+
+def test_trajectories_carry_what_is_fixed_and_stay_right_when_put_together(made, tmp_path):
+    one, other = (qs.simulate(t_end=0.5, eta=[-5.0, -4.0], delta=delta) for delta in (1.0, 3.0))
+    both = xr.concat([one, other], "delta")
+    assert both["delta"].values.tolist() == [1.0, 3.0]
+    assert (float(one["J"]), float(one["v_ou_sigma"]), one["J"].attrs["units"]) == (15.0, 0.0, "1")
+    assert both.sel(delta=3.0)["r"].equals(other["r"])
+    alone = qs.simulate(t_end=0.5, drive=qs.Sine(amplitude=2.0, period=30.0))
+    assert (float(alone["eta"]), float(alone["drive_period"])) == (-5.0, 30.0)
+    for delta in (1.0, 2.0):
+        scan = qs.Scan(axes={"eta": [-5.0]}, fixed={"delta": delta}, protocol=qs.Protocol(window=0.5))
+        qs.run(scan, tmp_path / f"{delta}.zarr", client="serial")
+    again = [qs.replay(tmp_path / f"{delta}.zarr", eta=-5.0) for delta in (1.0, 2.0)]
+    assert xr.concat(again, "delta")["delta"].values.tolist() == [1.0, 2.0]
+    assert {"eta", "J", "tau", "v_ou_sigma"} <= set(again[0].coords)

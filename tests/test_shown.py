@@ -186,9 +186,9 @@ def results(tmp_path_factory):
     sweep = qs.Protocol(transient=2.0, window=4.0, sweep="eta")
     swept = run("sweep", axes={"eta": np.linspace(-7.0, -3.0, 5), "J": [10.0, 15.0]}, protocol=sweep)
     exits = ["up_fraction", "up_exits", "down_exits"]
-    noisy = run(
-        "noisy", axes={"eta": [-6.0, -4.0]}, fixed={"v_ou_sigma": 2.0}, replicates=2, observables=exits
-    )
+    longer = qs.Protocol(transient=2.0, window=200.0)
+    noise = {"axes": {"eta": [-5.5, -5.0]}, "fixed": {"v_ou_sigma": 3.0}, "protocol": longer}
+    noisy = run("noisy", **noise, replicates=2, observables=exits)
     grid = {"eta": [-5.0, -4.0], "r_initial": [0.1, 1.0, 2.0], "v_initial": [-2.0, 0.0]}
     starts = run("starts", axes=grid, protocol=qs.Protocol(transient=20.0, window=5.0))
     pulse = qs.Pulse(amplitude=3.0, start=1.0, length=2.0)
