@@ -46,6 +46,10 @@ KILLED_RETRIES = 2
 ATTEMPTS = 3
 """Workers at which a chunk that fails is tried."""
 
+MOST_TRIES = 30
+"""Times that a chunk is tried: an idle worker at which everything fails at once takes it from the others, as it
+is only preferred that it runs there."""
+
 MOST_BLAMED = 2
 """Chunks that fail at a worker and are computed by another before the worker gets no more."""
 
@@ -232,7 +236,8 @@ class DaskClient:
         if isinstance(outcome, FailedAt):
             failed = failed_at.setdefault(chunk, [])
             failed.append(outcome.worker)
-            return len(failed) < ATTEMPTS and bool(self._others({*failed}))
+            there = {*failed}
+            return len(there) < ATTEMPTS and len(failed) < MOST_TRIES and bool(self._others(there))
         if not isinstance(outcome, _LOST) or killed.get(chunk, 0) >= KILLED_RETRIES:
             return False
         killed[chunk] = killed.get(chunk, 0) + 1
