@@ -47,8 +47,8 @@ ATTEMPTS = 3
 """Workers at which a chunk that fails is tried."""
 
 MOST_TRIES = 30
-"""Times that a chunk is tried: an idle worker at which everything fails at once takes it from the others, as it
-is only preferred that it runs there."""
+"""Times that a chunk is tried: a worker at which everything fails at once is idle, and takes it back from the
+others, where it is only preferred to run."""
 
 MOST_BLAMED = 2
 """Chunks that fail at a worker and are computed by another before the worker gets no more."""
