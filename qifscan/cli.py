@@ -230,6 +230,21 @@ def show(
     _save(figure, target)
 
 
+@main.command()
+@click.argument("model", default="qif")
+@_clear_errors
+def names(model: str) -> None:
+    """List every name that a scan of MODEL takes.
+
+    Models, parameters, observables, integrators, drives, and the keys of a scan and its protocol; with units
+    and meanings.
+    """
+    from qifscan.names import listed
+
+    for line in listed(model):
+        _say(line)
+
+
 def _picture(path: Path) -> Path:
     """Return the file of a picture; raise `ScanError` if its folder is not there."""
     # matplotlib would add the ending by itself, and we would name a file that is not there.
@@ -296,17 +311,22 @@ def _store_of(path: Path) -> Path:
 def _report(store: Path) -> None:
     from qifscan.driver import state_of
     from qifscan.integrity import faults
-    from qifscan.store import load, origin
+    from qifscan.store import UnknownModel, load, origin
 
     progress, ended = state_of(store)
     counted = ", ".join(f"{count:,} {name}" for name, count in ended.items() if count)
     _say(f"dataset       {store}")
     _say(f"finished      {progress}")
     _say(f"points        {counted}")
-    if extended := origin(load(store)).get("extended"):
-        _say(f"extended      {extended}")
-    for line in faults(load(store)):
-        _say(f"fault         {line}")
+    try:
+        opened = load(store)
+    except UnknownModel as error:
+        _say(f"not checked   {error}")
+    else:
+        if extended := origin(opened).get("extended"):
+            _say(f"extended      {extended}")
+        for line in faults(opened):
+            _say(f"fault         {line}")
     if progress.chunks < progress.all_chunks:
         _say("to go on      qifscan run again: it does the rest")
 

@@ -221,7 +221,15 @@ def test_every_command_explains_itself():
     code, lines = qifscan("--help")
     assert code == 0
     summaries = lines[lines.index("Commands:") + 1 :]
-    assert [line.split()[0] for line in summaries] == ["bifurcate", "plan", "run", "show", "status", "verify"]
+    assert [line.split()[0] for line in summaries] == [
+        "bifurcate",
+        "names",
+        "plan",
+        "run",
+        "show",
+        "status",
+        "verify",
+    ]
     assert not [line for line in summaries if line.endswith("...")]
     for name in ("bifurcate", "plan", "run", "show", "status", "verify"):
         code, lines = qifscan(name, "--help")
