@@ -18,11 +18,20 @@ import numpy as np
 
 from qifscan import backend, child
 from qifscan.catalogue import model_named
-from qifscan.drive import VALUES, DriveBase, Sampled
+from qifscan.drive import VALUES, DriveBase, samples_of, step_constants
 from qifscan.integrate import INTEGRATORS, System
 from qifscan.lazy import LazyModule
 from qifscan.models import absorbing
-from qifscan.noise import bridge_constants, distinct, of_step, ou_constants, point_keys, split_key, step_pair
+from qifscan.noise import (
+    average_constants,
+    bridge_constants,
+    distinct,
+    of_step,
+    ou_constants,
+    point_keys,
+    split_key,
+    step_pair,
+)
 from qifscan.observables import (
     SEGMENT,
     Fold,
@@ -61,6 +70,9 @@ takes the same path through the vectorised, interleaved loop as in a full block,
 INITIAL_STEP = 2**32 - 1
 """Counter of the draw that puts the noise into its stationary law; no step reaches it."""
 
+AVERAGE_NODE = 2**24 - 1
+"""Stream of the draws that the mean of the noise over a step takes; no draw within a step reaches it."""
+
 DEPTHS = 16
 """Times that the step of a path of the noise can be halved."""
 
@@ -70,7 +82,8 @@ class Program:
     """Everything that is compiled in; two batches of one program and shape share one compilation.
 
     `samples` is the length of a segment of a spectrum, 0 if there is none; `bridged` tells whether the path
-    of the noise is filled in between the steps on which it is drawn; `transient` whether there are steps
+    of the noise is filled in between the steps on which it is drawn; `averaged` whether a step is driven by
+    the mean of the noise over it, for noise that the step does not resolve; `transient` whether there are steps
     before the window; `recorded` whether states are kept; `kept` whether what a longer window goes on from
     is, and `resumed` whether the points go on from that; `history` is the number of steps that are
     remembered for a delay, a power of 2; `of_tangents` marks the program of tangents alone (`parts`).
@@ -85,6 +98,7 @@ class Program:
     samples: int
     reflect: bool
     bridged: bool = False
+    averaged: bool = False
     transient: bool = True
     recorded: bool = False
     kept: bool = False
@@ -105,7 +119,7 @@ class Program:
         return any(v.name in self.noisy for v in model_named(self.model).rates)
 
     @classmethod
-    def of(cls, scan: Scan, *, bridged: bool = False) -> Program:
+    def of(cls, scan: Scan, *, bridged: bool = False, averaged: bool = False) -> Program:
         """Return the program of a scan."""
         protocol = scan.protocol
         spectra = any(name.endswith("_frequency") for name in scan.observables)
@@ -119,6 +133,7 @@ class Program:
             samples=spectrum_samples(protocol.window_steps, protocol.sample_steps) if spectra else 0,
             reflect=protocol.negative_rate == "reflect",
             bridged=bridged and bool(scan.noisy),
+            averaged=averaged and bool(scan.noisy),
         )
 
     @property
@@ -224,6 +239,13 @@ class Result:
         return Result(**jax.tree.map(lambda a, b: _with_rows(a, rows, b), vars(self), vars(other)))
 
 
+def joined(rows: list[Any], parts: list[Result]) -> Result:
+    """Return one result of parts that hold these rows of it."""
+    place = np.argsort(np.concatenate(rows))
+    fields = [vars(part) for part in parts]
+    return Result(**jax.tree.map(lambda *values: np.concatenate(values)[place], *fields))
+
+
 def _with_rows(values: Any, rows: Any, others: Any) -> Any:
     changed = values.copy()
     changed[rows] = others
@@ -264,6 +286,8 @@ def prepare(
     constants |= INTEGRATORS[program.integrator].prepare(
         still, rest.highest, np.asarray(dt, dtype=np.float64)
     )
+    if program.averaged:
+        constants |= average_constants(model, still, dt)
     if _uses_levels(program):
         constants |= _thresholds(columns, rest)
     bridge = bridge_constants(model, columns, noise_dt, DEPTHS) if program.bridged else {}
@@ -273,6 +297,7 @@ def prepare(
     )
     # Times are compared and reduced in float64: float32 can't tell 10^5 ms from 10^5 ms + dt.
     driven = {} if drive is None else {p.name: columns[p.name] for p in drive.parameters()}
+    driven |= step_constants(program.drive, columns, dt)
     state = tuple(value.astype(dtype) for value in initial_state(program, columns, rest))
     delay = {"delay": columns[model.delay]} if program.history else {}
     unnamed = {"down_threshold", "up_threshold"}
@@ -444,8 +469,7 @@ def _pace_tree(blocks: list[tuple[int, int, Any]], schedule: Schedule, count: in
 
 def _extras(schedule: Schedule, drive: DriveBase | None) -> tuple[Any, Any]:
     """Return the rows of the record, and one more for what is not kept; and the samples of the drive."""
-    samples = np.array(drive.values if isinstance(drive, Sampled) else (0.0, 0.0))
-    return np.zeros(schedule.rows + 1, dtype=np.uint8), samples
+    return np.zeros(schedule.rows + 1, dtype=np.uint8), samples_of(drive)
 
 
 def memory_bytes(
@@ -541,7 +565,7 @@ class _Leaves:
 
 def _block(program: Program, block: Tree, pace: Tree, rows: Any, samples: Any) -> Tree:
     """Run one block: the transient, then the window with its folds, then the observables."""
-    block = block | {"constants": block["constants"] | {"drive_values": samples}}
+    block = block | {"constants": block["constants"] | {"drive_samples": samples}}
     if program.history:
         block = block | {"lag": block["delay"] / pace["dt"]}
     record = _empty_record(program, block["state"], rows)
@@ -651,13 +675,14 @@ def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tr
     drawn = _next_noise(program, block, pace, n, moving)
     later = drawn["noise"]
     system = System(model, block["constants"], program.noisy)
-    inputs = _inputs(program, block, pace, n, (noise, later))
+    averages = _averages(program, block, n, noise, later)
+    inputs = _inputs(program, block, pace, n, (noise, later), averages)
     further: Tree = {}
     if program.history:
         # The slope of the rate does not know of the delay.
         slope = system.slope(moving["state"], inputs(0.0))[0]
         further = {"past": _remembered(moving["past"], n, moving["state"][0], slope)}
-        inputs = _inputs(program, block, pace, n, (noise, later), further["past"])
+        inputs = _inputs(program, block, pace, n, (noise, later), averages, further["past"])
     dt = pace["dt"].astype(program.precision)
     rates = [i for i, variable in enumerate(model.variables) if variable.rate]
 
@@ -705,10 +730,31 @@ def _negative_steps(program: Program, moving: Tree) -> Any:
     return below if program.counting else (below < 0).astype(jnp.int32)
 
 
+def _averages(program: Program, block: Tree, n: Any, now: Tree, later: Tree) -> Tree:
+    """Return the mean of every noise over step n, given its values at both ends, where steps take it."""
+    if not program.averaged:
+        return {}
+    c, averages = block["constants"], {}
+    for name, draw in _draws(program, block["key"], n, AVERAGE_NODE).items():
+        mean = c[f"{name}_mean"]
+        ends = (now[name]["now"] - mean) + (later[name]["now"] - mean)
+        averages[name] = mean + c[f"{name}_average_weight"] * ends + c[f"{name}_average_spread"] * draw
+    return averages
+
+
 def _inputs(
-    program: Program, block: Tree, pace: Tree, n: Any, noise: tuple[Tree, Tree], past: Tree | None = None
+    program: Program,
+    block: Tree,
+    pace: Tree,
+    n: Any,
+    noise: tuple[Tree, Tree],
+    averages: Tree,
+    past: Tree | None = None,
 ) -> Any:
-    """Return what gives the additive inputs at a fraction of step n: noise, drive, and what is delayed."""
+    """Return what gives the additive inputs at a fraction of step n: noise, drive, and what is delayed.
+
+    Noise is linear between the ends of a step, or what `averages` has of it all along the step.
+    """
     model, constants = model_named(program.model), block["constants"]
     now, later = noise
 
@@ -716,7 +762,9 @@ def _inputs(
         values = []
         for name in model.variable_names:
             value = 0.0 if name in program.still else constants.get(f"{name}_mean", 0.0)
-            if name in now:
+            if name in averages:
+                value = averages[name]
+            elif name in now:
                 value = _at_fraction(now[name]["now"], later[name]["now"], fraction)
             if name == model.stimulated and program.drive is not None:
                 time = n.astype(jnp.float64) * pace["dt"]
@@ -872,9 +920,11 @@ def _empty_totals(program: Program, constants: Tree, pace: Tree, at: Instant) ->
 
 def _instant(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Instant:
     """Return what the folds see between two steps, before step n."""
-    noise = moving["noise"]
-    system = System(model_named(program.model), block["constants"], program.noisy)
-    inputs = _inputs(program, block, pace, n, (noise, noise), moving.get("past"))
+    noise, c = moving["noise"], block["constants"]
+    # A path that the steps do not resolve has no slope there.
+    averages = {name: c[f"{name}_mean"] for name in noise} if program.averaged else {}
+    system = System(model_named(program.model), c, program.noisy)
+    inputs = _inputs(program, block, pace, n, (noise, noise), averages, moving.get("past"))
     return Instant(_measured(moving), system.slope(moving["state"], inputs(0.0)))
 
 

@@ -38,7 +38,7 @@ from qifscan.observables import RESERVED, SAMPLE_STEPS, SEGMENT, THRESHOLDS, obs
 from qifscan.place import local
 from qifscan.theory import NAMED_STATES
 
-NUMBERS_VERSION = 8
+NUMBERS_VERSION = 9
 """Raised whenever the same scan would give other numbers; part of the fingerprint."""
 
 MAX_STEPS = 2**30
