@@ -41,10 +41,10 @@ from qifscan.observables import (
     needed_folds,
     needs_tangents,
     observables,
-    spectrum_samples,
 )
 from qifscan.pace import Counts
 from qifscan.rest import Rest
+from qifscan.rhythm import SAMPLE_STEPS, segment_lengths
 from qifscan.scan import Protocol, Scan
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ DEPTHS = 16
 class Program:
     """Everything that is compiled in; two batches of one program and shape share one compilation.
 
-    `samples` is the length of a segment of a spectrum, 0 if there is none; `bridged` tells whether the path
+    `lengths` is how many lengths of segments a spectrum has, 0 if there is none; `bridged` tells whether the path
     of the noise is filled in between the steps on which it is drawn; `averaged` whether a step is driven by
     the mean of the noise over it, for noise that the step does not resolve; `transient` whether there are steps
     before the window; `recorded` whether states are kept; `kept` whether what a longer window goes on from
@@ -95,7 +95,7 @@ class Program:
     noisy: tuple[str, ...]
     observables: tuple[str, ...]
     precision: str
-    samples: int
+    lengths: int
     reflect: bool
     bridged: bool = False
     averaged: bool = False
@@ -130,7 +130,7 @@ class Program:
             noisy=scan.noisy,
             observables=scan.observables,
             precision=scan.precision,
-            samples=spectrum_samples(protocol.window_steps, protocol.sample_steps) if spectra else 0,
+            lengths=segment_lengths(protocol.most_samples) if spectra else 0,
             reflect=protocol.negative_rate == "reflect",
             bridged=bridged and bool(scan.noisy),
             averaged=averaged and bool(scan.noisy),
@@ -462,7 +462,7 @@ def _pace_tree(blocks: list[tuple[int, int, Any]], schedule: Schedule, count: in
         "transient": (active * schedule.transient * per_base).astype(np.int32),
         "end": (active * schedule.steps * per_base).astype(np.int32),
         "every": np.minimum((schedule.every or 1) * per_base, 2**30).astype(np.int32),
-        "sample_steps": (schedule.sample_steps * per_base).astype(np.int32),
+        "sample_steps": np.minimum(schedule.sample_steps * per_base, SAMPLE_STEPS).astype(np.int32),
         "depth": (halvings - noise_halvings).astype(np.int32),
     }
 
@@ -909,7 +909,7 @@ def _needed(program: Program) -> Mapping[str, Fold]:
 
 
 def _window_of(program: Program, pace: Tree) -> Window:
-    return Window(pace["end"] - pace["transient"], pace["dt"], program.samples, pace["sample_steps"])
+    return Window(pace["end"] - pace["transient"], pace["dt"], program.lengths, pace["sample_steps"])
 
 
 def _empty_totals(program: Program, constants: Tree, pace: Tree, at: Instant) -> Tree:
