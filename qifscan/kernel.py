@@ -130,7 +130,7 @@ class Program:
             noisy=scan.noisy,
             observables=scan.observables,
             precision=scan.precision,
-            lengths=segment_lengths(protocol.most_samples) if spectra else 0,
+            lengths=segment_lengths(protocol.window_steps // protocol.sample_steps) if spectra else 0,
             reflect=protocol.negative_rate == "reflect",
             bridged=bridged and bool(scan.noisy),
             averaged=averaged and bool(scan.noisy),
@@ -150,6 +150,14 @@ class Program:
         return replace(self, observables=others), replace(
             self, observables=exponents, of_tangents=True, recorded=False
         )
+
+    def sampled(self, schedule: Schedule, halvings: int) -> Program:
+        """Return the program with the lengths of segments that points of so many halvings fill."""
+        if not any(name.endswith("_frequency") for name in self.observables):
+            return self
+        per_base = 1 << halvings
+        samples = schedule.window * per_base // min(schedule.sample_steps * per_base, SAMPLE_STEPS)
+        return replace(self, lengths=segment_lengths(samples))
 
     def on(self, schedule: Schedule) -> Program:
         """Return the program that does what a schedule asks for."""
@@ -1033,10 +1041,16 @@ def _window(
         totals = {k: f.close(totals[k], segments[k], at, stop - begin, window) for k, f in needed.items()}
         return totals, {k: f.open(totals[k], at.state) for k, f in needed.items()}
 
+    def opened(totals: Tree, moving: Tree) -> Tree:
+        return {name: f.open(totals[name], _measured(moving)) for name, f in needed.items()}
+
     def piece(carry: Tree) -> Tree:
         n, moving, segments, totals, record, checkpoint = carry
         boundary = jnp.minimum(begin + _next_multiple(n - begin, SEGMENT), pace["end"])
         stop = jnp.minimum(boundary, _next_multiple(n, pace["every"])) if program.recorded else boundary
+        if not program.recorded:
+            # Carried as well, what is in the totals too would be copied for every segment.
+            segments = opened(totals, moving)
         moving, segments = lax.fori_loop(n, stop, fold_step, (moving, segments))
         if program.recorded:
             record = _write(record, pace, stop, moving["state"])
@@ -1048,14 +1062,14 @@ def _window(
                 segments,
             )
         else:
-            totals, segments = close(moving, totals, segments, stop)
+            totals, segments = close(moving, totals, segments, stop)[0], ()
         here = _checkpoint(program, moving, totals)
         checkpoint = lax.cond(stop == whole, lambda a, b: a, lambda a, b: b, here, checkpoint)
         return stop, moving, segments, totals, record, checkpoint
 
     moving, record, totals = started
-    segments = {name: f.open(totals[name], _measured(moving)) for name, f in needed.items()}
     first = pace["behind"] if program.resumed else begin
+    segments = opened(totals, moving) if program.recorded else ()
     start = (first, moving, segments, totals, record, _checkpoint(program, moving, totals))
     _, moving, _, totals, record, kept = lax.while_loop(lambda carry: carry[0] < pace["end"], piece, start)
     return moving, record, totals, kept

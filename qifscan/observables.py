@@ -415,31 +415,27 @@ def _spectrum(index: int, rate_index: int) -> Fold:
     def init(at: Instant, c: Mapping[str, Any], window: Window) -> Any:
         segments, whole, powers = rhythm.empty(at.state[index], window.lengths)
         rate = at.state[rate_index]
-        return (segments[:1], whole, at.state[index], (rate, rate)), segments[1:], powers
+        return (segments, whole, at.state[index], (rate, rate)), powers
 
     def open_segment(total: Any, state: Any) -> Any:
         return total[0]
 
     def update(segment: Any, was: Any, state: Any, step: Any, window: Window) -> Any:
-        samples, whole, start, (lowest, highest) = segment
+        segments, whole, start, (lowest, highest) = segment
         value, rate = state[index] - start, state[rate_index]
-        samples = tuple(
-            rhythm.added(own, *rhythm.segment_place(step, window.sample_steps), value) for own in samples
-        )
+        segments = rhythm.added(segments, *rhythm.segment_place(step, window.sample_steps), value)
         whole = rhythm.added(whole, *rhythm.row_place(step, window.steps), value)
-        return samples, whole, start, (jnp.minimum(lowest, rate), jnp.maximum(highest, rate))
+        return segments, whole, start, (jnp.minimum(lowest, rate), jnp.maximum(highest, rate))
 
     def close(total: Any, segment: Any, at: Instant, stop: Any, window: Window) -> Any:
-        samples, *others = segment
-        _, longer, powers = total
-        segments, powers = rhythm.passed_on((*samples, *longer), powers, stop, window.sample_steps)
-        return (segments[:1], *others), segments[1:], powers
+        segments, powers = rhythm.passed_on(segment[0], total[1], stop, window.sample_steps)
+        return (segments, *segment[1:]), powers
 
     return Fold(init, open_segment, update, close, None)
 
 
 def _frequency(total: Any, window: Window) -> Any:
-    (_, whole, _, (lowest, highest)), _, powers = total
+    (_, whole, _, (lowest, highest)), powers = total
     found = rhythm.frequency(whole, powers, window.steps, window.dt, window.sample_steps)
     # Float32 rounding moves the rate of a point at rest by 1e-5 of it at most (measured).
     return jnp.where(highest - lowest > 1e-4 * highest, found, jnp.nan)

@@ -216,6 +216,7 @@ class Points:
         bridged = bool(np.any(steps.halvings != steps.noise_halvings)) or self.scan.noise == "common"
         averaged = bool(self.averaged(steps).any())
         program = Program.of(self.scan, bridged=bridged, averaged=averaged).on(schedule)
+        program = program.sampled(schedule, int(np.max(steps.halvings, initial=0)))
         return replace(program, history=self._history(steps)) if self.rest.model.delay else program
 
     def _history(self, steps: Steps) -> int:

@@ -73,22 +73,24 @@ def rows_of(steps: Any) -> tuple[Any, Any]:
 
 
 def empty(value: Any, lengths: int) -> tuple[Any, Any, Any]:
-    """Return no segments, the whole window, and no power, for a variable of this value."""
-    shape = value.shape
-    segments = tuple(jnp.zeros((SEGMENT_SAMPLES, *shape), value.dtype) for _ in range(lengths))
-    whole = jnp.zeros((ROWS + 1, *shape), value.dtype)
-    powers = tuple(jnp.zeros((SEGMENT_SAMPLES // 2 + 1, *shape), jnp.float64) for _ in range(lengths))
+    """Return no segments of any length, the whole window, and no power, for a variable of this value.
+
+    What is thinned from the longest segment goes to one that is not read.
+    """
+    segments = jnp.zeros((lengths + 1, SEGMENT_SAMPLES, *value.shape), value.dtype)
+    whole = jnp.zeros((ROWS + 1, *value.shape), value.dtype)
+    powers = jnp.zeros((lengths, SEGMENT_SAMPLES // 2 + 1, *value.shape), jnp.float64)
     return segments, whole, powers
 
 
-def added(rows: Any, row: Any, first: Any, value: Any) -> Any:
+def added(rows: Any, place: Any, first: Any, value: Any) -> Any:
     """Return rows with a value added to one; the first value of a row replaces what it held."""
-    return rows.at[row].set(jnp.where(first, 0.0, rows[row]) + value)
+    return rows.at[place].set(jnp.where(first, 0.0, rows[place]) + value)
 
 
 def segment_place(step: Any, sample_steps: Any) -> tuple[Any, Any]:
-    """Return the sample of a step in its segment, and whether the step is its first."""
-    return (step // sample_steps) % SEGMENT_SAMPLES, step % sample_steps == 0
+    """Return the place of a step's sample in the segments, and whether the step is its first."""
+    return (0, (step // sample_steps) % SEGMENT_SAMPLES), step % sample_steps == 0
 
 
 def row_place(step: Any, steps: Any) -> tuple[Any, Any]:
@@ -100,25 +102,24 @@ def row_place(step: Any, steps: Any) -> tuple[Any, Any]:
 
 def passed_on(segments: Any, powers: Any, stop: Any, sample_steps: Any) -> tuple[Any, Any]:
     """Return segments and powers after so many steps: what is full is measured, and thinned into the next."""
-    segments, powers = list(segments), list(powers)
-    each = SEGMENT_SAMPLES * sample_steps
-    for k in range(len(segments)):
-        full = (stop % each == 0).astype(jnp.int32)
-        further = tuple(segments[k + 1 : k + 2])
-        place = (stop // each - 1) % THINNING * (SEGMENT_SAMPLES // THINNING)
+    samples, lengths = stop // sample_steps, powers.shape[0]
+    whole = stop % sample_steps == 0
+    full = [whole & (samples % (SEGMENT_SAMPLES * THINNING**k) == 0) for k in range(lengths)]
 
-        def measure(_: Any, carry: Any, place: Any = place) -> Any:
-            own, power, further = carry
-            later = tuple(
-                lax.dynamic_update_slice_in_dim(after, _thinned(own), place, axis=0) for after in further
-            )
-            return own, power + _periodogram(own.astype(jnp.float64), SEGMENT_SAMPLES), later
+    def measure(k: Any, carry: Any) -> Any:
+        segments, powers = carry
+        own = segments[k]
+        place = samples // (SEGMENT_SAMPLES * THINNING ** k.astype(samples.dtype)) - 1
+        row = place % THINNING * (SEGMENT_SAMPLES // THINNING)
+        segments = lax.dynamic_update_slice(
+            segments, _thinned(own)[None], (k + 1, row.astype(k.dtype), *(0 * k,) * (own.ndim - 1))
+        )
+        power = powers[k] + _periodogram(own.astype(jnp.float64), SEGMENT_SAMPLES)
+        return segments, powers.at[k].set(power)
 
-        # A loop of no or one turn changes what it carries in place, where a condition copies it.
-        segments[k], powers[k], further = lax.fori_loop(0, full, measure, (segments[k], powers[k], further))
-        segments[k + 1 : k + 2] = further
-        each = each * THINNING
-    return tuple(segments), tuple(powers)
+    # A loop of no turn leaves what it carries where it is, and a condition copies it.
+    turns = sum(f.astype(jnp.int32) for f in full)
+    return lax.fori_loop(0, turns, measure, (segments, powers)) if lengths else (segments, powers)
 
 
 def _thinned(rows: Any) -> Any:
@@ -147,9 +148,7 @@ def _periodogram(rows: Any, count: Any) -> Any:
 
 def _peak(power: Any, bins: float, at: Any) -> tuple[Any, Any]:
     """Return place and height of a parabola through three logarithms, for rows of a mean over their time."""
-    left, middle, right = (
-        jnp.log(jnp.take_along_axis(power, (at + k)[None], axis=0)[0]) for k in (-1, 0, 1)
-    )
+    left, middle, right = (jnp.log(jnp.take_along_axis(power, (at + k)[None], axis=0)[0]) for k in (-1, 0, 1))
     offset = 0.5 * (left - right) / (left - 2.0 * middle + right)
     place = at + offset
     # The mean over a row lowers what is fast in it.
@@ -183,9 +182,9 @@ def frequency(whole: Any, powers: Any, steps: Any, dt: Any, sample_steps: Any) -
     """Return the frequency of the highest peak, NaN where there is none."""
     best, height = jnp.full(whole.shape[1:], jnp.nan), jnp.zeros(whole.shape[1:])
     length = SEGMENT_SAMPLES * sample_steps
-    for k, power in enumerate(powers):
+    for k in range(powers.shape[0]):
         count = jnp.maximum(steps // length, 1) * sample_steps**2
-        place, found = _of_segments(power / count, SEGMENT_SAMPLES // (2 if k == 0 else 4))
+        place, found = _of_segments(powers[k] / count, SEGMENT_SAMPLES // (2 if k == 0 else 4))
         taken = (found > 0.0) & (found >= SAME_HEIGHT * height)
         best = jnp.where(taken, place / (length * dt), best)
         height = jnp.where(taken, jnp.maximum(found, height), height)

@@ -160,13 +160,6 @@ class Protocol(Definition):
         return 1 if self.dt == "auto" else SAMPLE_STEPS
 
     @property
-    def most_samples(self) -> int:
-        """Samples in the window at the shortest step that a point can end with."""
-        if self.dt != "auto":
-            return self.window_steps // SAMPLE_STEPS
-        return min(self.window_steps << 2 * MOST_HALVINGS, MAX_STEPS) // SAMPLE_STEPS
-
-    @property
     def most_halvings(self) -> int:
         """How often the base step may be halved, so that the steps of the run can still be counted."""
         if self.dt != "auto":
