@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "qifscan"
 
 LEVELS = [
     {"lazy", "errors", "jets"},
-    {"models", "definition", "backend", "algebra", "place", "record", "snapshot"},
+    {"adaptive", "rhythm", "models", "definition", "backend", "algebra", "place", "record", "snapshot"},
     {"child"},
     {"catalogue", "drive", "noise", "observables", "integrate", "labels", "graph"},
     {"normal_forms", "tables", "collocation", "delayed", "newton", "isolation"},

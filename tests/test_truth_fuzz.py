@@ -131,8 +131,9 @@ def test_a_wrong_number_is_seen(monkeypatch):
     right = data.assign({n: ("point", exact.values[n]) for n in case.observables if n in names})
     right["status"][:] = int(qs.Status.computed)
     wrong = right.assign(r_mean=right["r_mean"] * 1.0021)
-    assert truth.deviations(case, exact, right)["r_mean"].max() < 1e-6
-    assert truth.deviations(case, exact, wrong)["r_mean"].min() > 2.0
+    right_values, wrong_values = ({n: x[n].values for n in (*case.observables, "dt")} for x in (right, wrong))
+    assert truth.deviations(case.compared, exact, right_values)["r_mean"].max() < 1e-6
+    assert truth.deviations(case.compared, exact, wrong_values)["r_mean"].min() > 2.0
     for flag, silent in ((qs.Status.computed, 12), (qs.Status.computed | qs.Status.under_resolved, 0)):
         shown = wrong.copy(deep=True)
         shown["status"][:] = int(flag)
