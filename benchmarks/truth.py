@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,12 @@ import qifscan as qs
 from qifscan.adaptive import (
     MODELS,
     Asked,
-    Equations,
     Point,
     Truth,
     confirmed,
     deviations,
-    edges_of,
     folds,
     frequency_deviations,
-    input_at,
     periods,
     solved,
 )

@@ -9,9 +9,9 @@ bisection, exponents by tangents. Relative tolerance of a step: 1e-10.
 A rate, its mean, its extremes are compared relative to the right value. Another variable: to the right value
 or, if that is more, its quadratic mean over the window, of v that of |pi tau r + i v|. A standard deviation:
 to itself and a hundredth of that. Exponents: to the largest of them and 1/tau. The fraction of time up and
-the times of stays are known to a step for every switch, and counts where no stay is shorter than a step; where
-a rate comes within two tolerances of a threshold they are not compared. Frequencies: to a multiple of that of
-a rate that repeats itself.
+the times of stays are known to a step for every switch, and counts where no stay is shorter than a step;
+where a rate comes within two tolerances of a threshold they are not compared. Frequencies: to a multiple of
+that of a rate that repeats itself.
 """
 
 from __future__ import annotations
@@ -155,13 +155,13 @@ def input_at(drive: Values | None, p: Values, t: float) -> float:
     kind = None if drive is None else drive["kind"]
     if drive is None or kind == "sine":
         return 0.0
-    amplitude = p["drive_amplitude"]
+    amplitude = float(p["drive_amplitude"])
     if kind == "constant":
         return amplitude
     if kind == "pulse":
         return amplitude if p["drive_start"] <= t < p["drive_start"] + p["drive_length"] else 0.0
     if kind == "ramp":
-        return amplitude * min(max((t - p["drive_start"]) / p["drive_length"], 0.0), 1.0)
+        return amplitude * float(min(max((t - p["drive_start"]) / p["drive_length"], 0.0), 1.0))
     values = drive["values"]
     knots = p["drive_start"] + p["drive_interval"] * np.arange(len(values))
     return amplitude * float(np.interp(t, knots, values))
@@ -237,8 +237,9 @@ class Truth:
     def part(self, first: int, last: int) -> Truth:
         """Return what is known of some of the points."""
         values = {name: x[first:last] for name, x in self.values.items()}
-        rest = (x[first:last] for x in (self.ambiguous, self.rises, self.changes, self.steps))
-        return Truth(values, *rest)
+        chosen = slice(first, last)
+        lists = self.rises[chosen], self.changes[chosen]
+        return Truth(values, self.ambiguous[chosen], *lists, self.steps[chosen])
 
     steps: Array
 
@@ -471,7 +472,8 @@ class Batch:
             return np.zeros(len(t), dtype=bool)
         size = self._scale(y) / self.rtol
         drift = np.abs(slope) * np.minimum(self.end[self.which] - t, 1e3) / size
-        return (drift.max(axis=0) < 1e-12) & (t >= self.constant_from[self.which])
+        resting: Array = (drift.max(axis=0) < 1e-12) & (t >= self.constant_from[self.which])
+        return resting
 
     def _held(self, places: Array, t: Array, y: Array) -> None:
         left = self.end[places] - t
@@ -764,19 +766,22 @@ def _allowed(
     values, window = truth.values, asked.end - asked.begin
     switches = values["switch_count"]
     if name in relative:
-        return tolerance * relative[name] + 1e-12
+        allowed: Array = tolerance * relative[name] + 1e-12
+        return allowed
     if name.startswith("lyapunov"):
         equations = MODELS[asked.model]
         smallest = values[f"lyapunov_{len(equations.variables)}"]
-        allowed: Array = tolerance * np.maximum(np.abs(smallest), 1.0 / asked.columns[equations.rates[0][1]])
-        return allowed
+        slowest = asked.columns[equations.rates[0][1]]
+        exponents: Array = tolerance * np.maximum(np.abs(smallest), 1.0 / slowest)
+        return exponents
     if name == "up_fraction":
         return tolerance + (switches + 1.0) * dt / window
     if name.endswith("_sum"):
         return tolerance * values[name] + 2.0 * dt * (switches + 1.0)
     if name.endswith("_squares"):
         total = values[name.replace("squares", "sum")]
-        return 2.0 * tolerance * values[name] + 4.0 * dt * (total + dt * switches)
+        squared: Array = 2.0 * tolerance * values[name] + 4.0 * dt * (total + dt * switches)
+        return squared
     return np.where(_shortest_stay(truth, asked) < dt, np.nan, 0.5)
 
 

@@ -33,8 +33,8 @@ ROUNDING = 6e-8
 """Relative rounding of a float32 step. Over the steps that a point remembers it may be half the tolerance."""
 
 SMALL, SMALL_STD = 0.1, 0.01
-"""Errors of a variable are relative to the value, or to this part of its largest one in the window; those of a
-standard deviation, which may be far below that, to a smaller part."""
+"""Errors of a variable are relative to the value, or to this part of its largest one in the window; those of
+a standard deviation, which may be far below that, to a smaller part."""
 
 KINDS = ("mean", "std", "min", "max", "final")
 

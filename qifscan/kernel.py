@@ -81,9 +81,9 @@ DEPTHS = 16
 class Program:
     """Everything that is compiled in; two batches of one program and shape share one compilation.
 
-    `lengths` is how many lengths of segments a spectrum has, 0 if there is none; `bridged` tells whether the path
-    of the noise is filled in between the steps on which it is drawn; `averaged` whether a step is driven by
-    the mean of the noise over it, for noise that the step does not resolve; `transient` whether there are steps
+    `lengths` is how many lengths of segments a spectrum has, 0 if there is none; `bridged` tells whether the
+    path of the noise is filled in between the steps on which it is drawn; `averaged` whether a step is driven
+    by the mean of the noise over it, for noise that it does not resolve; `transient` whether there are steps
     before the window; `recorded` whether states are kept; `kept` whether what a longer window goes on from
     is, and `resumed` whether the points go on from that; `history` is the number of steps that are
     remembered for a delay, a power of 2; `of_tangents` marks the program of tangents alone (`parts`).
@@ -296,8 +296,8 @@ def prepare(
     )
     if program.averaged:
         constants |= average_constants(model, still, dt)
-    if _uses_levels(program):
-        constants |= _thresholds(columns, rest)
+    if uses_levels(program):
+        constants |= thresholds(columns, rest)
     bridge = bridge_constants(model, columns, noise_dt, DEPTHS) if program.bridged else {}
     constants, bridge = (
         {name: np.asarray(value).astype(dtype) for name, value in tree.items()}
@@ -322,12 +322,14 @@ def prepare(
     }
 
 
-def _uses_levels(program: Program) -> bool:
+def uses_levels(program: Program) -> bool:
+    """Whether anything that is observed is measured between thresholds."""
     rows = observables(model_named(program.model))
     return any(rows[name].fold.endswith((" levels", " residences")) for name in program.observables)
 
 
-def _thresholds(columns: Mapping[str, Any], rest: Rest) -> dict[str, Any]:
+def thresholds(columns: Mapping[str, Any], rest: Rest) -> dict[str, Any]:
+    """Return the lower and the upper threshold of points: their own, or the rates at their folds."""
     names = ("down_threshold", "up_threshold")
     if all(name in columns for name in names):
         return {name: columns[name] for name in names}
@@ -913,7 +915,9 @@ def _next_multiple(n: Any, of: Any) -> Any:
 
 
 def _needed(program: Program) -> Mapping[str, Fold]:
-    return needed_folds(model_named(program.model), program.observables)
+    return needed_folds(
+        model_named(program.model), program.observables, always_squares=program.precision == "float64"
+    )
 
 
 def _window_of(program: Program, pace: Tree) -> Window:

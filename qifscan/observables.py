@@ -55,8 +55,7 @@ STATUS_MEANINGS = {
 @dataclass(frozen=True)
 class Window:
     """What a fold may know of the window: its steps and their length in ms; how many lengths of segments a
-    spectrum has, and the steps in one sample. All but the lengths are known when the program runs, not before.
-    """
+    spectrum has, and the steps in one sample. Only the lengths are known before the program runs."""
 
     steps: Any
     dt: Any
@@ -551,10 +550,17 @@ def needs_tangents(names: Iterable[str]) -> bool:
     return any(name.startswith(EXPONENT) for name in names)
 
 
-def needed_folds(model: Model, names: Iterable[str]) -> dict[str, Fold]:
-    """Return the folds that these observables need."""
+def needed_folds(model: Model, names: Iterable[str], *, always_squares: bool = False) -> dict[str, Fold]:
+    """Return the folds that these observables need.
+
+    Where a sum needs no conversion to float64 XLA rounds it in another way beside squares: `always_squares`
+    takes those with every sum, so that a mean does not depend on what else is asked for.
+    """
     table, rows = folds(model), observables(model)
     needed = {rows[name].fold: table[rows[name].fold] for name in names}
+    if always_squares:
+        squares = [name.replace(" sum", " squares") for name in needed if name.endswith(" sum")]
+        needed |= {name: table[name] for name in squares}
     # The squares hold the sum as well.
     for name in [name for name in needed if name.endswith(" sum")]:
         if name.replace(" sum", " squares") in needed:

@@ -226,7 +226,8 @@ class Points:
 
     def averaged(self, steps: Steps) -> Array:
         """Whether the noise of each point is too fast for its step, which then takes the mean of it."""
-        return pace.unresolved_noise(self.scan, self.columns, steps.halvings)
+        fast: Array = pace.unresolved_noise(self.scan, self.columns, steps.halvings)
+        return fast
 
     def run(
         self,

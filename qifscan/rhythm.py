@@ -167,8 +167,10 @@ def _of_segments(power: Any, most: int) -> tuple[Any, Any]:
 
 
 def _of_whole(power: Any, least: Any) -> tuple[Any, Any]:
-    """Return place and height of the highest power of the whole window from a place on; the place is NaN where
-    that is no peak: then what moves most is slower than the window can tell."""
+    """Return place and height of the highest power of the whole window from a place on.
+
+    The place is NaN where that is no peak: what moves most is then slower than the window can tell.
+    """
     index = jnp.arange(power.shape[0])[:, None]
     inside = (index >= jnp.maximum(least, 1.0)) & (index <= ROWS // 4)
     at = jnp.argmax(jnp.where(inside, power, -1.0), axis=0)

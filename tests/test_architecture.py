@@ -33,6 +33,7 @@ LEVELS = [
     {"store", "cluster"},
     {"extension", "theory_store"},
     {"integrity"},
+    {"truth"},
     {"driver", "plots", "trajectory", "verification", "attractors"},
     {"switching"},
     {"cli"},

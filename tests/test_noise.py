@@ -301,8 +301,8 @@ advance = jax.jit(kernel._next_noise, static_argnums=0)
 
 
 def step_by_step(scan, steps, depth=0, rows=slice(None), bridged=False):
-    """Return z of every noisy variable at so many steps of DT/2^depth and the start, `(steps + 1, points)`, as
-    the kernel takes it, step by step."""
+    """Return z of every noisy variable at the start and after so many steps of DT/2^depth,
+    `(steps + 1, points)`, as the kernel takes it, step by step."""
     points = all_points(scan).take(np.arange(scan.size)[rows])
     count = len(points.replicate)
     program = kernel.Program.of(scan, bridged=bridged)
@@ -457,8 +457,8 @@ def test_noise_that_a_step_does_not_resolve_drives_it_by_its_mean_given_both_end
 def test_noise_faster_than_a_given_step_moves_v_as_white_noise_of_its_power_does(integrator):
     """At rest, for weak noise, the variances of r and v under white noise q on v solve Lyapunov's equation.
 
-    Over 256 replicates of 100 ms the variance is known to 0.5 %; at this step a path that is linear between its
-    steps, with x = dt/ou_tau = 10, has x/2 coth(x/2) = 5 times the power, and gives 2.2 times the std.
+    Over 256 replicates of 100 ms the variance is known to 0.5 %; at this step a path that is linear between
+    its steps, with x = dt/ou_tau = 10, has x/2 coth(x/2) = 5 times the power, and gives 2.2 times the std.
     """
     given = {"eta": -4.6, "J": 15.0, "delta": 1.0, "tau": 1.0}
     at = qs.equilibria(**given).isel(equilibrium=0)

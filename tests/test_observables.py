@@ -7,8 +7,8 @@ from scipy import signal
 import qifscan as qs
 from qifscan.kernel import Schedule, batch_shape
 from qifscan.models import QIF
-from qifscan.rhythm import rows_of, segment_lengths
 from qifscan.points import Points, run_points
+from qifscan.rhythm import rows_of, segment_lengths
 
 ENDED = int(qs.Status.computed | qs.Status.diverged | qs.Status.rate_negative)
 """Flags of what happened to the state; those of the step and of rest are beside the point here."""
