@@ -17,8 +17,10 @@ from qifscan.models import NON_NEGATIVE, POSITIVE, Parameter
 
 if TYPE_CHECKING:
     import jax.numpy as jnp
+    from jax import lax
 else:
     jnp = LazyModule("jax.numpy")
+    lax = LazyModule("jax.lax")
 
 
 class DriveBase(Definition):
@@ -148,11 +150,15 @@ def _ramp(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
 
 
 def _sampled(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
-    length = step / c["drive_interval"]
     value, _ = _between_samples((time + fraction * step - c["drive_start"]) / c["drive_interval"], c)
-    begin = (time - c["drive_start"]) / c["drive_interval"]
-    mean = (_between_samples(begin + length, c)[1] - _between_samples(begin, c)[1]) / length
-    return c["drive_amplitude"] * jnp.where(length > SAMPLES_FROM, mean, value)
+    averaged = c["drive_averaged"]
+
+    def mean() -> Any:
+        length = step / c["drive_interval"]
+        begin = (time - c["drive_start"]) / c["drive_interval"]
+        return (_between_samples(begin + length, c)[1] - _between_samples(begin, c)[1]) / length
+
+    return c["drive_amplitude"] * jnp.where(averaged, mean(), value)
 
 
 def _between_samples(position: Any, c: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -168,27 +174,31 @@ def _between_samples(position: Any, c: Mapping[str, Any]) -> tuple[Any, Any]:
     return value, whole[left] + within + outside
 
 
-def samples_of(drive: DriveBase | None) -> np.ndarray[Any, Any]:
+def samples_of(drive: DriveBase | None) -> tuple[Any, Any]:
     """Return the samples of a drive with their integral; of any other drive, some that are not read."""
     return with_integral(drive.values if isinstance(drive, Sampled) else (0.0, 0.0))
 
 
-def with_integral(samples: Sequence[float]) -> np.ndarray[Any, Any]:
+def with_integral(samples: Sequence[float]) -> tuple[Any, Any]:
     """Return samples and, in intervals, the integral of their interpolation from the first one on."""
     values = np.array(samples)
-    return np.stack([values, np.append(0.0, np.cumsum(0.5 * (values[1:] + values[:-1])))])
+    return values, np.append(0.0, np.cumsum(0.5 * (values[1:] + values[:-1])))
 
 
 def step_constants(kind: str | None, c: Mapping[str, Any], dt: Any) -> dict[str, Any]:
     """Return what steps of these lengths (ms) read of a drive beside its numbers, one per point.
 
-    Of a sine: whether its mean over the step stands for it, and the factor of that on its value half-way.
+    Of a sine and of samples: whether the mean over the step stands for the input; of a sine the factor of
+    that on its value half-way.
     """
-    if kind != "sine":
-        return {}
-    length = np.broadcast_to(dt / c["drive_period"], np.shape(c["drive_period"]))
-    averaged = length > SINE_FROM
-    return {"drive_averaged": averaged, "drive_damping": np.where(averaged, np.sinc(length), 1.0)}
+    if kind == "sine":
+        length = np.broadcast_to(dt / c["drive_period"], np.shape(c["drive_period"]))
+        averaged = length > SINE_FROM
+        return {"drive_averaged": averaged, "drive_damping": np.where(averaged, np.sinc(length), 1.0)}
+    if kind == "sampled":
+        length = np.broadcast_to(dt / c["drive_interval"], np.shape(c["drive_interval"]))
+        return {"drive_averaged": length > SAMPLES_FROM}
+    return {}
 
 
 def _period(c: Mapping[str, Any]) -> Any:

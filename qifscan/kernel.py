@@ -915,9 +915,7 @@ def _next_multiple(n: Any, of: Any) -> Any:
 
 
 def _needed(program: Program) -> Mapping[str, Fold]:
-    return needed_folds(
-        model_named(program.model), program.observables, always_squares=program.precision == "float64"
-    )
+    return needed_folds(model_named(program.model), program.observables)
 
 
 def _window_of(program: Program, pace: Tree) -> Window:
@@ -1023,6 +1021,20 @@ def _as_bytes(checkpoint: Tree) -> np.ndarray[Any, Any]:
     return records.view(np.uint8).reshape(count, -1)
 
 
+def _opened(program: Program, totals: Tree, moving: Tree) -> Tree:
+    return {name: f.open(totals[name], _measured(moving)) for name, f in _needed(program).items()}
+
+
+def _closed(program: Program, block: Tree, pace: Tree, ended: tuple[Any, Tree, Tree, Tree]) -> Tree:
+    """Return the totals with the segments that end at a step in them, and new segments."""
+    stop, moving, totals, segments = ended
+    at, window = _instant(program, block, pace, stop, moving), _window_of(program, pace)
+    after = stop - pace["transient"]
+    needed = _needed(program).items()
+    totals = {k: f.close(totals[k], segments[k], at, after, window) for k, f in needed}
+    return totals, _opened(program, totals, moving)
+
+
 def _window(
     program: Program, block: Tree, pace: Tree, started: tuple[Tree, Any, Tree]
 ) -> tuple[Tree, Any, Tree, Tree]:
@@ -1040,40 +1052,33 @@ def _window(
         now, after = _measured(moving), n - begin
         return moving, {k: f.update(segments[k], was, now, after, window) for k, f in needed.items()}
 
-    def close(moving: Tree, totals: Tree, segments: Tree, stop: Any) -> tuple[Tree, Tree]:
-        at = _instant(program, block, pace, stop, moving)
-        totals = {k: f.close(totals[k], segments[k], at, stop - begin, window) for k, f in needed.items()}
-        return totals, {k: f.open(totals[k], at.state) for k, f in needed.items()}
-
-    def opened(totals: Tree, moving: Tree) -> Tree:
-        return {name: f.open(totals[name], _measured(moving)) for name, f in needed.items()}
-
     def piece(carry: Tree) -> Tree:
         n, moving, segments, totals, record, checkpoint = carry
         boundary = jnp.minimum(begin + _next_multiple(n - begin, SEGMENT), pace["end"])
         stop = jnp.minimum(boundary, _next_multiple(n, pace["every"])) if program.recorded else boundary
         if not program.recorded:
             # Carried as well, what is in the totals too would be copied for every segment.
-            segments = opened(totals, moving)
+            segments = _opened(program, totals, moving)
         moving, segments = lax.fori_loop(n, stop, fold_step, (moving, segments))
         if program.recorded:
             record = _write(record, pace, stop, moving["state"])
             totals, segments = lax.cond(
                 stop == boundary,
-                lambda t, s: close(moving, t, s, stop),
+                lambda t, s: _closed(program, block, pace, (stop, moving, t, s)),
                 lambda t, s: (t, s),
                 totals,
                 segments,
             )
         else:
-            totals, segments = close(moving, totals, segments, stop)[0], ()
+            totals, _ = _closed(program, block, pace, (stop, moving, totals, segments))
+            segments = ()
         here = _checkpoint(program, moving, totals)
         checkpoint = lax.cond(stop == whole, lambda a, b: a, lambda a, b: b, here, checkpoint)
         return stop, moving, segments, totals, record, checkpoint
 
     moving, record, totals = started
     first = pace["behind"] if program.resumed else begin
-    segments = opened(totals, moving) if program.recorded else ()
+    segments = _opened(program, totals, moving) if program.recorded else ()
     start = (first, moving, segments, totals, record, _checkpoint(program, moving, totals))
     _, moving, _, totals, record, kept = lax.while_loop(lambda carry: carry[0] < pace["end"], piece, start)
     return moving, record, totals, kept

@@ -550,17 +550,10 @@ def needs_tangents(names: Iterable[str]) -> bool:
     return any(name.startswith(EXPONENT) for name in names)
 
 
-def needed_folds(model: Model, names: Iterable[str], *, always_squares: bool = False) -> dict[str, Fold]:
-    """Return the folds that these observables need.
-
-    Where a sum needs no conversion to float64 XLA rounds it in another way beside squares: `always_squares`
-    takes those with every sum, so that a mean does not depend on what else is asked for.
-    """
+def needed_folds(model: Model, names: Iterable[str]) -> dict[str, Fold]:
+    """Return the folds that these observables need."""
     table, rows = folds(model), observables(model)
     needed = {rows[name].fold: table[rows[name].fold] for name in names}
-    if always_squares:
-        squares = [name.replace(" sum", " squares") for name in needed if name.endswith(" sum")]
-        needed |= {name: table[name] for name in squares}
     # The squares hold the sum as well.
     for name in [name for name in needed if name.endswith(" sum")]:
         if name.replace(" sum", " squares") in needed:

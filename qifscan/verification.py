@@ -241,7 +241,9 @@ def _against_half_step(
     noisy = chosen.noisy()
     apart, parted, faults = 0.0, np.zeros(len(noisy), dtype=bool), []
     for name, variable in _of_state(scan):
-        shift = np.where(trusted, (stored[name] - finer.observables[name]) / finer.sizes[variable], 0.0)
+        # A burst in the window is larger than the state is in the end.
+        size = np.fmax(finer.sizes[variable], np.abs(finer.observables[name]))
+        shift = np.where(trusted, (stored[name] - finer.observables[name]) / size, 0.0)
         beyond = ~(np.abs(shift) <= tolerance)
         apart = max(apart, float(np.max(np.abs(shift), where=~noisy, initial=0.0)))
         parted |= beyond & noisy

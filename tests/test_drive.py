@@ -19,7 +19,7 @@ def current(kind, time, step=1e-9, fraction=0.0, samples=(0.0, 0.0), **numbers):
     with jax.enable_x64(True):
         constants = {f"drive_{name}": np.float64(x) for name, x in numbers.items()}
         constants |= step_constants(kind, constants, step)
-        constants["drive_samples"] = jax.numpy.array(with_integral(samples))
+        constants["drive_samples"] = tuple(map(jax.numpy.array, with_integral(samples)))
         value = VALUES[kind](jax.numpy.array(time), step, fraction, constants)
         assert value.dtype == np.float64
         return np.broadcast_to(np.asarray(value), np.shape(time))
