@@ -34,11 +34,12 @@ from qifscan.errors import AS_MS, Fault, ScanError, is_time, one_of, show, unkno
 from qifscan.integrate import INTEGRATORS, integrators_of
 from qifscan.models import Model, Parameter
 from qifscan.noise import ou_parameters
-from qifscan.observables import RESERVED, SAMPLE_STEPS, SEGMENT, THRESHOLDS, observables
+from qifscan.observables import RESERVED, SEGMENT, THRESHOLDS, observables
 from qifscan.place import local
+from qifscan.rhythm import SAMPLE_STEPS
 from qifscan.theory import NAMED_STATES
 
-NUMBERS_VERSION = 8
+NUMBERS_VERSION = 9
 """Raised whenever the same scan would give other numbers; part of the fingerprint."""
 
 MAX_STEPS = 2**30
@@ -372,10 +373,7 @@ class Scan(Definition):
         protocol = info.data.get("protocol")
         least = 4 * SEGMENT
         if protocol is not None and protocol.window_steps < least and any("frequency" in n for n in value):
-            samples = least // protocol.sample_steps
-            hint = (
-                f"a spectrum averages {protocol.sample_steps} steps into a sample and needs {samples} samples"
-            )
+            hint = "three cycles or more of tens of steps each; make the window longer"
             found = f"{protocol.window_steps} steps"
             faults.append(Fault("protocol.window", found, f"at least {least} steps for a frequency", hint))
         raise_if_any(faults or _threshold_faults(value, info))

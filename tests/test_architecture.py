@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "qifscan"
 
 LEVELS = [
     {"lazy", "errors", "jets", "whole"},
-    {"models", "definition", "backend", "algebra", "place", "record", "snapshot"},
+    {"adaptive", "rhythm", "models", "definition", "backend", "algebra", "place", "record", "snapshot"},
     {"child"},
     {"catalogue", "drive", "noise", "observables", "integrate", "labels", "graph"},
     {"normal_forms", "tables", "collocation", "delayed", "newton", "isolation"},
@@ -36,6 +36,7 @@ LEVELS = [
     {"store", "cluster"},
     {"extension", "theory_store"},
     {"integrity"},
+    {"truth"},
     {"driver", "plots", "trajectory", "verification", "attractors"},
     {"switching"},
     {"cli"},
