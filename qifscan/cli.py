@@ -16,6 +16,7 @@ import click
 import qifscan
 from qifscan.errors import Fault, QifscanError, RunInterrupted, ScanError, printable
 from qifscan.place import local, picture, with_ending
+from qifscan.printed import as_text
 
 if TYPE_CHECKING:
     from qifscan.scan import Scan
@@ -228,6 +229,26 @@ def show(
         source, observables or None, x=x, y=y, facet=facet, select=_selection(select), folds=not no_folds
     )
     _save(figure, target)
+
+
+@main.command()
+@click.argument("model", required=False)
+@_clear_errors
+def models(model: str | None) -> None:
+    """List the models, or describe one: MODEL is its name, or package.module:variable for your own.
+
+    With its equations, variables, parameters, integrators and observables.
+    """
+    if model is None:
+        _say(str(qifscan.models()))
+        return
+    from qifscan.catalogue import model_named
+    from qifscan.integrate import integrators_of
+    from qifscan.observables import observables
+
+    found = model_named(model)
+    more = {"integrators": integrators_of(found), "observables": list(observables(found))}
+    _say(as_text([*found.rows(), *((label, ", ".join(names)) for label, names in more.items())]))
 
 
 def _picture(path: Path) -> Path:

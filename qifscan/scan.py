@@ -6,13 +6,14 @@ import hashlib
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from qifscan import record
 from qifscan.axes import (
     DIRECTIONS,
     Axis,
@@ -28,15 +29,29 @@ from qifscan.axes import (
     unknown_parameter,
 )
 from qifscan.catalogue import model_named, source_hash, stored_model
-from qifscan.definition import Definition, Finite, Integer, ordered, raise_if_any
+from qifscan.definition import KIND, Definition, Finite, Integer, ordered, raise_if_any
 from qifscan.drive import DRIVES, Drive, DriveBase, Sine
-from qifscan.errors import AS_MS, Fault, ScanError, is_time, one_of, show, unknown
+from qifscan.errors import (
+    AS_MS,
+    Fault,
+    ModelNotImported,
+    ScanError,
+    StoreError,
+    UnknownModel,
+    is_time,
+    one_of,
+    short,
+    show,
+    unknown,
+)
 from qifscan.integrate import INTEGRATORS, integrators_of
 from qifscan.models import Model, Parameter
 from qifscan.noise import ou_parameters
 from qifscan.observables import RESERVED, SAMPLE_STEPS, SEGMENT, THRESHOLDS, observables
-from qifscan.place import local
+from qifscan.place import AnyPath, local
+from qifscan.printed import Printed, span
 from qifscan.theory import NAMED_STATES
+from qifscan.toml import as_toml
 
 NUMBERS_VERSION = 8
 """Raised whenever the same scan would give other numbers; part of the fingerprint."""
@@ -139,6 +154,15 @@ class Protocol(Definition):
         return given
 
     @property
+    def in_words(self) -> str:
+        """The times, the step, the start."""
+        step = "dt auto" if self.dt == "auto" else f"dt {self.dt:g} ms"
+        start = self.initial if isinstance(self.initial, str) else repr(self.initial)
+        swept = f"; {self.sweep} is swept" if self.sweep else ""
+        times = f"{self.transient:g} ms, then {self.window:g} ms measured"
+        return f"{times}; {step}, {self.integrator}; from {start}{swept}"
+
+    @property
     def base(self) -> float:
         """The step that is halved where that is needed, ms: `dt`, if it is a number."""
         return BASE_STEP if self.dt == "auto" else float(self.dt)
@@ -198,7 +222,7 @@ def scan_parameters(model: Model, drive: DriveBase | None) -> dict[str, Paramete
     return {row.name: row for row in rows}
 
 
-class Scan(Definition):
+class Scan(Printed, Definition):
     """A scan: a grid of parameter values, what happens at each point, and what is measured.
 
     `axes` maps a parameter to its values, in the order of the dimensions of the dataset: a list or array,
@@ -296,6 +320,7 @@ class Scan(Definition):
     def _resolved_axes(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Axis]:
         if "model" not in info.data:
             return {}
+        value = {name: given.given if isinstance(given, Axis) else given for name, given in value.items()}
         known, points = _known(info), info.data.get("points")
         faults: list[Fault] = []
         read = [] if points is None else [read_zipped("points", "point", points, known, faults)]
@@ -354,8 +379,7 @@ class Scan(Definition):
     def _default_observables(cls, value: Any, info: ValidationInfo) -> Any:
         if value is not DEFAULT_OBSERVABLES or "model" not in info.data:
             return value
-        rates = model_named(info.data["model"]).rates
-        return [f"{rate.name}_{kind}" for rate in rates for kind in ("mean", "std", "min", "max")]
+        return usual_observables(model_named(info.data["model"]))
 
     @field_validator("observables")
     @classmethod
@@ -394,6 +418,38 @@ class Scan(Definition):
         raise_if_any(faults)
         points = [{name: labels[name][i].item() for name, i in point.items()} for point in found]
         return Traces(points=points, every=value.every)
+
+    def replace(self, /, **changes: Any) -> Self:
+        """Return the same scan with some of its fields changed, checked like a new one.
+
+        `scan.replace(seed=1)`, `scan.replace(axes=scan.axes | {"J": [10.0, 15.0]})`,
+        `scan.replace(protocol=scan.protocol.replace(window=500.0))`. An integrator that is the first of the
+        model, and observables that are the usual ones, are those of the new model.
+
+        Raises `ScanError` with one line for every mistake.
+        """
+        given = self._given() | changes
+        protocol = given.get("protocol")
+        if isinstance(protocol, Protocol) and protocol.integrator == self.protocol.integrator:
+            given["protocol"] = self._freed(protocol)
+        return type(self)(**given)
+
+    def _freed(self, protocol: Protocol) -> Protocol:
+        """Return a protocol in which the integrator is left to the model, if it is the first of the model."""
+        is_first = protocol.integrator == integrators_of(model_named(self.model))[0]
+        return protocol.model_copy(update={"integrator": "auto"}) if is_first else protocol
+
+    def _given(self) -> dict[str, Any]:
+        """Return the fields as one would give them: what the model decides by itself is left to it again."""
+        given, model = super()._given(), model_named(self.model)
+        axes = {n: x for n, x in self.axes.items() if self.points is None or n != "point"}
+        if list(axes)[-1:] == ["direction"] and axes["direction"].labels.tolist() == list(DIRECTIONS):
+            del axes["direction"]
+        given |= {"axes": axes}
+        given["protocol"] = self._freed(self.protocol)
+        if list(self.observables) == usual_observables(model):
+            given.pop("observables", None)
+        return given
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Scan) and self.definition() == other.definition()
@@ -440,6 +496,80 @@ class Scan(Definition):
         for derived in ("dimensions", "numbers_version", "model_source"):
             data.pop(derived, None)
         return cls(**data)
+
+    @classmethod
+    def from_store(cls, path: AnyPath) -> Scan:
+        """Return the scan that a store was made for.
+
+        Raises `StoreError` if there is no store of qifscan at `path`, or it is damaged.
+        """
+        path = local("path", path)
+        try:
+            return cls.from_attributes(path, record.attributes(path))
+        except UnknownModel:
+            raise
+        except StoreError:
+            kept = record.read(path)
+            if kept is None:
+                raise
+        return cls.from_attributes(path, kept["attributes"])
+
+    @classmethod
+    def from_attributes(cls, path: Path, attributes: Mapping[str, Any]) -> Scan:
+        """Return the scan in a store's attributes; raise `StoreError`, naming `path`, if it can't be read."""
+        try:
+            text = attributes["qifscan_scan"]
+            scan = cls.from_json(text)
+        except ModelNotImported as error:
+            raise UnknownModel(f"{path}: {error}") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{path}: the scan in its attributes can't be read ({short(error)}); the store is damaged"
+            ) from None
+        made_with = json.loads(text).get("model_source") if '"model_source"' in text else None
+        if made_with != source_hash(scan.model):
+            raise StoreError(
+                f"{path}: was made with another version of the file that defines {scan.model} (sha256 "
+                f"{str(made_with)[:12]}); put that back, or read the store with xarray.open_zarr"
+            )
+        if scan.fingerprint != attributes.get("qifscan_fingerprint"):
+            raise StoreError(
+                f"{path}: its scan gives fingerprint {scan.fingerprint[:12]}, its attributes say "
+                f"{str(attributes.get('qifscan_fingerprint'))[:12]}; it is damaged, or of another qifscan"
+            )
+        return scan
+
+    def to_toml(self) -> str:
+        """Return the scan as the text of a TOML file that `from_toml` reads as an equal scan.
+
+        What has its default is left out; an axis is a `linspace` or `geomspace` where that gives every bit.
+        """
+        given = self._given()
+        axes = {name: axis.given for name, axis in given.pop("axes").items()}
+        points = {} if self.points is None else {"points": self.axes["point"].given}
+        return as_toml(_as_tables(given | points | {"axes": axes}))
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Return the lines that it prints as."""
+        yield "scan", f"{self.title or 'untitled'} ({self.fingerprint[:12]})"
+        yield "model", self.model
+        sizes = " x ".join(f"{name} {size}" for name, size in self.sizes.items())
+        yield "points", f"{self.size:,} ({sizes or 'one point'})"
+        for axis in self.axes.values():
+            columns = {n: span(column.tolist()) for n, column in axis.columns.items()}
+            along = "; ".join(f"{n}: {told}" for n, told in columns.items())
+            yield "axis", f"{axis.name}, {len(axis):,} of {along}" if axis.zipped else along
+        if self.fixed:
+            yield "fixed", ", ".join(f"{name} = {value:.6g}" for name, value in self.fixed.items())
+        yield "protocol", self.protocol.in_words
+        if self.drive is not None:
+            yield "drive", repr(self.drive)
+        noise = f", noise {self.noise} on {', '.join(self.noisy)}" if self.noisy else ", no noise"
+        yield "replicates", f"{self.replicates:,}{noise}, seed {self.seed}"
+        yield "observables", ", ".join(self.observables)
+        if self.traces is not None:
+            yield "traces", f"{len(self.trace_indices):,} points, every {self.traces.every} steps"
+        yield "precision", self.precision
 
     def definition(self) -> dict[str, Any]:
         """Return the resolved scan as JSON data: every default filled in, every axis as values."""
@@ -546,6 +676,23 @@ class Scan(Definition):
         elif "initial" not in columns and not all(name in columns for name in numbers):
             columns["initial"] = np.full(count, initial)
         return columns
+
+
+def usual_observables(model: Model) -> list[str]:
+    """Return what is measured where no observables are named: mean, std, min and max of the rates."""
+    return [f"{rate.name}_{kind}" for rate in model.rates for kind in ("mean", "std", "min", "max")]
+
+
+def _as_tables(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields as plain data, definitions as the tables of a file."""
+    tables: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(value, Definition):
+            kind = type(value).model_fields.get(KIND)
+            tables[name] = ({KIND: kind.default} if kind else {}) | _as_tables(value._given())
+        else:
+            tables[name] = value
+    return tables
 
 
 MOST_TRACES = 1_000_000
