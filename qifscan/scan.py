@@ -155,12 +155,11 @@ class Protocol(Definition):
 
     @property
     def in_words(self) -> str:
-        """The times, the step, the start."""
+        """The times, the step, the sweep."""
         step = "dt auto" if self.dt == "auto" else f"dt {self.dt:g} ms"
-        start = self.initial if isinstance(self.initial, str) else repr(self.initial)
         swept = f"; {self.sweep} is swept" if self.sweep else ""
         times = f"{self.transient:g} ms, then {self.window:g} ms measured"
-        return f"{times}; {step}, {self.integrator}; from {start}{swept}"
+        return f"{times}; {step}, {self.integrator}{swept}"
 
     @property
     def base(self) -> float:
@@ -562,6 +561,7 @@ class Scan(Printed, Definition):
         if self.fixed:
             yield "fixed", ", ".join(f"{name} = {value:.6g}" for name, value in self.fixed.items())
         yield "protocol", self.protocol.in_words
+        yield "start", self._start
         if self.drive is not None:
             yield "drive", repr(self.drive)
         noise = f", noise {self.noise} on {', '.join(self.noisy)}" if self.noisy else ", no noise"
@@ -627,6 +627,14 @@ class Scan(Printed, Definition):
         swept = {column for axis in self.axes.values() for column in axis.columns}
         names = model_named(self.model).input_names
         return tuple(n for n in names if f"{n}_ou_sigma" in swept or self.fixed.get(f"{n}_ou_sigma", 0.0) > 0)
+
+    @property
+    def _start(self) -> str:
+        """Where points start, in words."""
+        given = {*self.fixed, *(name for axis in self.axes.values() for name in axis.columns)}
+        named = [name for name in given if name == "initial" or name.endswith("_initial")]
+        initial = self.protocol.initial
+        return ", ".join(sorted(named)) or (initial if isinstance(initial, str) else repr(initial))
 
     @property
     def can_rest(self) -> bool:
