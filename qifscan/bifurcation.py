@@ -56,7 +56,7 @@ TYPES = {"none": 0, "LP": 2, "HB": 3, "NSA": 30, "CP": -22, "BT": -21, "GH": -32
 
 CRITICALITY = ("none", "supercritical", "subcritical")
 STATUS = ("scanned", "no_equilibrium")
-CUTS = ("rates", "within", "no_equilibrium", "bogdanov_takens", "closed")
+CUTS = ("rates", "within", "no_equilibrium", "bogdanov_takens", "closed", "not_resolved")
 
 ACCURATE = 1e-9
 """Relative rate of change at a point up to which it counts as converged."""
@@ -277,7 +277,7 @@ def _special(request: _Request, rates: Range | None, within: Range | None = None
         return points, valid, np.zeros(request.count, dtype=bool)
     points, valid, certain = _on_folds(request, rates)
     if len(request.along) == 2 and not request.model.delay:
-        points = joined([points, _bautin(request, rates)])
+        points = joined([points, _bautin(request, rates, points)])
     if within is not None:
         value = points.parameters[request.along[0]]
         points = points.chosen((value >= within[0]) & (value <= within[1]))
@@ -376,15 +376,22 @@ def squared_frequency(points: Points) -> Array:
     return spectrum_of(points.model).squared_frequency(points.model, state, points.parameters)
 
 
-def _bautin(request: _Request, rates: Range | None) -> Points:
-    """Return the points at which the first Lyapunov coefficient changes its sign on Hopf curves."""
+def _bautin(request: _Request, rates: Range | None, known: Points) -> Points:
+    """Return the points at which the first Lyapunov coefficient changes its sign on Hopf curves.
+
+    `known`: the other points of codimension two.
+    """
+    is_turn = known.type == TYPES["BT"]
     second = next(name for name in request.along if name != request.model.graph)
     found = []
     for k in range(request.count):
-        one = part(request.slices, slice(k, k + 1))
-        for line in hopf.curves(request.model, second, one, rates or _rates(request.model, one), None):
-            r, value = hopf.sign_changes_of_l1(request.model, second, one, line)
-            found.append(_at(request.model, second, one, r, value, k))
+        one, turns = part(request.slices, slice(k, k + 1)), known.chosen((known.who == k) & is_turn)
+        looked = rates or _rates(request.model, one)
+        for line in hopf.curves(
+            request.model, second, one, looked, None, turns=(turns.r, turns.parameters[second])
+        ):
+            here = line.mark == hopf.GH
+            found.append(_at(request.model, second, one, line.r[here], line.value[here], k))
     empty = np.empty(0)
     found.append(_at(request.model, second, part(request.slices, slice(0, 1)), empty, empty, 0))
     return joined(found).typed("GH")
@@ -733,10 +740,20 @@ def _hopf_curves(
         lines = delay_curves.curves(model, one, rates, within, points)
         return [_line_of(request, through, line) for line in lines]
     found = []
-    for bare in hopf.curves(model, through, one, rates or _rates(model, one), within, points):
-        line = hopf.with_bautin(model, through, one, bare)
+    turns = _turns(request, through, rates)
+    for line in hopf.curves(model, through, one, rates or _rates(model, one), within, points, turns):
         found.append(_line_of(request, through, line))
     return found
+
+
+def _turns(request: _Request, through: str, rates: Range | None) -> tuple[Array, Array] | None:
+    """Return the Bogdanov-Takens points where they are found without curves."""
+    folded = replace(request, along=(request.model.graph, through))
+    if not folded.paths:
+        return None
+    points, _, _ = _on_folds(folded, rates)
+    which = points.type == TYPES["BT"]
+    return points.r[which], points.parameters[through][which]
 
 
 def _line_of(request: _Request, through: str, line: hopf.Line) -> _Line:

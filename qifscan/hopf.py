@@ -1,27 +1,32 @@
 """Curves of Hopf points in the plane of eta and a second parameter q.
 
-The Hurwitz determinant H does not depend on eta, so a Hopf curve is a curve H(r, q) = 0: for every rate of a
-grid all q of a range are found as all zeros along the other axis are, and neighbours are joined. Two
-that meet between two rates are joined with each other: there the curve turns. Where the two eigenvalues that
-add up to 0 cease to be imaginary the curve ends, at a Bogdanov-Takens point.
+The Hurwitz determinant H does not depend on eta, so a Hopf curve is a part of a curve H(r, q) = 0, on which
+the two eigenvalues that add up to 0 are imaginary. At `CELLS` + 1 values of q every zero is known, with proof;
+`tracing` follows the curves from there by their own length. They end where those two eigenvalues cease to be
+imaginary, at Bogdanov-Takens points.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations, pairwise
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from qifscan import tracing
+from qifscan.certain import zeros_along
 from qifscan.graph import (
+    PARAMETER,
+    RATE,
     UNSURE,
     Array,
     Index,
     Nodes,
     Values,
+    at_once,
     coefficients,
     frequency_squared,
     hurwitz,
@@ -31,26 +36,50 @@ from qifscan.graph import (
     walled,
     zeros,
 )
-from qifscan.jets import characteristic
+from qifscan.jets import Taylor, characteristic, coefficient
 from qifscan.models import FRACTION, POSITIVE, Model
-from qifscan.normal_forms import lyapunov_coefficient, states
+from qifscan.normal_forms import lyapunov_coefficient, matrices, states
 from qifscan.pieces import hopf_zeros
 
 PER_DECADE = 48
-"""Rates of the grid while the rate grows tenfold."""
+"""Points of a curve, and lines of constant rate, while the rate grows tenfold."""
 
 CELLS = 96
 """Cells of the second parameter's range."""
 
 BT, GH = -21, -32
-CUT_BY_RATES, CUT_BY_RANGE, CUT_AT_BT, CLOSED = 0, 1, 3, 4
+CUT_BY_RATES, CUT_BY_RANGE, CUT_BY_WALL, CUT_AT_BT, CLOSED, UNRESOLVED = range(6)
 
-_STEPS = 80
-_NEWTON_STEPS = 12
-_HALVINGS = 8
+_CUTS = {
+    tracing.AT_SIDE: CUT_BY_RATES,
+    tracing.AT_LEVEL: CUT_BY_RANGE,
+    tracing.AT_WALL: CUT_BY_WALL,
+    tracing.CLOSED: CLOSED,
+    tracing.LOST: UNRESOLVED,
+}
+
+_HEIGHT = 4.0
+"""Height of the second parameter's range on the chart, whose other axis is log r."""
+
 _SPACING = 0.05
-"""Largest distance of neighbours on a curve: of log r, and of the parameter as a share of its range."""
+"""Longest step on the chart."""
 
+_NEXT_TO_WALL = 1e-9
+"""Share of the range by which a level keeps away from the end of it at which the parameter has no meaning."""
+
+_ON = 0.1
+"""Distance of a point from a chord that it belongs to, in lengths of the chord."""
+
+_ROUNDED = 1e-11
+"""Relative step of Newton's method that can be rounding."""
+
+_STEPS = 60
+_NEWTON_STEPS = 12
+_HALVINGS, _ROUGH = 14, 4
+_NEXT_TO_BT = 1e-4
+"""Where along its chord l1 is looked at next to a Bogdanov-Takens point."""
+
+_IS_ZERO = 1e-6
 _EPS = float(np.finfo(np.float64).eps)
 
 Range = tuple[float, float]
@@ -58,14 +87,25 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Line:
-    """A Hopf curve in order: rate, second parameter, mark (0, or the code of a special point), what ends
-    it.
+    """A Hopf curve in order: rate, second parameter, mark (0, or the code of a special point), what ends it,
+    and whether it has every Hopf point that is proven to be at one of the values looked at.
     """
 
     r: Array
     value: Array
     mark: Index
     cuts: tuple[int, int]
+    certified: bool = False
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Zeros of the determinant at values of the second parameter: the number of the value, and the rate."""
+
+    value: Array
+    number: Index
+    r: Array
+    certified: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,31 +155,120 @@ class _Plane:
         omega = np.sqrt(self.omega_squared(r, value))
         return lyapunov_coefficient(self.model, states(self.model, r, given), given, omega)
 
-    def is_sure(self, r: Array, t: Array) -> Any:
-        """Tell the zeros of the determinant that are more than its rounding; see `graph.hopf_zeros`."""
-        _, by_r, by_t = self.gradient(r, t)
-        given = {key: values[0] + 0.0 * r for key, values in self.one.items()} | {self.name: self.value(t)}
+    def is_sure(self, r: Array, value: Array) -> Any:
+        """Tell the zeros of the determinant that are more than its rounding; see `pieces.hopf_zeros`."""
+        _, by_r, by_value = self.gradient(r, value)
+        given = {key: values[0] + 0.0 * r for key, values in self.one.items()} | {self.name: value}
         error = paths(self.model, self.model.graph)[0].hopf_error(r, given)
-        return error < UNSURE * np.hypot(by_r, by_t)
+        return error < UNSURE * np.hypot(by_r, by_value * self.scale(value))
 
-    def gradient(self, r: Array, t: Array) -> tuple[Array, Array, Array]:
-        """Return the Hurwitz determinant, and its derivatives in log r and in log t."""
-        value, by_t = self.determinant(t, {"r": r}, 1)
-        given = {key: values[0] + 0.0 * r for key, values in self.one.items()} | {self.name: self.value(t)}
-        by_r = paths(self.model, self.model.graph)[0].hopf(r, given, 1)[1]
-        return value, by_r, by_t
+    def scale(self, value: Array) -> Array:
+        """Return the unit in which changes of the second parameter are measured: its own size, or its range."""
+        return value if self.logarithmic else np.full(len(value), self.high - self.low)
 
-    def corrected(self, r: Array, value: Array) -> tuple[Array, Array]:
-        """Return the points of the curve H = 0 next to guesses, by Newton's method along its gradient."""
-        t = self.inverse(value)
-        for _ in range(_NEWTON_STEPS):
-            size, by_r, by_t = self.gradient(r, t)
-            step = size / (by_r * by_r + by_t * by_t)
-            in_r, in_t = (np.clip(np.nan_to_num(step * slope), -0.1, 0.1) for slope in (by_r, by_t))
-            r, t = r * np.exp(-in_r), t * np.exp(-in_t)
-            if max(np.abs(in_r).max(initial=0.0), np.abs(in_t).max(initial=0.0)) < 4.0 * _EPS:
+    def gradient(self, r: Array, value: Array) -> tuple[Array, Array, Array]:
+        """Return the Hurwitz determinant, and its derivatives in log r and in the second parameter."""
+        moved = Taylor(PARAMETER, (value, np.ones(len(value))))
+        given = at_once(self.model, {**self.one, self.model.graph: 0.0, self.name: moved})
+        state = self.model.at_rest(series(r, 1), given)
+        found = hurwitz(characteristic(jacobian(self.model, state, given)))
+        parts = ((0, 0), (1, 0), (0, 1))
+        return tuple(coefficient(coefficient(found, j, PARAMETER), k, RATE) + 0.0 * r for k, j in parts)  # type: ignore[return-value]
+
+    def corrected(
+        self, r: Array, value: Array, *, relative: bool = False, steps: int = _NEWTON_STEPS
+    ) -> tuple[Array, Array]:
+        """Return the points of the curve H = 0 next to guesses, by Newton's method along its gradient.
+
+        With `relative` the parameter is measured by its own size, which settles the last digits of small
+        ones.
+        """
+        last = np.inf
+        for _ in range(steps):
+            size, by_r, by_value = self.gradient(r, value)
+            unit = np.abs(value) if relative else self.scale(value)
+            step = size / (by_r**2 + (by_value * unit) ** 2)
+            in_r, in_value = (np.clip(np.nan_to_num(step * x), -0.1, 0.1) for x in (by_r, by_value * unit))
+            r, value = r * np.exp(-in_r), value - in_value * unit
+            largest = max(np.abs(in_r).max(initial=0.0), np.abs(in_value).max(initial=0.0))
+            # Rounding ceases to get smaller.
+            if largest < 4.0 * _EPS or (largest < _ROUNDED and largest > 0.25 * last):
                 break
-        return r, np.asarray(self.value(t))
+            last = largest
+        return r, value
+
+    def height(self, value: Array) -> Array:
+        """Return the coordinate of the second parameter on the chart: its range is `_HEIGHT` high."""
+        if self.logarithmic:
+            return _HEIGHT * np.log(value / self.low) / math.log(self.high / self.low)
+        return _HEIGHT * (value - self.low) / (self.high - self.low)
+
+    def at_height(self, y: Array) -> Array:
+        """Return the second parameter there."""
+        if self.logarithmic:
+            return self.low * np.exp(y / _HEIGHT * math.log(self.high / self.low))
+        return self.low + y / _HEIGHT * (self.high - self.low)
+
+    def in_chart(self, x: Array, y: Array) -> tuple[Array, Array, Array]:
+        """Return the Hurwitz determinant and its derivatives in the coordinates of the chart."""
+        value = self.at_height(y)
+        found, by_r, by_value = self.gradient(np.exp(x), value)
+        by_height = value * math.log(self.high / self.low) if self.logarithmic else self.high - self.low
+        return found, by_r, by_value * by_height / _HEIGHT
+
+    def is_valid(self, x: Array, y: Array) -> Any:
+        """Tell the points of the chart at which the parameter and every variable are in their domains."""
+        r, value = np.exp(x), self.at_height(y)
+        row = next(p for p in self.model.parameters if p.name == self.name)
+        found = np.asarray(row.domain.holds(value)) & np.isfinite(r)
+        state = self.model.at_rest(r, {**self.one, self.model.graph: 0.0, self.name: value})
+        for variable, size in zip(self.model.variables, state, strict=True):
+            found = found & np.isfinite(size) & np.asarray(variable.domain.holds(size))
+        return found
+
+    def levels(self, rates: Range) -> _Levels:
+        """Return all zeros of the determinant at `CELLS` + 1 values of the second parameter."""
+        row = next(p for p in self.model.parameters if p.name == self.name)
+        y = np.linspace(0.0, _HEIGHT, CELLS + 1)
+        value = self.at_height(y)
+        value[0], value[-1] = self.low, self.high
+        for k, inward in ((0, 1.0), (-1, -1.0)):
+            # At the end of a domain, as where no rate is fed back, curves touch and zeros can be double.
+            if not row.domain.holds(value[k] - inward * _NEXT_TO_WALL * (self.high - self.low)):
+                value[k] += inward * _NEXT_TO_WALL * (self.high - self.low)
+        given = {key: np.full(len(value), values[0]) for key, values in self.one.items()} | {self.name: value}
+        path = paths(self.model, self.model.graph)[0]
+        found = zeros_along(path, "hopf", given, rates)
+        if len(found.unsettled):
+            return _Levels(value, *hopf_zeros(path, given, rates), False)
+        return _Levels(value, found.who, found.r, bool(found.certified.all()))
+
+    def on_columns(self, rates: Array) -> tuple[Array, Array]:
+        """Return points of the curve H = 0 at given rates, as a grid of the second parameter shows them."""
+        low = self.low if self.logarithmic else 1.0
+        high = self.high if self.logarithmic else 2.0
+        grid = (np.geomspace if self.logarithmic else np.linspace)(low, high, CELLS + 1)
+        columns = {"r": rates}
+        nodes = Nodes(np.tile(grid, (len(rates), 1)), np.ones((len(rates), CELLS), dtype=bool))
+        for index, variable in enumerate(self.model.variables[1:], 1):
+            if variable.domain is POSITIVE:
+                nodes = walled(nodes, self.of_state(index), columns, positive=True)
+        column, t = zeros(self.determinant, columns, nodes)
+        r, value = rates[column], np.asarray(self.value(t))
+        sure = self.is_sure(r, value)
+        return r[sure], value[sure]
+
+    def bautin(self, r: Array, value: Array) -> Array:
+        """Return a function that is 0 where l1 is, and finite where that is infinite.
+
+        Those are Bogdanov-Takens points, where omega is 0, and points at which the determinant is 0 besides.
+        """
+        given = completed(self.model, self.one, self.name, r, value)
+        state = states(self.model, r, given)
+        omega = np.sqrt(self.omega_squared(r, value))
+        matrix = matrices(self.model, state, given) / omega[:, None, None]
+        whole = np.linalg.det(matrix)
+        return self.l1(r, value) * omega * whole / (1.0 + np.abs(whole))
 
     def crossing(self, test: Callable[[Array, Array], Array], ends: Sequence[Array]) -> tuple[Array, Array]:
         """Return where on the curve, between two of its points each (r, q, r, q), a test changes its sign.
@@ -154,28 +283,15 @@ class _Plane:
         found = low
         for k in range(_STEPS):
             share = np.where(k % 4 == 3, 0.5, low_test / (low_test - high_test))
-            found = self.corrected(*(a + share * (b - a) for a, b in zip(low, high, strict=True)))
+            found = self.corrected(*(a + share * (b - a) for a, b in zip(low, high, strict=True)), steps=4)
             here = test(*found)
             same = (here > 0.0) == (low_test > 0.0)
             low_test, high_test = np.where(same, here, 0.5 * low_test), np.where(same, 0.5 * high_test, here)
             low = np.where(same, found[0], low[0]), np.where(same, found[1], low[1])
             high = np.where(same, high[0], found[0]), np.where(same, high[1], found[1])
-            if np.all(np.abs(high[0] - low[0]) <= 8.0 * _EPS * low[0]) or np.all(here == 0.0):
+            if np.all(np.abs(high[0] - low[0]) <= 64.0 * _EPS * low[0]) or np.all(here == 0.0):
                 break
         return found
-
-    def refined(self, r: Array, value: Array, closed: bool) -> tuple[Array, Array]:
-        """Return a curve with points between those that are far from each other."""
-        if closed:
-            r, value = np.append(r, r[0]), np.append(value, value[0])
-        for _ in range(_HALVINGS):
-            far = np.hypot(np.diff(np.log(r)), np.diff(self.inverse(value))) > _SPACING
-            if not far.any():
-                break
-            at = np.flatnonzero(far)
-            between = self.corrected(np.sqrt(r[at] * r[at + 1]), 0.5 * (value[at] + value[at + 1]))
-            r, value = np.insert(r, at + 1, between[0]), np.insert(value, at + 1, between[1])
-        return (r[:-1], value[:-1]) if closed else (r, value)
 
 
 def default_range(model: Model, name: str) -> Range:
@@ -199,108 +315,69 @@ def completed(model: Model, one: Mapping[str, Array], name: str, r: Array, value
 
 
 def curves(
-    model: Model, name: str, one: Mapping[str, Array], rates: Range, within: Range | None, points: int = 0
+    model: Model,
+    name: str,
+    one: Mapping[str, Array],
+    rates: Range,
+    within: Range | None,
+    points: int = 0,
+    turns: tuple[Array, Array] | None = None,
 ) -> list[Line]:
     """Return the Hopf curves of one slice within ranges of the rate (1/ms) and of the second parameter.
 
-    `points`: how many while the rate grows tenfold, `PER_DECADE` if that is more.
+    `points`: how many while the rate grows tenfold, `PER_DECADE` if that is more. `turns`: rates and second
+    parameters of the Bogdanov-Takens points of the slice, if they are known.
     """
     low, high = within or default_range(model, name)
     row = next(p for p in model.parameters if p.name == name)
     plane = _Plane(model, name, one, low, high, row.domain is POSITIVE and low > 0.0)
-    count = 2 + math.ceil(max(PER_DECADE, points) * math.log10(rates[1] / rates[0]))
-    columns = {"r": np.geomspace(*rates, count)}
-    first = np.geomspace(low, high, CELLS + 1) if plane.logarithmic else np.geomspace(1.0, 2.0, CELLS + 1)
-    nodes = Nodes(np.tile(first, (count, 1)), np.ones((count, CELLS), dtype=bool))
-    for index, variable in enumerate(model.variables[1:], 1):
-        if variable.domain is POSITIVE:
-            nodes = walled(nodes, plane.of_state(index), columns, positive=True)
-    column, t = zeros(plane.determinant, columns, nodes)
-    sure = plane.is_sure(columns["r"][column], t)
-    column, t = column[sure], t[sure]
-    r, value = columns["r"][column], np.asarray(plane.value(t))
-    chains = _chains(column, value / (high - low))
+    longest = min(_SPACING, math.log(10.0) / max(PER_DECADE, points))
+    found: list[Line] = []
+    for curve in _determinant_curves(plane, rates, longest, turns):
+        found += [_with_bautin(plane, line) for line in _hopf_parts(plane, *curve, turns)]
+    return found
+
+
+def _determinant_curves(
+    plane: _Plane, rates: Range, longest: float, turns: tuple[Array, Array] | None
+) -> list[tuple[Array, Array, tuple[int, int], bool]]:
+    """Return the curves H = 0: rates, second parameters, what cuts them off, whether they are certified."""
+    levels = plane.levels(rates)
+    chart = tracing.Plane(plane.in_chart, plane.is_valid, (math.log(rates[0]), math.log(rates[1])))
+    # Curves between two levels are met on lines of constant rate, and at the points known anyway.
+    r, value = plane.on_columns(np.geomspace(*rates, 2 + math.ceil(PER_DECADE * math.log10(rates[1] / rates[0]))))
+    if turns is not None:
+        inside = (turns[1] > plane.low) & (turns[1] < plane.high) & (turns[0] > rates[0]) & (turns[0] < rates[1])
+        r, value = (np.concatenate((a, b[inside])) for a, b in zip((r, value), turns, strict=True))
+    heights = plane.height(levels.value)
     found = []
-    for chain, closed in _to_the_borders(plane, columns["r"], column, (r, value), chains):
-        line = plane.refined(*chain, closed)
-        found += _imaginary_parts(plane, *line, plane.omega_squared(*line) > 0.0, closed, rates)
+    for curve in tracing.traced(
+        chart, heights, np.log(levels.r), levels.number, (np.log(r), plane.height(value)), longest
+    ):
+        line = plane.corrected(np.exp(curve.x), np.asarray(plane.at_height(curve.y)), relative=True)
+        cuts = tuple(_CUTS[end] for end in curve.ends)
+        found.append((*line, (cuts[0], cuts[1]), curve.agreed and levels.certified))
     return found
 
 
-Chain = tuple[tuple[Array, Array], bool]
-"""Rates and values of the second parameter in order along a curve, and whether it is closed."""
-
-
-def _to_the_borders(
+def _hopf_parts(
     plane: _Plane,
-    grid: Array,
-    column: Index,
-    points: tuple[Array, Array],
-    chains: Sequence[tuple[Index, bool]],
-) -> list[Chain]:
-    """Return the curves with their ends at the borders of the second parameter's range.
-
-    A curve along which the rate hardly changes leaves the range between two rates of the grid, or lies
-    between them as a whole. On a border it is found as every Hopf point at that value is.
-    """
-    r, value = _on_borders(plane, (float(grid[0]), float(grid[-1])))
-    gaps = np.searchsorted(grid, r)
-    free = np.ones(len(gaps), dtype=bool)
-    found: list[Chain] = []
-    for chain, closed in chains:
-        line_r, line_value = (values[chain] for values in points)
-        for back in () if closed else (1, -1):
-            ends = column[chain[::back][:2]]
-            able = np.flatnonzero(free & np.isin(gaps, _gaps_beyond(ends)))
-            if len(able):
-                near = able[np.argmin(np.abs(value[able] - line_value[::back][0]))]
-                free[near] = False
-                at = 0 if back > 0 else len(line_r)
-                line_r = np.insert(line_r, at, r[near])
-                line_value = np.insert(line_value, at, value[near])
-        found.append(((line_r, line_value), closed))
-    for gap in np.unique(gaps[free]).tolist():
-        pair = np.flatnonzero(free & (gaps == gap))
-        if len(pair) == 2:
-            found.append(((r[pair], value[pair]), False))
-    return found
-
-
-def _gaps_beyond(ends: Index) -> list[int]:
-    """Return the gaps of the grid that a curve can go on in: outward, from its last rate and the one before.
-
-    Gap k lies below rate k. A curve that turns at its last rate, or has only one, can go on to both sides.
-    """
-    last, before = int(ends[0]), int(ends[-1])
-    return [last + 1] if last > before else [last] if last < before else [last, last + 1]
-
-
-def _on_borders(plane: _Plane, rates: Range) -> tuple[Array, Array]:
-    """Return the points of the curve H = 0 at the two ends of the second parameter's range."""
-    model = plane.model
-    row = next(p for p in model.parameters if p.name == plane.name)
-    path = paths(model, model.graph)[0]
-    r, value = [], []
-    for bound in (plane.low, plane.high):
-        if row.domain.holds(bound):
-            given = {key: np.asarray(values) for key, values in plane.one.items()}
-            given |= {plane.name: np.full(1, bound)}
-            r.append(hopf_zeros(path, given, rates)[1])
-            value.append(np.full(len(r[-1]), bound))
-    return np.concatenate([*r, []]), np.concatenate([*value, []])
-
-
-def _imaginary_parts(
-    plane: _Plane, r: Array, value: Array, imaginary: Any, closed: bool, rates: Range
+    r: Array,
+    value: Array,
+    cuts: tuple[int, int],
+    certified: bool,
+    turns: tuple[Array, Array] | None,
 ) -> list[Line]:
     """Return the parts of a curve H = 0 on which it is one of Hopf points."""
+    if turns is not None:
+        r, value = _with_points_between(plane, r, value, turns, closed=cuts[0] == CLOSED)
+    imaginary = plane.omega_squared(r, value) > 0.0
     if imaginary.all():
-        cuts = (CLOSED, CLOSED) if closed else (_cut(r[0], rates), _cut(r[-1], rates))
-        return [Line(r, value, np.zeros(len(r), dtype=np.intp), cuts)]
-    if closed:
+        return [Line(r, value, np.zeros(len(r), dtype=np.intp), cuts, certified)]
+    if cuts[0] == CLOSED:
         # Opened where it is none of Hopf points.
         first = int(np.flatnonzero(~imaginary)[0])
-        r, value, imaginary = (np.roll(a, -first) for a in (r, value, imaginary))
+        r, value, imaginary = (np.append(np.roll(a, -first), a[first]) for a in (r, value, imaginary))
     edges = np.flatnonzero(imaginary[1:] != imaginary[:-1])
     between = [a[edges + k] for k in (0, 1) for a in (r, value)]
     r_bt, value_bt = plane.crossing(plane.omega_squared, between)
@@ -314,91 +391,114 @@ def _imaginary_parts(
         values = np.concatenate((value_bt[before], value[start:end], value_bt[after]))
         mark = np.zeros(len(rs), dtype=np.intp)
         mark[: len(before)], mark[len(rs) - len(after) :] = BT, BT
-        cuts = (
-            CUT_AT_BT if len(before) else _cut(rs[0], rates),
-            CUT_AT_BT if len(after) else _cut(rs[-1], rates),
-        )
-        found.append(Line(rs, values, mark, cuts))
+        ends = CUT_AT_BT if len(before) else cuts[0], CUT_AT_BT if len(after) else cuts[1]
+        found.append(Line(rs, values, mark, ends, certified))
     return found
 
 
-def _cut(r: float, rates: Range) -> int:
-    return CUT_BY_RATES if min(abs(r / rates[0] - 1.0), abs(r / rates[1] - 1.0)) < 1e-9 else CUT_BY_RANGE
+def _with_points_between(
+    plane: _Plane, r: Array, value: Array, turns: tuple[Array, Array], *, closed: bool
+) -> tuple[Array, Array]:
+    """Return a curve with a point of its own between any two Bogdanov-Takens points of one of its chords.
 
-
-def sign_changes_of_l1(model: Model, name: str, one: Mapping[str, Array], line: Line) -> tuple[Array, Array]:
-    """Return the rates and the second parameter where l1 changes its sign along a Hopf curve."""
-    plane = _Plane(model, name, one, 0.0, 1.0, False)
-    index = _changes(plane, line)
-    between = [a[index + k] for k in (0, 1) for a in (line.r, line.value)]
-    return plane.crossing(plane.l1, between)
-
-
-def _changes(plane: _Plane, line: Line) -> Index:
-    inner = line.mark == 0
-    l1 = plane.l1(line.r, line.value)
-    return np.flatnonzero(inner[1:] & inner[:-1] & ((l1[1:] > 0.0) != (l1[:-1] > 0.0)))
-
-
-def with_bautin(model: Model, name: str, one: Mapping[str, Array], line: Line) -> Line:
-    """Return a Hopf curve with the points at which l1 changes its sign in their places."""
-    index = _changes(_Plane(model, name, one, 0.0, 1.0, False), line)
-    r, value = sign_changes_of_l1(model, name, one, line)
-    at = index + 1
-    return Line(
-        np.insert(line.r, at, r), np.insert(line.value, at, value), np.insert(line.mark, at, GH), line.cuts
-    )
-
-
-# Joining the zeros of neighbouring columns
-
-
-def _chains(column: Index, value: Array) -> list[tuple[Index, bool]]:
-    """Return the points in order along each curve, and whether it is closed; columns and values ascend."""
-    neighbours: list[list[int]] = [[] for _ in column]
-    members = [np.flatnonzero(column == k).tolist() for k in range(int(column.max(initial=-1)) + 1)]
-    for left, right in pairwise(members):
-        for a, b in _joints(left, right, value):
-            neighbours[a].append(b)
-            neighbours[b].append(a)
-    ends = [i for i, others in enumerate(neighbours) if len(others) < 2]
-    seen: set[int] = set()
-    found = []
-    for start in [*ends, *range(len(column))]:
-        if start not in seen:
-            chain = _walk(start, neighbours, seen)
-            closed = len(chain) > 2 and start in neighbours[chain[-1]]
-            found.append((np.array(chain, dtype=np.intp), closed))
-    return found
-
-
-def _walk(start: int, neighbours: Sequence[Sequence[int]], seen: set[int]) -> list[int]:
-    chain: list[int] = []
-    here: int | None = start
-    while here is not None:
-        chain.append(here)
-        seen.add(here)
-        here = next((other for other in neighbours[here] if other not in seen), None)
-    return chain
-
-
-def _joints(left: list[int], right: list[int], value: Array) -> list[tuple[int, int]]:
-    """Return which points of two neighbouring columns are joined, also two of one column where a curve turns.
-
-    The order is kept, and the sum of the distances is the least; those of the longer column that are left
-    over meet each other if nothing is between them.
+    Between two such points the curve is one of Hopf points, or ceases to be one, for less than a chord.
     """
-    short, long = (left, right) if len(left) <= len(right) else (right, left)
-    best = min(
-        combinations(range(len(long)), len(short)),
-        key=lambda kept: sum(abs(value[long[k]] - value[i]) for k, i in zip(kept, short, strict=True)),
+    x, y = np.log(r), plane.height(value)
+    if closed:
+        x, y = np.append(x, x[0]), np.append(y, y[0])
+    start, step = np.column_stack((x, y))[:-1], np.column_stack((np.diff(x), np.diff(y)))
+    length = np.maximum((step**2).sum(axis=1), 1e-300)
+    on: dict[int, list[tuple[float, int]]] = {}
+    places = np.column_stack((np.log(turns[0]), plane.height(turns[1])))
+    for number, place in enumerate(places):
+        share = ((place - start) * step).sum(axis=1) / length
+        off = np.hypot(*(place - start - np.clip(share, 0.0, 1.0)[:, None] * step).T)
+        if len(off) and off.min() < _ON * math.sqrt(length[off.argmin()]):
+            on.setdefault(int(off.argmin()), []).append((float(share[off.argmin()]), number))
+    new_r, new_value, at = [], [], []
+    for chord, members in sorted(on.items()):
+        order = [number for _, number in sorted(members)]
+        for a, b in pairwise(order):
+            new_r.append(math.sqrt(turns[0][a] * turns[0][b]))
+            new_value.append(0.5 * (turns[1][a] + turns[1][b]))
+            at.append(chord + 1)
+    if not at:
+        return r, value
+    added = plane.corrected(np.array(new_r), np.array(new_value))
+    return np.insert(r, at, added[0]), np.insert(value, at, added[1])
+
+
+# Generalised Hopf points
+
+
+def _with_bautin(plane: _Plane, line: Line) -> Line:
+    """Return a Hopf curve with the points at which l1 changes its sign in their places."""
+    if len(line.r) < 2:
+        return line
+    r, value, chord = _sign_changes_of_l1(plane, line)
+    # Two on one chord: in their order along it.
+    away = np.hypot(np.log(r / line.r[chord]), plane.height(value) - plane.height(line.value[chord]))
+    order = np.lexsort((away, chord))
+    r, value, at = r[order], value[order], chord[order] + 1
+    return replace(
+        line,
+        r=np.insert(line.r, at, r),
+        value=np.insert(line.value, at, value),
+        mark=np.insert(line.mark, at, GH),
     )
-    found = [(i, long[k]) for k, i in zip(best, short, strict=True)]
-    over = [k for k in range(len(long)) if k not in best]
-    while len(over) > 1:
-        if over[1] == over[0] + 1:
-            found.append((long[over[0]], long[over[1]]))
-            over = over[2:]
-        else:
-            over = over[1:]
-    return found
+
+
+def _sign_changes_of_l1(plane: _Plane, line: Line) -> tuple[Array, Array, Index]:
+    """Return where l1 changes its sign along a Hopf curve, and on which chord.
+
+    Chords are halved until l1 in the middle is where the chord's ends let expect it.
+    """
+    r, value, chord = line.r, line.value, np.arange(len(line.r))
+    if line.cuts[0] == CLOSED:
+        r, value, chord = np.append(r, r[0]), np.append(value, value[0]), np.append(chord, len(r))
+    for end, inner in ((0, 1), (-1, -2)):
+        if line.mark[end] == BT:
+            r, value = r.copy(), value.copy()
+            next_to = [a[[end]] + _NEXT_TO_BT * (a[[inner]] - a[[end]]) for a in (r, value)]
+            r[[end]], value[[end]] = plane.corrected(*next_to)
+    test = plane.bautin(r, value)
+    low, high = (r[:-1], value[:-1], test[:-1]), (r[1:], value[1:], test[1:])
+    chord, bent, rough = chord[:-1], np.full(len(chord) - 1, np.inf), np.zeros(len(chord) - 1)
+    changes: list[tuple[Array, ...]] = []
+    owners: list[Index] = []
+    for _ in range(_HALVINGS):
+        middle = plane.corrected(np.sqrt(low[0] * high[0]), 0.5 * (low[1] + high[1]))
+        here = plane.bautin(*middle)
+        # A curve that turns between the ends of a chord can lead the middle to another one.
+        settled = _is_settled(low[2], here, high[2]) | ~np.isfinite(here)
+        bend = np.abs(here - 0.5 * (low[2] + high[2]))
+        rough = np.where(bend > 0.5 * bent, rough + 1, 0)
+        for a, b, f, g in ((low, middle, low[2], here), (middle, high, here, high[2])):
+            change = settled & (f * g < 0.0) & (rough < 2)
+            changes.append((a[0][change], a[1][change], b[0][change], b[1][change]))
+            owners.append(chord[change])
+        # A bend that does not get smaller is rounding.
+        left = ~settled & (rough < _ROUGH)
+        if not left.any():
+            break
+        halves = (middle[0], middle[1], here)
+        low, high = (
+            tuple(np.concatenate((a[left], b[left])) for a, b in zip(low, halves, strict=True)),
+            tuple(np.concatenate((a[left], b[left])) for a, b in zip(halves, high, strict=True)),
+        )
+        chord, bent, rough = (np.concatenate((a[left], a[left])) for a in (chord, bend, rough))
+    ends = [np.concatenate(parts) for parts in zip(*changes, strict=True)]
+    found = plane.crossing(plane.bautin, ends)
+    owner = np.concatenate(owners)
+    near = np.abs(plane.l1(*ends[:2])) + np.abs(plane.l1(*ends[2:]))
+    # Where another eigenvalue is 0, l1 changes its sign through infinity.
+    zero = np.abs(plane.l1(*found)) < _IS_ZERO * near
+    return found[0][zero], found[1][zero], owner[zero]
+
+
+def _is_settled(low: Array, middle: Array, high: Array) -> Any:
+    """Tell the chords on which a test function has the sign changes that its three values show."""
+    bend = np.abs(middle - 0.5 * (low + high))
+    same = (low > 0.0) == (high > 0.0)
+    least = np.minimum(np.abs(low), np.abs(high))
+    return np.where(same, bend < 0.25 * least, bend < 0.1 * np.abs(high - low)) | ~np.isfinite(low + high)

@@ -85,25 +85,35 @@ def _step(value: Any) -> Any:
 class Protocol(Definition):
     """How a point is run: `transient` ms unmeasured, then `window` ms measured, in steps of `dt` ms.
 
-    `dt` is "auto" or a number, the same at every point. With "auto" each point has a step of its own, 0.05 ms
-    halved until it resolves the point's equilibria, start, noise and drive, and is run again at half of it,
-    up to four times (up to seven, if the model has slow variables), while the estimated relative error is
-    above `tolerance`. Either way a point whose estimate stays above `tolerance` is flagged `under_resolved`.
+    Times are in ms; t = 0 is the start of the transient. Steps are rounded up, so that neither part is
+    shorter than asked for.
 
-    `initial` is a named state (`"rest"`: the stable equilibrium of lowest rate; `"down"`, `"up"`: the
-    equilibrium of lowest, highest rate, at the point's own parameters, without the drive, with the mean of
-    the noise; where it is not stable, or for "rest" none is, the state beside it with 1.01 times its rate) or
-    numbers for every variable, e.g. `{"r": 0.1, "v": -2.0}`. `integrator` is one of "riccati", "rk4", "heun",
-    "euler", "exp_auto" (the first and the last are of the plain model alone), or "auto": then a scan takes
-    the first that its model has. Noise on a rate can take it below 0: `negative_rate` leaves it there
-    ("leave") or turns its sign ("reflect"); either way the steps are counted and the point is flagged.
-
-    `sweep` names an axis of the scan along which each point starts where its neighbour ended, for hysteresis:
-    once to higher values and once to lower ones, along a further dimension `direction` ("up", "down"). The
-    first point of a line starts from `initial`. At each point time starts at 0 and the noise anew.
-
-    Times in ms; t = 0 is the start of the transient. Steps are rounded up, so that neither part is shorter
-    than asked for.
+    Parameters
+    ----------
+    transient, window
+        Times before and of the measurement.
+    dt
+        "auto", or a number, the same at every point. With "auto" each point has a step of its own, 0.05 ms
+        halved until it resolves the point's equilibria, start, noise and drive, and is run again at half of
+        it, up to four times (seven, if the model has slow variables), while the estimated relative error is
+        above `tolerance`.
+    tolerance
+        Relative error above which a point is run again, and at last flagged `under_resolved`.
+    initial
+        A named state: "rest", the stable equilibrium of lowest rate; "down", "up", the equilibrium of
+        lowest, highest rate, at the point's own parameters, without the drive, with the mean of the noise.
+        Where it is not stable, or for "rest" none is, the state beside it with 1.01 times its rate. Or a
+        number for every variable, e.g. `{"r": 0.1, "v": -2.0}`.
+    integrator
+        "riccati", "rk4", "heun", "euler", "exp_auto" (the first and the last are of the plain model alone),
+        or "auto", the first of these that the model has.
+    negative_rate
+        Noise on a rate can take it below 0: "leave" it there, or "reflect" it, which turns its sign. Either
+        way the steps are counted and the point is flagged.
+    sweep
+        The name of an axis along which each point starts where its neighbour ended, for hysteresis: once to
+        higher values and once to lower ones, along a further dimension `direction` ("up", "down"). The first
+        point of a line starts from `initial`. At each point time starts at 0 and the noise anew.
     """
 
     transient: Annotated[Finite, Field(ge=0)] = 100.0
@@ -224,21 +234,47 @@ def scan_parameters(model: Model, drive: DriveBase | None) -> dict[str, Paramete
 class Scan(Printed, Definition):
     """A scan: a grid of parameter values, what happens at each point, and what is measured.
 
-    `axes` maps a parameter to its values, in the order of the dimensions of the dataset: a list or array,
-    `{"linspace": [first, last, count]}`, `{"geomspace": [...]}`; or a new name to several parameters that
-    change together (a zipped axis). `points` is a list of parameter sets, or a mapping of equal columns: a
-    zipped axis named `point`, before the others. The parameter `initial` can be an axis of named states.
-    With `protocol.sweep` there is an axis `direction` more, the last one unless given: ["up", "down"].
-    Without axes the scan is a single point. `fixed` holds other parameters; what is named nowhere has its
-    default. `replicates` > 1 adds the last dimension `replicate`. `noise` is "independent" (a path of its
-    own for every point and replicate) or "common" (one path per replicate, the same at every point).
-    `precision` is "float32" or "float64". By default the `observables` are the mean, std, min, max of rates.
+    It is frozen data; `run` runs it.
 
-    `model` is the name of a model, or "package.module:variable", a `Model` of your own that can be imported.
-    Parameters: those of the model (`tau, eta, delta, J`), `<variable>_ou_mean`, `_ou_sigma`, `_ou_tau` for r
-    and v, `drive_<number>` of the drive, `r_initial`, `v_initial`, `down_threshold`, `up_threshold`.
+    Parameters
+    ----------
+    title
+        Any text; no part of the fingerprint.
+    model
+        The name of a model (`models` lists them), or "package.module:variable", a `Model` of your own that
+        can be imported.
+    axes
+        Values by parameter, in the order of the dimensions of the dataset: a list or array,
+        `{"linspace": [first, last, count]}`, `{"geomspace": [...]}`; or a new name with several parameters
+        that change together, a zipped axis. `initial` can be an axis of named states. With `protocol.sweep`
+        there is an axis `direction` more, the last one unless given: ["up", "down"]. Without axes the scan is
+        a single point.
+    points
+        A list of parameter sets, or a mapping of equal columns: a zipped axis `point`, before the others.
+    fixed
+        Other parameters; what is named nowhere has its default.
+    protocol, drive, traces
+        How a point is run, the input current, and which points keep their trajectory.
+    replicates
+        Repetitions with noise of their own; more than 1 add the last dimension `replicate`.
+    seed
+        Names the noise.
+    noise
+        "independent": a path of its own for every point and replicate. "common": one path per replicate, the
+        same at every point.
+    observables
+        Names of what is measured; by default mean, std, min and max of the rates.
+    precision
+        "float32" or "float64".
 
-    Raises `ScanError` with one line for every mistake.
+    Parameters of a scan are those of its model (`tau, eta, delta, J`), `<variable>_ou_mean`, `_ou_sigma`,
+    `_ou_tau` for r and v, `drive_<number>` of its drive, `r_initial`, `v_initial`, `down_threshold`,
+    `up_threshold`.
+
+    Raises
+    ------
+    ScanError
+        With one line for every mistake.
     """
 
     title: str = ""
@@ -590,7 +626,7 @@ class Scan(Printed, Definition):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of everything that determines the numbers: all of the resolved scan but its title."""
+        """sha256 of everything that determines the numbers, which is the resolved scan without its title."""
         data = {key: value for key, value in self.definition().items() if key != "title"}
         text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()

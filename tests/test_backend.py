@@ -77,7 +77,7 @@ def test_what_is_remembered_may_be_broken_or_not_writable(tmp_path, broken):
 
 @pytest.mark.parametrize("name", ["random.py", "glob.py", "jax.py", "numpy.py"])
 def test_the_probe_runs_no_file_of_the_folder_it_is_called_in(tmp_path, name):
-    """A file that has the name of a module ends what imports it: the probe neither sees nor remembers it."""
+    """A file that has the name of a module ends what imports it: the probe must not see it."""
     folder, home = tmp_path / "work", tmp_path / "home"
     folder.mkdir()
     home.mkdir()
