@@ -345,9 +345,13 @@ def _determinant_curves(
     levels = plane.levels(rates)
     chart = tracing.Plane(plane.in_chart, plane.is_valid, (math.log(rates[0]), math.log(rates[1])))
     # Curves between two levels are met on lines of constant rate, and at the points known anyway.
-    r, value = plane.on_columns(np.geomspace(*rates, 2 + math.ceil(PER_DECADE * math.log10(rates[1] / rates[0]))))
+    r, value = plane.on_columns(
+        np.geomspace(*rates, 2 + math.ceil(PER_DECADE * math.log10(rates[1] / rates[0])))
+    )
     if turns is not None:
-        inside = (turns[1] > plane.low) & (turns[1] < plane.high) & (turns[0] > rates[0]) & (turns[0] < rates[1])
+        inside = (
+            (turns[1] > plane.low) & (turns[1] < plane.high) & (turns[0] > rates[0]) & (turns[0] < rates[1])
+        )
         r, value = (np.concatenate((a, b[inside])) for a, b in zip((r, value), turns, strict=True))
     heights = plane.height(levels.value)
     found = []

@@ -129,9 +129,7 @@ def _directions(plane: Plane, x: Array, y: Array) -> tuple[Array, Array]:
     return -by_y / norm, by_x / norm
 
 
-def _begun(
-    plane: Plane, x: Array, y: Array, low: Array, high: Array, toward: Array, longest: float
-) -> _Arcs:
+def _begun(plane: Plane, x: Array, y: Array, low: Array, high: Array, toward: Array, longest: float) -> _Arcs:
     """Return arcs that begin at points: up where `toward` is above 0, else down; within a strip (0) along the
     tangent."""
     along_x, along_y = _directions(plane, x, y)
@@ -216,7 +214,9 @@ def _goes_out(
     return turn * (along_y if by_y else along_x) * (new - old) > 0.0
 
 
-def _pokes_out(arcs: _Arcs, left: Index, old: Array, new: Array, slopes: tuple[Array, Array], step: Array) -> Any:
+def _pokes_out(
+    arcs: _Arcs, left: Index, old: Array, new: Array, slopes: tuple[Array, Array], step: Array
+) -> Any:
     """Tell the steps within which the curve may leave its strip and come back.
 
     As a cubic through both ends has it, which is no closer to the curve than a share of the step.
@@ -235,9 +235,7 @@ def _pokes_out(arcs: _Arcs, left: Index, old: Array, new: Array, slopes: tuple[A
     return found
 
 
-def _passed(
-    start: tuple[Array, Array], left: Index, old: Any, new: Any, gone: Array, step: Array
-) -> Any:
+def _passed(start: tuple[Array, Array], left: Index, old: Any, new: Any, gone: Array, step: Array) -> Any:
     """Tell which steps pass the start of their arc, beyond its neighbourhood."""
     way_x, way_y = new[0] - old[0], new[1] - old[1]
     to_x, to_y = start[0][left] - old[0], start[1][left] - old[1]
@@ -275,13 +273,18 @@ def _landings(
         if not len(which):
             continue
         by_y = code == AT_LEVEL
-        guess = [a[which] + np.clip(share[which], 0.0, 1.0) * (b[which] - a[which]) for a, b in zip(old, new, strict=True)]
+        guess = [
+            a[which] + np.clip(share[which], 0.0, 1.0) * (b[which] - a[which])
+            for a, b in zip(old, new, strict=True)
+        ]
         guess[1 if by_y else 0] = border[which]
         other, good = _on_line(plane, guess[0], guess[1], fixed_y=by_y)
         # From a level an arc that seems to leave through its own start has come back in a step too long.
         near = good & (share[which] > 0.0)
         place = (other, border[which]) if by_y else (border[which], other)
-        near &= plane.valid(*place) & _goes_out(plane, arcs, left[which], place, (old, new), by_y=by_y, which=which)
+        near &= plane.valid(*place) & _goes_out(
+            plane, arcs, left[which], place, (old, new), by_y=by_y, which=which
+        )
         near &= np.abs(other - guess[0 if by_y else 1]) <= 0.5 * arcs.step[left[which]]
         x[which], y[which] = place
         end[which] = np.where(near, code, -1)

@@ -10,6 +10,8 @@ from click.testing import CliRunner
 
 import qifscan as qs
 from qifscan.cli import main
+from qifscan.integrate import INTEGRATORS
+from qifscan.observables import observables
 
 SCANS = Path(__file__).parents[1] / "scans"
 
@@ -170,6 +172,14 @@ def test_the_models_are_listed_with_what_they_are_made_of():
         assert part in told
     rows.clear()  # a copy
     assert qs.models()
+
+
+def test_rows_print_without_their_functions():
+    rows = [*observables(qs.models()["qif_pair"]).values(), *INTEGRATORS.values(), *qs.models().values()]
+    assert [row.name for row in rows if "<function" in repr(row) or row.name not in repr(row)] == []
+    assert repr(observables(qs.models()["qif"])["r_final"]).startswith(
+        "r_final (1/ms): population firing rate"
+    )
 
 
 def test_the_module_of_the_models_is_still_a_module():
