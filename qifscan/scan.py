@@ -234,7 +234,9 @@ def scan_parameters(model: Model, drive: DriveBase | None) -> dict[str, Paramete
 class Scan(Printed, Definition):
     """A scan: a grid of parameter values, what happens at each point, and what is measured.
 
-    It is frozen data; `run` runs it.
+    It is frozen data; `run` runs it. What can be an axis, or fixed: the parameters of the model (`tau, eta,
+    delta, J`), of the noise on r and v (`<variable>_ou_mean`, `_ou_sigma`, `_ou_tau`), of the drive
+    (`drive_<number>`), `r_initial`, `v_initial`, `down_threshold`, `up_threshold`.
 
     Parameters
     ----------
@@ -266,10 +268,6 @@ class Scan(Printed, Definition):
         Names of what is measured; by default mean, std, min and max of the rates.
     precision
         "float32" or "float64".
-
-    Parameters of a scan are those of its model (`tau, eta, delta, J`), `<variable>_ou_mean`, `_ou_sigma`,
-    `_ou_tau` for r and v, `drive_<number>` of its drive, `r_initial`, `v_initial`, `down_threshold`,
-    `up_threshold`.
 
     Raises
     ------
