@@ -90,8 +90,10 @@ class Protocol(Definition):
 
     Parameters
     ----------
-    transient, window
-        Times before and of the measurement.
+    transient
+        Time before the measurement.
+    window
+        Time that is measured.
     dt
         "auto", or a number, the same at every point. With "auto" each point has a step of its own, 0.05 ms
         halved until it resolves the point's equilibria, start, noise and drive, and is run again at half of
@@ -255,8 +257,12 @@ class Scan(Printed, Definition):
         A list of parameter sets, or a mapping of equal columns: a zipped axis `point`, before the others.
     fixed
         Other parameters; what is named nowhere has its default.
-    protocol, drive, traces
-        How a point is run, the input current, and which points keep their trajectory.
+    protocol
+        How a point is run, a `Protocol`.
+    drive
+        The input current: a `Constant`, `Pulse`, `Sine`, `Ramp` or `Sampled`, or None.
+    traces
+        Which points keep their trajectory, a `Traces`.
     replicates
         Repetitions with noise of their own; more than 1 add the last dimension `replicate`.
     seed
