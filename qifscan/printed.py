@@ -61,20 +61,26 @@ def span(given: Sequence[Any]) -> str:
         return ", ".join(map(value, given))
     if isinstance(given[0], str):
         return f"{count:,} names, {given[0]} to {given[-1]}"
-    ends = f"{count:,} values, {value(given[0])} to {value(given[-1])}"
-    return f"{ends}{_spacing(given)}"
+    low, high = min(given), max(given)
+    if low == high:
+        return f"{count:,} values, all {value(low)}"
+    if {given[0], given[-1]} != {low, high}:
+        return f"{count:,} values between {value(low)} and {value(high)}"
+    return f"{count:,} values, {value(given[0])} to {value(given[-1])}{_spacing(given)}"
 
 
 def _spacing(given: Sequence[float]) -> str:
     steps = [b - a for a, b in pairwise(given)]
-    mean = (given[-1] - given[0]) / len(steps)
-    if all(math.isclose(step, mean, rel_tol=1e-6) for step in steps):
-        return f", {mean:.6g} apart"
-    if min(given) > 0.0:
-        logs = [math.log(b / a) for a, b in pairwise(given)]
-        if all(math.isclose(log, sum(logs) / len(logs), rel_tol=1e-6) for log in logs):
-            return ", evenly spaced in the logarithm"
+    if _all_close(steps):
+        return f", {abs(steps[0]):.6g} apart"
+    if min(given) > 0.0 and _all_close([math.log(b / a) for a, b in pairwise(given)]):
+        return ", evenly spaced in the logarithm"
     return ""
+
+
+def _all_close(steps: Sequence[float]) -> bool:
+    mean = sum(steps) / len(steps)
+    return all(math.isclose(step, mean, rel_tol=1e-6) for step in steps)
 
 
 def value(given: Any) -> str:

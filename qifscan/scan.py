@@ -38,6 +38,7 @@ from qifscan.errors import (
     ScanError,
     StoreError,
     UnknownModel,
+    counted,
     is_time,
     one_of,
     short,
@@ -608,7 +609,8 @@ class Scan(Printed, Definition):
         yield "replicates", f"{self.replicates:,}{noise}, seed {self.seed}"
         yield "observables", ", ".join(self.observables)
         if self.traces is not None:
-            yield "traces", f"{len(self.trace_indices):,} points, every {self.traces.every} steps"
+            every = "every step" if self.traces.every == 1 else f"every {self.traces.every} steps"
+            yield "traces", f"{counted(len(self.trace_indices), 'point')}, {every}"
         yield "precision", self.precision
 
     def definition(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import qifscan as qs
 from qifscan.cli import main
 from qifscan.integrate import INTEGRATORS
 from qifscan.observables import observables
+from qifscan.printed import span
 
 SCANS = Path(__file__).parents[1] / "scans"
 
@@ -132,6 +133,23 @@ def test_what_a_person_reads_of_a_scan():
         "observables   r_mean, r_std, r_min, r_max",
         "precision     float32",
     ]
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([1.0], "1"),
+        ([3.0, 1.0, 2.0], "3, 1, 2"),
+        (np.linspace(5, -5, 11), "11 values, 5 to -5, 1 apart"),
+        (np.geomspace(1e-3, 1e3, 7), "7 values, 0.001 to 1000, evenly spaced in the logarithm"),
+        ([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0], "7 values, 0 to 7"),
+        ([1.0, 9.0, 2.0, 3.0, 4.0, 5.0, 6.0], "7 values between 1 and 9"),
+        ([2.0] * 7, "7 values, all 2"),
+        (["up", "down"] * 4, "8 names, up to down"),
+    ],
+)
+def test_an_axis_prints_as_its_values_or_as_its_count_and_range(values, told):
+    assert span(list(np.array(values).tolist())) == told
 
 
 def test_a_name_of_the_user_is_escaped():
