@@ -81,7 +81,7 @@ def _shown(value):
         return None
     if hasattr(value, "savefig"):
         picture = io.BytesIO()
-        value.savefig(picture, dpi=110)
+        value.savefig(picture, dpi=110, bbox_inches="tight")
         data = base64.b64encode(picture.getvalue()).decode()
         return lambda options: f'<img alt="{options.get("alt", "")}" src="data:image/png;base64,{data}">'
     if hasattr(value, "_repr_html_"):
