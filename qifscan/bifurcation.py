@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import delay_curves, hopf
-from qifscan.certain import Found, zeros_along
+from qifscan import delay_curves, hopf, hopf_plane
+from qifscan.certain import Found, along_folds, zeros_along
 from qifscan.crossings import delays
 from qifscan.errors import Fault, ScanError, check_count, counted, is_number, one_of, show, unknown
 from qifscan.family import model_of
 from qifscan.graph import (
     Array,
+    Function,
     Index,
     Nodes,
     Path,
@@ -60,6 +61,15 @@ CUTS = ("rates", "within", "no_equilibrium", "bogdanov_takens", "closed", "not_r
 
 ACCURATE = 1e-9
 """Relative rate of change at a point up to which it counts as converged."""
+
+_ON_CURVES = f"every point proven at {hopf_plane.CELLS + 1} values of the second parameter lies on a curve"
+
+_SPECIAL = 1e-6
+"""Distance of a special point from the zero of its condition, as a share of the rate, up to which it
+counts as converged."""
+
+_STEPS, _FAR = 3, 1e-3
+"""Newton's steps that settle the last digits of a curve of folds, and the largest that is a correction."""
 
 PER_DECADE = 100
 """Points of a branch or a curve while the rate grows tenfold, unless asked for otherwise."""
@@ -225,8 +235,7 @@ def special_points(
     0 and the two eigenvalues that add up to 0 are imaginary) and neutral saddles NSA (these are real: no
     bifurcation); where that determinant is but rounding, as it can be at extreme rates, it has none. Along
     two, one of which is the model's graph parameter (eta; eta_i of qif_pair): cusps CP, Bogdanov-Takens
-    points BT and generalised Hopf points GH (l1 = 0 on a Hopf curve; of these one is missed if l1 changes its
-    sign twice within a cell of its grid, and those outside of the default range of `curve`).
+    points BT and generalised Hopf points GH (l1 = 0 on a Hopf curve, within the default range of `curve`).
 
     `along`: the graph parameter, or one in which it is a polynomial of degree 1 or 2 at rest, such as J,
     alpha or delta. `slices` are the other parameters, each a number, a sequence or a DataArray; they
@@ -272,7 +281,7 @@ def _special(request: _Request, rates: Range | None, within: Range | None = None
     count.
     """
     if request.along == (request.model.delay,):
-        looked = within or hopf.default_range(request.model, request.model.delay)
+        looked = within or hopf_plane.default_range(request.model, request.model.delay)
         points, valid = _at_delays(request, rates, looked)
         return points, valid, np.zeros(request.count, dtype=bool)
     points, valid, certain = _on_folds(request, rates)
@@ -399,7 +408,7 @@ def _bautin(request: _Request, rates: Range | None, known: Points) -> Points:
 
 def _at(model: Model, name: str, one: Mapping[str, Array], r: Array, value: Array, k: int) -> Points:
     """Return equilibria of given rate and value of a second parameter."""
-    parameters = hopf.completed(model, one, name, r, value)
+    parameters = hopf_plane.completed(model, one, name, r, value)
     return Points(model, np.full(len(r), k), r, parameters, np.zeros(len(r), dtype=np.intp))
 
 
@@ -429,8 +438,31 @@ def measures(points: Points) -> dict[str, Array]:
         "criticality": np.where(l1 < 0.0, 1, np.where(l1 > 0.0, 2, 0)).astype(np.int8),
         "fold_coefficient": fold,
         "residual": size,
-        "converged": size < ACCURATE,
+        "converged": (size < ACCURATE) & _is_special(points),
     }
+
+
+def _is_special(points: Points) -> Any:
+    """Tell the points at which what makes their type is 0, to `_SPECIAL` of the rate; True for ordinary ones.
+
+    How far a zero is away follows from the condition's Taylor series f, f', f''/2 in log r: |f/f'|, or where
+    two are close to each other |2 f/f''|^(1/2). With a delay Hopf points are checked where they are found.
+    """
+    path = paths(points.model, points.model.graph)[0]
+    found = np.ones(len(points.r), dtype=bool)
+
+    def check(names: tuple[str, ...], condition: Function, derivative: int = 0) -> None:
+        which = np.flatnonzero(np.isin(points.type, [TYPES[name] for name in names]))
+        some = points.chosen(which)
+        f, first, second = condition(some.r, some.parameters, 2 + derivative)[derivative:]
+        away = np.fmin(np.abs(f / first), np.sqrt(np.abs(f / second)))
+        found[which] &= (away < _SPECIAL) | (f == 0.0)
+
+    check(("LP", "CP", "BT"), path.fold)
+    check(("CP",), path.fold, 1)
+    if not points.model.delay:
+        check(("HB", "NSA", "BT", "GH"), path.hopf)
+    return found
 
 
 def _described(
@@ -668,11 +700,13 @@ def curve(
     parameter; for LP one in which the first is a polynomial of degree 1 or 2 at rest, for HB any; of a model
     with a delay for HB the delay, with rates up to 10/delay or 10 units and delays in [0, 10] ms. `rates`:
     the range of rates (1/ms), by default [1e-3, 1e3] sqrt(delta)/(pi tau). `within`: the range of the second
-    parameter; for HB by default that of `hopf.default_range`. `points`: how many while the rate grows
+    parameter; for HB by default that of `hopf_plane.default_range`. `points`: how many while the rate grows
     tenfold. `slices`: numbers. Along `point`: `piece`, `type` (0, or that of a point of codimension two: CP
     and BT on fold curves, BT and GH on Hopf curves), both parameters, the state and the columns of
     `special_points`; along `pieces` as for `branch`. Hopf curves end at their BT points; neutral saddles are
-    left out. Raises `ScanError` for a wrong definition, and if there is no such curve within the ranges.
+    left out. `certified`: whether every fold or Hopf point that is proven at 97 values of the second
+    parameter lies on a curve; False with a delay. `converged` is of the equilibrium and of the curve's own
+    condition. Raises `ScanError` for a wrong definition, and if there is no such curve within the ranges.
     Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 8, 10.
     """
     if kind not in ("LP", "HB"):
@@ -686,8 +720,10 @@ def curve(
         if kind == "LP":
             whole = rates or _rates(chosen, request.slices)
             lines, special = _fold_curves(request, through, whole, within, points)
+            places = [(line.points.r, line.points.parameters[through]) for line in lines]
+            certified = hopf.has_every_fold(chosen, through, request.slices, whole, within, places)
         else:
-            lines = _hopf_curves(request, through, rates, within, points)
+            lines, certified = _hopf_curves(request, through, rates, within, points)
     if not lines:
         raise ScanError([_no_curve(kind, pair, rates, within)])
     with np.errstate(all="ignore"):
@@ -695,7 +731,8 @@ def curve(
         columns = _curve_measures(merged, kind)
     words = Words(chosen, chosen.reference)
     table = _described(words, pair, merged, columns) | _piece_columns(words, lines, number)
-    return words.dataset(request.given, {}, apart=table)
+    proven = {"certified": ((), certified, words.meaning(_ON_CURVES))}
+    return words.dataset(request.given, proven, apart=table)
 
 
 def _check_allowed(model: Model, name: str, within: Range | None) -> None:
@@ -727,23 +764,46 @@ def _fold_curves(
     request: _Request, through: str, rates: Range, within: Range | None, points: int
 ) -> tuple[list[_Line], Points]:
     """Return the curves of folds, and the cusps and Bogdanov-Takens points on them."""
-    lines = [line for path in request.paths for line in _lines(request, path, through, rates, within, points)]
+    lines = [
+        replace(line, points=_settled(path, line.points))
+        for path in request.paths
+        for line in _lines(request, path, through, rates, within, points)
+    ]
     return lines, _on_folds(request, rates)[0]
+
+
+def _settled(path: Path, points: Points) -> Points:
+    """Return points of a curve of folds moved by what the solution for the second parameter has lost.
+
+    Next to its wall that is a small difference of large numbers, and the rate is moved instead.
+    """
+    r, value = points.r, points.parameters[path.along]
+    for _ in range(_STEPS):
+        fold, by_r, by_value = along_folds(path, r, value, points.parameters)
+        step = fold / (by_r**2 + (by_value * value) ** 2)
+        fine = np.isfinite(step) & (np.abs(step * by_r) < _FAR)
+        r = np.where(fine, r * np.exp(-step * by_r), r)
+        value = np.where(fine, value * (1.0 - step * by_value * value), value)
+    parameters = {**points.parameters, path.along: value}
+    graph = path.model.graph
+    parameters[graph] = np.asarray(graph_value(path.model, r, parameters | {graph: 0.0 * r}))
+    return replace(points, r=r, parameters=parameters)
 
 
 def _hopf_curves(
     request: _Request, through: str, rates: Range | None, within: Range | None, points: int
-) -> list[_Line]:
-    """Return the curves of Hopf points, with their Bogdanov-Takens and generalised Hopf points."""
+) -> tuple[list[_Line], bool]:
+    """Return the curves of Hopf points, with their Bogdanov-Takens and generalised Hopf points.
+
+    And whether every Hopf point that is proven to be there lies on one of them.
+    """
     model, one = request.model, request.slices
     if model.delay:
         lines = delay_curves.curves(model, one, rates, within, points)
-        return [_line_of(request, through, line) for line in lines]
-    found = []
+        return [_line_of(request, through, line) for line in lines], False
     turns = _turns(request, through, rates)
-    for line in hopf.curves(model, through, one, rates or _rates(model, one), within, points, turns):
-        found.append(_line_of(request, through, line))
-    return found
+    lines = hopf.curves(model, through, one, rates or _rates(model, one), within, points, turns)
+    return [_line_of(request, through, line) for line in lines], all(line.certified for line in lines)
 
 
 def _turns(request: _Request, through: str, rates: Range | None) -> tuple[Array, Array] | None:

@@ -392,6 +392,12 @@ def _start(path: Path, r: Array, value: Array, here: Mapping[str, Array]) -> Arr
     return found
 
 
+def along_folds(path: Path, r: Array, p: Array, here: Mapping[str, Array]) -> tuple[Array, Array, Array]:
+    """Return d eta/d log r with its derivatives by log r and by p, on a path of folds."""
+    found: tuple[Array, Array, Array] = _both(path, "fold", r, p, here)[0]
+    return found
+
+
 def _both(path: Path, kind: str, r: Array, p: Array, here: Mapping[str, Array]) -> tuple[Any, Any]:
     """Return the tie and the condition at (r, p): value, derivative by log r, derivative by p."""
     model = path.model

@@ -2,9 +2,9 @@
 
 The plane is cut into strips by levels of y on which all zeros of F are known, with proof where that can be
 had. From every zero one arc goes up and one goes down, each to where it leaves its strip. An arc that begins
-at A and ends at B has to be the one that begins at B and ends at A: where it is not, some step has passed from
-one curve to another, and the arcs of that strip are followed again in smaller steps. Curves that cross no
-level begin at points given apart.
+at A and ends at B has to be the one that begins at B and ends at A: where it is not, some step has passed
+from one curve to another, and the arcs of that strip are followed again in smaller steps. Curves that cross
+no level begin at points given apart.
 
 E. L. Allgower and K. Georg, Introduction to Numerical Continuation Methods, SIAM 2003, chapters 2 and 6.
 """
@@ -35,6 +35,9 @@ _SMALLEST, _FIRST = 1e-10, 0.25
 
 _AHEAD = 1e-8
 """How far before a wall an arc is given up."""
+
+_CROSSING = 1e-6
+"""Step below which two curves that seem to cross do."""
 
 _MARGIN = 0.01
 """How far a cubic may be from the curve, in steps."""
@@ -73,7 +76,8 @@ class Curve:
 class _Arcs:
     """Arcs on their way, each in a strip [low, high] of y, along a unit tangent.
 
-    `way`: the points of each after the first; `end` -1 while it goes on.
+    `turn`: 1 where that is the gradient turned to the left, else -1; it stays along a curve that does not
+    cross another. `way`: the points of each after the first; `end` -1 while it goes on.
     """
 
     x: Array
@@ -82,6 +86,7 @@ class _Arcs:
     high: Array
     along_x: Array
     along_y: Array
+    turn: Array
     step: Array
     longest: float
     end: Index
@@ -142,6 +147,7 @@ def _begun(plane: Plane, x: Array, y: Array, low: Array, high: Array, toward: Ar
         high,
         along_x * turn,
         along_y * turn,
+        turn,
         np.full(count, _FIRST * longest),
         longest,
         np.full(count, -1),
@@ -174,6 +180,8 @@ def _advance(
     turn = np.where(cosine < 0.0, -1.0, 1.0)
     off = np.hypot(new_x - guess_x, new_y - guess_y)
     smooth = good & (np.abs(cosine) > _COSINE) & (off < _BENT * step)
+    # A step over a crossing of two curves; a longer one may pass between two that only come close.
+    smooth &= (turn == arcs.turn[left]) | (step < _CROSSING)
     leaving = (new_y > arcs.high[left]) | (new_y < arcs.low[left])
     leaving |= (new_x > plane.sides[1]) | (new_x < plane.sides[0])
     valid = smooth & (leaving | plane.valid(new_x, new_y))
@@ -196,6 +204,7 @@ def _advance(
         done &= arcs.end[left] != CLOSED
     which = left[done]
     arcs.x[which], arcs.y[which] = new_x[done], new_y[done]
+    arcs.turn[which] = turn[done]
     arcs.along_x[which], arcs.along_y[which] = (turn * turned_x)[done], (turn * turned_y)[done]
     gone[which] += step[done]
     easy = done & (np.abs(cosine) > 1.0 - 0.25 * (1.0 - _COSINE)) & (off < 0.5 * _BENT * step)
@@ -204,14 +213,20 @@ def _advance(
         arcs.way[k].append((a, b))
 
 
+def _towards(old: Any, new: Any, which: Index, *, by_y: bool) -> Array:
+    """Return the change of the coordinate that a border fixes."""
+    k = 1 if by_y else 0
+    change: Array = new[k][which] - old[k][which]
+    return change
+
+
 def _goes_out(
-    plane: Plane, arcs: _Arcs, who: Index, place: tuple[Array, Array], step: Any, *, by_y: bool, which: Index
+    plane: Plane, arcs: _Arcs, who: Index, place: tuple[Array, Array], outward: Array, *, by_y: bool
 ) -> Any:
     """Tell the points of a border at which a curve that goes on as an arc does leaves, and does not enter."""
     along_x, along_y = _directions(plane, *place)
     turn = np.where(along_x * arcs.along_x[who] + along_y * arcs.along_y[who] < 0.0, -1.0, 1.0)
-    old, new = (points[1 if by_y else 0][which] for points in step)
-    return turn * (along_y if by_y else along_x) * (new - old) > 0.0
+    return turn * (along_y if by_y else along_x) * outward > 0.0
 
 
 def _pokes_out(
@@ -230,7 +245,7 @@ def _pokes_out(
         y = a + s**2 * (3.0 - 2.0 * s) * (b - a) + s * (1.0 - s) * ((1.0 - s) * by_a - s * by_b)
         low, high = arcs.low[left[turning], None], arcs.high[left[turning], None]
         inside = (new[turning] >= low[:, 0]) & (new[turning] <= high[:, 0])
-        near = _MARGIN * step
+        near = np.minimum(_MARGIN, step) * step
         found[turning] = inside & ((y > high - near) | (y < low + near)).any(axis=1)
     return found
 
@@ -273,18 +288,15 @@ def _landings(
         if not len(which):
             continue
         by_y = code == AT_LEVEL
-        guess = [
-            a[which] + np.clip(share[which], 0.0, 1.0) * (b[which] - a[which])
-            for a, b in zip(old, new, strict=True)
-        ]
+        share_ = np.clip(share[which], 0.0, 1.0)
+        guess = [a[which] + share_ * (b[which] - a[which]) for a, b in zip(old, new, strict=True)]
         guess[1 if by_y else 0] = border[which]
         other, good = _on_line(plane, guess[0], guess[1], fixed_y=by_y)
         # From a level an arc that seems to leave through its own start has come back in a step too long.
         near = good & (share[which] > 0.0)
         place = (other, border[which]) if by_y else (border[which], other)
-        near &= plane.valid(*place) & _goes_out(
-            plane, arcs, left[which], place, (old, new), by_y=by_y, which=which
-        )
+        near &= plane.valid(*place)
+        near &= _goes_out(plane, arcs, left[which], place, _towards(old, new, which, by_y=by_y), by_y=by_y)
         near &= np.abs(other - guess[0 if by_y else 1]) <= 0.5 * arcs.step[left[which]]
         x[which], y[which] = place
         end[which] = np.where(near, code, -1)
@@ -344,7 +356,8 @@ class _Joined:
             longest *= 0.2
 
     def _strip(self, arcs: Index) -> Index:
-        return self.nodes.level[arcs // 2] - (arcs % 2 == 0)
+        found: Index = self.nodes.level[arcs // 2] - (arcs % 2 == 0)
+        return found
 
     def _follow(self, which: Index, longest: float) -> None:
         node, up = which // 2, which % 2 == 1
@@ -368,7 +381,7 @@ class _Joined:
         apart = np.abs(self.nodes.x[of_level] - x)
         if not len(apart) or not apart.min() < _SAME:
             return -1
-        return 2 * (of_level.start + int(apart.argmin())) + (not at_top)
+        return 2 * (int(of_level.start) + int(apart.argmin())) + int(not at_top)
 
     def _disagreeing(self) -> Index:
         """Return the arcs whose end is not the start of one that ends at theirs."""
@@ -376,7 +389,8 @@ class _Joined:
         met = self.partner[arcs]
         back = np.where(met >= 0, self.partner[np.maximum(met, 0)], -1)
         wrong = np.where(self.end[arcs] == AT_LEVEL, back != arcs, self.end[arcs] == LOST)
-        return arcs[wrong]
+        found: Index = arcs[wrong]
+        return found
 
     def curves(self) -> list[Curve]:
         """Return the connected parts."""
@@ -384,15 +398,9 @@ class _Joined:
         bad[self._disagreeing()] = True
         self.partner[bad] = -1
         seen = np.zeros(len(self.nodes.x), dtype=bool)
-        found = []
-        for arc in [*np.flatnonzero(self._is_last()).tolist(), *range(len(self.end))]:
-            if not seen[arc // 2]:
-                found.append(self._walk(arc, seen, bad))
-        return found
-
-    def _is_last(self) -> Any:
-        """Tell the arcs beyond which nothing follows."""
-        return self.partner < 0
+        # First those beyond which nothing follows: what is left is closed.
+        order = [*np.flatnonzero(self.partner < 0).tolist(), *range(len(self.end))]
+        return [self._walk(arc, seen, bad) for arc in order if not seen[arc // 2]]
 
     def _walk(self, last: int, seen: Any, bad: Any) -> Curve:
         """Return the curve that has `last` as its first arc, walked backwards."""
@@ -450,8 +458,8 @@ def _around(plane: Plane, levels: Array, x: float, y: float, longest: float) -> 
     for turn in (1.0, -1.0):
         place = np.array([x]), np.array([y])
         arcs = _begun(plane, *place, levels[k : k + 1], levels[k + 1 : k + 2], np.zeros(1), longest)
-        arcs.along_x *= turn
-        arcs.along_y *= turn
+        for values in (arcs.along_x, arcs.along_y, arcs.turn):
+            values *= turn
         _follow(plane, arcs, closing=True)
         if arcs.end[0] == CLOSED:
             line = np.array([(x, y), *arcs.way[0]])

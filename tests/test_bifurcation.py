@@ -402,13 +402,77 @@ def test_at_a_generalised_hopf_point_the_first_lyapunov_coefficient_changes_its_
     J = np.array([10.5, 20.0])
     model = "qif_adaptation_exponential"
     bautin = points_of(qs.special_points(model, along=("eta", "alpha"), J=J, **fixed), GH)
-    assert len(bautin["r"]) == 3
+    assert len(bautin["r"]) == 4
     for k, r, alpha in zip(*(bautin[n].values for n in ("slice", "r", "alpha")), strict=True):
         sides = []
         for factor in (0.999, 1.001):
             hopf = points_of(qs.special_points(model, J=J[k], alpha=factor * alpha, **fixed), HB)
             sides.append(hopf["l1"].values[np.argmin(np.abs(hopf["r"].values - r))])
         assert np.sign(sides[0]) == -np.sign(sides[1])
+
+
+def hopf_curve(model, through, **fixed):
+    return qs.curve(model, "HB", through=through, **fixed)
+
+
+def test_a_hopf_curve_that_turns_in_both_coordinates_is_whole():
+    """At tau_a = 1 a Hopf point is at r 1.118878, eta -10.28070 (from the slice's own polynomial)."""
+    found = hopf_curve("qif_adaptation_alpha", "tau_a", delta=1.0, J=15.0 * 2.0**0.5, alpha=1.0)
+    assert bool(found["certified"])
+    assert bool(found["converged"].all())
+    ends = np.concatenate((found["start"].values, found["end"].values))
+    codes = [found["start"].attrs["flag_meanings"].split()[k] for k in ends]
+    assert sorted(codes) == ["bogdanov_takens", "bogdanov_takens", "within", "within"]
+    near = found.isel(point=int(np.argmin(np.abs(np.log(found["tau_a"].values)))))
+    assert float(near["tau_a"]) == pytest.approx(1.0, abs=0.05)
+    assert float(near["r"]) == pytest.approx(1.118878, abs=0.02)
+    # Neighbours on a curve are next to each other, and every slice is crossed: none is torn.
+    assert np.abs(np.diff(np.log(found["r"].values)))[np.diff(found["piece"].values) == 0].max() < 0.1
+    assert np.abs(np.diff(np.log(found["tau_a"].values)))[np.diff(found["piece"].values) == 0].max() < 0.15
+
+
+BAUTIN = (
+    ("qif_adaptation_exponential", {"delta": 2.41, "J": 29.8, "tau_a": 11.5}, [0.025478137746]),
+    ("qif_adaptation_alpha", {"delta": 0.56, "J": 28.0, "tau_a": 19.8}, [0.00345242990858, 0.157112790812]),
+    ("qif_depression_alpha", {"delta": 0.86, "J": 9.2, "tau_a": 2.4}, [0.180107701239]),
+)
+"""Computed with FLINT's balls from the models' own polynomials, by benchmarks/exact.py."""
+
+
+@pytest.mark.parametrize(("model", "fixed", "alphas"), BAUTIN)
+def test_generalised_hopf_points_where_the_curve_turns_quickly_are_found(model, fixed, alphas):
+    points = points_of(qs.special_points(model, along=("eta", "alpha"), **fixed), GH)
+    on_curve = hopf_curve(model, "alpha", **fixed)
+    on_curve = on_curve.isel(point=on_curve["type"].values == GH)
+    for found in (points, on_curve):
+        for alpha in alphas:
+            assert np.abs(found["alpha"].values / alpha - 1.0).min() < 1e-9
+
+
+def test_every_point_of_a_curve_of_the_pair_is_a_hopf_point():
+    """Two eigenvalues on the imaginary axis, from NumPy's solver: pieces of other curves are not joined."""
+    fixed = {"tau_e": 3.0, "tau_i": 4.0, "delta_e": 0.55, "delta_i": 0.66, "J_ee": 48.0, "J_ii": -8.0}
+    found = hopf_curve("qif_pair", "J_ie", eta_e=-1.2, J_ei=-26.0, within=(10.0, 60.0), **fixed)
+    ordinary = found.isel(point=found["type"].values != BT)
+    assert len(ordinary["point"]) > 20
+    assert bool(ordinary["converged"].all())
+    tau_e, tau_i = fixed["tau_e"], fixed["tau_i"]
+    r_e, v_e, r_i, v_i = (ordinary[name].values for name in ("r_e", "v_e", "r_i", "v_i"))
+    J_ie = ordinary["J_ie"].values
+    for k in range(0, len(r_e), 7):
+        couplings = {"ee": 48.0, "ei": -26.0, "ie": J_ie[k], "ii": -8.0}
+        square_e, square_i = (2.0 * np.pi**2 * tau * r for tau, r in ((tau_e, r_e[k]), (tau_i, r_i[k])))
+        matrix = np.array(
+            [
+                [2.0 * v_e[k] / tau_e, 2.0 * r_e[k] / tau_e, 0.0, 0.0],
+                [couplings["ee"] - square_e, 2.0 * v_e[k] / tau_e, couplings["ei"], 0.0],
+                [0.0, 0.0, 2.0 * v_i[k] / tau_i, 2.0 * r_i[k] / tau_i],
+                [couplings["ie"], 0.0, couplings["ii"] - square_i, 2.0 * v_i[k] / tau_i],
+            ]
+        )
+        pairs = np.linalg.eigvals(matrix)
+        pairs = pairs[np.abs(pairs.imag) > 1e-6]
+        assert np.abs(pairs.real).min() < 1e-8
 
 
 # Bad input
