@@ -235,9 +235,10 @@ def show(
 @click.argument("model", required=False)
 @_clear_errors
 def models(model: str | None) -> None:
-    """List the models, or describe one: MODEL is its name, or package.module:variable for your own.
+    """List the models, or describe one.
 
-    With its equations, variables, parameters, integrators and observables.
+    MODEL is its name, or package.module:variable for one of your own. It is described by its equations,
+    variables, parameters with units and defaults, integrators and observables.
     """
     if model is None:
         _say(str(qifscan.models()))
