@@ -30,6 +30,7 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_attr_annotations = False
 html_math_renderer = "mathml"
+highlight_language = "text"
 pygments_style = "tango"
 pygments_dark_style = "github-dark"
 
