@@ -328,8 +328,10 @@ def common_zeros(condition: Sequence[Poly], other: Sequence[Poly]) -> list[tuple
 def quadratic(c0: Poly, c1: Poly, c2: Poly, x: Any) -> list[Any]:
     z0, z1, z2 = at(c0, x), at(c1, x), at(c2, x)
     inside = z1 * z1 - 4 * z0 * z2
-    if z2.contains(0) or not inside >= 0:
+    if z2.contains(0) or inside < 0:
         return []
+    if inside.contains(0):  # as at every BT of the gap junctions along delta
+        return [-z1 / (2 * z2)]
     root = inside.sqrt()
     return [(-z1 + root) / (2 * z2), (-z1 - root) / (2 * z2)]
 

@@ -11,7 +11,7 @@ A second unknown p, which a quadratic equation ties to r, is carried as a + b p:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -111,13 +111,15 @@ class Ring:
     `exact`: coefficients are fractions. With `start` and `width`, arrays over cells, polynomials are in t,
     where r = start + width t; otherwise in r. Near a zero of one of its factors a product loses all digits
     when it is expanded around r = 0, and keeps them when it is expanded there.
+    `divisors`: the polynomials that something was divided by.
     """
 
     exact: bool = False
     start: Any = None
     width: Any = None
+    divisors: list[Polynomial] = field(default_factory=list)
 
-    @property
+    @cached_property
     def one(self) -> Polynomial:
         """Return 1."""
         return Polynomial((Fraction(1) if self.exact else 1.0,), (0,))
@@ -134,6 +136,12 @@ class Ring:
             return Polynomial((self.start, self.width), (0, 0))
         return self.one.shifted(1)
 
+    def product(self, a: Polynomial, b: Polynomial) -> Polynomial:
+        """Return the product, the same object if one of the two is 1."""
+        if a is self.one or b is self.one:
+            return b if a is self.one else a
+        return a.times(b)
+
     def raised(self, top: Polynomial, power: int) -> Polynomial:
         """Return the product with a power of r."""
         if not self.local:
@@ -147,13 +155,18 @@ class Ring:
         found = top.derivative()
         return found.scaled(1.0 / self.width) if self.local else found
 
+    def divisor(self, top: Polynomial) -> Polynomial | None:
+        """Return the divisor that a polynomial is equal to, if there is one."""
+        return next((d for d in self.divisors if d is top or _equal(d, top)), None)
+
     def constant(self, value: Any) -> Ratio:
         """Return a number as a ratio; what is the number 0, and no array, has no terms."""
         if isinstance(value, (int, float)) and value == 0:
             return Ratio(Polynomial((), ()), self)
         value = Fraction(value) if self.exact else value
         value = float(value) if isinstance(value, int) else value
-        return Ratio(Polynomial((value,), (0 if self.exact else _LEAF * abs(value),)), self)
+        scale = Polynomial((value,), (0 if self.exact else _LEAF * abs(value),))
+        return Ratio(self.one, self, scale=scale)
 
     def variable(self) -> Ratio:
         """Return r as a ratio."""
@@ -218,22 +231,30 @@ class _Operand:
 
 
 class Ratio(_Operand):
-    """r^power times a polynomial over a product of polynomials.
+    """A constant, times a power of r, times a polynomial, times powers of other polynomials.
 
-    Numbers and arrays over slices are constants beside it. Denominators stay factors: what is divided by
-    twice is not multiplied out twice. A common factor of both sides stays; its zeros are those of a
-    denominator, where no state is valid.
+    Numbers and arrays over slices are constants beside it. The other polynomials are the divisors of the
+    ring, each with its power, of either sign: what was divided by stays a factor, so that it cancels where it
+    is multiplied with again. A common factor that is left has its zeros where something was divided by 0,
+    and no state is valid.
     """
 
-    __slots__ = ("below", "power", "ring", "top")
+    __slots__ = ("factors", "power", "ring", "scale", "top")
 
     def __init__(
-        self, top: Polynomial, ring: Ring, power: int = 0, below: dict[Polynomial, int] | None = None
+        self,
+        top: Polynomial,
+        ring: Ring,
+        power: int = 0,
+        factors: dict[Polynomial, int] | None = None,
+        scale: Polynomial | None = None,
     ) -> None:
         if not ring.local and not top.is_zero and top.lowest:
             low = top.lowest
             top, power = Polynomial(top.c[low:], top.errors[low:]), power + low
-        self.top, self.power, self.below, self.ring = top, power, below or {}, ring
+        self.top, self.power, self.ring = top, power, ring
+        self.factors = {f: times for f, times in (factors or {}).items() if times}
+        self.scale = ring.one if scale is None else scale
 
     def _lifted(self, other: Any) -> Ratio | None:
         """Return an operand as a ratio; None if it is of a kind that carries ratios itself."""
@@ -243,64 +264,113 @@ class Ratio(_Operand):
             return None
         return self.ring.constant(other)
 
-    def _with(self, top: Polynomial, power: int, below: dict[Polynomial, int]) -> Ratio:
-        return Ratio(top, self.ring, power, below)
+    def _with(
+        self, top: Polynomial, power: int, factors: dict[Polynomial, int], scale: Polynomial | None = None
+    ) -> Ratio:
+        return Ratio(top, self.ring, power, factors, scale)
 
-    def _over(self, below: dict[Polynomial, int]) -> Polynomial:
-        """Return the numerator over a larger denominator."""
-        top = self.top
-        for factor, times in below.items():
-            for _ in range(times - self.below.get(factor, 0)):
-                top = top.times(factor)
+    def _factored(self) -> Ratio:
+        """Return this with the polynomial as a factor, if something was divided by it."""
+        divisor = self.ring.divisor(self.top)
+        if divisor is None:
+            return self
+        factors = _added(self.factors, {divisor: 1})
+        return self._with(self.ring.one, self.power, factors, self.scale)
+
+    def _over(self, power: int, factors: dict[Polynomial, int]) -> Polynomial:
+        """Return what is left of this without powers of r and of factors, none of them higher than here."""
+        product = self.ring.product
+        top = product(self.ring.raised(self.top, self.power - power), self.scale)
+        for factor in {**self.factors, **factors}:
+            for _ in range(self.factors.get(factor, 0) - factors.get(factor, 0)):
+                top = product(top, factor)
         return top
+
+    @property
+    def numerator(self) -> Polynomial:
+        """The polynomial with the factors that stand above the line; a power of r is left out."""
+        return self._over(self.power, {f: min(times, 0) for f, times in self.factors.items()})
 
     def _plus(self, b: Ratio) -> Ratio:
         if b.top.is_zero:
             return self
         if self.top.is_zero:
             return b
-        below = {f: max(self.below.get(f, 0), b.below.get(f, 0)) for f in {**self.below, **b.below}}
-        power = min(self.power, b.power)
-        first, second = (self.ring.raised(x._over(below), x.power - power) for x in (self, b))
-        return self._with(first.plus(second), power, below)
+        a, b = self._factored(), b._factored()
+        every = {**a.factors, **b.factors}
+        shared = {f: min(a.factors.get(f, 0), b.factors.get(f, 0)) for f in every}
+        power = min(a.power, b.power)
+        return self._with(a._over(power, shared).plus(b._over(power, shared)), power, shared)
 
     def __neg__(self) -> Ratio:
-        return self._with(Polynomial([-c for c in self.top.c], self.top.errors), self.power, self.below)
+        scale = Polynomial([-c for c in self.scale.c], self.scale.errors)
+        return self._with(self.top, self.power, self.factors, scale)
 
     def _times(self, b: Ratio) -> Ratio:
-        below = {f: self.below.get(f, 0) + b.below.get(f, 0) for f in {**self.below, **b.below}}
-        return self._with(self.top.times(b.top), self.power + b.power, below)
+        if self.top.is_zero or b.top.is_zero:
+            return self.ring.constant(0)
+        a, b, product = self._factored(), b._factored(), self.ring.product
+        scale = product(a.scale, b.scale)
+        return self._with(product(a.top, b.top), a.power + b.power, _added(a.factors, b.factors), scale)
 
     def inverse(self) -> Ratio:
         """Return 1 / this."""
-        top = self.ring.one
-        for factor, times in self.below.items():
-            for _ in range(times):
-                top = top.times(factor)
+        ring = self.ring
+        scale = self.scale
+        factors = {f: -times for f, times in self.factors.items()}
+        if len(self.top.c) == 1 and not ring.local:
+            scale = ring.product(scale, self.top)
+        elif self.top is not ring.one:
+            divisor = ring.divisor(self.top)
+            if divisor is None:
+                divisor = self.top
+                ring.divisors.append(divisor)
+            factors = _added(factors, {divisor: -1})
         # An exact 0 stays a factor: what is divided by it may not be used.
-        if len(self.top.c) == 1 and not (self.ring.exact and self.top.c[0] == 0):
-            return self._with(top.scaled(1 / self.top.c[0]), -self.power, {})
-        return self._with(top, -self.power, {self.top: 1})
+        if ring.exact and scale.c[0] == 0:
+            return self._with(ring.one, -self.power, _added(factors, {scale: -1}))
+        return self._with(ring.one, -self.power, factors, _inverse(scale))
 
     def derivative(self) -> Ratio:
         """Return the derivative by r."""
-        ring, factors = self.ring, list(self.below)
+        ring, factors = self.ring, list(self.factors)
         top = ring.raised(ring.slope(self.top), 1).plus(self.top.scaled(self.power))
         for factor in factors:
             top = top.times(factor)
         for factor in factors:
-            term = self.top.scaled(self.below[factor]).times(ring.raised(ring.slope(factor), 1))
+            term = self.top.scaled(self.factors[factor]).times(ring.raised(ring.slope(factor), 1))
             for other in factors:
                 term = term if other is factor else term.times(other)
-            top = top.plus(term, -1)
-        return self._with(top, self.power - 1, {f: times + 1 for f, times in self.below.items()})
+            top = top.plus(term)
+        lower = {f: times - 1 for f, times in self.factors.items()}
+        return self._with(top, self.power - 1, lower, self.scale)
 
     def at(self, r: Any) -> Any:
         """Return the value at rates."""
-        found = horner(self.top.c, r) * r**self.power
-        for factor, times in self.below.items():
-            found = found / horner(factor.c, r) ** times
+        found = self.scale.c[0] * horner(self.top.c, r) * r**self.power
+        for factor, times in self.factors.items():
+            found = found * horner(factor.c, r) ** times
         return found
+
+
+def _equal(a: Polynomial, b: Polynomial) -> bool:
+    """Tell whether two polynomials have the same coefficients, to the last bit."""
+    pairs = zip(a.c, b.c, strict=False)
+    return len(a.c) == len(b.c) and all(x is y or bool(np.all(x == y)) for x, y in pairs)
+
+
+def _added(a: dict[Polynomial, int], b: dict[Polynomial, int]) -> dict[Polynomial, int]:
+    """Return the powers of a product."""
+    return {f: a.get(f, 0) + b.get(f, 0) for f in {**a, **b}}
+
+
+def _inverse(scale: Polynomial) -> Polynomial:
+    """Return 1 over a constant."""
+    inverse = 1 / scale.c[0]
+    if isinstance(inverse, Fraction):
+        return Polynomial((inverse,), (0,))
+    error = 0 if is_zero(scale.errors[0]) else scale.errors[0] * inverse * inverse
+    return Polynomial((inverse,), (add(error, abs(inverse)),))
 
 
 class Tied(_Operand):

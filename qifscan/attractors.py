@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.axes import locate
+from qifscan.axes import locate, number
 from qifscan.catalogue import model_named
 from qifscan.drive import Pulse
 from qifscan.errors import Fault, ScanError, show, unknown
@@ -41,13 +41,70 @@ SWITCHES = {-1: "unknown", 0: "stayed", 1: "switched"}
 def opened(data: xr.Dataset | str | os.PathLike[str]) -> tuple[xr.Dataset, Scan]:
     """Return a dataset of `run` or `open_scan`, or that of a store, and its scan.
 
-    Raises `ScanError` for a dataset that is not of a scan.
+    A status that a step of xarray made float, such as `where`, is taken back to integers, NaN to "not run".
+    Raises `ScanError` for a dataset that is not of a scan, has no status, or whose points are averages.
     """
-    dataset = read(local("data", data)) if isinstance(data, (str, os.PathLike)) else data
-    if "qifscan_scan" not in getattr(dataset, "attrs", {}):
+    dataset: Any = read(local("data", data)) if isinstance(data, (str, os.PathLike)) else data
+    if not isinstance(dataset, xr.Dataset) or "qifscan_scan" not in dataset.attrs:
         expected = "a dataset of qifscan.run or qifscan.open_scan, with its attributes"
         raise ScanError([Fault("data", f"a {type(dataset).__name__} without a scan", expected)])
-    return dataset, Scan.from_json(dataset.attrs["qifscan_scan"])
+    scan = Scan.from_json(dataset.attrs["qifscan_scan"])
+    if "status" not in dataset.data_vars:
+        hint = 'select several variables with it: dataset[["r_mean", "status"]]'
+        raise ScanError([Fault("data", "no status", "a dataset with its status", hint)])
+    if dataset.status.dtype.kind in "iu":
+        return dataset, scan
+    return _in_integers(dataset, scan), scan
+
+
+def _in_integers(dataset: xr.Dataset, scan: Scan) -> xr.Dataset:
+    """Return a dataset with its flags as integers; raise `ScanError` where points are no longer those that
+    were run."""
+    hint = "give the points themselves, and average what comes of them"
+    lost = [name for name in scan.sizes if not _has_axis(dataset, scan, name)]
+    if lost:
+        found = f"a mean over {lost[0]}, or another dimension of that name"
+        raise ScanError([Fault("data", found, "points that were run", hint)])
+    between = [name for name in scan.sizes if not _is_on_axis(dataset, scan, name)]
+    status = dataset["status"].fillna(0)
+    if between or not bool((status == np.round(status)).all()):
+        found = f"values of {between[0]} that were not run" if between else "a status that is a mean"
+        raise ScanError([Fault("data", found, "points that were run", hint)])
+    flags = {"status": status.astype(np.uint8)}
+    if "settled_on" in dataset:
+        flags["settled_on"] = dataset["settled_on"].fillna(-1).astype(np.int8)
+    told = {name: values.assign_attrs(dataset[name].attrs) for name, values in flags.items()}
+    return dataset.assign(told)
+
+
+def _has_axis(dataset: xr.Dataset, scan: Scan, name: str) -> bool:
+    names = {name, *(scan.axes[name].columns if name in scan.axes else ())}
+    return bool(names & {*map(str, dataset.dims), *map(str, dataset.coords)})
+
+
+def _is_on_axis(dataset: xr.Dataset, scan: Scan, name: str) -> bool:
+    """Whether the values of a coordinate are those of the scan's axis."""
+    if name not in dataset.coords:
+        return True
+    labels = scan.axes[name].labels if name in scan.axes else np.arange(scan.replicates)
+    return bool(np.isin(dataset[name].values.tolist(), labels.tolist()).all())
+
+
+def check_share(where: str, value: Any) -> None:
+    """Raise `ScanError` unless this is a number between 0 and 1, neither included."""
+    share = number(value)
+    if share is None or not 0.0 < share < 1.0:
+        raise ScanError([Fault(where, show(value), "a number between 0 and 1")])
+
+
+def names_of(where: str, given: Any) -> list[str]:
+    """Return the names of dimensions that are given as a name or several."""
+    if isinstance(given, str):
+        return [given]
+    names = list(given) if isinstance(given, Iterable) else [given]
+    if not all(isinstance(name, str) for name in names):
+        raise ScanError([Fault(where, show(given), "a name of a dimension, or a list of them")])
+    return names
 
 
 def hysteresis(
@@ -91,16 +148,19 @@ def hysteresis(
         If the scan has no sweep, the dataset lacks one of the directions, or there is no such observable.
     """
     dataset, scan = opened(data)
-    name, swept = observable or scan.observables[0], scan.protocol.sweep
-    faults = [] if name in dataset.data_vars else [unknown("observable", name, scan.observables)]
+    own = [name for name in scan.observables if name in dataset.data_vars]
+    name, swept = observable or next(iter(own), scan.observables[0]), scan.protocol.sweep
+    able = [str(each) for each in dataset.data_vars]
+    check_share("apart", apart)
+    faults = [] if name in able else [unknown("observable", name, own or able)]
     if swept is None:
         faults.append(Fault("data", "a scan without a sweep", "one with protocol.sweep"))
     elif {swept, "direction"} - set(dataset.dims) or set(dataset["direction"].values) != {"up", "down"}:
-        faults.append(
-            Fault("data", f"dimensions {', '.join(map(str, dataset.dims))}", f"{swept}, up and down")
-        )
-    if not 0.0 < apart < 1.0:
-        faults.append(Fault("apart", show(apart), "a number between 0 and 1"))
+        given = f"dimensions {', '.join(map(str, dataset.dims))}"
+        hint = "give it as it was run; what is selected or renamed along these can be no loop"
+        faults.append(Fault("data", given, f"{swept}, and direction with up and down", hint))
+    elif not dataset.sizes[swept]:
+        faults.append(Fault("data", f"no values of {swept}", "at least one"))
     if faults or swept is None:
         raise ScanError(faults)
     chosen = dataset[[name, "status"]].sortby(swept).compute()
@@ -197,8 +257,8 @@ def basins(
     """
     dataset, scan = opened(data)
     dims = _start_dims(dataset, scan, over)
-    if confidence is not None and not 0.0 < confidence < 1.0:
-        raise ScanError([Fault("confidence", show(confidence), "a number between 0 and 1")])
+    if confidence is not None:
+        check_share("confidence", confidence)
     at, ran = _settled(dataset)
     starts = ran.sum(dims)
     places = _equilibria(dataset)
@@ -426,7 +486,7 @@ def _start_dims(dataset: xr.Dataset, scan: Scan, over: Sequence[str] | None) -> 
     """Return the dimensions along which initial states lie."""
     known = [str(dim) for dim in dataset.dims]
     if over is not None:
-        names = [over] if isinstance(over, str) else list(over)
+        names = names_of("over", over)
         faults = [unknown("over", name, known, "dimension") for name in names if name not in known]
     else:
         starts = [axis.name for axis in scan.axes.values() if any(_is_start(name) for name in axis.columns)]

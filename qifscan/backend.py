@@ -50,13 +50,15 @@ such, XLA ends the process."""
 GPU_BLOCKS = 4096
 """A million lanes: several for every thread that a large GPU holds."""
 
+UNKNOWN = "unknown"
+
 PROBE = "import jax; jax.jit(lambda x: x + 1.0)(1.0).block_until_ready()"
 PROBE_SECONDS = 60.0
 
 logger = logging.getLogger("qifscan")
 
 _lock = threading.Lock()
-_prepared: list[str] = []
+_prepared: list[tuple[str, str]] = []
 _forking: list[bool] = [False]
 _forked: list[bool] = []
 
@@ -113,8 +115,28 @@ def prepare() -> str:
     """
     with _lock:
         if not _prepared:
-            _prepared.append(_prepare())
-        return _prepared[0]
+            came = _prepare()
+            _prepared.append((came, _of_numbers(came)))
+        return _prepared[0][0]
+
+
+def options() -> str:
+    """Return the options of XLA that the kernel runs with here, as far as last bits depend on them.
+
+    Empty where there are none; `"unknown"` on a device that JAX had started before.
+    """
+    prepare()
+    return _prepared[0][1]
+
+
+def _of_numbers(came: str) -> str:
+    if came == "gpu":
+        return UNKNOWN
+    given = flags() if came == "late" else os.environ.get("XLA_FLAGS", "")
+    # Of two of one name the last counts; where dumps go, or how many devices there are, changes no number.
+    chosen = dict(option.partition("=")[::2] for option in given.split())
+    kept = {name: value for name, value in chosen.items() if name == FLAG or name.startswith("--xla_cpu_")}
+    return " ".join(f"{name}={value}" for name, value in sorted(kept.items()))
 
 
 def _prepare() -> str:
@@ -151,6 +173,13 @@ def flags() -> str:
 def environment() -> dict[str, str]:
     """Return what a process of the kernel needs in its environment."""
     return {"XLA_FLAGS": flags(), "JAX_PLATFORMS": "cpu"}
+
+
+def how_to_have(options: str) -> str:
+    """Return what to do to compute with these options of XLA."""
+    if not options:
+        return "to have none, set QIFSCAN_XLA_OPTIONS=0 and no XLA_FLAGS before Python starts"
+    return f'to have them, set XLA_FLAGS="{options}" before Python starts'
 
 
 def blocks_at_once() -> int:

@@ -1,7 +1,7 @@
 """Special points, branches and curves in two parameters, for any model of the family.
 
 Everything is read off the graph of the equilibria over the rate (see `graph`): nothing is followed step by
-step, so nothing can be stepped over but what lies between two cells of its grid.
+step, so nothing can be stepped over. The points are roots of polynomials, whose number is proven (`certain`).
 Types have AUTO's codes; a neutral saddle, which is no bifurcation, has none there and 30 here.
 """
 
@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qifscan import delay_curves, hopf, hopf_plane
-from qifscan.certain import Found, along_folds, zeros_along
+from qifscan.certain import Found, zeros_along
 from qifscan.crossings import delays
+from qifscan.digits import along_folds
 from qifscan.errors import Fault, ScanError, check_count, counted, is_number, one_of, show, unknown
 from qifscan.family import model_of
 from qifscan.graph import (
@@ -32,7 +34,6 @@ from qifscan.graph import (
     paths,
     rate_unit,
     walled,
-    zeros,
 )
 from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
@@ -68,6 +69,9 @@ _SPECIAL = 1e-6
 """Distance of a special point from the zero of its condition, as a share of the rate, up to which it
 counts as converged."""
 
+_BESIDE = 1e-11
+"""How far from its walls a branch begins and ends, as a share of the rate."""
+
 _STEPS, _FAR = 3, 1e-3
 """Newton's steps that settle the last digits of a curve of folds, and the largest that is a correction."""
 
@@ -78,6 +82,13 @@ MOST_PER_DECADE = 100_000
 """More of them would fill the memory, and are below what a figure shows."""
 
 _CERTIFIED = "the number of points is proven: of LP, HB and NSA along one parameter, of CP and BT along two"
+
+_PROOF = "roots of polynomials in the rate, isolated by Descartes' rule of signs with bounds on all rounding"
+
+_NO_PROOF = (
+    "none: with a delay eigenvalues are infinitely many; Hopf points are changes of sign, and where a size "
+    "is least, on cells of a grid of rates, each a fifth of its rate wide"
+)
 
 _WIDEST = 1e30
 """Largest ratio of the ends of a range of rates: beyond, powers of these overflow."""
@@ -244,14 +255,14 @@ def special_points(
     rates are by default up to 10/delay, or 10 of that unit if that is more, and along the delay itself, which
     moves no equilibrium, it is in [0, 10] ms. GH points with a delay are those of `curve`. Along the
     dimensions of the slices: `row_size`, the number of points of each, `status`, which tells a slice without
-    equilibria from one without special points, and `certified`, whether that number is proven (roots of
-    polynomials, isolated by Descartes' rule of signs; not of GH points, with a delay, or of the pair along
-    delta_i). Along `point`, slice by slice, the rate ascending: `slice` (index of the slice in C order),
-    `type` (AUTO's codes), the varied parameters, the state, `omega` (rad/ms), `frequency` (1/ms), `period`
-    (ms), `l1` (first Lyapunov coefficient, Kuznetsov's normalisation <q, q> = <p, q> = 1), `criticality`,
-    `fold_coefficient` (<p, B(q, q)>/2, q_1 > 0), `residual` (relative rate of change), `converged`. NaN where
-    a type has no such number. Raises `ScanError` for a wrong definition. Source: Kuznetsov, Elements of
-    Applied Bifurcation Theory (2004), ch. 3, 5, 8.
+    equilibria from one without special points, and `certified`, whether that number is proven: roots of
+    polynomials, isolated by Descartes' rule of signs (not the number of GH points, and with a delay none: the
+    attribute `comment` tells how it was got). Along `point`, slice by slice, the rate ascending: `slice`
+    (index of the slice in C order), `type` (AUTO's codes), the varied parameters, the state, `omega`
+    (rad/ms), `frequency` (1/ms), `period` (ms), `l1` (first Lyapunov coefficient, Kuznetsov's normalisation
+    <q, q> = <p, q> = 1), `criticality`, `fold_coefficient` (<p, B(q, q)>/2, q_1 > 0), `residual` (relative
+    rate of change), `converged`. NaN where a type has no such number. Raises `ScanError` for a wrong
+    definition. Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 3, 5, 8.
     """
     request = _request(model, along, slices, at_rest=False)
     _check_range("rates", rates, positive=True)
@@ -267,7 +278,7 @@ def special_points(
     variables = {
         "row_size": ((), size, count),
         "status": ((), (~valid).astype(np.int8).reshape(shape), status),
-        "certified": ((), certain.reshape(shape), words.meaning(_CERTIFIED)),
+        "certified": ((), certain.reshape(shape), _proof(words)),
     }
     slice_words = words.meaning("index of the slice, in C order") | {"instance_dimension": "slices"}
     apart = {"slice": (("point",), points.who, slice_words)} | _described(
@@ -336,27 +347,16 @@ def _zeros_on(request: _Request, kind: str, rates: Range | None) -> tuple[list[P
     first = request.paths[0]
     # The eigenvalues with a delay are infinitely many: no polynomial has them.
     if kind == "hopf" and request.model.delay:
-        return _on_grid(request, kind, rates), np.zeros(request.count, dtype=bool)
+        return _on_grid(request, rates), np.zeros(request.count, dtype=bool)
     certain = zeros_along(first, kind, request.slices, rates)
     points = _certain_points(first, certain, request.slices)
-    if not len(certain.unsettled):
-        return [points], certain.certified
-    settled = points.chosen(~np.isin(points.who, certain.unsettled))
-    some = replace(request, slices=part(request.slices, certain.unsettled))
-    others = [replace(p, who=certain.unsettled[p.who]) for p in _on_grid(some, kind, rates)]
-    return [settled, *others], certain.certified
+    return [points], certain.certified
 
 
-def _on_grid(request: _Request, kind: str, rates: Range | None) -> list[Points]:
-    """Return the zeros of a condition on each path that the grid of rates shows."""
-    points = []
-    for path in request.paths:
-        if kind == "fold":
-            places = zeros(path.fold, request.slices, nodes_of(path, request.slices, rates))
-        else:
-            places = spectrum_of(request.model).turning(path, request.slices, rates)
-        points.append(on_path(path, *places, request.slices))
-    return points
+def _on_grid(request: _Request, rates: Range | None) -> list[Points]:
+    """Return the Hopf points of a model with a delay on each path that the grid of rates shows."""
+    turning = spectrum_of(request.model).turning
+    return [on_path(path, *turning(path, request.slices, rates), request.slices) for path in request.paths]
 
 
 def _certain_points(path: Path, found: Found, slices: Mapping[str, Array]) -> Points:
@@ -365,9 +365,7 @@ def _certain_points(path: Path, found: Found, slices: Mapping[str, Array]) -> Po
     if path.degree:
         given[path.along] = found.value
     if path.model.graph not in given:
-        given[path.model.graph] = np.asarray(
-            graph_value(path.model, found.r, given | {path.model.graph: 0.0})
-        )
+        given[path.model.graph] = found.graph
     parameters = {name: given[name] + 0.0 * found.r for name in _names(path.model)}
     return Points(path.model, found.who, found.r, parameters, np.zeros(len(found.r), dtype=np.intp))
 
@@ -486,6 +484,10 @@ def _described(
     return found | {name: (point, columns[name], meant[name]) for name in columns if name in meant}
 
 
+def _proof(words: Words) -> Attributes:
+    return words.meaning(_CERTIFIED) | {"comment": _NO_PROOF if words.model.delay else _PROOF}
+
+
 # Branches
 
 
@@ -530,7 +532,7 @@ def branch(
         columns = measures(merged) | _stabilities(merged)
     words = Words(request.model, request.model.reference)
     table = _described(words, request.along, merged, columns) | _stability_columns(words, columns)
-    proven = {"certified": ((), bool(certain.all()), words.meaning(_CERTIFIED))}
+    proven = {"certified": ((), bool(certain.all()), _proof(words))}
     return words.dataset(request.given, proven, apart=table | _piece_columns(words, lines, number))
 
 
@@ -540,6 +542,8 @@ class _Line:
 
     points: Points
     cuts: tuple[int, int]
+    values: tuple[str, Callable[[Array], Array]] | None = None
+    """The parameter along a path, and what it is there at rates."""
 
 
 def _check_branch(request: _Request, rates: Range | None, within: Range | None, points: int) -> None:
@@ -575,12 +579,21 @@ def _lines(
     found = []
     for low, high in _runs(nodes):
         count = max(8, math.ceil(points * math.log10(high / low)))
-        r = np.geomspace(low, high, count + 1)
+        r = np.geomspace(low * (1.0 + _BESIDE), high * (1.0 - _BESIDE), count + 1)
         line = on_path(path, np.zeros(len(r), dtype=np.intp), r, request.slices)
-        value = line.parameters[name]
+        # The ends are next to walls, where a parameter or a rate can be rounded to what has no meaning.
+        line = line.chosen(np.isfinite(line.parameters[name]) & path.domain.holds(line.parameters[name]))
+        r, value = line.r, line.parameters[name]
+        if not len(r):
+            continue
         cuts = (_cut(r[0], value[0], rates, within), _cut(r[-1], value[-1], rates, within))
-        found.append(_Line(line, cuts))
+        found.append(_Line(line, cuts, (name, partial(_along, request, path, name))))
     return found
+
+
+def _along(request: _Request, path: Path, name: str, r: Array) -> Array:
+    """Return a parameter at rates on the path of a single slice."""
+    return on_path(path, np.zeros(len(r), dtype=np.intp), r, request.slices).parameters[name]
 
 
 def _beyond(path: Path, name: str, bound: float, sign: float) -> Callable[[Array, Any, int], list[Any]]:
@@ -608,25 +621,25 @@ def _runs(nodes: Nodes) -> list[tuple[float, float]]:
 def _with_special(lines: list[_Line], special: Points) -> tuple[Points, Index]:
     """Return the points of all lines with the special points in their places, and the number of the line."""
     merged, numbers = [], []
-    left = np.ones(len(special.r), dtype=bool)
+    owner = _owners(lines, special)
     for number, line in enumerate(lines):
-        inside = left & (special.r >= line.points.r[0]) & (special.r <= line.points.r[-1])
-        inside &= _is_on(line.points, special)
-        left &= ~inside
-        whole = joined([line.points, special.chosen(inside)]).sorted()
+        whole = joined([line.points, special.chosen(owner == number)]).sorted()
         merged.append(whole)
         numbers.append(np.full(len(whole.r), number))
     return joined(merged), np.concatenate(numbers)
 
 
-def _is_on(line: Points, special: Points) -> Any:
-    """Tell which points lie on a line, where two lines may cover the same rates."""
-    near = np.ones(len(special.r), dtype=bool)
-    for name, values in line.parameters.items():
-        between = np.interp(special.r, line.r, values)
-        spread = float(np.ptp(values)) + 1e-9 * float(np.abs(values).max(initial=1.0))
-        near &= np.abs(special.parameters[name] - between) < 0.05 * spread
-    return near
+def _owners(lines: list[_Line], special: Points) -> Index:
+    """Return the line that each point lies on, -1 if on none: of two over the same rates the nearer one."""
+    away = np.full((len(lines) + 1, len(special.r)), np.inf)
+    for number, line in enumerate(lines, 1):
+        inside = (special.r >= line.points.r[0]) & (special.r <= line.points.r[-1])
+        if line.values is not None:
+            name, values = line.values
+            away[number, inside] = np.abs(values(special.r[inside]) - special.parameters[name][inside])
+    # A distance that is no number is one between two infinities.
+    away[1:] = np.where(np.isnan(away[1:]), 0.0, away[1:])
+    return np.where(np.isfinite(away).any(axis=0), np.argmin(away, axis=0) - 1, -1)
 
 
 def _stabilities(points: Points) -> dict[str, Any]:

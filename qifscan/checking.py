@@ -53,7 +53,7 @@ def check_model(model: Model | str) -> None:
     ScanError
         With one line for everything that is wrong.
     """
-    model = model_named(model) if isinstance(model, str) else model
+    model = model if isinstance(model, Model) else model_named(model)
     faults = list(_of_names(model))
     # The equations are not to be tried with parts that are missing.
     if not faults:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ import psutil
 
 from qifscan import backend, kernel, sweep
 from qifscan.catalogue import model_named
-from qifscan.errors import Fault, ScanError, check_count, counted
+from qifscan.errors import Fault, ScanError, check_count, check_flag, counted
 from qifscan.kernel import BLOCK, NOISE_SIDES, Schedule
 from qifscan.observables import needed_folds, needs_tangents
+from qifscan.place import AnyPath, local
 from qifscan.points import Begun, Measured, Points, diagnostics, run_points
 from qifscan.printed import Printed
 from qifscan.scan import Scan, check_is_scan, check_precision
@@ -230,11 +230,17 @@ class Chunks:
 
     def sample(self, count: int) -> Indices:
         """Return the indices of so many points spread evenly over the scan, or of all if there are fewer."""
-        size = self.scan.size
-        chosen = np.unique(np.linspace(0, size - 1, min(count, size)).astype(np.int64))
-        if not self.scan.sizes:
-            return (chosen,)
-        return tuple(np.unravel_index(chosen, tuple(self.scan.sizes.values())))
+        size, lengths = self.scan.size, list(self.scan.sizes.values())
+        count = min(count, size)
+        # Integers of Python: of 10^20 points none of NumPy's counts them.
+        chosen = [i * (size - 1) // max(count - 1, 1) for i in range(count)]
+        if not lengths:
+            return (np.zeros(1, dtype=int),)
+        columns = []
+        for length in reversed(lengths):
+            columns.append(np.array([place % length for place in chosen], dtype=np.int64))
+            chosen = [place // length for place in chosen]
+        return tuple(reversed(columns))
 
     def compute(
         self, chunk: int, rows: np.ndarray[Any, Any] | None = None, begun: Begun | None = None
@@ -320,9 +326,9 @@ class Plan(Printed):
             short = self.seconds < 1.0
             yield "time", f"{'under 1 s' if short else 'about ' + format_seconds(self.seconds)} on {workers}"
 
-    def check(self, directory: Path) -> None:
+    def check(self, directory: AnyPath) -> None:
         """Raise `ScanError` if the scan can't fit on the disk of `directory` or into memory."""
-        faults = []
+        faults, directory = [], local("directory", directory)
         existing = next(p for p in (directory.absolute(), *directory.absolute().parents) if p.exists())
         free = shutil.disk_usage(existing).free
         if self.bytes_on_disk > free:
@@ -335,6 +341,8 @@ class Plan(Printed):
             found = f"{format_bytes(self.memory)} of memory"
             expected = f"at most the {format_bytes(available)} that are available"
             hint = "take fewer workers, or smaller chunks (chunk_points)"
+            if self.chunks.traces:
+                hint = "take fewer workers, or fewer times of a trace (traces.every)"
             faults.append(Fault("plan", found, expected, hint))
         if faults:
             raise ScanError(faults)
@@ -376,6 +384,8 @@ def plan(
         If `workers` or `chunk_points` is below 1.
     """
     check_is_scan(scan)
+    check_flag("checkpoint", checkpoint)
+    check_flag("probe", probe)
     if workers is not None:
         check_count("workers", workers)
     device = backend.device()
@@ -472,12 +482,20 @@ def memory(chunks: Chunks, workers: int, compiling: Callable[[], None] = kernel.
 
     `compiling` is called when nothing but compilation is left to do, which leaves Python to other threads.
     """
-    batch = _batch_bytes(chunks, compiling)
-    if chunks.traces:
-        width = math.prod(kernel.batch_shape(chunks.trace_batch))
-        # The record exists on the device, on the host, and once more while it is turned round.
-        batch = max(batch, 3 * width * chunks.trace_bytes)
-    return resident_memory() + workers * 2 * batch
+    return resident_memory() + workers * 2 * max(_batch_bytes(chunks, compiling), _trace_bytes(chunks))
+
+
+def least_memory(chunks: Chunks, workers: int) -> int:
+    """Return the bytes that a run takes at least, without compiling anything: what its traces take."""
+    return resident_memory() + workers * 2 * _trace_bytes(chunks)
+
+
+def _trace_bytes(chunks: Chunks) -> int:
+    if not chunks.traces:
+        return 0
+    width = math.prod(kernel.batch_shape(chunks.trace_batch))
+    # The record exists on the device, on the host, and once more while it is turned round.
+    return 3 * width * chunks.trace_bytes
 
 
 def _batch_bytes(chunks: Chunks, compiling: Callable[[], None]) -> int:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 import qifscan
-from qifscan.errors import Fault, QifscanError, RunInterrupted, ScanError, printable
+from qifscan.errors import Fault, QifscanError, RunInterrupted, ScanError, UnknownModel, printable
 from qifscan.place import local, picture, with_ending
-from qifscan.printed import as_text
 
 if TYPE_CHECKING:
     from qifscan.scan import Scan
@@ -238,18 +237,26 @@ def models(model: str | None) -> None:
     """List the models, or describe one.
 
     MODEL is its name, or package.module:variable for one of your own. It is described by its equations,
-    variables, parameters with units and defaults, integrators and observables.
+    variables and parameters with units, defaults and domains; `names` lists what a scan of it takes.
     """
-    if model is None:
-        _say(str(qifscan.models()))
-        return
     from qifscan.catalogue import model_named
-    from qifscan.integrate import integrators_of
-    from qifscan.observables import observables
 
-    found = model_named(model)
-    more = {"integrators": integrators_of(found), "observables": list(observables(found))}
-    _say(as_text([*found.rows(), *((label, ", ".join(names)) for label, names in more.items())]))
+    _say(str(qifscan.models() if model is None else model_named(model)))
+
+
+@main.command()
+@click.argument("model", default="qif")
+@_clear_errors
+def names(model: str) -> None:
+    """List every name that a scan of MODEL takes.
+
+    Models, parameters, observables, integrators, drives, and the keys of a scan and its protocol; with units
+    and meanings.
+    """
+    from qifscan.names import listed
+
+    for line in listed(model):
+        _say(line)
 
 
 def _picture(path: Path) -> Path:
@@ -325,10 +332,15 @@ def _report(store: Path) -> None:
     _say(f"dataset       {store}")
     _say(f"finished      {progress}")
     _say(f"points        {counted}")
-    if extended := origin(load(store)).get("extended"):
-        _say(f"extended      {extended}")
-    for line in faults(load(store)):
-        _say(f"fault         {line}")
+    try:
+        opened = load(store)
+    except UnknownModel as error:
+        _say(f"not checked   {error}")
+    else:
+        if extended := origin(opened).get("extended"):
+            _say(f"extended      {extended}")
+        for line in faults(opened):
+            _say(f"fault         {line}")
     if progress.chunks < progress.all_chunks:
         _say("to go on      qifscan run again: it does the rest")
 

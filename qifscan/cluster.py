@@ -7,22 +7,26 @@ what has not started and waits for what has.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import logging
+import os
 import pickle
 import sys
 import time
 import uuid
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qifscan import backend
 from qifscan.chunks import usable_cores, usual_workers
-from qifscan.errors import Fault, RunError, ScanError, check_count, show
+from qifscan.errors import Fault, RunError, ScanError, check_count, near, show
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -41,6 +45,10 @@ KILLED_RETRIES = 2
 
 ATTEMPTS = 3
 """Workers at which a chunk that fails is tried."""
+
+MOST_TRIES = 30
+"""Times that a chunk is tried: a worker at which everything fails at once is idle, and takes it back from the
+others, where it is only preferred to run."""
 
 MOST_BLAMED = 2
 """Chunks that fail at a worker and are computed by another before the worker gets no more."""
@@ -69,6 +77,9 @@ class Executor(Protocol):
     def device(self) -> str:
         """Return the device that runs the chunks, as `backend.device` names it."""
 
+    def options(self) -> str:
+        """Return the options of XLA that the chunks run with, as `backend.options` names them."""
+
     def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
         """Run the work for each chunk; yield each with its result or exception as it finishes."""
 
@@ -84,6 +95,10 @@ class Serial:
     def device(self) -> str:
         """Return the device of this process."""
         return backend.device()
+
+    def options(self) -> str:
+        """Return the options of this process."""
+        return backend.options()
 
     def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
         """Run the work for each chunk in order."""
@@ -107,6 +122,10 @@ class Threads:
     def device(self) -> str:
         """Return the device of this process."""
         return backend.device()
+
+    def options(self) -> str:
+        """Return the options of this process."""
+        return backend.options()
 
     def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
         """Run the work in threads, with a few chunks waiting at any time."""
@@ -153,13 +172,20 @@ class DaskClient:
 
     def device(self) -> str:
         """Return the device of one of the workers; raise `RunError` if it can't tell."""
-        future = self.client.submit(backend.device, pure=False)
+        return self._asked(backend.device, "device")
+
+    def options(self) -> str:
+        """Return the options of one of the workers; raise `RunError` if it can't tell."""
+        return self._asked(backend.options, "options")
+
+    def _asked(self, question: Callable[[], str], what: str) -> str:
+        future = self.client.submit(question, pure=False)
         done: SimpleQueue[Any] = SimpleQueue()
         future.add_done_callback(done.put)
         found = _outcome(self._next(done))
         if isinstance(found, BaseException):
             reason = " ".join(f"{type(found).__name__}: {found}".split())[:200]
-            raise RunError(f"{self.client.scheduler.address}: a worker can't tell its device ({reason})")
+            raise RunError(f"{self.client.scheduler.address}: a worker can't tell its {what} ({reason})")
         return str(found)
 
     def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
@@ -210,7 +236,8 @@ class DaskClient:
         if isinstance(outcome, FailedAt):
             failed = failed_at.setdefault(chunk, [])
             failed.append(outcome.worker)
-            return len(failed) < ATTEMPTS and bool(self._others({*failed}))
+            there = {*failed}
+            return len(there) < ATTEMPTS and len(failed) < MOST_TRIES and bool(self._others(there))
         if not isinstance(outcome, _LOST) or killed.get(chunk, 0) >= KILLED_RETRIES:
             return False
         killed[chunk] = killed.get(chunk, 0) + 1
@@ -383,19 +410,73 @@ def local_cluster(workers: int | None = None, **options: Any) -> Any:
     -------
     distributed.Client
         A client on loopback only; use it in a `with` statement, which also ends the cluster.
+
+    Raises
+    ------
+    ScanError
+        If `workers` is not a count, an option is not one of Dask's, or a script calls this outside of
+        `if __name__ == "__main__":`, as the processes import the script.
     """
+    if workers is not None:
+        check_count("workers", workers)
+    if options.get("processes", True):
+        _check_main_guard()
     # XLA would start a pool of a thread a core in each of the processes.
     environment = {"PJRT_NPROC": "1"}
     # Without an address distributed wants port 8787, and warns where another cluster has it.
     page = options.pop("dashboard_address", None)
     scheduler = {"dashboard": page is not None} | options.pop("scheduler_kwargs", {})
+    chosen = {
+        "n_workers": workers or usable_cores(),
+        "threads_per_worker": 1,
+        "host": "127.0.0.1",
+        "dashboard_address": page or "127.0.0.1:0",
+        "scheduler_kwargs": scheduler,
+        "env": environment | options.pop("env", {}),
+    }
+    _check_options(options)
     # A client that starts its cluster itself also ends it.
-    return distributed.Client(
-        n_workers=workers or usable_cores(),
-        threads_per_worker=1,
-        host="127.0.0.1",
-        dashboard_address=page or "127.0.0.1:0",
-        scheduler_kwargs=scheduler,
-        env=environment | options.pop("env", {}),
-        **options,
-    )
+    return distributed.Client(**(chosen | options))
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Raise `ScanError` for an option that nothing of Dask takes: a worker would fail by it without end."""
+    takers = (distributed.Client, distributed.LocalCluster, distributed.Nanny, distributed.Worker)
+    known = {name for taker in takers for name in inspect.signature(taker.__init__).parameters}
+    faults = [
+        Fault(
+            "local_cluster", f"an option {show(name)}", "one of distributed.LocalCluster", near(name, known)
+        )
+        for name in options
+        if name not in known
+    ]
+    if faults:
+        raise ScanError(faults)
+
+
+def _check_main_guard() -> None:
+    """Raise `ScanError` where a script would be run again by the processes that it is about to start."""
+    frame: Any = sys._getframe()
+    while frame is not None:
+        is_main = frame.f_globals.get("__name__") in ("__main__", "__mp_main__")
+        if (
+            is_main
+            and frame.f_code.co_name == "<module>"
+            and _is_bare(frame.f_code.co_filename, frame.f_lineno)
+        ):
+            file = os.path.basename(frame.f_code.co_filename)
+            found = f"line {frame.f_lineno} of {file}, which every process runs"
+            expected = 'a call under if __name__ == "__main__":'
+            raise ScanError([Fault("local_cluster", found, expected)])
+        frame = frame.f_back
+
+
+def _is_bare(file: str, line: int) -> bool:
+    """Whether a line of a script is run whenever the script is imported: it is in no `if`."""
+    try:
+        statements = ast.parse(Path(file).read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        # Given by -c or in a notebook: there is nothing that a process could import.
+        return False
+    here = [s for s in ast.walk(ast.Module(statements, [])) if isinstance(s, ast.If)]
+    return not any(s.lineno <= line <= (s.end_lineno or s.lineno) for s in here)

@@ -118,7 +118,7 @@ def edges(centres: Array) -> Array:
 def is_geometric(values: Array) -> bool:
     """Whether the values of an axis are evenly spaced in their logarithm and not in themselves."""
     values = np.asarray(values)
-    if len(values) < 3 or not np.all(values > 0):
+    if len(values) < 3 or values.dtype.kind not in "iuf" or not np.all(values > 0):
         return False
     steps, ratios = np.diff(values), np.diff(np.log(values))
     # Relative, as steps of 1e-9 are all alike beside an absolute tolerance.
@@ -126,3 +126,25 @@ def is_geometric(values: Array) -> bool:
         np.allclose(ratios, ratios[0], rtol=1e-6, atol=0.0)
         and not np.allclose(steps, steps[0], rtol=1e-6, atol=0.0)
     )
+
+
+def set_ticks(axis: Any, values: Array) -> None:
+    """Put the ticks of an axis of these values at whole numbers where they are such, and of a logarithmic one
+    at few numbers written out."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    values = np.asarray(values)
+    if values.dtype.kind in "iu":
+        axis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
+    if not is_geometric(values):
+        return
+    decades = float(np.log10(values.max() / values.min()))
+    # Within less than a decade there may be no power of ten, and matplotlib writes 6 x 10^-1 at every other.
+    few = MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10])
+    axis.set_major_locator(
+        few if decades < 0.8 else LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.0 else (1.0,))
+    )
+    plain = all(1e-4 <= end < 1e5 for end in (values.min(), values.max()))
+    if plain or decades < 2.0:
+        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.4g}"))
+    axis.set_minor_formatter(NullFormatter())

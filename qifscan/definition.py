@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from inspect import Parameter, Signature
@@ -77,11 +78,24 @@ class Definition(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     # Positional only: a file may well hold a key "self".
-    def __init__(self, /, **data: Any) -> None:
+    def __init__(self, /, *given: Any, **data: Any) -> None:
+        if given:
+            raise ScanError([self._by_name(given[0])])
         try:
             super().__init__(**data)
         except ValidationError as error:
             raise ScanError(_faults_of(error, type(self))) from None
+
+    @classmethod
+    def _by_name(cls, given: Any) -> Fault:
+        """Return the fault of a value without a name."""
+        kind, names = cls.__name__, [name for name in cls.model_fields if name != "kind"]
+        hint = f"qifscan.{kind}({names[0]}=...)"
+        if hasattr(cls, "from_toml") and isinstance(given, (str, os.PathLike)):
+            hint = f"to read a file: qifscan.{kind}.from_toml({show(str(given))})"
+        elif isinstance(given, Mapping):
+            hint = f"qifscan.{kind}(**definition)"
+        return Fault(kind, f"{show(given)} without a name", "name=value", hint)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
@@ -121,11 +135,20 @@ class Definition(BaseModel):
         return repr(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in type(self).model_fields:
-            kind = type(self).__name__
-            hint = f"make another one: qifscan.{kind}(..., {name}={show(value)})"
-            raise ScanError([Fault(name, f"{show(value)} assigned", f"a {kind} that stays as it is", hint)])
-        super().__setattr__(name, value)
+        if name.startswith("_"):
+            super().__setattr__(name, value)
+            return
+        kind = type(self).__name__
+        if name not in type(self).model_fields:
+            raise ScanError([unknown(kind, name, type(self).model_fields, "key")])
+        hint = f"make another one: qifscan.{kind}(..., {name}={show(value)})"
+        raise ScanError([Fault(name, f"{show(value)} assigned", f"a {kind} that stays as it is", hint)])
+
+    def __delattr__(self, name: str) -> None:
+        kind = type(self).__name__
+        raise ScanError(
+            [Fault(name, "deleted", f"a {kind} that stays as it is", "make another one without it")]
+        )
 
 
 def _faults_of(error: ValidationError, owner: type[BaseModel]) -> Iterator[Fault]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -86,6 +86,9 @@ MARKS = {
 
 OF_CYCLES = ("LPC", "PD", "TR", "unresolved")
 
+ON_GRID = ("cycles", "equilibria")
+"""Kinds of datasets whose points lie on a grid of parameters, and on no line."""
+
 LINES = {"LP": ("-", FOLD_COLOUR, "folds (exact)"), "HB": ("-", HOPF_COLOUR, "Hopf points (exact)")}
 """Style, colour and name of curves in two parameters, by what they are made of."""
 
@@ -157,6 +160,8 @@ def _kind(dataset: xr.Dataset) -> str | None:
         return "branch" if "stable" in names else "curve"
     if "cycle" in dims:
         return "cycles"
+    if "equilibrium" in dims and {"stable", "kind"} <= names:
+        return "equilibria"
     return "special_points" if {"row_size", "slice", "type"} <= names else None
 
 
@@ -164,11 +169,11 @@ def read(dataset: xr.Dataset, where: str = "data") -> Table:
     """Return the points of a dataset of theory; raise `ScanError` if it is none, or has nothing to draw."""
     if not is_theory(dataset):
         found = f"a {type(dataset).__name__} of something else"
-        makers = "branch, special_points, curve, cycles or cycle_branches"
+        makers = "branch, special_points, curve, cycles, cycle_branches or equilibria"
         raise ScanError([Fault(where, found, f"a dataset of qifscan.{makers}")])
     kind, model = str(_kind(dataset)), stored_model(dataset.attrs["model"])
     dataset = dataset.compute()
-    points = _of_cycles(dataset, model) if kind == "cycles" else _of_points(dataset, kind, model)
+    points = _of_grid(dataset, kind, model) if kind in ON_GRID else _of_points(dataset, kind, model)
     drawn = np.isin(points.type, list(MARKS)) if kind == "special_points" else np.ones(len(points.line))
     if not drawn.any():
         raise ScanError([Fault(where, *_why_nothing(dataset, kind, points))])
@@ -195,27 +200,19 @@ def _of_points(dataset: xr.Dataset, kind: str, model: Model) -> Table:
     return Table(kind, model, varied, fixed | values, line, stable, sure, types, _cuts(dataset), of_hopf)
 
 
-def _of_cycles(dataset: xr.Dataset, model: Model) -> Table:
-    """Return the table of cycles at points of a grid."""
-    like = dataset["period"]
+def _of_grid(dataset: xr.Dataset, kind: str, model: Model) -> Table:
+    """Return the table of cycles, or of equilibria, at points of a grid."""
+    like = dataset["period" if kind == "cycles" else model.variable_names[0]]
     grid = [str(n) for n, a in dataset.data_vars.items() if a.dims == like.dims]
     there = np.isfinite(like.values.ravel())
     values = {name: dataset[name].values.ravel()[there] for name in grid}
     given = {name: array.ravel()[there] for name, array in _parameters(dataset, model, like).items()}
     varied = tuple(name for name in given if name in dataset.dims)
     size = int(there.sum())
-    sure = (values["converged"] != 0) & (values["resolved"] != 0)
-    types = np.full(size, "none")
-    return Table(
-        "cycles",
-        model,
-        varied,
-        given | values,
-        np.arange(size),
-        values["stable"].astype(bool),
-        sure,
-        types,
-    )
+    always = np.ones(size)
+    sure = (values.get("converged", always) != 0) & (values.get("resolved", always) != 0)
+    stable = values["stable"].astype(bool)
+    return Table(kind, model, varied, given | values, np.arange(size), stable, sure, np.full(size, "none"))
 
 
 def _parameters(dataset: xr.Dataset, model: Model, like: xr.DataArray) -> dict[str, Array]:
@@ -278,8 +275,8 @@ def draw(axes: Axes, points: Table, x: str, y: str) -> None:
     name = "cycle" if points.of_cycles else "equilibrium"
     colour = CYCLE_COLOUR if points.of_cycles else ink()
     for up in points.heights(y):
-        if points.kind == "cycles":
-            _dots(axes, across, up, points, colour)
+        if points.kind in ON_GRID:
+            _dots(axes, across, up, points, colour, name)
         elif points.kind in ("branch", "cycle_branches"):
             for number in np.unique(points.line):
                 _line(axes, across, up, points, points.line == number, colour, name)
@@ -310,7 +307,7 @@ def draw_plane(axes: Axes, points: Table, x: str, y: str) -> None:
 
 def check_plane(points: Table, where: str) -> None:
     """Raise `ScanError` where a dataset has nothing to draw in a plane of two parameters."""
-    if points.kind in ("branch", "cycles"):
+    if points.kind in ("branch", *ON_GRID):
         kinds = one_of(("curve", "special_points", "cycle_branches"))
         raise ScanError([Fault(where, f"a dataset of {points.kind}", f"over a plane {kinds}")])
     if points.of_cycles and not np.isin(points.type, OF_CYCLES).any():
@@ -342,12 +339,12 @@ def _joined(x: Array, y: Array, segments: Array) -> tuple[Array, Array]:
     return line(x), line(y)
 
 
-def _dots(axes: Axes, x: Array, y: Array, points: Table, colour: str) -> None:
-    """Draw cycles that are on no branch."""
+def _dots(axes: Axes, x: Array, y: Array, points: Table, colour: str, name: str) -> None:
+    """Draw cycles or equilibria that are on no branch."""
     rows = (
-        (points.sure & points.stable, "o", colour, "cycle, stable"),
-        (points.sure & ~points.stable, "x", colour, "cycle, unstable"),
-        (~points.sure, "o", "none", "cycle, not resolved"),
+        (points.sure & points.stable, "o", colour, f"{name}, stable"),
+        (points.sure & ~points.stable, "x", colour, f"{name}, unstable"),
+        (~points.sure, "o", "none", f"{name}, not resolved"),
     )
     for here, shape, face, told in rows:
         if here.any():
@@ -381,21 +378,37 @@ def mark_points(axes: Axes, x: Array, y: Array, name: str, *, sure: bool = True)
     )
 
 
-def legend(axes: Axes, loc: str, most: int = 0) -> None:
-    """Put a legend of a panel, with every name once, into it; if it has more than `most` names, below it.
-
-    A `loc` that begins with "outside" is one beside the whole figure.
-    """
-    handles, names = axes.get_legend_handles_labels()
-    once = dict(zip(reversed(names), reversed(handles), strict=True))
-    order = list(dict.fromkeys(names))
-    if most and len(order) > most:
-        loc = "outside lower center"
-    place: Any = axes.figure if loc.startswith("outside") else axes
+def legend(
+    figure: Figure, panels: Sequence[Axes], loc: Literal["outside right upper", "outside lower center"]
+) -> None:
+    """Put a legend beside the panels of a figure, with every name once that is seen in one of them."""
+    seen: dict[str, Any] = {}
+    for axes in panels:
+        # Until they are asked for the limits are not those of what was drawn.
+        _ = axes.viewLim
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            if name not in seen and _is_in(axes, handle):
+                seen[name] = handle
     columns = 3 if loc == "outside lower center" else 1
-    if order:
-        shown = [once[name] for name in order]
-        place.legend(shown, order, fontsize="small", framealpha=0.8, loc=loc, ncols=columns)
+    if seen:
+        figure.legend([*seen.values()], [*seen], fontsize="small", framealpha=0.8, loc=loc, ncols=columns)
+
+
+def _is_in(axes: Axes, drawn: Any) -> bool:
+    """Whether a line or marker is seen within the limits of its panel."""
+    from matplotlib.path import Path as Curve
+
+    if not hasattr(drawn, "get_xydata"):
+        return True
+    # In the coordinates of the panel, in which a logarithmic axis is straight.
+    points = axes.transData.transform(np.asarray(drawn.get_xydata(), dtype=np.float64))
+    points = points[np.isfinite(points).all(axis=1)]
+    inside = axes.bbox.padded(1.0)
+    if not len(points):
+        return False
+    if drawn.get_linestyle() == "None" or len(points) == 1:
+        return bool(np.any([inside.contains(x, y) for x, y in points]))
+    return bool(Curve(points).intersects_bbox(inside, filled=False))
 
 
 # A figure of theory alone
@@ -430,7 +443,7 @@ def show_theory(
         axes.set_ylabel(label(name, _unit(datasets, name)))
     if not up:
         _frame(grid, tables, across, rows)
-    legend(grid[0], "outside right upper")
+    legend(figure, grid, "outside right upper")
     grid[-1].set_xlabel(label(across, _unit(datasets, across)))
     figure.suptitle(_title(tables), fontsize="medium")
     return figure
@@ -455,7 +468,7 @@ def _selected(points: Table, select: Mapping[str, Any], where: str) -> Table:
             raise ScanError([unknown("select", name, able)])
         if wanted is None:
             raise ScanError([Fault(f"select.{name}", show_value(value), "a number")])
-        if name in points.varied and points.kind != "cycles":
+        if name in points.varied and points.kind not in ON_GRID:
             hint = f"it varies along the points of {where}; draw over it"
             raise ScanError([Fault("select", name, "a parameter of the slices", hint)])
         apart = np.abs(points.columns[name] - wanted)

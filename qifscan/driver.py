@@ -20,9 +20,18 @@ import numpy as np
 from qifscan import backend, extension, integrity, store
 from qifscan.atlas import AFTER_A_RUN, Atlas, atlas
 from qifscan.catalogue import model_named
-from qifscan.chunks import Chunks, Plan, memory, planned
+from qifscan.chunks import Chunks, Plan, least_memory, memory, planned
 from qifscan.cluster import Executor, FailedAt, Work, executor
-from qifscan.errors import Fault, RunError, RunInterrupted, ScanError, StoreError, show
+from qifscan.errors import (
+    Fault,
+    RunError,
+    RunInterrupted,
+    ScanError,
+    StoreError,
+    UnknownModel,
+    check_flag,
+    show,
+)
 from qifscan.matching import adopted
 from qifscan.observables import Status
 from qifscan.place import AnyPath, local
@@ -111,8 +120,10 @@ def _opened(path: str) -> Store:
 
 @lru_cache(maxsize=8)
 def _loaded(path: str, identity: tuple[int, int]) -> Store:
-    """Return the store, read once per process and run."""
-    return store.load(Path(path))
+    """Return the store, read once per process and run, if this process gives the bits of its points."""
+    opened = store.load(Path(path))
+    store.check_options(opened, backend.options())
+    return opened
 
 
 def run(
@@ -199,7 +210,7 @@ def execute(
 ) -> None:
     """Do what `run` does, and open nothing afterwards: xarray with dask takes a second to load."""
     check_is_scan(scan, path)
-    _check_arguments(progress)
+    _check_arguments(progress, checkpoint)
     path = local("path", path).absolute()
     chosen = executor(client, workers)
     found = _found(scan, path)
@@ -213,15 +224,15 @@ def execute(
         _mend(found)
     if found is not None and not _pending(found):
         return
-    device = chosen.device()
-    _warn_of_other_devices((found, older), device)
+    device, options = chosen.device(), chosen.options()
+    _check_origins((found, older), device, options)
     compiling = threading.Event()
     # One core compiles the kernel without Python: meanwhile this thread makes the store, then the theory.
     with ThreadPoolExecutor(1) as aside:
         try:
             if found is None:
                 estimate = planned(scan, chosen.workers, chunk_points, checkpoint, device)
-                estimate.check(path)
+                _check_size(estimate, path, chosen.local)
                 draft = aside.submit(_once, compiling, store.draft, path, estimate.chunks, device)
             theory = aside.submit(_once, compiling, atlas, scan, AFTER_A_RUN)
             opened = found or _created(path, estimate, draft, chosen.local, compiling.set)
@@ -229,7 +240,7 @@ def execute(
             compiling.set()
         pending = _pending(opened)
         extending = f", extending {older.path} ({older.scan.fingerprint[:12]})" if older else ""
-        store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}")
+        store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}", options)
         work = partial(compute_chunk, extend=str(older.path) if older else None, model=scan.model)
         try:
             with _reporter(progress) as report:
@@ -240,8 +251,11 @@ def execute(
         _add_theory(opened, theory.result())
 
 
-def _warn_of_other_devices(begun: tuple[Store | None, Store | None], device: str) -> None:
+def _check_origins(begun: tuple[Store | None, Store | None], device: str, options: str) -> None:
+    """Refuse to go on with points of other options of XLA, and warn of another device."""
     for each in begun:
+        if each is not None and store.finished(each):
+            store.check_options(each, options)
         if each is not None:
             _warn_of_other_device(each, device)
 
@@ -299,6 +313,13 @@ def _found(scan: Scan, path: Path) -> Store | None:
     opened = store.load(path)
     store.check_scan(opened, scan)
     return opened
+
+
+def _check_size(estimate: Plan, path: Path, local: bool) -> None:
+    """Raise `ScanError` for what can be seen to be too large before anything is compiled."""
+    estimate.check(path)
+    if local and estimate.chunks.traces:
+        replace(estimate, memory=least_memory(estimate.chunks, estimate.workers)).check(path)
 
 
 def _created(
@@ -396,13 +417,13 @@ def _after(state: Progress, outcome: Outcome, trace: bool, seconds: float) -> Pr
 def _failed(opened: Store, failures: dict[int, BaseException]) -> RunError:
     """Return the error that says what failed, what is left, and how to go on."""
     chunk, error = next(iter(failures.items()))
-    if isinstance(error, StoreError):
-        return RunError(str(error))
-    total = len(opened.chunks)
-    left = total - len(store.finished(opened))
     where = ""
     if isinstance(error, FailedAt):
         where, error = f" at {error.worker}", error.error
+    if isinstance(error, StoreError):
+        return RunError(f"{error}{f' ({where.strip()})' if where else ''}")
+    total = len(opened.chunks)
+    left = total - len(store.finished(opened))
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     if isinstance(error, OSError):
         reason = f"{error.strerror or error}"
@@ -416,7 +437,8 @@ def _failed(opened: Store, failures: dict[int, BaseException]) -> RunError:
     )
 
 
-def _check_arguments(progress: Any) -> None:
+def _check_arguments(progress: Any, checkpoint: Any) -> None:
+    check_flag("checkpoint", checkpoint)
     if not (progress is None or callable(progress) or progress == "auto"):
         expected = '"auto", None, or a function that takes a Progress'
         raise ScanError([Fault("progress", show(progress), expected)])
@@ -480,13 +502,24 @@ def state_of(path: AnyPath) -> tuple[Progress, dict[str, int]]:
 
     "ok" is computed and nothing else; a point with several flags counts under each.
     """
-    opened = store.load(local("path", path))
+    path = local("path", path)
+    try:
+        opened = store.load(path)
+    except UnknownModel:
+        known = store.without_model(path)
+        state = Progress(known.finished, known.chunks, known.points, known.status.size)
+        return state, _ended(known.status)
     done = store.finished(opened)
     pending = [chunk for chunk in range(len(opened.chunks)) if chunk not in done]
-    values, counts = np.unique(store.status(opened), return_counts=True)
+    return _start(opened.chunks, pending), _ended(store.status(opened))
+
+
+def _ended(status: np.ndarray[Any, Any]) -> dict[str, int]:
+    """Return how many points ended in which way."""
+    values, counts = np.unique(status, return_counts=True)
     ended = dict.fromkeys(["ok", *(str(f.name) for f in Status if f is not Status.computed), "not run"], 0)
     for value, count in zip(values.tolist(), counts.tolist(), strict=True):
         names = [str(f.name) for f in Status if value & f and f is not Status.computed]
         for name in names or ["ok" if value else "not run"]:
             ended[name] += count
-    return _start(opened.chunks, pending), ended
+    return ended

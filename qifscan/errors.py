@@ -9,14 +9,29 @@ import math
 import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-LONGEST_LIST = 120
+LONGEST_LIST = 110
 """Characters of known names in a line, which is not to be longer than 200. With a near name fewer do."""
 
 
 class QifscanError(Exception):
     """A request that can't be met as it stands; its text is meant for the user, one line a fault."""
+
+
+class Names(str):
+    """An expectation of one of several names: the text may show a few of them, `known` has all."""
+
+    known: tuple[str, ...]
+
+    def __new__(cls, text: str, known: Iterable[str]) -> Self:
+        """Make the text, with all names beside it."""
+        made = super().__new__(cls, text)
+        made.known = tuple(known)
+        return made
+
+    def __reduce__(self) -> Any:
+        return Names, (str(self), self.known)
 
 
 @dataclass(frozen=True)
@@ -34,13 +49,25 @@ class Fault:
         # A name that the user gave may hold a line break.
         return printable(" ".join(line.splitlines()))
 
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Every name that was expected, also where the text shows a few; empty where no name was."""
+        return getattr(self.expected, "known", ())
+
 
 class ScanError(QifscanError, ValueError):
-    """A definition that is wrong; `faults` holds every mistake, the text has one line for each."""
+    """A definition that is wrong; `faults` holds every mistake, the text has one line for each.
+
+    Where a line leaves names out, `faults[0].known` has all of them, and `qifscan names` prints them.
+    """
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
         super().__init__("\n".join(str(fault) for fault in self.faults))
+
+    def __reduce__(self) -> Any:
+        # An exception is made again of its text, which would be taken for the faults, letter by letter.
+        return type(self), (self.faults,)
 
 
 class ModelNotImported(ScanError):
@@ -88,13 +115,14 @@ def near(name: str, known: Iterable[str]) -> str:
     return "" if meant is None else f'did you mean "{meant}"?'
 
 
-def one_of(known: Iterable[str], first: str | None = None) -> str:
+def one_of(known: Iterable[str], first: str | None = None) -> Names:
     """Return the known names as the text of an expectation; with a `first`, it and a few others."""
+    known = [str(name) for name in known]
     names = sorted(known, key=lambda name: name != first)
     room = LONGEST_LIST if first is None else LONGEST_LIST // 3
     shown = [name for i, name in enumerate(names) if len(", ".join(names[: i + 1])) <= room] or names[:1]
-    more = f", ... ({len(names)} in all)" if len(shown) < len(names) else ""
-    return f"one of {', '.join(shown)}{more}"
+    more = f", ... ({len(names)} in all: qifscan names)" if len(shown) < len(names) else ""
+    return Names(f"one of {', '.join(shown)}{more}", known)
 
 
 def unknown(where: str, name: Any, known: Iterable[str], kind: str = "") -> Fault:
@@ -138,6 +166,12 @@ def check_count(where: str, count: Any, least: int = 1) -> None:
     is_integer = hasattr(count, "__index__") and not isinstance(count, bool) and not is_time(count)
     if not is_integer or count < least:
         raise ScanError([Fault(where, show(count), f"an integer of at least {least}")])
+
+
+def check_flag(where: str, value: Any) -> None:
+    """Raise `ScanError` unless this is True or False: "no" would be taken for True."""
+    if not isinstance(value, bool):
+        raise ScanError([Fault(where, show(value), "True or False")])
 
 
 def is_number(value: Any) -> bool:

@@ -16,7 +16,8 @@ from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
 from qifscan.models import Model
 from qifscan.normal_forms import states
-from qifscan.pieces import Pieces, nodes_of, pieces, roots
+from qifscan.pieces import Pieces, nodes_of, pieces
+from qifscan.resting import resting
 from qifscan.spectrum import Modes, kinds, spectrum_of
 from qifscan.tables import Words, flags
 
@@ -30,6 +31,10 @@ KINDS = ("none", "node", "focus", "saddle")
 
 LEAST = 3
 """Length of the dimension `equilibrium`, unless there are more somewhere."""
+
+PROOF = (
+    "between folds, whose number is proven, the graph over the rate is monotone; by whole numbers beside them"
+)
 
 _POINTS = 1 << 14
 
@@ -95,14 +100,13 @@ def equilibria(
     _check_no_starts(model, starts, within)
     with np.errstate(all="ignore"):
         slices = Slices.of(model, complete(parameters, model.parameters))
-        path = paths(model, model.graph)[0]
-        nodes = nodes_of(path, slices.parameters, None)
-        monotone = pieces(path, slices.parameters, nodes)
-        r, _ = roots(path, slices.parameters, monotone, slices.of_point, slices.eta)
-        most = max(LEAST, int(np.isfinite(r).sum(axis=1).max(initial=0)))
-        r = np.pad(r, ((0, 0), (0, most)), constant_values=np.nan)[:, :most]
-        found = _of_rates(slices, r) | (to_bifurcations(slices, r) if distances else {})
-    shaped = {name: values.reshape(*slices.shape, *values.shape[1:]) for name, values in found.items()}
+        rest = resting(model, slices.parameters, slices.of_point, slices.eta)
+        state = rest.states[:, : max(LEAST, int(np.isfinite(rest.states[..., 0]).sum(axis=1).max(initial=0)))]
+        state = np.pad(state, ((0, 0), (0, max(0, LEAST - state.shape[1])), (0, 0)), constant_values=np.nan)
+        given = part(slices.parameters, slices.of_point) | {model.graph: slices.eta}
+        found = _of_states(model, state, given) | {"certified": rest.certified}
+        found |= to_bifurcations(slices, state[..., 0]) if distances else {}
+    shaped = {name: values.reshape((*slices.shape, *values.shape[1:])) for name, values in found.items()}
     return described(Words(model, model.reference), slices.given, shaped)
 
 
@@ -137,6 +141,7 @@ def _by_newton(
     state = np.pad(ends.states, ((0, 0), (0, most - ends.states.shape[1]), (0, 0)), constant_values=np.nan)
     reached = np.pad(ends.reached, ((0, 0), (0, most - ends.reached.shape[1])))
     found = _of_states(model, state, flat) | {"start_count": reached, "converged_share": ends.share}
+    found["certified"] = np.zeros(len(ends.share), dtype=bool)
     shaped = {name: values.reshape((*shape, *values.shape[1:])) for name, values in found.items()}
     dataset = described(Words(model, model.reference), given, shaped)
     return dataset.assign_attrs(method=newton.METHOD, starts=count, same=newton.SAME)
@@ -155,15 +160,6 @@ def _check_within(model: Model, within: Mapping[str, Any]) -> None:
             faults.append(Fault(f"within.{name}", show(bounds), "two ascending numbers"))
     if faults:
         raise ScanError(faults)
-
-
-def _of_rates(slices: Slices, r: Array) -> dict[str, Any]:
-    """Return the states and the eigenvalues at the rates of the equilibria of every point."""
-    model = slices.model
-    given = part(slices.parameters, slices.of_point) | {model.graph: slices.eta}
-    most = r.shape[1]
-    wide = {name: np.repeat(values, most) for name, values in given.items()}
-    return _of_states(model, states(model, r.ravel(), wide).reshape(*r.shape, -1), given)
 
 
 def _of_states(model: Model, state: Array, given: Mapping[str, Array]) -> dict[str, Any]:
@@ -213,6 +209,11 @@ def described(words: Words, given: Mapping[str, xr.DataArray], found: dict[str, 
             variables[name] = (own, found[name], attributes)
     count = np.isfinite(r).sum(axis=-1, dtype=np.int8)
     variables["count"] = ((), count, words.meaning("number of equilibria", "1"))
+    known = model.rest is not None
+    certified = words.meaning("the number of equilibria is proven") | {
+        "comment": PROOF if known else newton.METHOD
+    }
+    variables["certified"] = ((), found["certified"], certified)
     if "converged_share" in found:
         share = words.meaning("share of the starts that led to an equilibrium", "1")
         variables["converged_share"] = ((), found["converged_share"], share)

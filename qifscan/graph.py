@@ -4,8 +4,8 @@ In every model of the family one parameter, here called eta, enters one equation
 variable is a function of the rate r. So each r > 0 is an equilibrium at exactly one eta(r), and what other
 programs follow step by step is an explicit curve: equilibria are roots of eta(r) = eta, folds are zeros of
 eta'(r), Hopf points zeros of a Hurwitz determinant along it. Each is a smooth function of the one number log
-r. Its zeros are found on cells of a grid; where two of them could hide in one cell, the cell is cut at
-the zeros of the derivative first, and those are found in the same way.
+r. Here zeros are found on cells of a grid, of what is no polynomial; where two of them could hide in one
+cell, the cell is cut at the zeros of the derivative first, and those are found in the same way.
 
 Other parameters can vary instead of eta, at a fixed eta, if eta(r) is a polynomial in them of degree 1 or 2.
 
@@ -204,25 +204,28 @@ class Path:
         found: Array = _ROUNDINGS * _EPS * (sizes[-2] if self.folded else hurwitz(sizes, add))
         return found
 
+    @property
+    def domain(self) -> Domain:
+        """The values that the parameter may have."""
+        return next(p.domain for p in self.model.parameters if p.name == self.along)
+
     def walls(self) -> list[tuple[str, Function, bool]]:
         """Return functions that end what is valid where they are 0, and whether they must be above 0.
 
-        Before each its name among the conditions of `certain`, "" for one that is none of them.
+        Before each its name among the conditions of `certain`.
         """
         found: list[tuple[str, Function, bool]] = []
-        if self.tied == 1:
-            found.append(("", self.last_term, False))
         if self.tied == 2:
             square = lambda r, p, k: coefficients(_discriminant(self._condition(r, p, k)), k, r)  # noqa: E731
-            found.append(("", square, True))
-            found.append(("", self.last_term, False))
+            found.append(("double", square, True))
+        if self.tied:
+            found.append(("pole", self.last_term, False))
         if self.degree:
-            domain = next(p.domain for p in self.model.parameters if p.name == self.along)
-            found += [("", self._of_parameter(test), True) for test in _distances(domain)]
+            for k, test in enumerate(distances(self.domain)):
+                found.append((f"{self.along}:{k}", self._of_parameter(test), True))
         for index, variable in enumerate(self.model.variables[1:], 1):
-            tests = _distances(variable.domain)
-            name = variable.name if len(tests) == 1 and not self.degree else ""
-            found += [(name, self._of_variable(index, test), True) for test in tests]
+            for k, test in enumerate(distances(variable.domain)):
+                found.append((f"{variable.name}:{k}", self._of_variable(index, test), True))
         return found
 
     def _of_parameter(self, test: Callable[[Any], Any]) -> Function:
@@ -320,7 +323,12 @@ def _discriminant(terms: Sequence[Any]) -> Any:
     return terms[1] * terms[1] - 4.0 * (terms[2] * terms[0])
 
 
-def _distances(domain: Domain) -> list[Callable[[Any], Any]]:
+def walled_variables(model: Model) -> list[int]:
+    """Return the positions of variables but the first that must be above 0, or within a range, at rest."""
+    return [i for i, variable in enumerate(model.variables) if i and distances(variable.domain)]
+
+
+def distances(domain: Domain) -> list[Callable[[Any], Any]]:
     """Return functions that are above 0 inside a domain."""
     if domain is FRACTION:
         return [lambda x: x, lambda x: 1.0 - x]
@@ -333,12 +341,13 @@ def _distances(domain: Domain) -> list[Callable[[Any], Any]]:
 @dataclass(frozen=True)
 class Nodes:
     """A grid of rates for every slice, ascending, `(slices, nodes)`; `valid[:, i]`: the cell from node i
-    is. `range`: the rates that were asked for.
+    is. `range`: the rates that were asked for; `certified`: of which slices the walls are proven.
     """
 
     rates: Array
     valid: np.ndarray[Any, np.dtype[np.bool]]
     range: tuple[float, float] | None = None
+    certified: Any = True
 
 
 def blocks(slices: int, width: int) -> Iterator[slice]:
@@ -386,13 +395,12 @@ def walled(
         nodes = Nodes(rates, valid, nodes.range)
     if not positive:
         return nodes
+    # In the middle of cells: at a wall the function is but rounding.
+    middle = np.sqrt(nodes.rates[:, 1:] * nodes.rates[:, :-1])
     inside = np.concatenate(
-        [
-            wall(nodes.rates[block], _columns(parameters, block), 0)[0] > 0.0
-            for block in blocks(*nodes.rates.shape)
-        ]
+        [wall(middle[block], _columns(parameters, block), 0)[0] > 0.0 for block in blocks(*middle.shape)]
     )
-    return Nodes(nodes.rates, nodes.valid & inside[:, 1:] & inside[:, :-1], nodes.range)
+    return Nodes(nodes.rates, nodes.valid & inside, nodes.range)
 
 
 def _validity_at(nodes: Nodes, rates: Array) -> np.ndarray[Any, np.dtype[np.bool]]:

@@ -31,7 +31,6 @@ from qifscan.graph import (
 from qifscan.jets import Taylor, characteristic, coefficient
 from qifscan.models import FRACTION, POSITIVE, Model
 from qifscan.normal_forms import lyapunov_coefficient, matrices, states
-from qifscan.pieces import hopf_zeros
 
 CELLS = 96
 """Cells of the second parameter's range."""
@@ -110,7 +109,7 @@ class Plane:
         return lyapunov_coefficient(self.model, states(self.model, r, given), given, omega)
 
     def is_sure(self, r: Array, value: Array) -> Any:
-        """Tell the zeros of the determinant that are more than its rounding; see `pieces.hopf_zeros`."""
+        """Tell the zeros of the determinant that its rounding moves by less than `UNSURE`."""
         _, by_r, by_value = self.gradient(r, value)
         given = {key: values[0] + 0.0 * r for key, values in self.one.items()} | {self.name: value}
         error = paths(self.model, self.model.graph)[0].hopf_error(r, given)
@@ -193,8 +192,6 @@ class Plane:
         given = {key: np.full(len(value), values[0]) for key, values in self.one.items()} | {self.name: value}
         path = paths(self.model, self.model.graph)[0]
         found = zeros_along(path, kind, given, rates)
-        if kind == "hopf" and len(found.unsettled):
-            return Levels(value, *hopf_zeros(path, given, rates), False)
         return Levels(value, found.who, found.r, bool(found.certified.all()))
 
     def on_columns(self, rates: Array) -> tuple[Array, Array]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -21,6 +20,7 @@ import numpy as np
 
 from qifscan.graph import Array, Index
 from qifscan.jets import is_zero
+from qifscan.whole import Bracket, Whole, roots_between
 
 WIDEST = 8.0
 """Ratio of the ends of a cell before any is cut."""
@@ -43,33 +43,31 @@ _EPS = float(np.finfo(np.float64).eps)
 _NEARER = (1e-3, 1e-6, 1e-10, 0.0)
 """Distances, relative to the rate, at which a root is looked for again after each expansion."""
 
-_EXACT_LEVELS = 40
 _STEPS = 100
 
 
 @dataclass(frozen=True)
 class Roots:
-    """Roots by slice: an interval that holds no other, and whether its ends were settled exactly.
-
-    `unsettled`: slices with cells that rounding leaves open, where no exact coefficients were to be had.
+    """Roots by slice: an interval that holds no other; of those that were settled exactly also the narrow
+    one, by position.
     """
 
     who: Index
     low: Array
     high: Array
     exact: Any
-    unsettled: Index
+    brackets: dict[int, Bracket]
 
 
-Exactly = Callable[[int], list[Fraction]]
-"""The polynomial of a slice with exact coefficients, the lowest power first."""
+Exactly = Callable[[int], Whole]
+"""The polynomial of a slice in whole numbers."""
 
 
 Near = Callable[[Index, Array, Array], tuple[Array, Array]]
 """The polynomials of slices on cells, from a rate and of a width, in t from 0 to 1, and their errors."""
 
 
-def isolated(c: Array, errors: Array, low: Array, span: float, near: Near, exactly: Exactly | None) -> Roots:
+def isolated(c: Array, errors: Array, low: Array, span: float, near: Near, exactly: Exactly) -> Roots:
     """Return every root of polynomials `(slices, degree + 1)` in [low, span low) of each, low above 0.
 
     `errors`: those of the coefficients, in units of the last digit of 1. A double root is one root.
@@ -84,15 +82,14 @@ def isolated(c: Array, errors: Array, low: Array, span: float, near: Near, exact
             left += [(who + start, a, b) for who, a, b in opened]
         one, left = _expanded_near(left, near)
         settled += one
-    more = _in_fractions(left, exactly) if exactly else []
-    unsettled = (
-        _nothing()[0] if exactly else np.unique(np.concatenate([part[0] for part in [_nothing(), *left]]))
-    )
-    rows = [np.array([m[k] for m in more], dtype=dtype) for k, dtype in enumerate((np.intp, float, float))]
+    more = _in_whole_numbers(left, exactly)
+    ends = np.array([ends for _, ends in more], dtype=float).reshape(-1, 2)
+    rows = np.array([k for k, _ in more], dtype=np.intp), ends[:, 0], ends[:, 1]
     who, a, b = (np.concatenate([*(part[k] for part in settled), rows[k]]) for k in range(3))
     exact = np.arange(len(who)) >= len(who) - len(more)
     order = np.lexsort((a, who))
-    return Roots(who[order], a[order], b[order], exact[order], unsettled)
+    brackets = {int(k): more[order[k] - len(who)][1] for k in np.flatnonzero(exact[order])}
+    return Roots(who[order], a[order], b[order], exact[order], brackets)
 
 
 def _nothing() -> tuple[Index, Array, Array]:
@@ -205,19 +202,19 @@ def _changes(value: Array, error: Array) -> tuple[Any, Any]:
     return changes, sure
 
 
-def _in_fractions(cells: list[Any], exactly: Exactly) -> list[tuple[int, float, float]]:
-    """Return the roots in cells that were left open, between two neighbouring floats each."""
-    found = []
+def _in_whole_numbers(cells: list[Any], exactly: Exactly) -> list[tuple[int, Bracket]]:
+    """Return the roots in cells that were left open."""
+    found: list[tuple[int, Bracket]] = []
     by_slice: dict[int, list[tuple[float, float]]] = {}
     for who, a, b in cells:
         for k, x, y in zip(who.tolist(), a.tolist(), b.tolist(), strict=True):
             by_slice.setdefault(k, []).append((x, y))
     for k, intervals in by_slice.items():
-        whole = _primitive(exactly(k))
+        whole = exactly(k)
         if not whole:
             continue
         for x, y in _merged(intervals):
-            found += [(k, *root) for root in _exact_roots(whole, Fraction(x), Fraction(y))]
+            found += [(k, root) for root in roots_between(whole, x, y)]
     return found
 
 
@@ -230,128 +227,6 @@ def _merged(intervals: list[tuple[float, float]]) -> list[tuple[float, float]]:
         else:
             found.append((x, y))
     return found
-
-
-def _primitive(c: list[Fraction]) -> list[int]:
-    """Return whole coefficients without a common factor, or a last one that is 0."""
-    while c and c[-1] == 0:
-        c = c[:-1]
-    if not c:
-        return []
-    common = math.lcm(*(Fraction(x).denominator for x in c))
-    whole = [int(x * common) for x in c]
-    divisor = math.gcd(*whole)
-    return [x // divisor for x in whole]
-
-
-def _exact_roots(c: list[int], low: Fraction, high: Fraction) -> list[tuple[float, float]]:
-    """Return the distinct roots in [low, high) as intervals of a relative width below 2^-52."""
-    found: list[tuple[float, float]] = []
-    waiting = [(low, high, 0)]
-    squarefree = False
-    while waiting:
-        a, b, depth = waiting.pop()
-        if depth > _EXACT_LEVELS and not squarefree:
-            c, squarefree = _squarefree(c), True
-            found, waiting = [], [(low, high, 0)]
-            continue
-        if _value(c, a) == 0:
-            found.append((float(a), float(a)))
-            c = _without(c, a)
-        changes = _sign_changes(_on_unit(c, a, b))
-        if changes == 0:
-            continue
-        if changes == 1:
-            found.append(_narrowed(c, a, b))
-            continue
-        middle = (a + b) / 2
-        waiting += [(a, middle, depth + 1), (middle, b, depth + 1)]
-    return found
-
-
-def _value(c: list[int], x: Fraction) -> Fraction:
-    found = Fraction(0)
-    for term in reversed(c):
-        found = found * x + term
-    return found
-
-
-def _without(c: list[int], root: Fraction) -> list[int]:
-    """Return the polynomial divided by its roots at a number."""
-    while len(c) > 1 and _value(c, root) == 0:
-        quotient: list[Fraction] = []
-        carried = Fraction(0)
-        for term in reversed(c):
-            carried = carried * root + term
-            quotient.append(carried)
-        c = _primitive(quotient[-2::-1])
-    return c
-
-
-def _on_unit(c: list[int], a: Fraction, b: Fraction) -> list[int]:
-    """Return (1 + x)^n c((a + b x) / (1 + x)): its positive roots are those between a and b."""
-    common = math.lcm(a.denominator, b.denominator)
-    lower, step = int(a * common), int((b - a) * common)
-    degree = len(c) - 1
-    # In units of 1/common: c(y) = sum c_k common^(n - k) Y^k with Y = lower + step t.
-    terms = [x * common ** (degree - k) for k, x in enumerate(c)]
-    for k in range(degree):
-        for j in range(degree - 1, k - 1, -1):
-            terms[j] += lower * terms[j + 1]
-    terms = [x * step**k for k, x in enumerate(terms)][::-1]
-    for k in range(degree):
-        for j in range(degree - 1, k - 1, -1):
-            terms[j] += terms[j + 1]
-    return terms
-
-
-def _sign_changes(c: list[int]) -> int:
-    signs = [x > 0 for x in c if x]
-    return sum(x != y for x, y in zip(signs[1:], signs[:-1], strict=True))
-
-
-def _narrowed(c: list[int], a: Fraction, b: Fraction) -> tuple[float, float]:
-    """Return the only root between two numbers, of which the first is none, to the last digit."""
-    rising = _value(c, a) < 0
-    while b - a > a * Fraction(1, 1 << 54):
-        middle = (a + b) / 2
-        value = _value(c, middle)
-        if value == 0:
-            return float(middle), float(middle)
-        a, b = (middle, b) if (value < 0) == rising else (a, middle)
-    return float(a), float(b)
-
-
-def _squarefree(c: list[int]) -> list[int]:
-    """Return the polynomial with each of its roots once."""
-    a, b = c, _primitive([Fraction(k * x) for k, x in enumerate(c)][1:])
-    while b:
-        a, b = b, _remainder(a, b)
-    if len(a) == 1:
-        return c
-    return _quotient(c, a)
-
-
-def _remainder(a: list[int], b: list[int]) -> list[int]:
-    rest = [Fraction(x) for x in a]
-    while len(rest) >= len(b):
-        factor = rest[-1] / b[-1]
-        for k, x in enumerate(b):
-            rest[len(rest) - len(b) + k] -= factor * x
-        rest.pop()
-        while rest and rest[-1] == 0:
-            rest.pop()
-    return _primitive(rest)
-
-
-def _quotient(a: list[int], b: list[int]) -> list[int]:
-    rest = [Fraction(x) for x in a]
-    found = [Fraction(0)] * (len(a) - len(b) + 1)
-    for k in range(len(found) - 1, -1, -1):
-        found[k] = rest[k + len(b) - 1] / b[-1]
-        for j, x in enumerate(b):
-            rest[k + j] -= found[k] * x
-    return _primitive(found)
 
 
 def narrowed(c: Array, low: Array, high: Array) -> Array:

@@ -35,6 +35,12 @@ _SIGNED = math.asinh(30.0)
 _STEPS = 30
 """Steps of a start; of those that arrive at all nearly all do so in half as many."""
 
+_LONG = 200
+"""Steps of a start beside a wall: far from the root of a square each halves the distance."""
+
+_SETTLED = 1e-12
+"""Relative step of all variables after which one more would change nothing."""
+
 _SHRINK = 0.1
 """What is left of a variable that must be above 0 when a step would take it out."""
 
@@ -142,6 +148,23 @@ def _ends(
     holds = [np.asarray(v.domain.holds(y)) for v, y in zip(model.variables, state.T, strict=True)]
     there &= np.all(holds, axis=0) & np.isfinite(state).all(axis=1)
     return state.reshape(shape), there.reshape(shape[:2])
+
+
+def arrived(model: Model, start: Array, p: Mapping[str, Array]) -> tuple[Array, Any]:
+    """Return where starts `(points, n)` lead to, and which of them arrive."""
+    positive = np.array([v.domain in (POSITIVE, FRACTION) for v in model.variables])
+    state, there, going = start.copy(), np.zeros(len(start), dtype=bool), np.arange(len(start))
+    for _ in range(_LONG):
+        step, _ = _step(model, state[going], part(p, going))
+        y = state[going]
+        moved = y + step
+        state[going] = np.where(positive & (moved <= 0.0), _SHRINK * y, moved)
+        small = (np.abs(step) <= _SETTLED * np.abs(y)).all(axis=1)
+        there[going] = small
+        going = going[~small & np.isfinite(moved).all(axis=1)]
+        if not len(going):
+            break
+    return state, there
 
 
 def _floor(y: Array) -> Array:

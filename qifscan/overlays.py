@@ -95,10 +95,9 @@ def draw_given(axes: Axes, observable: str, given: Sequence[xr.Dataset], scan: S
         return
     variable, _, what = observable.rpartition("_")
     if layout.y is None and what not in AT_REST:
-        able = one_of(
-            [f"{name}_{kind}" for name in model_named(scan.model).variable_names for kind in AT_REST]
-        )
-        raise ScanError([Fault("over", f"lines of {observable}", f"an observable that is a state: {able}")])
+        able = [f"{name}_{kind}" for name in model_named(scan.model).variable_names for kind in AT_REST]
+        hint = "draw an observable that is a state"
+        raise ScanError([Fault("over", f"lines of {observable}", one_of(able), hint)])
     at = panel_parameters(scan, layout)
     name, plane = model_named(scan.model).name, layout.y is not None
     over_panel(axes, given, name, layout.x, layout.y or variable, at, plane=plane)

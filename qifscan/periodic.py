@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan import collocation, family, following, settling
+from qifscan.certain import zeros_along
 from qifscan.collocation import Border, Orbits, Problem
 from qifscan.errors import (
     Fault,
@@ -28,12 +29,11 @@ from qifscan.errors import (
 )
 from qifscan.floquet import multipliers
 from qifscan.following import CUTS, FINEST, HB, LPC, PD, RESOLVED, TR, Limits
-from qifscan.graph import Array, Index, coefficients, degree_in, frequency_squared, part, paths, rate_unit
+from qifscan.graph import Array, Index, degree_in, part, paths, rate_unit
 from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
 from qifscan.models import Model
-from qifscan.normal_forms import eigenvalues, matrices, null_vectors, states
-from qifscan.pieces import hopf_zeros
+from qifscan.normal_forms import eigenvalues, matrices, null_vectors, squared_frequency, states
 from qifscan.tables import Attributes, Words, flags
 
 if TYPE_CHECKING:
@@ -544,20 +544,13 @@ def hopf_points(
     model: Model, along: str, flat: Mapping[str, Array]
 ) -> tuple[Index, Array, dict[str, Array], Array]:
     """Return slice, rate, all parameters and angular frequency of every Hopf point in a parameter."""
-    found = []
-    for path in paths(model, along):
-        who, r = hopf_zeros(path, flat, None)
-        here = part(flat, who)
-        placed = path.place(r, here, 0)[1]
-        given = {p.name: coefficients(placed[p.name], 0, r)[0] + 0.0 * r for p in model.parameters}
-        polynomial = [coefficients(term, 0, r)[0] for term in path.polynomial_at(r, here, 0)]
-        square = np.asarray(frequency_squared(polynomial)) + 0.0 * r
-        is_one = (square > 0.0) & _is_marginal(model, r, given, square)
-        found.append((who[is_one], r[is_one], part(given, is_one), np.sqrt(square[is_one])))
-    who, r, omega = (np.concatenate([f[k] for f in found]) for k in (0, 1, 3))
-    order = np.lexsort((r, who))
-    given = {p.name: np.concatenate([f[2][p.name] for f in found])[order] for p in model.parameters}
-    return who[order], r[order], given, omega[order]
+    path = paths(model, along)[0]
+    found = zeros_along(path, "hopf", flat, None)
+    given = {**part(flat, found.who), along: found.graph if along == model.graph else found.value}
+    square = squared_frequency(model, states(model, found.r, given), given)
+    is_one = np.flatnonzero((square > 0.0) & _is_marginal(model, found.r, given, square))
+    order = is_one[np.lexsort((found.r[is_one], found.who[is_one]))]
+    return found.who[order], found.r[order], part(given, order), np.sqrt(square[order])
 
 
 def _is_marginal(model: Model, r: Array, given: Mapping[str, Array], square: Array) -> Any:

@@ -1,24 +1,24 @@
 """The grid of rates of slices, and the monotone pieces of their graphs with the roots on them.
 
-Folds, Hopf points and walls come from `certain`, with a proven count, and from the grid where rounding leaves
-that count open.
+Folds and walls come from `certain`, with a proven count; walls along other parameters than the graph's from
+the grid.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from qifscan.certain import Found, zeros_along
+from qifscan.certain import walls_along, zeros_along
 from qifscan.graph import (
     PER_DECADE,
     SPAN,
-    UNSURE,
     Array,
+    Function,
     Index,
     Nodes,
     Path,
@@ -29,8 +29,10 @@ from qifscan.graph import (
     rate_unit,
     solve,
     walled,
-    zeros,
 )
+
+_BESIDE = 1e-9
+"""How far from a wall its function is looked at, as a share of the rate."""
 
 
 def nodes_of(path: Path, parameters: Mapping[str, Array], rates: tuple[float, float] | None) -> Nodes:
@@ -44,46 +46,37 @@ def nodes_of(path: Path, parameters: Mapping[str, Array], rates: tuple[float, fl
     grid = np.geomspace(low, high, count)
     unit = np.ones(slices) if rates is not None else rate_unit(path.model, parameters)
     nodes = Nodes(unit[:, None] * grid, np.ones((slices, count - 1), dtype=bool), rates)
-    for kind, wall, positive in path.walls():
-        found = _certain(path, kind, parameters, rates) if kind else None
-        nodes = walled(nodes, wall, parameters, positive=positive, at=(found.who, found.r) if found else None)
-    return nodes
+    certified = np.ones(slices, dtype=bool)
+    none = np.empty(0, dtype=np.intp), np.empty(0)
+    for kind, wall, _ in path.walls():
+        who, at, proven = walls_along(path, kind, parameters, rates)
+        if path.tied == 2:
+            who, at = _of_this_root(wall, parameters, who, at)
+        nodes = walled(nodes, wall, parameters, positive=False, at=(who, at))
+        certified &= proven
+    # A function changes its sign at its poles as well, which are among the other walls.
+    for _, wall, positive in path.walls():
+        if positive:
+            nodes = walled(nodes, wall, parameters, positive=True, at=none)
+    return replace(nodes, certified=certified)
 
 
-def _certain(
-    path: Path, kind: str, parameters: Mapping[str, Array], rates: tuple[float, float] | None
-) -> Found | None:
-    """Return the zeros with a proven count; None where some slice is to be searched on the grid."""
-    found = zeros_along(path, kind, parameters, rates)
-    return None if len(found.unsettled) else found
-
-
-def hopf_zeros(
-    path: Path, parameters: Mapping[str, Array], rates: tuple[float, float] | None
+def _of_this_root(
+    wall: Function, parameters: Mapping[str, Array], who: Index, at: Array
 ) -> tuple[Index, Array]:
-    """Return the slice and the rate of every zero of the Hurwitz determinant along the graph.
-
-    Where rounding leaves their number open: those that a grid shows, without those that are rounding. A zero
-    counts if the rounding error e there moves it by less than `UNSURE`: by e/|h'|, or if it is nearly
-    double by (2 e/|h''|)^(1/2). For true zeros that is below 1e-11, for false ones above 1.
-    """
-    certain = _certain(path, "hopf", parameters, rates) if not path.degree else None
-    if certain is not None:
-        return certain.who, certain.r
-    who, at = zeros(path.hopf, parameters, nodes_of(path, parameters, rates))
+    """Return the walls that the path comes upon, without those of the other root of its equation."""
     here = part(parameters, who)
-    _, first, second = path.hopf(at, here, 2)
-    error = path.hopf_error(at, here)
-    moved = np.fmin(error / np.abs(first), np.sqrt(error / np.abs(second)))
-    sure = moved < UNSURE
-    return who[sure], at[sure]
+    before, after = (wall(at * factor, here, 0)[0] for factor in (1.0 - _BESIDE, 1.0 + _BESIDE))
+    crossed = ~((before > 0.0) & (after > 0.0)) & ~((before < 0.0) & (after < 0.0))
+    return who[crossed], at[crossed]
 
 
 @dataclass(frozen=True)
 class Pieces:
     """The monotone pieces of eta(r) of every slice, ascending, `(slices, pieces)`, NaN where there are fewer.
 
-    Rates at both ends, eta there, and eta again where the end is a fold, NaN where it isn't.
+    Rates at both ends, eta there, and eta again where the end is a fold, NaN where it isn't; whether the end
+    is a wall; by slice, whether the number of folds is proven.
     """
 
     low: Array
@@ -92,14 +85,18 @@ class Pieces:
     value_high: Array
     fold_low: Array
     fold_high: Array
+    wall_low: Any
+    wall_high: Any
+    certified: Any
 
 
 def pieces(path: Path, parameters: Mapping[str, Array], nodes: Nodes) -> Pieces:
     """Return the monotone pieces of eta(r), between folds and where equilibria cease to be valid."""
-    certain = _certain(path, "fold", parameters, nodes.range)
-    who, at = zeros(path.fold, parameters, nodes) if certain is None else (certain.who, certain.r)
+    certain = zeros_along(path, "fold", parameters, nodes.range)
+    who, at = certain.who, certain.r
     padded = np.pad(nodes.valid, ((0, 0), (1, 1)))
     starts, ends = np.argwhere(padded[:, 1:] & ~padded[:, :-1]), np.argwhere(~padded[:, 1:] & padded[:, :-1])
+    last = np.fmax.reduce(nodes.rates, axis=1)
     sides = []
     for edges in (starts, ends):
         whose = np.concatenate((edges[:, 0], who))
@@ -107,13 +104,15 @@ def pieces(path: Path, parameters: Mapping[str, Array], nodes: Nodes) -> Pieces:
         order = np.lexsort((rates, whose))
         whose, rates, folded = whose[order], rates[order], order >= len(edges)
         value = path.partial(rates, part(parameters, whose), 0, 0)[0]
-        sides.append((whose, rates, value, np.where(folded, value, np.nan)))
+        wall = ~folded & (rates != nodes.rates[whose, 0]) & (rates != last[whose])
+        sides.append((whose, rates, value, np.where(folded, value, np.nan), 1.0 * wall))
     owner = sides[0][0]
     shape = (len(nodes.rates), max(1, int(np.bincount(owner, minlength=1).max())))
     rank = ranks(owner)
     columns = [_padded(values, owner, rank, shape) for _, *side in sides for values in side]
-    low, value_low, fold_low, high, value_high, fold_high = columns
-    return Pieces(low, high, value_low, value_high, fold_low, fold_high)
+    low, value_low, fold_low, wall_low, high, value_high, fold_high, wall_high = columns
+    walls = wall_low == 1.0, wall_high == 1.0
+    return Pieces(low, high, value_low, value_high, fold_low, fold_high, *walls, certain.certified)
 
 
 def _padded(values: Array, who: Index, rank: Index, shape: tuple[int, int]) -> Array:
@@ -127,7 +126,8 @@ def roots(
 ) -> tuple[Array, Index]:
     """Return the rates at which eta(r) = eta for points of slices, `(points, most)`, and the piece of each.
 
-    They ascend; where there are fewer the rest is NaN, and the piece -1.
+    They ascend; where there are fewer the rest is NaN, and the piece -1. Beside a wall, beyond eta at the end
+    of its piece, the rate is that of the end, whether or not there is an equilibrium.
     """
 
     def distance(r: Array, given: Values, order: int) -> list[Any]:
@@ -143,6 +143,12 @@ def roots(
         here = part(parameters, whose[point]) | {"": target[point]}
         ends = of.low[whose[point], k], of.high[whose[point], k]
         found[block.start + point, k] = solve(distance, here, *ends, above[point, k])
+        # Beyond the value at a wall the rate is the wall's, up to rounding.
+        rising = (of.value_high > of.value_low)[whose]
+        for walls, rates, upwards in ((of.wall_low, of.low, rising), (of.wall_high, of.high, ~rising)):
+            beyond = np.where(upwards, below & above, ~below & ~above)
+            point, k = np.nonzero(walls[whose] & beyond)
+            found[block.start + point, k] = rates[whose[point], k]
     order = np.argsort(np.isnan(found), axis=1, kind="stable")
     found = np.take_along_axis(found, order, axis=1)
     return found, np.where(np.isnan(found), -1, order)

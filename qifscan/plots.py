@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,16 @@ import numpy as np
 
 from qifscan.atlas import EQUILIBRIA, known_axes
 from qifscan.axes import number
-from qifscan.colours import edges, is_flag, is_geometric, rounding, scale_of
+from qifscan.catalogue import stored_model
+from qifscan.colours import edges, is_flag, is_geometric, rounding, scale_of, set_ticks
 from qifscan.described import described
 from qifscan.diagrams import is_theory, label, legend, show_theory, value_of
-from qifscan.errors import Fault, ScanError, StoreError, unknown
+from qifscan.errors import Fault, ModelNotImported, ScanError, StoreError, check_flag, unknown
 from qifscan.errors import show as show_value
 from qifscan.lazy import LazyModule
 from qifscan.overlays import Layout, draw_branch, draw_exact, draw_given, exact_branch
 from qifscan.place import local
+from qifscan.results import BANDS, NAMES, STABLE, counted_equilibria, result_of, title_of, unasked
 from qifscan.scan import Scan
 from qifscan.store import read
 from qifscan.theory_store import is_theory_alone, open_theory
@@ -33,9 +36,13 @@ else:
 MOST_PANELS = 6
 """Columns of panels; a facet with more values asks for a selection."""
 
-NOT_DEFINED = "0.88"
+FLAT = 1e-5
+"""Range of lines, relative to their values, that is drawn as none."""
 
-STABLE = "stable equilibria"
+MOST_LINES = 12
+"""Lines of one panel, by their colours."""
+
+NOT_DEFINED = "0.88"
 
 
 def show(
@@ -95,9 +102,17 @@ def show(
         observables = [observables]
     if hasattr(over, "data_vars"):
         raise ScanError([Fault("over", "a dataset", "a list of datasets", "give over=[dataset]")])
+    check_flag("folds", folds)
+    if select is not None and not isinstance(select, Mapping):
+        expected = "a mapping of dimensions to values"
+        raise ScanError([Fault("select", show_value(select), expected, 'e.g. select={"eta": -5.0}')])
     dataset: Any = _opened(data) if isinstance(data, (str, os.PathLike)) else data
+    if hasattr(dataset, "children") and "qifscan_scan" not in dataset.attrs:
+        dataset = dataset.to_dataset()
     if hasattr(dataset, "children"):
         return _show_atlas(dataset, observables, (x, y, facet), dict(select or {}), folds, over)
+    if is_grid_of_equilibria(dataset, y):
+        dataset = counted_equilibria(dataset)
     if is_theory(dataset):
         if facet is not None:
             raise ScanError([Fault("facet", show_value(facet), "nothing", "select a slice of the theory")])
@@ -119,17 +134,19 @@ def _show_scan(
     over: Sequence[xr.Dataset],
 ) -> Figure:
     """Draw a dataset over the dimensions that it has now; theory only where its parameters are known."""
-    is_known = "qifscan_scan" in dataset.attrs
-    _check_of_a_scan(dataset, is_known)
-    whole = Scan.from_json(dataset.attrs["qifscan_scan"]) if is_known else Scan()
+    whole, is_known, result = *_scan_of(dataset), result_of(dataset)
+    _check_of_a_scan(dataset, is_known or result is not None)
     chosen = list(
         observables
+        or (unasked(dataset, result) if result else [])
         or [n for n in whole.observables if n in dataset and dataset[n].ndim][:1]
+        or [n for n in _drawable(dataset) if dataset[n].ndim][:1]
         or _drawable(dataset)[:1]
     )
     _check_observables(chosen, dataset)
     chosen_dims = {str(dim) for name in chosen for dim in dataset[name].dims}
-    kept = dataset[[*chosen, *(["status"] if "status" in dataset and "status" not in chosen else [])]]
+    beside = ["status", *(end for name in chosen for end in BANDS.get(name, ()))]
+    kept = dataset[list(dict.fromkeys([*chosen, *(name for name in beside if name in dataset)]))]
     stacked = [str(d) for d in chosen_dims if d in kept.indexes and kept.indexes[d].nlevels > 1]
     if stacked:
         hint = f'unstack it first: dataset.unstack("{stacked[0]}")'
@@ -137,17 +154,52 @@ def _show_scan(
     scan, lost = described(kept.drop_dims([d for d in kept.dims if d not in chosen_dims]), whole)
     x, y, facet = dims
     if "time" in chosen_dims and x is None and y is None:
-        x, y = "time", ""
+        longest = max((scan.sizes[d] for d in chosen_dims - {"time"}), default=1)
+        x, y = "time", "" if longest <= MOST_LINES else None
     layout = _layout(scan, x, y, facet, select)
     shown = _selected(kept, layout)
     swept = [name for axis in whole.axes.values() for name in axis.columns if name not in layout.selected]
     there = {n: shown.coords[n].item() for n in swept if n in shown.coords and not shown.coords[n].dims}
     layout = replace(layout, selected={**there, **layout.selected})
-    return _draw(shown, chosen, scan, layout, folds and is_known and not lost, over)
+    figure = _draw(shown, chosen, scan, layout, folds and is_known and not lost, over)
+    if result is not None:
+        head = title_of(dataset, result, _named_parameters(dataset))
+        more = [value_of(n, v) for n, v in layout.selected.items() if n in dataset.dims]
+        figure.suptitle(head + (f"\n{', '.join(more)}" if more else ""), fontsize="medium")
+    return figure
+
+
+def _scan_of(dataset: xr.Dataset) -> tuple[Scan, bool]:
+    """Return the scan of a dataset and whether it is known: not where nobody has imported its model."""
+    if "qifscan_scan" in dataset.attrs:
+        with suppress(ModelNotImported):
+            return Scan.from_json(dataset.attrs["qifscan_scan"]), True
+    title = dataset.attrs.get("title", "")
+    return Scan(title=title if isinstance(title, str) else ""), False
+
+
+def _named_parameters(dataset: xr.Dataset) -> set[str]:
+    """Return the parameters of the model of a result, that its heading gives."""
+    name = dataset.attrs.get("model", "qif")
+    with suppress(ModelNotImported):
+        return {p.name for p in stored_model(name).parameters}
+    return set()
+
+
+def is_grid_of_equilibria(dataset: Any, y: str | None) -> bool:
+    """Whether a dataset has equilibria along several parameters, which are counted in a map."""
+    return (
+        is_theory(dataset)
+        and "equilibrium" in dataset.dims
+        and y != ""
+        and "stable" in dataset
+        and (len([d for d in dataset["stable"].dims if d != "equilibrium" and dataset.sizes[d] > 1]) > 1)
+    )
 
 
 def _check_of_a_scan(dataset: xr.Dataset, is_known: bool) -> None:
     """Raise `ScanError` for a dataset that has neither a scan nor the coordinates of one."""
+    is_known = is_known or "qifscan_scan" in dataset.attrs
     if (not is_known and not {"eta", "delta"} & set(map(str, dataset.coords))) or not _drawable(dataset):
         expected = "a dataset of a scan, or one of branch, special_points, curve, cycles, cycle_branches"
         hint = "of other results draw a variable with xarray's own plot"
@@ -210,8 +262,9 @@ def _layout(scan: Scan, x: str | None, y: str | None, facet: str | None, select:
     if faults:
         raise ScanError(faults)
     free = [name for name in sizes if name not in select and name != "replicate" and sizes[name] > 1]
-    numeric = [n for n in free if n not in given.values() and not _is_text(scan, n)]
-    across = x or next(iter(numeric), None)
+    named = [n for n in free if n not in given.values() and not _is_text(scan, n)]
+    numeric = [n for n in named if n not in NAMES] or named
+    across = x or next(iter(numeric or [n for n in free if n not in given.values()]), None)
     if across is None:
         hint = "select less" if select else "qifscan.replay gives the trajectory of a point"
         raise ScanError([Fault("x", "no dimension with several values", "one to draw over", hint)])
@@ -220,11 +273,10 @@ def _layout(scan: Scan, x: str | None, y: str | None, facet: str | None, select:
     columns = facet or min(left, key=lambda name: sizes[name], default=None)
     if columns is not None and facet is None and sizes[columns] > MOST_PANELS:
         columns = None
-    if columns is not None and sizes[columns] > (MOST_PANELS if up else 12):
+    most = MOST_PANELS if up else MOST_LINES
+    if columns is not None and sizes[columns] > most:
         found = f"{sizes[columns]} values of {columns}"
-        raise ScanError(
-            [Fault("facet", found, f"at most {MOST_PANELS if up else 12}", "select some, or another facet")]
-        )
+        raise ScanError([Fault("facet", found, f"at most {most}", "select some, or another facet")])
     shown = {across, up, columns, "replicate"}
     chosen = {n: _on_axis(scan, n, select.get(n)) for n in sizes if n in select or n not in shown}
     averaged = "replicate" in sizes and "replicate" not in select and "replicate" not in (across, up, columns)
@@ -297,13 +349,13 @@ def _draw(
     from matplotlib.figure import Figure
 
     columns = shown[layout.facet].values.tolist() if layout.facet and layout.y else [None]
-    figure = Figure(
-        figsize=(1.2 + 3.8 * len(columns), 0.8 + 3.2 * len(chosen)), layout="constrained", dpi=150
-    )
+    aside = 2.4 if layout.y is None and (layout.facet or folds) else 0.0
+    size = (1.2 + 3.8 * len(columns) + aside, 0.8 + 3.2 * len(chosen))
+    figure = Figure(figsize=size, layout="constrained", dpi=150)
     grid = figure.subplots(len(chosen), len(columns), squeeze=False, sharex=True, sharey="row")
     for row, name in zip(grid, chosen, strict=True):
         if layout.y is None:
-            _lines(row[0], shown[name], layout)
+            _lines(row[0], shown, name, layout)
             if folds and scan.protocol.sweep == layout.x:
                 draw_branch(row[0], name, scan, layout)
         else:
@@ -314,15 +366,15 @@ def _draw(
             if folds:
                 draw_exact(axes, scan, panel)
             draw_given(axes, name, over, scan, panel)
-    if layout.y is None:
-        legend(grid[0, -1], "best")
-    else:
-        legend(grid[0, -1], "outside lower center")
     for axes in grid[:, 0] if layout.y else []:
         axes.set_ylabel(_labelled(shown[layout.y]))
     for axes in grid[-1]:
         axes.set_xlabel(_labelled(shown[layout.x]))
     figure.suptitle(_title(shown, scan, layout), fontsize="medium")
+    # Beside the panels: a fold that a legend hides is not seen.
+    legend(
+        figure, grid.ravel().tolist(), "outside right upper" if layout.y is None else "outside lower center"
+    )
     return figure
 
 
@@ -352,22 +404,37 @@ def _maps(
         bar.ax.minorticks_off()
 
 
-def _lines(axes: Axes, values: xr.DataArray, layout: Layout) -> None:
-    columns = values[layout.facet].values.tolist() if layout.facet else [None]
+def _lines(axes: Axes, shown: xr.Dataset, name: str, layout: Layout) -> None:
+    values, ends = shown[name], BANDS.get(name, ())
+    columns = values[layout.facet].values.tolist() if layout.facet in values.dims else [None]
+    across = shown[layout.x].values
     for column in columns:
-        line = values if column is None else values.sel({layout.facet: column})
+        part = shown if column is None else shown.sel({layout.facet: column})
         told = None if column is None else value_of(str(layout.facet), column)
-        axes.plot(line[layout.x].values, line.values, ".-", markersize=3, linewidth=1, label=told)
+        (line,) = axes.plot(across, part[name].values, ".-", markersize=3, linewidth=1, label=told)
+        if ends and all(end in part for end in ends):
+            lower, upper = (part[end].values for end in ends)
+            axes.fill_between(across, lower, upper, color=line.get_color(), alpha=0.2, linewidth=0)
     axes.set_ylabel(_labelled(values))
+    low, high = axes.get_ylim()
+    if high - low < FLAT * max(abs(low), abs(high)):
+        # What rounding makes of a constant must not look like a curve.
+        axes.set_ylim(*(0.5 * (low + high) + sign * 0.1 * max(abs(low), abs(high)) for sign in (-1, 1)))
     if is_flag(values):
         scale = scale_of(values, 0.0)
         axes.set_yticks(scale.ticks, scale.words)
 
 
 def _finish_axes(axes: Axes, shown: xr.Dataset, layout: Layout) -> None:
-    for name, scale in ((layout.x, axes.set_xscale), (layout.y, axes.set_yscale)):
-        if name is not None and is_geometric(shown[name].values):
+    for name, axis, scale in (
+        (layout.x, axes.xaxis, axes.set_xscale),
+        (layout.y, axes.yaxis, axes.set_yscale),
+    ):
+        values = None if name is None else shown[name].values
+        if values is not None and is_geometric(values):
             scale("log")
+        if values is not None:
+            set_ticks(axis, values)
 
 
 def _title(shown: xr.Dataset, scan: Scan, layout: Layout) -> str:

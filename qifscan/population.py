@@ -69,6 +69,9 @@ TOLERANCE = 1e-3
 UNIFORM_HIGH = 0.05
 """Upper end of the default initial states, the reference's Uniform(0, 0.05)."""
 
+REGISTERED = "registered "
+"""Before the names of registered variables in a file."""
+
 FORMAT = {"format": "qifscan.QIF", "version": 1}
 
 
@@ -491,8 +494,9 @@ class QIF:
     x_ou_mean, x_ou_sigma, x_ou_tau, y_ou_mean, y_ou_sigma, y_ou_tau
         The noise on x (1; 1/ms^0.5; ms) and on y (1/ms; 1/ms^1.5; ms), likewise.
     x_initializer, y_initializer
-        Initial states: a number, an array that broadcasts to the shape of the state, a function of it, or
-        None: uniform in (0, 0.05), drawn from the seed.
+        Initial states of x and of y: a number, an array that broadcasts to the shape of the state, a function
+        of it, or None: uniform in (0, 0.05), the reference's default for both, `Uniform(max_val=0.05)`, drawn
+        from the seed. A reset draws the same again.
     method
         "exp_auto", "riccati", "rk4", "heun" or "euler"; each of them with noise as without. "riccati" is
         of second order in what is added to y.
@@ -831,6 +835,10 @@ class QIF:
         added = (_checked(n, 0.0 if v is None else v, REAL, self.x.shape) for n, v in (("x", x), ("y", y)))
         self._advance(1, 1, tuple(value[None].astype(self.precision) for value in added))
 
+    def __call__(self, *arguments: Any, x: Any = None, y: Any = None) -> None:
+        """Do what `update` does."""
+        self.update(*arguments, x=x, y=y)
+
     def run(self, steps: int, inputs: Any = None, *, inputs_y: Any = None, every: int = 1) -> xr.Dataset:
         """Take many steps, the same as so many calls of `update` bit for bit, and return what happened.
 
@@ -1062,7 +1070,7 @@ class QIF:
 
     def save_states(self, filename: str | os.PathLike[str]) -> None:
         """Write everything that a run continues from, bit for bit: states, noise, step, inputs, delays,
-        parameters and settings, to an `.npz` file, which is either whole or not there.
+        parameters, settings and registered variables, to an `.npz` file, which is either whole or not there.
 
         Raises `StoreError` if it can't be written.
         """
@@ -1073,15 +1081,16 @@ class QIF:
         arrays |= {f"parameter {name}": value for name, value in self._parameters.items()}
         arrays |= {f"variable {name}": value for name, value in self._arrays.items()}
         arrays |= {f"delay {i}": delay.ordered for i, delay in enumerate(self._delays.values())}
+        arrays |= {f"{REGISTERED}{name}": value for name, value in self._registered_vars.items()}
         arrays |= {"key": np.stack(self._key), "estimate": self._estimate, "negative": self._negative}
         _write(_npz(filename), arrays)
 
     def load_states(self, filename: str | os.PathLike[str]) -> None:
         """Take over everything that `save_states` wrote, from an object of any name and of the same shape.
 
-        That is method, dt, seed, precision and parameters too; the initializers, which a later reset uses,
-        and the mode stay those of this object. Raises `StoreError`, and changes nothing, if the file is
-        not there, damaged, or of populations of another shape.
+        That is method, dt, seed, precision, parameters and registered variables too; the initializers, which
+        a later reset uses, registered nodes and the mode stay those of this object. Raises `StoreError`, and
+        changes nothing, if the file is not there, damaged, or of populations of another shape.
         """
         path = _npz(filename)
         arrays = _read(path)
@@ -1122,6 +1131,8 @@ class QIF:
             "_estimate": arrays["estimate"],
             "_negative": arrays["negative"],
             "_delays": delays,
+            "_registered_vars": self._registered_vars
+            | {n.removeprefix(REGISTERED): x for n, x in arrays.items() if n.startswith(REGISTERED)},
         }
 
     # Not built

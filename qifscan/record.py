@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,18 @@ SCHEMA = 2
 """Version of the layout; a store of another one is refused."""
 
 COUNTS = 2
-"""Words before the arrays' own: points taken over from an older store, and points continued from one."""
+"""Words before the arrays' own: points taken over from an older store, above them (from bit 32 on) what was
+computed with which options; and points continued from an older store."""
 
 
 def words(arrays: int) -> int:
     """Return the words in a row for so many arrays; the last is the digest of the others."""
     return COUNTS + 2 * arrays + 1
+
+
+def of_options(options: str) -> int:
+    """Return 32 bits that tell options from others; 0 stands for those of a chunk that does not say."""
+    return digest(options.encode()) % (2**32 - 1) + 1
 
 
 def digest(*parts: bytes | Array) -> int:
@@ -47,15 +54,27 @@ def digest(*parts: bytes | Array) -> int:
     return int.from_bytes(made.digest(), "little")
 
 
-def write_row(path: Path, counts: Sequence[int], digests: Sequence[int], sizes: Sequence[int]) -> None:
+@dataclass(frozen=True)
+class Row:
+    """What is known of a chunk: points that were taken over and continued, the options that it was computed
+    with (0: it does not say), and of each array the digest of its values and the size of its file."""
+
+    taken: int
+    continued: int
+    options: int
+    digests: list[int]
+    sizes: list[int]
+
+
+def write_row(path: Path, row: Row) -> None:
     """Write the row of a chunk."""
-    pairs = [word for pair in zip(digests, sizes, strict=True) for word in pair]
-    row = np.array([*counts, *pairs], dtype="<u8").tobytes()
-    write_whole(path, row + digest(row).to_bytes(8, "little"))
+    pairs = [word for pair in zip(row.digests, row.sizes, strict=True) for word in pair]
+    data = np.array([row.taken | row.options << 32, row.continued, *pairs], dtype="<u8").tobytes()
+    write_whole(path, data + digest(data).to_bytes(8, "little"))
 
 
-def read_row(path: str | Path, arrays: int) -> tuple[list[int], list[int], list[int]] | None:
-    """Return counts, digests and sizes of a chunk; None where there is no such row, or it is damaged."""
+def read_row(path: str | Path, arrays: int) -> Row | None:
+    """Return the row of a chunk; None where there is no such row, or it is damaged."""
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -63,8 +82,8 @@ def read_row(path: str | Path, arrays: int) -> tuple[list[int], list[int], list[
         return None
     if len(data) != 8 * words(arrays) or digest(data[:-8]) != int.from_bytes(data[-8:], "little"):
         return None
-    row = np.frombuffer(data[:-8], dtype="<u8").tolist()
-    return row[:COUNTS], row[COUNTS::2], row[COUNTS + 1 :: 2]
+    first, continued, *pairs = np.frombuffer(data[:-8], dtype="<u8").tolist()
+    return Row(first % 2**32, continued, first >> 32, pairs[::2], pairs[1::2])
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -13,7 +13,8 @@ from qifscan import delayed, newton, theory
 from qifscan.graph import part, paths
 from qifscan.models import Model
 from qifscan.normal_forms import eigenvalues, matrices
-from qifscan.pieces import nodes_of, pieces, roots
+from qifscan.pieces import nodes_of, pieces
+from qifscan.resting import resting
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool]]
@@ -176,23 +177,17 @@ def _allowed(model: Model, p: Mapping[str, Array]) -> Mask:
 
 
 def _graph_states(model: Model, p: Mapping[str, Array]) -> tuple[Array, ...]:
-    return _at(model, p, _graph_rates(model, p))
-
-
-def _graph_rates(model: Model, p: Mapping[str, Array]) -> Array:
     rows = np.flatnonzero(_allowed(model, p))
-    found = np.full((len(p[model.graph]), 1), np.nan)
+    count = len(p[model.graph])
     if not len(rows):
-        return found
+        return tuple(np.full((count, 1), np.nan) for _ in model.variables)
     with np.errstate(all="ignore"):
         slices, whose = _slices(part(p, rows), model.graph)
-        path = paths(model, model.graph)[0]
-        of = pieces(path, slices, nodes_of(path, slices, None))
-        rates, _ = roots(path, slices, of, whose, p[model.graph][rows])
-    most = max(1, int(np.isfinite(rates).sum(axis=1).max()))
-    found = np.full((len(found), most), np.nan)
-    found[rows] = rates[:, :most]
-    return found
+        state = resting(model, slices, whose, p[model.graph][rows]).states
+    most = max(1, int(np.isfinite(state[..., 0]).sum(axis=1).max()))
+    found = np.full((count, most, len(model.variables)), np.nan)
+    found[rows] = state[:, :most]
+    return tuple(np.ascontiguousarray(y) for y in np.moveaxis(found, -1, 0))
 
 
 def _graph_modes(rest: Rest) -> tuple[Array, Array]:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from qifscan import crossings, delayed, normal_forms
+from qifscan.certain import zeros_along
 from qifscan.graph import Array, Index, Path, Values
 from qifscan.models import Model
 from qifscan.normal_forms import eigenvalues, matrices
-from qifscan.pieces import hopf_zeros
 
 Range = tuple[float, float]
 
@@ -56,7 +56,8 @@ def _of_matrices(model: Model, state: Array, parameters: Values) -> Modes:
 def _zeros_of_determinants(
     path: Path, parameters: Mapping[str, Array], rates: Range | None
 ) -> tuple[Index, Array]:
-    return hopf_zeros(path, parameters, rates)
+    found = zeros_along(path, "hopf", parameters, rates)
+    return found.who, found.r
 
 
 def _with_delay(model: Model, state: Array, parameters: Values) -> Modes:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
-from qifscan import __version__, record
+from qifscan import __version__, backend, record
 from qifscan.catalogue import model_named
 from qifscan.chunks import Chunks
 from qifscan.errors import StoreError, UnknownModel, short
@@ -54,6 +54,9 @@ else:
 
 
 logger = logging.getLogger(__name__)
+
+OPTIONS = "qifscan_options"
+"""The attribute that says which options of XLA the numbers of a store depend on."""
 
 STALE_SECONDS = 600
 """Age at which a `.partial` file, left by a killed writer, is swept away."""
@@ -268,8 +271,8 @@ def _row_path(store: Store, chunk: int) -> Path:
     return store.path.joinpath(record.RECORD, name, "c", *map(str, store.chunks.position(chunk)), "0")
 
 
-def row(store: Store, chunk: int) -> tuple[list[int], list[int], list[int]] | None:
-    """Return the row of a chunk: its counts, digests and sizes."""
+def row(store: Store, chunk: int) -> record.Row | None:
+    """Return what is recorded of a chunk."""
     names = _trace_names(store.chunks) if store.chunks.is_trace(chunk) else _grid_names(store.chunks)
     return record.read_row(_row_path(store, chunk), len(names))
 
@@ -358,7 +361,7 @@ def _coordinates(chunks: Chunks) -> Iterator[tuple[str, str, Array, dict[str, An
         if axis.zipped:
             yield axis.name, axis.name, axis.labels, {"long_name": "number of the parameter set"}
         for name, column in axis.columns.items():
-            yield name, axis.name, column, _parameter_attributes(scan, name)
+            yield name, axis.name, column, parameter_attributes(scan, name)
     if scan.replicates > 1:
         yield "replicate", "replicate", np.arange(scan.replicates), {"long_name": "number of the replicate"}
     if chunks.traces:
@@ -375,7 +378,8 @@ def _trace_coordinates(chunks: Chunks) -> Iterator[tuple[str, str, Array, dict[s
         yield f"trace_{dim}", "trace", values[index], {"long_name": f"{dim} of the trace"}
 
 
-def _parameter_attributes(scan: Scan, name: str) -> dict[str, Any]:
+def parameter_attributes(scan: Scan, name: str) -> dict[str, Any]:
+    """Return the attributes of the coordinate of a parameter."""
     if name == "initial":
         return {"long_name": "initial state", "comment": f"one of {', '.join(NAMED_STATES)}"}
     if name == "direction":
@@ -487,14 +491,16 @@ def status(store: Store) -> Array:
     return values
 
 
-def begin_run(store: Store, event: str) -> None:
-    """Sweep away what killed writers have left half-written, and add a line to the history."""
+def begin_run(store: Store, event: str, options: str) -> None:
+    """Sweep away what killed writers have left half-written, and add a line to the history; a store without
+    a finished chunk takes the options of XLA that these will be computed with."""
     refuse_links(store)
     try:
         _sweep(store)
         sweep_beside(store.path)
         told = attributes_of(store)
-        change_attributes(store, {"history": f"{told.get('history', '')}\n{now()} {event}"})
+        first = {} if finished(store) else {OPTIONS: options}
+        change_attributes(store, {"history": f"{told.get('history', '')}\n{now()} {event}"} | first)
     except OSError as error:
         reason = error.strerror or error
         raise StoreError(f"{store.path}: can't be written ({reason}); nothing in it was changed") from error
@@ -564,8 +570,30 @@ def change_attributes(store: Store, changes: Mapping[str, Any], anew: bool = Fal
 def extended(store: Store) -> tuple[int, int]:
     """Return how many points of the finished chunks were taken over from an older store, and continued."""
     rows = [row(store, chunk) for chunk in sorted(finished(store)) if not store.chunks.is_trace(chunk)]
-    counts = [each[0] for each in rows if each is not None]
-    return sum(taken for taken, _ in counts), sum(continued for _, continued in counts)
+    return sum(each.taken for each in rows if each), sum(each.continued for each in rows if each)
+
+
+def options_of(store: Store) -> str | None:
+    """Return the options of XLA that the chunks of a store are computed with; None where it does not say."""
+    found = attributes_of(store).get(OPTIONS)
+    return None if found == backend.UNKNOWN else found
+
+
+def check_options(store: Store, here: str) -> None:
+    """Raise `StoreError` if a store has chunks that were computed with other options than those here."""
+    there = options_of(store)
+    if there is None or there == here or here == backend.UNKNOWN:
+        return
+    raise StoreError(
+        f"{store.path}: was computed with other options of XLA than this process has, and the last bits "
+        f"would differ; {backend.how_to_have(there)}"
+    )
+
+
+def with_other_options(store: Store, chunk: int, here: str) -> bool:
+    """Whether a chunk says that it was computed with other options than these."""
+    known = row(store, chunk) if store.recorded and here != backend.UNKNOWN else None
+    return known is not None and known.options not in (0, record.of_options(here))
 
 
 def identity(path: str | Path) -> tuple[int, int]:
@@ -631,7 +659,10 @@ def write(store: Store, chunk: int, result: Measured) -> None:
             files = _files(store, chunk)
             digests = [digest_of(store, chunk, n, values[n].astype(arrays[n].dtype)) for n in files]
             sizes = [file.stat().st_size for file in files.values()]
-            record.write_row(_row_path(store, chunk), (result.taken, result.continued), digests, sizes)
+            here = backend.options()
+            made = 0 if here == backend.UNKNOWN else record.of_options(here)
+            row = record.Row(result.taken, result.continued, made, digests, sizes)
+            record.write_row(_row_path(store, chunk), row)
 
     _in_this_thread(written())
 
@@ -698,7 +729,7 @@ def _as_recorded(store: Store, chunk: int) -> bool:
     if known is None:
         return False
     try:
-        return [os.stat(file).st_size for file in _files(store, chunk).values()] == known[2]
+        return [os.stat(file).st_size for file in _files(store, chunk).values()] == known.sizes
     except OSError:
         return False
 
@@ -766,7 +797,7 @@ def damaged(store: Store, chunks: set[int]) -> dict[int, str]:
             except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
                 faults[chunk] = f"{name} can't be read: {str(error).splitlines()[0]}"
                 break
-            if known is not None and known[1][i] != digest_of(store, chunk, name, values):
+            if known is not None and known.digests[i] != digest_of(store, chunk, name, values):
                 faults[chunk] = f"{name} has other values than were written there"
                 break
             if name.endswith("status") and not np.all(values & int(Status.computed)):
@@ -852,6 +883,67 @@ def _listed(path: Path) -> tuple[list[str], list[str]]:
     return attributes.get("qifscan_variables", []), attributes.get("qifscan_coordinates", [])
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of a store without the functions of its model: `finished` of `chunks` chunks, points in
+    those of the grid that are finished, and the status of every point."""
+
+    finished: int
+    chunks: int
+    points: int
+    status: Array
+
+
+def without_model(path: Path) -> Known:
+    """Return how far a store is whose model nobody has imported, from its arrays and their record alone.
+
+    Raises `StoreError` for a store of an earlier version, which has no record.
+    """
+    names, _ = _listed(path)
+    if "status" not in names:
+        raise StoreError(f"{path}: has no record of its chunks; import its model first")
+    last = names.index("status") + 1
+    array = _array_of(path, "status")
+    status = np.zeros(array.shape, dtype=np.uint8)
+    done, places = _recorded_places(path, array, "points", names[:last])
+    points = 0
+    for place in done:
+        region = tuple(
+            slice(i * c, min((i + 1) * c, n))
+            for i, c, n in zip(place, array.chunks, array.shape, strict=True)
+        )
+        points += int(np.prod([part.stop - part.start for part in region], dtype=np.int64))
+        with suppress(Exception):
+            status[region] = array[region]
+    if names[last:]:
+        traced, more = _recorded_places(path, _array_of(path, "trace_status"), "traces", names[last:])
+        done, places = [*done, *traced], places + more
+    return Known(len(done), places, points, status)
+
+
+def _array_of(path: Path, name: str) -> Any:
+    try:
+        return zarr.open_array(str(path / name), mode="r")
+    except (KeyError, ValueError, TypeError, FileNotFoundError) as error:
+        raise StoreError(f"{path}: {name} can't be read ({short(error)}); the store is damaged") from None
+
+
+def _recorded_places(
+    path: Path, array: Any, rows: str, names: list[str]
+) -> tuple[list[tuple[int, ...]], int]:
+    """Return the places of chunks whose files are those of their row, and how many places there are."""
+    counts = [-(-n // c) for n, c in zip(array.shape, array.chunks, strict=True)]
+    done = []
+    for place in np.ndindex(*counts):
+        row = record.read_row(path.joinpath(record.RECORD, rows, "c", *map(str, place), "0"), len(names))
+        within = {n: (0,) if n.endswith("_trace") else _within(n) for n in names}
+        files = [path.joinpath(n, "c", *map(str, (*place, *within[n]))) for n in names]
+        with suppress(OSError):
+            if row is not None and [file.stat().st_size for file in files] == row.sizes:
+                done.append(place)
+    return done, int(np.prod(counts, dtype=np.int64))
+
+
 def _at_this_moment(store: Store) -> Any:
     """Return what xarray is to read: the store, of an unfinished one its finished chunks alone."""
     done, chunks = finished(store), store.chunks
@@ -875,7 +967,7 @@ def fixed_coordinates(scan: Scan) -> dict[str, Any]:
     first = scan.columns(tuple(np.zeros(1, dtype=int) for _ in scan.axes))
     swept = {name for axis in scan.axes.values() for name in axis.columns}
     return {
-        name: ((), column[0], _parameter_attributes(scan, name))
+        name: ((), column[0], parameter_attributes(scan, name))
         for name, column in first.items()
         if name not in swept
     }

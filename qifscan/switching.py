@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.attractors import flags, opened
-from qifscan.errors import Fault, ScanError, show, unknown
+from qifscan.attractors import check_share, flags, names_of, opened
+from qifscan.errors import Fault, ScanError, unknown
 from qifscan.lazy import LazyModule
 from qifscan.observables import Status
 
@@ -74,14 +74,13 @@ def residence(
         If the scan has not these observables, or there is no such dimension.
     """
     dataset, scan = opened(data)
+    check_share("confidence", confidence)
     dims = _pooled(dataset, over)
     faults = []
     missing = [name for name in NEEDED if name not in dataset]
     if missing:
         hint = f"add {', '.join(missing)} to the observables of the scan"
         faults.append(Fault("data", f"no {missing[0]}", f"the observables {', '.join(NEEDED)}", hint))
-    if not 0.0 < confidence < 1.0:
-        faults.append(Fault("confidence", show(confidence), "a number between 0 and 1"))
     if faults:
         raise ScanError(faults)
     counts = [name for state in STATES for name in _completed(state)]
@@ -107,7 +106,7 @@ def _completed(state: str) -> tuple[str, str, str]:
 
 
 def _pooled(dataset: xr.Dataset, over: Sequence[str]) -> list[str]:
-    names = [over] if isinstance(over, str) else list(over)
+    names = names_of("over", over)
     known = [str(dim) for dim in dataset.dims]
     wrong = [name for name in names if name not in known and name != "replicate"]
     if wrong:

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qifscan import family
+from qifscan import family, resting
 from qifscan.errors import Fault, ScanError, near, one_of
+from qifscan.graph import paths
 from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
 from qifscan.models import QIF
@@ -49,6 +50,9 @@ _EPS = float(np.finfo(np.float64).eps)
 _MOST_C = 1e100
 """Beyond, squares and cubes overflow, and a root could be lost without notice."""
 
+_ROUNDINGS = 32
+"""Rounding errors that add up in E(u), about twice as many as there are."""
+
 _BLOCK = 1 << 14
 """Points at a time: a dozen work arrays of a block stay in the cache."""
 
@@ -61,7 +65,7 @@ def roots(eta: ArrayLike, J: ArrayLike, delta: ArrayLike, tau: ArrayLike) -> Arr
     """Return the rates of all equilibria, ascending, NaN where there is none: `broadcast + (3,)`, in 1/ms.
 
     pi^2 R^4 - J R^3 - eta R^2 - delta^2 / (4 pi^2) = 0 with R = tau r > 0. One or three: the pair that
-    merges on a fold is there as long as it is two numbers.
+    merges on a fold is counted in whole numbers where rounding can't tell.
     NaN also where delta or tau is not above 0, and out of all proportion: |eta| / delta beyond 1e200,
     |J| / sqrt(delta) beyond 1e100, a rate that overflows. To the last digits; near a fold to fewer,
     down to half of them, because there the rounding of the parameters alone moves the roots as far.
@@ -71,14 +75,22 @@ def roots(eta: ArrayLike, J: ArrayLike, delta: ArrayLike, tau: ArrayLike) -> Arr
     flat = [value.ravel() for value in given]
     found = np.empty((flat[0].size, 3))
     for block in _blocks(flat[0].size):
-        eta_, J_, delta_, tau_ = (value[block] for value in flat)
-        with np.errstate(all="ignore"):
-            scale, rate = _scales(delta_, tau_)
-            e, c = eta_ / delta_, J_ / scale
-            e = np.where((np.abs(e) < _MOST_C * _MOST_C) & (np.abs(c) < _MOST_C), e, np.nan)
-            rates = rate[:, None] * _scaled_roots(e, c)
-            found[block] = np.sort(np.where((rates > 0.0) & (rates < np.inf), rates, np.nan), axis=-1)
+        found[block] = _roots(*(value[block] for value in flat))[0]
     return found.reshape(*given[0].shape, 3)
+
+
+def _roots(eta: Array, J: Array, delta: Array, tau: Array) -> tuple[Array, Mask]:
+    """Return the rates at points, and of which points their number is proven: not out of all proportion."""
+    with np.errstate(all="ignore"):
+        scale, rate = _scales(delta, tau)
+        e, c = eta / delta, J / scale
+        fine = (np.abs(e) < _MOST_C * _MOST_C) & (np.abs(c) < _MOST_C)
+        scaled, open_ = _scaled_roots(np.where(fine, e, np.nan), c)
+        rates = rate[:, None] * scaled
+        found = np.sort(np.where((rates > 0.0) & (rates < np.inf), rates, np.nan), axis=-1)
+    for k in np.flatnonzero(fine & open_):
+        found[k] = _counted(eta[k], J[k], delta[k], tau[k], rate[k])
+    return found, fine
 
 
 def fold_rates(J: ArrayLike, delta: ArrayLike, tau: ArrayLike) -> Array:
@@ -125,10 +137,13 @@ def equilibria(
     is NaN. Variables: the state (`r` in 1/ms, `v`, ...); `eigenvalue_real`, `eigenvalue_imag` (1/ms, along
     `eigenvalue`, ascending); `stable`; `unstable_dimensions`; `kind`: 0 none, 3 saddle (an odd number of
     unstable directions: it lies between two folds), else by the eigenvalue of largest real part 1 node, 2
-    focus; `count`, without the dimension `equilibrium`. Of the plain model, within rounding of a fold an
-    eigenvalue is 0, and such an equilibrium is not called stable. With `distances` also `fold_distance` and
-    `hopf_distance`: the change of eta (eta_i of qif_pair), with its sign, at which this equilibrium meets
-    the nearest fold or Hopf point, NaN if none.
+    focus; `count`, without the dimension `equilibrium`, and `certified`, whether that number is proven:
+    between folds, whose number is proven, eta(r) is monotone, and where rounding can't tell on which side of
+    a fold a point is, its equilibria are counted in whole numbers. Not proven is the number of a model
+    without `rest`, for which no bound is known, and of values out of all proportion. Of the plain model,
+    within rounding of a fold an eigenvalue is 0, and such an equilibrium is not called stable. With
+    `distances` also `fold_distance` and `hopf_distance`: the change of eta (eta_i of qif_pair), with its
+    sign, at which this equilibrium meets the nearest fold or Hopf point, NaN if none.
     Raises `ScanError` for an unknown model or parameter and for values that are not allowed.
     Source: Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015); of other models see their `reference`.
     """
@@ -142,7 +157,7 @@ def equilibria(
     if distances:
         with np.errstate(all="ignore"):
             found |= family.to_bifurcations(family.Slices.of(QIF, given), found["r"])
-    shaped = {name: values.reshape(*shape, *values.shape[1:]) for name, values in found.items()}
+    shaped = {name: values.reshape((*shape, *values.shape[1:])) for name, values in found.items()}
     return family.described(WORDS, given, shaped)
 
 
@@ -153,9 +168,10 @@ def _plain(given: Mapping[str, Array]) -> dict[str, Any]:
     found |= {f"eigenvalue_{name}": np.empty((count, 3, 2)) for name in ("real", "imag")}
     found |= {name: np.empty((count, 3), dtype=np.int8) for name in ("kind", "unstable_dimensions")}
     found["stable"] = np.empty((count, 3), dtype=bool)
+    found["certified"] = np.empty(count, dtype=bool)
     for block in _blocks(count):
         tau, eta, delta, J = (given[name][block] for name in ("tau", "eta", "delta", "J"))
-        r = roots(eta, J, delta, tau)
+        r, found["certified"][block] = _roots(eta, J, delta, tau)
         v = potential(r, delta[:, None], tau[:, None])
         real, imag, kind = _stability(r * tau[:, None], v, J[:, None])
         per_ms = 1.0 / tau[:, None, None]
@@ -164,6 +180,13 @@ def _plain(given: Mapping[str, Array]) -> dict[str, Any]:
         found["stable"][block] = (real[..., 0] < 0.0) & (real[..., 1] < 0.0)
         found["unstable_dimensions"][block] = np.where(kind == 0, -1, kind == 3)
     return found
+
+
+def _counted(eta: float, J: float, delta: float, tau: float, unit: float) -> Array:
+    """Return the rates of a point, counted in whole numbers."""
+    one = {n: np.array([x]) for n, x in (("eta", eta), ("J", J), ("delta", delta), ("tau", tau))}
+    rates = resting.counted_rates(paths(QIF, QIF.graph)[0], one, unit / _MOST_C, unit * _MOST_C)
+    return np.pad(rates, (0, 3 - len(rates)), constant_values=np.nan)
 
 
 def folds(J: Values, delta: Values = 1.0, tau: Values = 1.0) -> xr.Dataset:
@@ -370,8 +393,10 @@ def _scaled_folds(c: Array) -> tuple[Array, Array]:
     return _where(_fold_condition, above, left, end, c), _where(_fold_condition, above, 0.5 * c, end, c)
 
 
-def _scaled_roots(e: Array, c: Array) -> Array:
-    """Return the positive roots of E(u) = e on the three pieces, `(points, 3)`, NaN on those without one."""
+def _scaled_roots(e: Array, c: Array) -> tuple[Array, Mask]:
+    """Return the positive roots of E(u) = e on the three pieces, `(points, 3)`, NaN on those without one; and
+    where rounding leaves their number open.
+    """
     low_fold, high_fold = _scaled_folds(c)
     nothing = np.zeros_like(c)
     folded = _input(high_fold, c, nothing)[0] < _input(low_fold, c, nothing)[0]
@@ -388,7 +413,15 @@ def _scaled_roots(e: Array, c: Array) -> Array:
     lower = _where(_input, on_lower, _below(e, c), low_fold, c, e)
     middle = _where(_input, on_middle, inner, outer, c, e)
     upper = _where(_input, on_upper, _above(e, c, high_fold), high_fold, c, e)
-    return np.stack((lower, middle, upper), axis=-1)
+    open_ = _at_end(low_fold, highest, e, c) | _at_end(high_fold, lowest, e, c)
+    return np.stack((lower, middle, upper), axis=-1), open_
+
+
+def _at_end(u: Array, value: Array, e: Array, c: Array) -> Mask:
+    """Tell where e is as near to E at a fold as rounding."""
+    size = u * (u + np.abs(c)) + 0.25 / (u * u) + np.abs(e)
+    near: Mask = np.abs(value - e) <= _ROUNDINGS * _EPS * size
+    return near
 
 
 def _below(e: Array, c: Array) -> Array:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import store, sweep
+from qifscan import backend, store, sweep
 from qifscan.catalogue import model_named
 from qifscan.drive import DriveBase
 from qifscan.errors import Fault, ScanError, StoreError, check_count
@@ -103,7 +103,18 @@ def simulate(
     chosen = Points.at(scan, columns, np.zeros(template.size, dtype=int))
     protocol = scan.protocol
     result = run_points(chosen, Schedule.of(protocol, every), batch_shape(template.size))
-    return _dataset(model_named(model), result, template, protocol, every, scan)
+    made = _dataset(model_named(model), result, template, protocol, every, scan)
+    return _with_fixed(made, scan, columns)
+
+
+def _with_fixed(dataset: xr.Dataset, scan: Scan, columns: Mapping[str, Any]) -> xr.Dataset:
+    """Return a dataset with what is one number at every point as scalar coordinates, as a scan has it."""
+    fixed = {
+        name: ((), column[0], store.parameter_attributes(scan, name))
+        for name, column in columns.items()
+        if name not in dataset.coords and (column == column[0]).all()
+    }
+    return dataset.assign_coords(fixed)
 
 
 @contextmanager
@@ -201,6 +212,8 @@ def replay(path: str | os.PathLike[str], *, every: int = 1, **labels: Any) -> xr
     )
     for name, value in result.variables.items():
         dataset[name] = value[0]
+    index_of = tuple(np.array([i]) for i in chosen[0]) or (np.zeros(1, dtype=int),)
+    dataset = _with_fixed(dataset, scan, scan.columns(index_of[: len(scan.axes)] or index_of))
     return dataset.assign_attrs(checked=_compare(opened, index, result), fingerprint=scan.fingerprint)
 
 
@@ -219,6 +232,7 @@ def _compare(opened: Store, index: tuple[Any, ...], result: Measured) -> str:
         return "not run yet"
     for name, again in {**result.variables, "status": result.status}.items():
         if again.tobytes() != stored[name].tobytes():
+            store.check_options(opened, backend.options())
             raise StoreError(
                 f"{opened.path}: {name} of this point is stored as {stored[name][0]!r}, computed again as "
                 f"{again[0]!r}; the store is damaged, or was made on another processor or version of jax"

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from qifscan import integrity, store, sweep
+from qifscan import backend, integrity, store, sweep
 from qifscan.catalogue import model_named
-from qifscan.errors import StoreError, check_count, counted
+from qifscan.errors import StoreError, check_count, check_flag, counted
 from qifscan.graph import graph_value, rate_unit
 from qifscan.kernel import batch_shape
 from qifscan.observables import Status
@@ -71,6 +71,11 @@ class Verdict(Printed):
     faults: tuple[str, ...]
     repaired: tuple[int, int] = (0, 0)
     """Damaged chunks that were taken back, and other faults that were mended."""
+    others: int = 0
+    """Points of the sample that were computed with other options of XLA than those here: their last bits are
+    not compared."""
+    options: str = ""
+    """The options that the store says."""
 
     @property
     def sound(self) -> bool:
@@ -81,6 +86,8 @@ class Verdict(Printed):
         """Return the lines that it prints as."""
         yield "chunks", f"{self.finished} of {self.chunks} finished, each read and its checksum tested"
         yield "recomputed", f"{counted(self.recomputed, 'point')}, compared bit for bit with the store"
+        if self.others:
+            yield "other options", self._of_others
         yield "half step", f"in float64: {str(self.half) or 'nothing compared'}"
         apart = f"{self.disagreement:.1e} from the exact equilibrium at most"
         yield "theory", f"{counted(self.settled, 'point')} at rest, {apart}"
@@ -93,9 +100,14 @@ class Verdict(Printed):
             yield (
                 "cure",
                 "qifscan verify --repair, then qifscan run, mends what is damaged; where only points differ, "
-                "they come from another processor, jax or options",
+                "they come from another processor or jax",
             )
         yield "verdict", self._verdict
+
+    @property
+    def _of_others(self) -> str:
+        how = backend.how_to_have(self.options)
+        return f"{counted(self.others, 'point')} computed with others of XLA, not compared bit for bit; {how}"
 
     @property
     def _verdict(self) -> str:
@@ -105,7 +117,7 @@ class Verdict(Printed):
             return "nothing was checked: no chunk is finished; run the scan"
         part = f" as far as it is there, {self.finished} of {self.chunks} chunks"
         there = "" if self.finished == self.chunks else part
-        return f"sound{there}"
+        return f"sound{there}{', but for last bits: other options' if self.others else ''}"
 
 
 def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = False) -> Verdict:
@@ -144,6 +156,7 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
         If there is no store of qifscan at `path`.
     """
     check_count("points", points, least=0)
+    check_flag("repair", repair)
     opened = store.load(local("path", path))
     structure = (integrity.mend if repair else integrity.faults)(opened, deep=True)
     done = store.finished(opened)
@@ -151,17 +164,18 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
     faults = [*structure, *(f"chunk {chunk}: {reason}" for chunk, reason in damaged.items())]
     grid = sorted(chunk for chunk in done - set(damaged) if not opened.chunks.is_trace(chunk))
     sample = _sample(opened, grid, points)
-    half = HalfStep()
+    half, others = HalfStep(), np.zeros(0, dtype=bool)
     if sample:
+        others = _of_other_options(opened, sample)
         chosen = sweep.started(opened.scan, sample)
         stored = store.read_points(opened, dict(zip(opened.scan.sizes, sample, strict=False)))
         again = run_points(chosen, opened.chunks.schedule, batch_shape(len(sample[0])))
-        faults += _differing(opened.scan, sample, stored, again)
+        faults += _differing(opened.scan, sample, stored, again, ~others)
         half = _against_half_step(opened, chosen, sample, stored)
         faults += [*half.faults, *_against_count(opened.scan, chosen, sample, stored)]
     settled, disagreement, further = _against_rest(opened, grid)
     faults += further
-    recomputed = len(sample[0]) if sample else 0
+    recomputed = len(sample[0]) - int(others.sum()) if sample else 0
     return Verdict(
         opened.path,
         len(opened.chunks),
@@ -173,7 +187,18 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
         disagreement,
         tuple(faults),
         (len(damaged) if repair else 0, len(structure) if repair else 0),
+        int(others.sum()),
+        store.options_of(opened) or "",
     )
+
+
+def _of_other_options(opened: Store, sample: tuple[Array, ...]) -> Array:
+    """Return which points of a sample lie in chunks that were computed with other options of XLA."""
+    chunks = opened.chunks
+    place = [index // length for index, length in zip(sample, chunks.shape, strict=False)]
+    chunk = np.ravel_multi_index(place, chunks.counts) if chunks.counts else np.zeros(len(sample[0]), int)
+    here = backend.options()
+    return np.isin(chunk, [c for c in np.unique(chunk).tolist() if store.with_other_options(opened, c, here)])
 
 
 def _damaged(opened: Store, done: set[int], structure: list[str], repair: bool) -> dict[int, str]:
@@ -211,11 +236,13 @@ def _place(scan: Scan, sample: tuple[Array, ...], row: int) -> str:
     return ", ".join(f"{dim}={label}" for dim, label in labels.items()) or "the point"
 
 
-def _differing(scan: Scan, sample: tuple[Array, ...], stored: dict[str, Array], again: Measured) -> list[str]:
+def _differing(
+    scan: Scan, sample: tuple[Array, ...], stored: dict[str, Array], again: Measured, compared: Array
+) -> list[str]:
     faults = []
     for name, values in {**again.variables, "status": again.status}.items():
         ours, theirs = (x.view(np.uint8).reshape(len(x), -1) for x in (values, stored[name]))
-        for row in np.flatnonzero(~(ours == theirs).all(axis=1))[:SHOWN]:
+        for row in np.flatnonzero(~(ours == theirs).all(axis=1) & compared)[:SHOWN]:
             found = f"stored {stored[name][row]!r}, computed {values[row]!r}"
             faults.append(f"{name} at {_place(scan, sample, row)}: {found}")
     return faults

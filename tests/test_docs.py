@@ -96,7 +96,7 @@ def commands(page):
     lines += itertools.chain(*(code.split(";") for code in re.findall(r"`(qifscan [^`]+)`", text)))
     for line in lines:
         words = shlex.split(line, comments=True)
-        if words[:1] == ["qifscan"] and not {"X", "NAME"} & {*words}:
+        if words[:1] == ["qifscan"] and not {"NAME", "MODEL"} & {*words}:
             yield words[1:]
 
 

@@ -50,7 +50,10 @@ found = qs.open_scan("scan.zarr")
 assert found["status"].values.all() and list(found.coords) == ["eta"], found
 assert "r_mean" in found.data_vars and found["eta"].dims == ("eta",)
 assert set(qs.open_theory("scan.zarr")) >= {"equilibria"}
-for call in (lambda: qs.show(found), lambda: qs.show("scan.zarr"), lambda: qs.verify("scan.zarr"),
+for drawn in (qs.show(found), qs.show("scan.zarr")):
+    assert drawn.axes[0].get_ylabel() == "r_mean (1/ms)"
+    assert drawn.get_suptitle() == "scan of results_m:MINE"
+for call in (lambda: qs.verify("scan.zarr"),
              lambda: qs.basins("scan.zarr"), lambda: qs.replay("scan.zarr", eta=-5.0),
              lambda: qs.show(qs.open_theory("scan.zarr")["equilibria"].to_dataset())):
     try:
@@ -59,12 +62,31 @@ for call in (lambda: qs.show(found), lambda: qs.show("scan.zarr"), lambda: qs.ve
         assert len(str(error).splitlines()) == 1, error
 from click.testing import CliRunner
 from qifscan.cli import main
-for name in ("status", "show", "verify"):
-    told = CliRunner().invoke(main, [name, "scan.zarr"])
-    assert told.exit_code == 2 and "import results_m first" in told.output, told.output
+told = CliRunner().invoke(main, ["verify", "scan.zarr"])
+assert told.exit_code == 2 and "import results_m first" in told.output, told.output
+told = CliRunner().invoke(main, ["status", "scan.zarr"])
+assert told.exit_code == 0 and "1 of 1 chunks, 2 of 2 points" in told.output, told.output
+assert "2 ok" in told.output and "import results_m first" in told.output, told.output
+assert CliRunner().invoke(main, ["show", "scan.zarr", "-o", "scan.png"]).exit_code == 0
 """
     assert python(code, folder) == ""
     assert not (folder / "ran").exists()
+
+
+def test_the_status_of_a_store_in_parts_needs_no_model(folder, tmp_path):
+    """Three chunks of which one was lost, and a trace; what status says is what is there."""
+    (tmp_path / "results_m.py").write_text(MODEL)
+    text = 'model = "results_m:MINE"\n[traces]\npoints = [{ eta = -5.0 }]\n' + SCAN.replace(
+        "[-5.0, -4.0]", "[-5.0, -4.0, -3.0]"
+    )
+    (tmp_path / "scan.toml").write_text(text)
+    made = "import qifscan as qs; qs.run(qs.Scan.from_toml('scan.toml'), 'scan.zarr', chunk_points=1)"
+    assert python(made, tmp_path) == ""
+    (tmp_path / "scan.zarr" / "r_mean" / "c" / "1").unlink()
+    state = "from qifscan import driver; p, e = driver.state_of('scan.zarr'); print(p, e['ok'], e['not run'])"
+    named = "import results_m; "
+    assert python(state, tmp_path) == "3 of 4 chunks, 2 of 3 points 2 1\n"
+    assert python(named + state, tmp_path) == "3 of 4 chunks, 2 of 3 points 2 1\n"
 
 
 def test_who_names_the_model_imports_it(folder):

@@ -59,7 +59,7 @@ def test_the_folds_of_lines_over_eta_stand_where_theory_has_them(cube):
     figure = qs.show(cube, y="", select={"J": 15.0, "delta": 1.0, "replicate": 0})
     found = sorted({float(line.get_xdata()[0]) for line in curves(figure.axes[0])})
     assert found == pytest.approx([-5.7435271616578158, -3.1361340861956852], abs=1e-9)
-    assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == [
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == [
         "initial = down",
         "initial = up",
         "folds (exact)",

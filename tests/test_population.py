@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -986,3 +987,74 @@ def test_an_input_that_is_given_by_place_and_by_name_is_refused():
     with pytest.raises(qs.ScanError, match="x: found it twice, by place and by name, expected one of them"):
         pop.update(1.0, x=2.0)
     pop.update(1.0, y=0.1)
+
+
+def test_a_call_is_an_update():
+    one, other = qs.QIF(2), qs.QIF(2)
+    one({"t": 0.0, "dt": 0.1}, 2.0)
+    other.update(2.0)
+    assert np.array_equal(one.x, other.x)
+
+
+def test_registered_variables_are_saved_and_loaded(tmp_path):
+    one, other = qs.QIF(2), qs.QIF(2)
+    one.register_implicit_vars(weights=np.arange(6.0).reshape(2, 3))
+    other.register_implicit_vars(kept=np.ones(1))
+    one.save_states(tmp_path / "one.npz")
+    other.load_states(tmp_path / "one.npz")
+    assert other.vars("relative")["weights"].tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+    assert other.vars("relative")["kept"].tolist() == [1.0]
+
+
+def test_arguments_of_other_versions_are_refused():
+    for name in ("sde", "input_var"):
+        with pytest.raises(TypeError, match=name):
+            qs.QIF(1, **{name: True})
+
+
+TABLE = Path(__file__).parents[1] / "docs" / "reference" / "qif.md"
+
+
+DOCUMENTED = """
+x y x_ou y_ou input input_y update dx dy reset reset_state clear_input get_batch_shape get_delay_data
+register_delay update_local_delays reset_local_delays global_delay_data register_implicit_vars
+register_implicit_nodes vars nodes train_vars unique_name name mode save_states load_states state_dict
+load_state_dict online_init online_fit offline_init offline_fit cpu cuda tpu to size num varshape
+keep_size integral x_initializer y_initializer method
+"""
+
+
+def rows_of_the_table():
+    lines = [line for line in TABLE.read_text().splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_every_row_of_the_table_of_names_has_its_test_and_every_name_is_there():
+    for names, _, test in rows_of_the_table():
+        assert test.strip("`") in globals(), names
+    said = {name for names, *_ in rows_of_the_table() for name in re.findall(r"[a-z_]\w*", names)}
+    # The public names of the reference's documentation, and of its base classes.
+    assert set(DOCUMENTED.split()) <= said
+    public = {name for name in vars(qs.QIF) if not name.startswith("_")}
+    beside = {
+        "run",
+        "status",
+        "error_estimate",
+        "state",
+        "parameters",
+        "dt",
+        "seed",
+        "precision",
+        "steps",
+        "time",
+    }
+    settings = {"tau", "eta", "delta", *(f"{v}_ou_{n}" for v in "xy" for n in ("mean", "sigma", "tau"))}
+    assert public - said - beside - settings - {"J", "batch_size"} == set()
+
+
+def test_what_the_table_says_is_not_here_is_not():
+    pop = qs.QIF(1)
+    absent = [names for names, told, _ in rows_of_the_table() if told.startswith("not here")]
+    names = {name for each in absent for name in re.findall(r"`(\w+)`", each)}
+    assert {"cpu", "state_dict", "fit_record"} <= names
+    assert not [name for name in names if hasattr(pop, name)]

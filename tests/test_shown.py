@@ -1,5 +1,8 @@
 """Figures of datasets as people have them: unsorted, selected, averaged, combined; constants and flags."""
 
+import io
+import itertools
+
 import matplotlib as mpl
 import matplotlib.style
 import numpy as np
@@ -161,3 +164,208 @@ def test_small_geometric_steps_are_drawn_in_their_logarithm(tmp_path):
     assert figure.axes[0].get_xscale() == "log"
     across, _, _ = cells(figure)
     assert across == pytest.approx(np.geomspace(10**-10.5, 10**-6.5, 5))
+
+
+def words_of(figure):
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+SHORT = qs.Protocol(transient=2.0, window=4.0)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A result of every function, of small scans."""
+    folder = tmp_path_factory.mktemp("results")
+
+    def run(name, **parts):
+        return qs.run(
+            qs.Scan(**{"protocol": SHORT, **parts}), folder / f"{name}.zarr", client="serial"
+        ).load()
+
+    sweep = qs.Protocol(transient=2.0, window=4.0, sweep="eta")
+    swept = run("sweep", axes={"eta": np.linspace(-7.0, -3.0, 5), "J": [10.0, 15.0]}, protocol=sweep)
+    exits = ["up_fraction", "up_exits", "down_exits"]
+    longer = qs.Protocol(transient=2.0, window=200.0)
+    noise = {"axes": {"eta": [-5.5, -5.0]}, "fixed": {"v_ou_sigma": 3.0}, "protocol": longer}
+    noisy = run("noisy", **noise, replicates=2, observables=exits)
+    grid = {"eta": [-5.0, -4.0], "r_initial": [0.1, 1.0, 2.0], "v_initial": [-2.0, 0.0]}
+    starts = run("starts", axes=grid, protocol=qs.Protocol(transient=20.0, window=5.0))
+    pulse = qs.Pulse(amplitude=3.0, start=1.0, length=2.0)
+    pulses = run(
+        "pulse", axes={"eta": [-6.0, -4.0]}, drive=pulse, protocol=qs.Protocol(window=9.0, initial="down")
+    )
+    eta = np.linspace(-7.0, -2.0, 11)
+    return {
+        "residence times": qs.residence(noisy),
+        "basins": qs.basins(starts, confidence=0.9),
+        "tipping": qs.tipping(starts, eta=(-5.0, -4.0)),
+        "hysteresis": qs.hysteresis(swept),
+        "hysteresis of one line": qs.hysteresis(swept.sel(J=15.0)),
+        "response to a pulse": qs.pulse_response(pulses),
+        "folds": qs.folds(J=[10.0, 15.0, 20.0]),
+        "theory of the cusp": qs.cusp(delta=[1.0, 2.0]),
+        "theory of the focus": qs.focus_line(J=[5.0, 10.0, 15.0]),
+        "trajectories": qs.simulate(t_end=1.0, eta=[-5.0, -4.0]),
+        "trajectories: one": qs.simulate(t_end=1.0),
+        "trajectories of a point": qs.replay(folder / "noisy.zarr", eta=-5.0, replicate=1),
+        "trajectories of an object": qs.QIF(3).run(5),
+        "qif": qs.equilibria(eta=eta, J=15.0),
+        "equilibria": qs.equilibria(eta=eta, J=[10.0, 15.0]),
+        "qif, forced": qs.forced_cycles(drive=qs.Sine(amplitude=0.5, period=20.0), eta=[-7.0, -6.0]),
+        "scan of qif": swept,
+    }
+
+
+SHOWN = {
+    "residence times": ("eta", "residence_time (ms)", ["state = down", "state = up"]),
+    "basins": ("eta", "fraction", ["equilibrium = 0", "equilibrium = 1", "equilibrium = 2"]),
+    "tipping": ("equilibrium", "equilibrium_after", []),
+    "hysteresis": ("J", "width", []),
+    "hysteresis of one line": ("eta", "difference (1/ms)", []),
+    "response to a pulse": ("eta", "switched", []),
+    "folds": ("J", "eta", ["fold = lower", "fold = upper"]),
+    "theory of the cusp": ("delta", "eta", []),
+    "theory of the focus": ("J", "eta", []),
+    "trajectories": ("time (ms)", "r (1/ms)", ["eta = -5", "eta = -4"]),
+    "trajectories: one": ("time (ms)", "r (1/ms)", []),
+    "trajectories of a point": ("time (ms)", "r (1/ms)", []),
+    "trajectories of an object": ("time (ms)", "r (1/ms)", [f"population = {i}" for i in range(3)]),
+    "qif": ("eta", "r (1/ms)", ["equilibrium, stable", "equilibrium, unstable"]),
+    "equilibria": ("eta", "J", []),
+    "qif, forced": ("eta", "r (1/ms)", ["cycle, stable"]),
+}
+NAME = {r"$\eta$": "eta", r"$J$": "J", r"$\Delta$": "delta"}
+
+
+def plain(text):
+    for symbol, name in NAME.items():
+        text = text.replace(symbol, name)
+    return text
+
+
+@pytest.mark.parametrize("kind", SHOWN)
+def test_every_result_is_drawn_as_what_it_is(results, tmp_path, kind):
+    figure = qs.show(results[kind])
+    figure.savefig(tmp_path / "figure.png")
+    across, up, legend = SHOWN[kind]
+    assert (plain(figure.axes[0].get_xlabel()), plain(figure.axes[0].get_ylabel())) == (across, up)
+    assert [plain(word) for word in words_of(figure)] == legend
+    assert figure.get_suptitle().startswith(kind.partition(" of ")[0].partition(",")[0].partition(":")[0])
+
+
+def test_the_heading_of_a_result_has_the_parameters_that_are_fixed(results):
+    assert qs.show(results["qif"]).get_suptitle().endswith("$J$ = 15")
+    assert "$J$ = 15" in qs.show(results["basins"]).get_suptitle()
+
+
+def test_equilibria_over_one_parameter_are_all_there_and_told_apart(results):
+    given = results["qif"]
+    drawn = {line.get_label(): line.get_xydata() for line in qs.show(given).axes[0].lines}
+    stable, unstable = (drawn[f"equilibrium, {word}"] for word in ("stable", "unstable"))
+    assert len(stable) + len(unstable) == int(given["count"].sum())
+    # Between the folds at -5.744 and -3.136 there are two stable ones and a saddle, elsewhere one.
+    inside = [eta for eta in given["eta"].values if -5.744 < eta < -3.136]
+    assert sorted(unstable[:, 0]) == inside
+    assert len(stable) == len(given["eta"]) + len(inside)
+
+
+def test_equilibria_over_two_parameters_are_counted(results):
+    values = qs.show(results["equilibria"]).axes[0].collections[0].get_array()
+    eta = results["equilibria"]["eta"].values
+    expected = [[1 + (low < x < high) for x in eta] for low, high in [(-2.63, -2.23), (-5.744, -3.136)]]
+    assert values.filled().tolist() == expected
+
+
+def test_an_interval_is_a_band_around_its_line(results):
+    axes = qs.show(results["basins"]).axes[0]
+    assert len(axes.collections) == 3
+    heights = axes.collections[0].get_paths()[0].vertices[:, 1]
+    one = results["basins"].isel(equilibrium=0)
+    assert heights.min() == pytest.approx(float(one["fraction_low"].min()))
+    assert heights.max() == pytest.approx(float(one["fraction_high"].max()))
+
+
+def test_what_has_no_dimension_to_draw_over_is_said_in_one_line():
+    for given in (
+        qs.equilibria(eta=-5.0),
+        qs.forced_cycles(drive=qs.Sine(amplitude=0.5, period=20.0), eta=-7.0),
+    ):
+        with pytest.raises(qs.ScanError, match=r"^x: found no parameter with several values"):
+            qs.show(given)
+
+
+def test_a_constant_line_is_flat(results):
+    axes = qs.show(results["trajectories: one"]).axes[0]
+    low, high = axes.get_ylim()
+    assert high - low > 0.1 * high
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.geomspace(0.6, 0.9, 5), [0.6, 0.7, 0.8, 0.9]),
+        (np.geomspace(5.0, 40.0, 8), [5.0, 10.0, 20.0]),
+        (np.geomspace(1e-3, 1e2, 6), [1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0]),
+    ],
+)
+def test_ticks_of_a_geometric_axis_are_few_numbers_written_out(values, expected):
+    data = xr.Dataset({"r": ("delta", values, {"units": "1"})}, {"delta": values, "eta": -5.0})
+    figure = qs.show(data)
+    figure.savefig(io.BytesIO())
+    axis = figure.axes[0].xaxis
+    low, high = values[0] * (1 - 1e-9), values[-1] * (1 + 1e-9)
+    told = [tick.label1.get_text() for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    assert [float(text) for text in told] == pytest.approx(expected)
+    assert not any(label.get_text() for label in axis.get_minorticklabels())
+
+
+def test_tick_labels_do_not_overlap(tmp_path):
+    for values in (np.linspace(5.0, 40.0, 8), np.geomspace(5.0, 40.0, 8), np.geomspace(0.6, 0.9, 5)):
+        dims = ("J", "eta", "delta")
+        coords = {"J": values, "eta": np.linspace(-8.0, -2.0, 7), "delta": np.arange(1.0, 7.0)}
+        array = xr.DataArray(np.random.default_rng(0).random((len(values), 7, 6)), coords, dims, "r")
+        figure = qs.show(array, x="J", y="eta", facet="delta")
+        figure.savefig(io.BytesIO())
+        for axes in figure.axes[:6]:
+            for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+                boxes = [
+                    label.get_window_extent() for label in labels if label.get_text() and label.get_visible()
+                ]
+                assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
+
+
+def test_a_zipped_axis_has_whole_numbers(tmp_path):
+    scan = qs.Scan(axes={"path": {"eta": [-8.0, -5.0, -4.0], "J": [10.0, 15.0, 20.0]}}, protocol=SHORT)
+    figure = qs.show(qs.run(scan, tmp_path / "path.zarr", client="serial"))
+    figure.savefig(io.BytesIO())
+    low, high = figure.axes[0].get_xlim()
+    assert [x for x in figure.axes[0].get_xticks() if low <= x <= high] == [0, 1, 2]
+
+
+def test_a_legend_names_what_is_in_a_panel_and_hides_nothing(made):
+    """The cusp is at J = 7.9: below J = 10 there are no folds, above it no cusp."""
+    words = {}
+    for name, chosen in (("above", made[0].sel(J=[15.0, 20.0])), ("all", made[0])):
+        figure = qs.show(chosen.sel(initial="up"))
+        figure.savefig(io.BytesIO())
+        words[name] = words_of(figure)
+        box = figure.legends[0].get_window_extent()
+        assert not any(axes.bbox.overlaps(box) for axes in figure.axes)
+    assert "cusp (CP)" in words["all"]
+    assert "cusp (CP)" not in words["above"]
+    assert "folds (exact)" in words["above"]
+    lines = qs.show(made[0].sel(J=15.0))
+    lines.savefig(io.BytesIO())
+    assert not any(axes.bbox.overlaps(lines.legends[0].get_window_extent()) for axes in lines.axes)
+
+
+def test_a_curve_shows_its_special_points():
+    figure = qs.show(qs.curve("qif_adaptation_alpha", through="alpha", J=15.0))
+    assert {"folds (exact)", "cusp (CP)", "Bogdanov-Takens (BT)"} <= set(words_of(figure))
+    low, high = figure.axes[0].get_ylim()
+    # Without adaptation the folds are those of the plain model, at the lower edge.
+    assert low <= 0.0 < high
+    curve = next(line for line in figure.axes[0].lines if line.get_label() == "folds (exact)")
+    x, y = np.asarray(curve.get_xydata()).T
+    assert sorted(x[np.abs(y) < 1e-9]) == pytest.approx(sorted(qs.folds(J=15.0)["eta"].values), abs=1e-6)
