@@ -1,9 +1,9 @@
-# make demo | test | lint | bench | proof | battery | exact | truth; each sets up what it needs in .venv on first use.
+# make demo | test | lint | docs | bench | proof | battery | exact | truth; each sets up what it needs in .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint bench proof battery exact truth clean
+.PHONY: demo test lint docs bench proof battery exact truth clean
 
 demo: .venv/run.stamp
 	$(BIN)/qifscan run scans/quickstart.toml
@@ -16,6 +16,10 @@ lint: .venv/lint.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+docs: .venv/docs.stamp
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "the manual is docs/_build/html/index.html"
 
 battery: .venv/test.stamp
 	$(BIN)/python benchmarks/noise_battery.py
@@ -42,7 +46,7 @@ truth: .venv/test.stamp
 	$(BIN)/python benchmarks/truth.py
 
 clean:
-	rm -rf .venv quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json exact.json theory_and_simulation.json truth.json
+	rm -rf .venv docs/_build quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json exact.json theory_and_simulation.json truth.json
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -62,6 +66,10 @@ clean:
 # A peer that can't be installed on this machine is left out of the tables.
 .venv/bench.stamp: .venv/test.stamp
 	@$(PIP) --editable '.[bench]' || echo "without the peers of the bench extra"
+	@touch $@
+
+.venv/docs.stamp: .venv/run.stamp
+	@$(PIP) --editable '.[docs]'
 	@touch $@
 
 .venv/lint.stamp: .venv/run.stamp

@@ -197,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=7, help="of the million points")
     parser.add_argument("--output", type=Path, default=Path("cost.json"))
-    parser.add_argument("--figure", type=Path, default=Path("docs/cost.png"))
+    parser.add_argument("--figure", type=Path, default=Path("docs/figures/cost.png"))
     options = parser.parse_args()
     record = {name: series(name) for name in SERIES}
     draw(record, options.figure)

@@ -1,4 +1,4 @@
-"""Draw where the plain model with a delay is stable, and its Hopf curves, into docs/delay.png.
+"""Draw where the plain model with a delay is stable, and its Hopf curves, into docs/figures/delay.png.
 
 Grey: the number of eigenvalues to the right of the axis, by its exact count at 252,000 points. Lines: Hopf
 curves in closed form. The two are computed apart from each other.
@@ -11,7 +11,7 @@ import numpy as np
 
 import qifscan as qs
 
-OUTPUT = Path(__file__).parents[1] / "docs" / "delay.png"
+OUTPUT = Path(__file__).parents[1] / "docs" / "figures" / "delay.png"
 LONGEST, HIGHEST = 6.0, 40.0
 COLOURS = {1: ("supercritical", "tab:blue"), 2: ("subcritical", "tab:red")}
 

@@ -358,7 +358,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=16, help="random networks of every size")
     parser.add_argument("--output", type=Path, default=Path("network.json"))
-    parser.add_argument("--figure", type=Path, default=Path("docs/network.png"))
+    parser.add_argument("--figure", type=Path, default=Path("docs/figures/network.png"))
     options = parser.parse_args()
     if options.largest < 10_000:
         parser.error("--largest: an exponent needs sizes up to 10,000 at least")

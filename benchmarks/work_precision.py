@@ -169,7 +169,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("work_precision.json"))
-    parser.add_argument("--figure", type=Path, default=Path("docs/work_precision.png"))
+    parser.add_argument("--figure", type=Path, default=Path("docs/figures/work_precision.png"))
     options = parser.parse_args()
     rows = run()
     options.output.write_text(json.dumps(rows, indent=2))

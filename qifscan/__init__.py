@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from qifscan.errors import ScanError as ScanError
     from qifscan.errors import StoreError as StoreError
     from qifscan.forced import forced_cycles as forced_cycles
+    from qifscan.models import models as models
     from qifscan.observables import Status as Status
     from qifscan.periodic import cycle_branches as cycle_branches
     from qifscan.periodic import cycles as cycles
@@ -79,10 +80,13 @@ _PUBLIC = {
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
 
-__all__ = ["__version__", *sorted(_MODULE_OF)]
+__all__ = ["__version__", *sorted([*_MODULE_OF, "models"])]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "models":
+        # The module itself: it can be called.
+        return importlib.import_module("qifscan.models")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'qifscan' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"qifscan.{_MODULE_OF[name]}"), name)

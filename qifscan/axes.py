@@ -14,6 +14,7 @@ import numpy as np
 from qifscan.definition import plain
 from qifscan.errors import AS_MS, Fault, is_time, near, nearest, one_of, show, unknown
 from qifscan.models import Parameter
+from qifscan.printed import span
 from qifscan.theory import NAMED_STATES
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,15 @@ class Axis:
     def labels(self) -> Column:
         """The values of the dimension's coordinate: the parameter's, or 0, 1, 2, ... if zipped."""
         return np.arange(len(self)) if self.zipped else self.columns[self.name]
+
+    @property
+    def given(self) -> Any:
+        """What one gives a scan for the axis: values, or those of each parameter if zipped."""
+        return dict(self.columns) if self.zipped else self.columns[self.name]
+
+    def __repr__(self) -> str:
+        told = "; ".join(f"{name}: {span(column.tolist())}" for name, column in self.columns.items())
+        return f"Axis({self.name}, {told})" if self.zipped else f"Axis({told})"
 
     def definition(self) -> Any:
         """Return the axis as JSON data."""

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from qifscan.kernel import BLOCK, NOISE_SIDES, Schedule
 from qifscan.observables import needed_folds, needs_tangents
 from qifscan.place import AnyPath, local
 from qifscan.points import Begun, Measured, Points, diagnostics, run_points
+from qifscan.printed import Printed
 from qifscan.scan import Scan, check_is_scan, check_precision
 
 
@@ -260,16 +261,16 @@ class Chunks:
         return sweep.run_lines(self.scan, chosen, schedule, shape)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a scan will take. Printing it gives a table.
+@dataclass(frozen=True, repr=False)
+class Plan(Printed):
+    """What a scan will take. It prints as a table.
 
     `bytes_on_disk` is before compression; `memory` is the most that this process holds while it runs;
     `seconds` is scaled from one probed batch, `mean_steps` is the mean number of steps in a base step. They
     are None where the plan was made without the probe, and know nothing of points that will be run again.
     """
 
-    chunks: Chunks = field(repr=False)
+    chunks: Chunks
     workers: int
     bytes_on_disk: int
     compilations: int
@@ -324,9 +325,6 @@ class Plan:
         if self.seconds is not None:
             short = self.seconds < 1.0
             yield "time", f"{'under 1 s' if short else 'about ' + format_seconds(self.seconds)} on {workers}"
-
-    def __str__(self) -> str:
-        return "\n".join(f"{name:<13} {text}" for name, text in self.rows())
 
     def check(self, directory: AnyPath) -> None:
         """Raise `ScanError` if the scan can't fit on the disk of `directory` or into memory."""

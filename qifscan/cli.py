@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 import qifscan
-from qifscan.errors import Fault, QifscanError, RunInterrupted, ScanError, printable
+from qifscan.errors import Fault, QifscanError, RunInterrupted, ScanError, UnknownModel, printable
 from qifscan.place import local, picture, with_ending
 
 if TYPE_CHECKING:
@@ -231,6 +231,20 @@ def show(
 
 
 @main.command()
+@click.argument("model", required=False)
+@_clear_errors
+def models(model: str | None) -> None:
+    """List the models, or describe one.
+
+    MODEL is its name, or package.module:variable for one of your own. It is described by its equations,
+    variables and parameters with units, defaults and domains; `names` lists what a scan of it takes.
+    """
+    from qifscan.catalogue import model_named
+
+    _say(str(qifscan.models() if model is None else model_named(model)))
+
+
+@main.command()
 @click.argument("model", default="qif")
 @_clear_errors
 def names(model: str) -> None:
@@ -311,7 +325,7 @@ def _store_of(path: Path) -> Path:
 def _report(store: Path) -> None:
     from qifscan.driver import state_of
     from qifscan.integrity import faults
-    from qifscan.store import UnknownModel, load, origin
+    from qifscan.store import load, origin
 
     progress, ended = state_of(store)
     counted = ", ".join(f"{count:,} {name}" for name, count in ended.items() if count)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from typing import Annotated, Any
+from inspect import Parameter, Signature
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from qifscan import printed
 from qifscan.errors import AS_MS, Fault, ScanError, is_time, nearest, show, unknown
 
 
@@ -59,6 +61,17 @@ def raise_if_any(faults: Sequence[Fault]) -> None:
         raise Faults(faults)
 
 
+KIND = "kind"
+"""The field that tells drives apart in a file; in Python the class does."""
+
+
+def _short(value: Any) -> str:
+    """Return a field's value as Python would write it, a long list as its count and range."""
+    is_long = isinstance(value, (list, tuple)) and len(value) > printed.FEW
+    is_plain = is_long and all(isinstance(x, (int, float)) for x in value)
+    return f"[{printed.span(value)}]" if is_plain else repr(value)
+
+
 class Definition(BaseModel):
     """Frozen data; a `ScanError` with one line for every mistake if it can't be made."""
 
@@ -83,6 +96,43 @@ class Definition(BaseModel):
         elif isinstance(given, Mapping):
             hint = f"qifscan.{kind}(**definition)"
         return Fault(kind, f"{show(given)} without a name", "name=value", hint)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        """Show names and defaults in the signature; types are in the docstring, in words."""
+        fields = [(n, f) for n, f in cls.model_fields.items() if n != KIND]
+        cls.__signature__ = Signature(
+            [
+                Parameter(
+                    name,
+                    Parameter.KEYWORD_ONLY,
+                    default=Parameter.empty
+                    if field.is_required()
+                    else field.get_default(call_default_factory=True),
+                )
+                for name, field in fields
+            ]
+        )
+
+    def replace(self, /, **changes: Any) -> Self:
+        """Return the same definition with some of its fields changed, checked like a new one.
+
+        Raises `ScanError` with one line for every mistake.
+        """
+        return type(self)(**self._given() | changes)
+
+    def _given(self) -> dict[str, Any]:
+        """Return the fields that differ from their defaults, as one would give them."""
+        fields = {n: f for n, f in type(self).model_fields.items() if n != KIND}
+        values = {name: getattr(self, name) for name in fields}
+        return {n: x for n, x in values.items() if x != fields[n].get_default(call_default_factory=True)}
+
+    def __repr__(self) -> str:
+        told = (f"{name}={_short(value)}" for name, value in self._given().items())
+        return f"{type(self).__name__}({', '.join(told)})"
+
+    def __str__(self) -> str:
+        return repr(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_"):

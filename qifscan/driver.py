@@ -22,7 +22,16 @@ from qifscan.atlas import AFTER_A_RUN, Atlas, atlas
 from qifscan.catalogue import model_named
 from qifscan.chunks import Chunks, Plan, least_memory, memory, planned
 from qifscan.cluster import Executor, FailedAt, Work, executor
-from qifscan.errors import Fault, RunError, RunInterrupted, ScanError, StoreError, check_flag, show
+from qifscan.errors import (
+    Fault,
+    RunError,
+    RunInterrupted,
+    ScanError,
+    StoreError,
+    UnknownModel,
+    check_flag,
+    show,
+)
 from qifscan.matching import adopted
 from qifscan.observables import Status
 from qifscan.place import AnyPath, local
@@ -496,7 +505,7 @@ def state_of(path: AnyPath) -> tuple[Progress, dict[str, int]]:
     path = local("path", path)
     try:
         opened = store.load(path)
-    except store.UnknownModel:
+    except UnknownModel:
         known = store.without_model(path)
         state = Progress(known.finished, known.chunks, known.points, known.status.size)
         return state, _ended(known.status)

@@ -78,12 +78,21 @@ class StoreError(QifscanError):
     """A store that is not there, not ours, damaged, of another scan, or can't be written."""
 
 
+class UnknownModel(StoreError):
+    """A store of a model whose code nobody has imported."""
+
+
 class RunError(QifscanError):
     """A run that ended before every chunk was written; what was written stays."""
 
 
 class RunInterrupted(RunError, KeyboardInterrupt):
     """A run that was stopped by Ctrl-C; what was written stays."""
+
+
+def short(error: BaseException) -> str:
+    """Return what an error says, on one line."""
+    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def printable(text: str) -> str:

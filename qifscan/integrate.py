@@ -89,6 +89,10 @@ class Integrator:
     prepare: Callable[[Mapping[str, Array], Array, Array], dict[str, Any]] = _nothing
     models: tuple[str, ...] | None = None
 
+    def __repr__(self) -> str:
+        of = f", for {', '.join(self.models)}" if self.models else ""
+        return f"{self.name} (order {self.order}{of}): {self.meaning}; {self.reference}"
+
     def relative_error(self, largest: Any) -> Any:
         """Return the estimated relative error of a run from the largest estimate of one step."""
         return self.error_factor * largest ** (self.order / self.estimate_order)

@@ -14,7 +14,7 @@ import numpy as np
 
 from qifscan import record, store
 from qifscan.atlas import AFTER_A_RUN, atlas
-from qifscan.errors import counted
+from qifscan.errors import counted, short
 from qifscan.lazy import LazyModule
 from qifscan.store import Store
 from qifscan.theory_store import THEORY, add_theory, carries_theory, theory_faults
@@ -128,7 +128,7 @@ def _of_coordinates(opened: Store) -> Iterator[str]:
             same = found.shape == values.shape and found.tolist() == values.tolist()
             there = values.size == 0 or (opened.path / name / "c" / "0").is_file()
         except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
-            yield f"{name}: the coordinate can't be read ({store.short(error)})"
+            yield f"{name}: the coordinate can't be read ({short(error)})"
             continue
         if not there:
             yield f"{name}: the values of the coordinate are missing"

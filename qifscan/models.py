@@ -6,14 +6,20 @@ ones serve NumPy, JAX and automatic differentiation.
 The relatives of the plain model add to it what the population does to itself: its v' has another coupling K,
 tau v' = v^2 + eta + I + K - (pi tau r)^2, and slow variables that r drives. In all of them eta enters v'
 alone, additively, and every other variable at rest is a function of r: their equilibria are a graph over r.
+
+The module can be called: `qifscan.models()` gives the rows by name, and prints as a list of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Mapping
+import sys
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
+
+from qifscan.printed import Printed, value
 
 State = tuple[Any, ...]
 Constants = dict[str, Any]
@@ -25,6 +31,9 @@ class Domain:
 
     holds: Callable[[Any], Any]
     words: str
+
+    def __repr__(self) -> str:
+        return f"<{self.words}>"
 
 
 REAL = Domain(lambda x: x == x, "a finite number")
@@ -43,6 +52,10 @@ class Parameter:
     unit: str
     meaning: str
     domain: Domain = REAL
+
+    def __repr__(self) -> str:
+        given = "" if self.default is None else f" = {value(self.default)}"
+        return f"{self.name}{given} ({self.unit}): {self.meaning}, {self.domain.words}"
 
 
 @dataclass(frozen=True)
@@ -67,14 +80,17 @@ class Variable:
     absorbed: Callable[[Mapping[str, Any], Any, Any], dict[str, Any]] | None = None
     bounds: tuple[float, float] | None = None
 
+    def __repr__(self) -> str:
+        return f"{self.name} ({self.unit}): {self.meaning}"
+
     @property
     def population(self) -> str:
         """The ending of the names of its population's parameters, of the variable of a rate."""
         return self.name.removeprefix("r")
 
 
-@dataclass(frozen=True)
-class Model:
+@dataclass(frozen=True, repr=False)
+class Model(Printed):
     """A mean field `y' = field(y, inputs, constants)`.
 
     `constants` turns the parameters (float64, one array per name) into what the field reads, once per
@@ -106,6 +122,17 @@ class Model:
     graph: str = "eta"
     target: str = ""
     delay: str = ""
+    frame: str = ""
+    """The equations in which those of `meaning` stand, if `meaning` is not all of them."""
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Return the lines that it prints as."""
+        yield "model", self.name
+        yield "equations", ", ".join(part for part in (self.frame, self.meaning) if part)
+        yield from (("variable", repr(variable)) for variable in self.variables)
+        yield from (("parameter", repr(parameter)) for parameter in self.parameters)
+        yield "input", f"the drive is added to the equation of {self.stimulated}"
+        yield "reference", self.reference
 
     @property
     def variable_names(self) -> tuple[str, ...]:
@@ -286,6 +313,7 @@ def relative(
         driven="v",
         meaning=meaning,
         reference=reference,
+        frame="tau r' = delta/(pi tau) + 2 r v, tau v' = v^2 + eta + I + K - (pi tau r)^2",
     )
 
 
@@ -535,3 +563,33 @@ DELAY = Model(
 
 MODELS: dict[str, Model] = FAMILY | {DELAY.name: DELAY}
 """The models that can be simulated, by name."""
+
+
+class Models(Printed, dict[str, Model]):
+    """Models by name. It prints as a list of them with their equations."""
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Return the lines that it prints as."""
+        yield from ((name, model.meaning) for name, model in self.items())
+        frames = dict.fromkeys(model.frame for model in self.values() if model.frame)
+        yield from (("with K", frame) for frame in frames)
+
+
+def models() -> Models:
+    """Return the models of the package by name.
+
+    It prints as a list of them; each, such as `qifscan.models()["qif_pair"]`, as its equations, variables and
+    parameters with units, defaults and domains.
+    """
+    return Models(MODELS)
+
+
+class _Called(ModuleType):
+    """This module: users' files import from it, and `qifscan.models()` calls it."""
+
+    def __call__(self) -> Models:
+        """Do what `models` does."""
+        return models()
+
+
+sys.modules[__name__].__class__ = _Called

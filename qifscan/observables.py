@@ -101,6 +101,9 @@ class Observable:
     fold: str
     finalize: Callable[[Any, Window], Any]
 
+    def __repr__(self) -> str:
+        return f"{self.name} ({self.unit}): {self.meaning}"
+
 
 def _whole_total(total: Any, state: Any) -> Any:
     return total

@@ -118,7 +118,7 @@ def show(
             raise ScanError([Fault("facet", show_value(facet), "nothing", "select a slice of the theory")])
         return show_theory([dataset, *over], observables, x, y, select or {})
     if isinstance(dataset, xr.DataArray):
-        dataset = dataset.to_dataset(name=str(dataset.name or "values"))
+        dataset = dataset.to_dataset(name="values" if dataset.name is None else str(dataset.name))
     if not isinstance(dataset, xr.Dataset):
         expected = "a dataset of a scan, or one of qifscan's theory"
         raise ScanError([Fault("data", f"a {type(dataset).__name__} of something else", expected)])

@@ -18,12 +18,17 @@ from typing import Any
 
 import numpy as np
 
+from qifscan.errors import StoreError
+
 Array = np.ndarray[Any, Any]
 
 RECORD = "qifscan-record"
 """The group: no axis has such a name, as that of a variable has no hyphen."""
 
 METADATA = "zarr.json"
+SCHEMA = 2
+"""Version of the layout; a store of another one is refused."""
+
 COUNTS = 2
 """Words before the arrays' own: points taken over from an older store, above them (from bit 32 on) what was
 computed with which options; and points continued from an older store."""
@@ -135,6 +140,25 @@ def write(path: Path, attributes: Mapping[str, Any]) -> None:
     head = {"zarr_format": 3, "node_type": "group"}
     data = {**head, "attributes": {**kept, "digest": _of_json(kept)}}
     write_whole(path / RECORD / METADATA, json.dumps(data).encode())
+
+
+def attributes(path: Path) -> dict[str, Any]:
+    """Return the attributes of the store at `path`; raise `StoreError` if there is none that can be read."""
+    metadata = path / METADATA
+    if not path.exists():
+        raise StoreError(f"{path}: not found; expected a store that qifscan run has made")
+    if not metadata.is_file():
+        raise StoreError(f"{path}: found no zarr.json, expected a store that qifscan run has made")
+    try:
+        found = dict(json.loads(metadata.read_text(encoding="utf-8"))["attributes"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: zarr.json can't be read ({error}); the store is damaged") from None
+    if "qifscan_schema" not in found:
+        raise StoreError(f"{path}: has no scan in its attributes, expected a store that qifscan run has made")
+    if found["qifscan_schema"] != SCHEMA:
+        version = found["qifscan_schema"]
+        raise StoreError(f"{path}: has layout version {version}, this qifscan reads version {SCHEMA}")
+    return found
 
 
 def read(path: Path) -> dict[str, Any] | None:

@@ -6,13 +6,14 @@ import hashlib
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from qifscan import record
 from qifscan.axes import (
     DIRECTIONS,
     Axis,
@@ -28,16 +29,31 @@ from qifscan.axes import (
     unknown_parameter,
 )
 from qifscan.catalogue import model_named, source_hash, stored_model
-from qifscan.definition import Definition, Finite, Integer, ordered, raise_if_any
+from qifscan.definition import KIND, Definition, Finite, Integer, ordered, raise_if_any
 from qifscan.drive import DRIVES, Drive, DriveBase, Sine
-from qifscan.errors import AS_MS, Fault, ScanError, is_time, one_of, show, unknown
+from qifscan.errors import (
+    AS_MS,
+    Fault,
+    ModelNotImported,
+    ScanError,
+    StoreError,
+    UnknownModel,
+    counted,
+    is_time,
+    one_of,
+    short,
+    show,
+    unknown,
+)
 from qifscan.integrate import INTEGRATORS, integrators_of
 from qifscan.models import Model, Parameter
 from qifscan.noise import ou_parameters
 from qifscan.observables import RESERVED, SEGMENT, THRESHOLDS, observables
-from qifscan.place import local
+from qifscan.place import AnyPath, local
+from qifscan.printed import Printed, span
 from qifscan.rhythm import SAMPLE_STEPS
 from qifscan.theory import NAMED_STATES
+from qifscan.toml import as_toml
 
 NUMBERS_VERSION = 9
 """Raised whenever the same scan would give other numbers; part of the fingerprint."""
@@ -71,25 +87,37 @@ def _step(value: Any) -> Any:
 class Protocol(Definition):
     """How a point is run: `transient` ms unmeasured, then `window` ms measured, in steps of `dt` ms.
 
-    `dt` is "auto" or a number, the same at every point. With "auto" each point has a step of its own, 0.05 ms
-    halved until it resolves the point's equilibria, start, noise and drive, and is run again at half of it,
-    up to four times (up to seven, if the model has slow variables), while the estimated relative error is
-    above `tolerance`. Either way a point whose estimate stays above `tolerance` is flagged `under_resolved`.
+    Times are in ms; t = 0 is the start of the transient. Steps are rounded up, so that neither part is
+    shorter than asked for.
 
-    `initial` is a named state (`"rest"`: the stable equilibrium of lowest rate; `"down"`, `"up"`: the
-    equilibrium of lowest, highest rate, at the point's own parameters, without the drive, with the mean of
-    the noise; where it is not stable, or for "rest" none is, the state beside it with 1.01 times its rate) or
-    numbers for every variable, e.g. `{"r": 0.1, "v": -2.0}`. `integrator` is one of "riccati", "rk4", "heun",
-    "euler", "exp_auto" (the first and the last are of the plain model alone), or "auto": then a scan takes
-    the first that its model has. Noise on a rate can take it below 0: `negative_rate` leaves it there
-    ("leave") or turns its sign ("reflect"); either way the steps are counted and the point is flagged.
-
-    `sweep` names an axis of the scan along which each point starts where its neighbour ended, for hysteresis:
-    once to higher values and once to lower ones, along a further dimension `direction` ("up", "down"). The
-    first point of a line starts from `initial`. At each point time starts at 0 and the noise anew.
-
-    Times in ms; t = 0 is the start of the transient. Steps are rounded up, so that neither part is shorter
-    than asked for.
+    Parameters
+    ----------
+    transient
+        Time before the measurement.
+    window
+        Time that is measured.
+    dt
+        "auto", or a number, the same at every point. With "auto" each point has a step of its own, 0.05 ms
+        halved until it resolves the point's equilibria, start, noise and drive, and is run again at half of
+        it, up to four times (seven, if the model has slow variables), while the estimated relative error is
+        above `tolerance`.
+    tolerance
+        Relative error above which a point is run again, and at last flagged `under_resolved`.
+    initial
+        A named state: "rest", the stable equilibrium of lowest rate; "down", "up", the equilibrium of
+        lowest, highest rate, at the point's own parameters, without the drive, with the mean of the noise.
+        Where it is not stable, or for "rest" none is, the state beside it with 1.01 times its rate. Or a
+        number for every variable, e.g. `{"r": 0.1, "v": -2.0}`.
+    integrator
+        "riccati", "rk4", "heun", "euler", "exp_auto" (the first and the last are of the plain model alone),
+        or "auto", the first of these that the model has.
+    negative_rate
+        Noise on a rate can take it below 0: "leave" it there, or "reflect" it, which turns its sign. Either
+        way the steps are counted and the point is flagged.
+    sweep
+        The name of an axis along which each point starts where its neighbour ended, for hysteresis: once to
+        higher values and once to lower ones, along a further dimension `direction` ("up", "down"). The first
+        point of a line starts from `initial`. At each point time starts at 0 and the noise anew.
     """
 
     transient: Annotated[Finite, Field(ge=0)] = 100.0
@@ -138,6 +166,14 @@ class Protocol(Definition):
                 [Fault("dt", found, f"at most {MAX_STEPS:.3g} steps", "make dt larger or the run shorter")]
             )
         return given
+
+    @property
+    def in_words(self) -> str:
+        """The times, the step, the sweep."""
+        step = "dt auto" if self.dt == "auto" else f"dt {self.dt:g} ms"
+        swept = f"; {self.sweep} is swept" if self.sweep else ""
+        times = f"{self.transient:g} ms, then {self.window:g} ms measured"
+        return f"{times}; {step}, {self.integrator}{swept}"
 
     @property
     def base(self) -> float:
@@ -199,24 +235,52 @@ def scan_parameters(model: Model, drive: DriveBase | None) -> dict[str, Paramete
     return {row.name: row for row in rows}
 
 
-class Scan(Definition):
+class Scan(Printed, Definition):
     """A scan: a grid of parameter values, what happens at each point, and what is measured.
 
-    `axes` maps a parameter to its values, in the order of the dimensions of the dataset: a list or array,
-    `{"linspace": [first, last, count]}`, `{"geomspace": [...]}`; or a new name to several parameters that
-    change together (a zipped axis). `points` is a list of parameter sets, or a mapping of equal columns: a
-    zipped axis named `point`, before the others. The parameter `initial` can be an axis of named states.
-    With `protocol.sweep` there is an axis `direction` more, the last one unless given: ["up", "down"].
-    Without axes the scan is a single point. `fixed` holds other parameters; what is named nowhere has its
-    default. `replicates` > 1 adds the last dimension `replicate`. `noise` is "independent" (a path of its
-    own for every point and replicate) or "common" (one path per replicate, the same at every point).
-    `precision` is "float32" or "float64". By default the `observables` are the mean, std, min, max of rates.
+    It is frozen data; `run` runs it. What can be an axis, or fixed: the parameters of the model (`tau, eta,
+    delta, J`), of the noise on r and v (`<variable>_ou_mean`, `_ou_sigma`, `_ou_tau`), of the drive
+    (`drive_<number>`), `r_initial`, `v_initial`, `down_threshold`, `up_threshold`.
 
-    `model` is the name of a model, or "package.module:variable", a `Model` of your own that can be imported.
-    Parameters: those of the model (`tau, eta, delta, J`), `<variable>_ou_mean`, `_ou_sigma`, `_ou_tau` for r
-    and v, `drive_<number>` of the drive, `r_initial`, `v_initial`, `down_threshold`, `up_threshold`.
+    Parameters
+    ----------
+    title
+        Any text; no part of the fingerprint.
+    model
+        The name of a model (`models` lists them), or "package.module:variable", a `Model` of your own that
+        can be imported.
+    axes
+        Values by parameter, in the order of the dimensions of the dataset: a list or array,
+        `{"linspace": [first, last, count]}`, `{"geomspace": [...]}`; or a new name with several parameters
+        that change together, a zipped axis. `initial` can be an axis of named states. With `protocol.sweep`
+        there is an axis `direction` more, the last one unless given: ["up", "down"]. Without axes the scan is
+        a single point.
+    points
+        A list of parameter sets, or a mapping of equal columns: a zipped axis `point`, before the others.
+    fixed
+        Other parameters; what is named nowhere has its default.
+    protocol
+        How a point is run, a `Protocol`.
+    drive
+        The input current: a `Constant`, `Pulse`, `Sine`, `Ramp` or `Sampled`, or None.
+    traces
+        Which points keep their trajectory, a `Traces`.
+    replicates
+        Repetitions with noise of their own; more than 1 add the last dimension `replicate`.
+    seed
+        Names the noise.
+    noise
+        "independent": a path of its own for every point and replicate. "common": one path per replicate, the
+        same at every point.
+    observables
+        Names of what is measured; by default mean, std, min and max of the rates.
+    precision
+        "float32" or "float64".
 
-    Raises `ScanError` with one line for every mistake.
+    Raises
+    ------
+    ScanError
+        With one line for every mistake.
     """
 
     title: str = ""
@@ -297,6 +361,7 @@ class Scan(Definition):
     def _resolved_axes(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Axis]:
         if "model" not in info.data:
             return {}
+        value = {name: given.given if isinstance(given, Axis) else given for name, given in value.items()}
         known, points = _known(info), info.data.get("points")
         faults: list[Fault] = []
         read = [] if points is None else [read_zipped("points", "point", points, known, faults)]
@@ -355,8 +420,7 @@ class Scan(Definition):
     def _default_observables(cls, value: Any, info: ValidationInfo) -> Any:
         if value is not DEFAULT_OBSERVABLES or "model" not in info.data:
             return value
-        rates = model_named(info.data["model"]).rates
-        return [f"{rate.name}_{kind}" for rate in rates for kind in ("mean", "std", "min", "max")]
+        return usual_observables(model_named(info.data["model"]))
 
     @field_validator("observables")
     @classmethod
@@ -392,6 +456,38 @@ class Scan(Definition):
         raise_if_any(faults)
         points = [{name: labels[name][i].item() for name, i in point.items()} for point in found]
         return Traces(points=points, every=value.every)
+
+    def replace(self, /, **changes: Any) -> Self:
+        """Return the same scan with some of its fields changed, checked like a new one.
+
+        `scan.replace(seed=1)`, `scan.replace(axes=scan.axes | {"J": [10.0, 15.0]})`,
+        `scan.replace(protocol=scan.protocol.replace(window=500.0))`. An integrator that is the first of the
+        model, and observables that are the usual ones, are those of the new model.
+
+        Raises `ScanError` with one line for every mistake.
+        """
+        given = self._given() | changes
+        protocol = given.get("protocol")
+        if isinstance(protocol, Protocol) and protocol.integrator == self.protocol.integrator:
+            given["protocol"] = self._freed(protocol)
+        return type(self)(**given)
+
+    def _freed(self, protocol: Protocol) -> Protocol:
+        """Return a protocol in which the integrator is left to the model, if it is the first of the model."""
+        is_first = protocol.integrator == integrators_of(model_named(self.model))[0]
+        return protocol.model_copy(update={"integrator": "auto"}) if is_first else protocol
+
+    def _given(self) -> dict[str, Any]:
+        """Return the fields as one would give them: what the model decides by itself is left to it again."""
+        given, model = super()._given(), model_named(self.model)
+        axes = {n: x for n, x in self.axes.items() if self.points is None or n != "point"}
+        if list(axes)[-1:] == ["direction"] and axes["direction"].labels.tolist() == list(DIRECTIONS):
+            del axes["direction"]
+        given |= {"axes": axes}
+        given["protocol"] = self._freed(self.protocol)
+        if list(self.observables) == usual_observables(model):
+            given.pop("observables", None)
+        return given
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Scan) and self.definition() == other.definition()
@@ -439,6 +535,82 @@ class Scan(Definition):
             data.pop(derived, None)
         return cls(**data)
 
+    @classmethod
+    def from_store(cls, path: AnyPath) -> Scan:
+        """Return the scan that a store was made for.
+
+        Raises `StoreError` if there is no store of qifscan at `path`, or it is damaged.
+        """
+        path = local("path", path)
+        try:
+            return cls.from_attributes(path, record.attributes(path))
+        except UnknownModel:
+            raise
+        except StoreError:
+            kept = record.read(path)
+            if kept is None:
+                raise
+        return cls.from_attributes(path, kept["attributes"])
+
+    @classmethod
+    def from_attributes(cls, path: Path, attributes: Mapping[str, Any]) -> Scan:
+        """Return the scan in a store's attributes; raise `StoreError`, naming `path`, if it can't be read."""
+        try:
+            text = attributes["qifscan_scan"]
+            scan = cls.from_json(text)
+        except ModelNotImported as error:
+            raise UnknownModel(f"{path}: {error}") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{path}: the scan in its attributes can't be read ({short(error)}); the store is damaged"
+            ) from None
+        made_with = json.loads(text).get("model_source") if '"model_source"' in text else None
+        if made_with != source_hash(scan.model):
+            raise StoreError(
+                f"{path}: was made with another version of the file that defines {scan.model} (sha256 "
+                f"{str(made_with)[:12]}); put that back, or read the store with xarray.open_zarr"
+            )
+        if scan.fingerprint != attributes.get("qifscan_fingerprint"):
+            raise StoreError(
+                f"{path}: its scan gives fingerprint {scan.fingerprint[:12]}, its attributes say "
+                f"{str(attributes.get('qifscan_fingerprint'))[:12]}; it is damaged, or of another qifscan"
+            )
+        return scan
+
+    def to_toml(self) -> str:
+        """Return the scan as the text of a TOML file that `from_toml` reads as an equal scan.
+
+        What has its default is left out; an axis is a `linspace` or `geomspace` where that gives every bit.
+        """
+        given = self._given()
+        axes = {name: axis.given for name, axis in given.pop("axes").items()}
+        points = {} if self.points is None else {"points": self.axes["point"].given}
+        return as_toml(_as_tables(given | points | {"axes": axes}))
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Return the lines that it prints as."""
+        yield "scan", f"{self.title or 'untitled'} ({self.fingerprint[:12]})"
+        yield "model", self.model
+        sizes = " x ".join(f"{name} {size}" for name, size in self.sizes.items())
+        yield "points", f"{self.size:,} ({sizes or 'one point'})"
+        for axis in self.axes.values():
+            columns = {n: span(column.tolist()) for n, column in axis.columns.items()}
+            along = "; ".join(f"{n}: {told}" for n, told in columns.items())
+            yield "axis", f"{axis.name}, {len(axis):,} of {along}" if axis.zipped else along
+        if self.fixed:
+            yield "fixed", ", ".join(f"{name} = {value:.6g}" for name, value in self.fixed.items())
+        yield "protocol", self.protocol.in_words
+        yield "start", self._start
+        if self.drive is not None:
+            yield "drive", repr(self.drive)
+        noise = f", noise {self.noise} on {', '.join(self.noisy)}" if self.noisy else ", no noise"
+        yield "replicates", f"{self.replicates:,}{noise}, seed {self.seed}"
+        yield "observables", ", ".join(self.observables)
+        if self.traces is not None:
+            every = "every step" if self.traces.every == 1 else f"every {self.traces.every} steps"
+            yield "traces", f"{counted(len(self.trace_indices), 'point')}, {every}"
+        yield "precision", self.precision
+
     def definition(self) -> dict[str, Any]:
         """Return the resolved scan as JSON data: every default filled in, every axis as values."""
         data = self.model_dump(mode="json", exclude={"axes", "points", "fixed"})
@@ -458,7 +630,7 @@ class Scan(Definition):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of everything that determines the numbers: all of the resolved scan but its title."""
+        """sha256 of everything that determines the numbers, which is the resolved scan without its title."""
         data = {key: value for key, value in self.definition().items() if key != "title"}
         text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -495,6 +667,14 @@ class Scan(Definition):
         swept = {column for axis in self.axes.values() for column in axis.columns}
         names = model_named(self.model).input_names
         return tuple(n for n in names if f"{n}_ou_sigma" in swept or self.fixed.get(f"{n}_ou_sigma", 0.0) > 0)
+
+    @property
+    def _start(self) -> str:
+        """Where points start, in words."""
+        given = {*self.fixed, *(name for axis in self.axes.values() for name in axis.columns)}
+        named = [name for name in given if name == "initial" or name.endswith("_initial")]
+        initial = self.protocol.initial
+        return ", ".join(sorted(named)) or (initial if isinstance(initial, str) else repr(initial))
 
     @property
     def can_rest(self) -> bool:
@@ -544,6 +724,23 @@ class Scan(Definition):
         elif "initial" not in columns and not all(name in columns for name in numbers):
             columns["initial"] = np.full(count, initial)
         return columns
+
+
+def usual_observables(model: Model) -> list[str]:
+    """Return what is measured where no observables are named: mean, std, min and max of the rates."""
+    return [f"{rate.name}_{kind}" for rate in model.rates for kind in ("mean", "std", "min", "max")]
+
+
+def _as_tables(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields as plain data, definitions as the tables of a file."""
+    tables: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(value, Definition):
+            kind = type(value).model_fields.get(KIND)
+            tables[name] = ({KIND: kind.default} if kind else {}) | _as_tables(value._given())
+        else:
+            tables[name] = value
+    return tables
 
 
 MOST_TRACES = 1_000_000

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import logging
 import os
 import platform
@@ -33,7 +32,7 @@ import psutil
 from qifscan import __version__, backend, record
 from qifscan.catalogue import model_named
 from qifscan.chunks import Chunks
-from qifscan.errors import ModelNotImported, ScanError, StoreError
+from qifscan.errors import StoreError, UnknownModel, short
 from qifscan.lazy import LazyModule
 from qifscan.matching import adopted
 from qifscan.observables import STATUS_MEANINGS, Status, observables
@@ -53,8 +52,6 @@ else:
     xr = LazyModule("xarray")
     zarr = LazyModule("zarr")
 
-SCHEMA = 2
-"""Version of the layout; a store of another one is refused."""
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +62,6 @@ STALE_SECONDS = 600
 """Age at which a `.partial` file, left by a killed writer, is swept away."""
 
 Array = np.ndarray[Any, Any]
-
-
-class UnknownModel(StoreError):
-    """A store of a model whose code nobody has imported."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +173,7 @@ def _unwritten(path: Path, error: OSError) -> StoreError:
 def load(path: Path) -> Store:
     """Return the store at `path`; raise `StoreError` if it is not one, or not readable."""
     try:
-        return _loaded(path, _attributes(path))
+        return _loaded(path, record.attributes(path))
     except UnknownModel:
         raise
     except StoreError as error:
@@ -193,57 +186,20 @@ def load(path: Path) -> Store:
 
 
 def _loaded(path: Path, attributes: Mapping[str, Any]) -> Store:
+    scan = Scan.from_attributes(path, attributes)
     try:
-        scan = Scan.from_json(attributes["qifscan_scan"])
         checkpoint = int(attributes.get("qifscan_checkpoint", 0))
         chunks = Chunks(scan, tuple(attributes["qifscan_chunk_shape"]), checkpoint)
-    except ModelNotImported as error:
-        raise UnknownModel(f"{path}: {error}") from None
-    except (KeyError, TypeError, ValueError, ScanError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise StoreError(
-            f"{path}: the scan in its attributes can't be read ({short(error)}); the store is damaged"
+            f"{path}: how it is cut can't be read from its attributes ({short(error)}); the store is damaged"
         ) from None
-    text = attributes["qifscan_scan"]
-    made_with = json.loads(text).get("model_source") if '"model_source"' in text else None
-    if made_with != scan.definition().get("model_source"):
-        raise StoreError(
-            f"{path}: was made with another version of the file that defines {scan.model} (sha256 "
-            f"{str(made_with)[:12]}); put that back, or read the store with xarray.open_zarr"
-        )
-    if scan.fingerprint != attributes.get("qifscan_fingerprint"):
-        raise StoreError(
-            f"{path}: its scan gives fingerprint {scan.fingerprint[:12]}, its attributes say "
-            f"{str(attributes.get('qifscan_fingerprint'))[:12]}; it is damaged, or of another qifscan"
-        )
     return Store(path, chunks, bool(attributes.get("qifscan_record")))
-
-
-def short(error: BaseException) -> str:
-    """Return what an error says, on one line."""
-    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def exists(path: Path) -> bool:
     """Whether anything is at `path`."""
     return path.exists()
-
-
-def _attributes(path: Path) -> dict[str, Any]:
-    metadata = path / "zarr.json"
-    if not path.exists():
-        raise StoreError(f"{path}: not found; expected a store that qifscan run has made")
-    if not metadata.is_file():
-        raise StoreError(f"{path}: found no zarr.json, expected a store that qifscan run has made")
-    try:
-        attributes = dict(json.loads(metadata.read_text(encoding="utf-8"))["attributes"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path}: zarr.json can't be read ({error}); the store is damaged") from None
-    if "qifscan_schema" not in attributes:
-        raise StoreError(f"{path}: has no scan in its attributes, expected a store that qifscan run has made")
-    if attributes["qifscan_schema"] != SCHEMA:
-        found = attributes["qifscan_schema"]
-        raise StoreError(f"{path}: has layout version {found}, this qifscan reads version {SCHEMA}")
-    return attributes
 
 
 def check_scan(store: Store, scan: Scan) -> None:
@@ -443,7 +399,7 @@ def _template_attributes(chunks: Chunks) -> dict[str, Any]:
         "references": model.reference,
         "created": created,
         "history": f"{created} created by qifscan {__version__}",
-        "qifscan_schema": SCHEMA,
+        "qifscan_schema": record.SCHEMA,
         "qifscan_record": 1,
         "qifscan_variables": [*_grid_names(chunks), *_trace_names(chunks)],
         "qifscan_coordinates": [name for name, *_ in _coordinates(chunks)],
@@ -909,7 +865,7 @@ def read(path: Path, chunks: Any = None) -> xr.Dataset:
 
 def _without_model(path: Path, chunks: Any) -> xr.Dataset:
     """Return the dataset of a store whose model nobody has imported: opening a store runs no code of it."""
-    attributes, (names, coordinates) = _attributes(path), _listed(path)
+    attributes, (names, coordinates) = record.attributes(path), _listed(path)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Object at .* is not recognized")
         dataset = xr.open_zarr(str(path), consolidated=False, zarr_format=3, chunks=chunks)

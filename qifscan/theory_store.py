@@ -16,7 +16,7 @@ import numpy as np
 from qifscan import backend, record, store
 from qifscan.atlas import Atlas
 from qifscan.catalogue import model_named
-from qifscan.errors import StoreError
+from qifscan.errors import StoreError, short
 from qifscan.lazy import LazyModule
 from qifscan.place import local
 from qifscan.scan import Scan
@@ -115,7 +115,7 @@ def theory_faults(path: Path, deep: bool = False) -> list[str]:
         try:
             same = digests is None or digests.get(name) == _digest(group, name, arrays[name])
         except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
-            found.append(f"{name} can't be read ({store.short(error)})")
+            found.append(f"{name} can't be read ({short(error)})")
             continue
         found += [] if same else [f"{name} has other values than were written there"]
     return found
@@ -227,7 +227,7 @@ def open_theory(path: str | os.PathLike[str]) -> xr.DataTree:
             str(path), engine="zarr", group=THEORY, consolidated=False, zarr_format=3, chunks=None
         )
     except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"{path}: its theory can't be read ({store.short(error)})") from None
+        raise StoreError(f"{path}: its theory can't be read ({short(error)})") from None
     return tree.map_over_datasets(_as_computed)
 
 

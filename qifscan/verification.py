@@ -18,6 +18,7 @@ from qifscan.kernel import batch_shape
 from qifscan.observables import Status
 from qifscan.place import local
 from qifscan.points import PLAIN_AT_REST, Measured, Points, run_finer, run_points
+from qifscan.printed import Printed
 from qifscan.rest import Rest
 from qifscan.scan import Scan
 from qifscan.store import Store
@@ -51,14 +52,13 @@ class HalfStep:
         return "; ".join(part for part in (without if self.points > self.noisy else "", paths) if part)
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What `verify` found. `faults` has one line for each thing that is wrong.
+@dataclass(frozen=True, repr=False)
+class Verdict(Printed):
+    """What `verify` found. It prints as a table. `faults` has one line for each thing that is wrong.
 
     `half` is the comparison with half the step, `truth` that with an adaptive solver, `tolerance` what the
-    scan allows there; `settled` counts the
-    points of the store that have come to rest, and `disagreement` is their largest distance from the exact
-    equilibrium.
+    scan allows there; `settled` counts the points of the store that have come to rest, and `disagreement` is
+    their largest distance from the exact equilibrium.
     """
 
     path: Path
@@ -84,30 +84,28 @@ class Verdict:
         """Whether something is there, and nothing was wrong in it."""
         return not self.faults and self.finished > 0
 
-    def __str__(self) -> str:
-        lines = [
-            f"chunks        {self.finished} of {self.chunks} finished, each read and its checksum tested",
-            f"recomputed    {counted(self.recomputed, 'point')}, compared bit for bit with the store",
-            *([f"other options {self._of_others}"] if self.others else []),
-            f"half step     in float64: {str(self.half) or 'nothing compared'}",
-            f"truth         by an adaptive solver: {self.truth}",
-            f"theory        {counted(self.settled, 'point')} at rest, {self.disagreement:.1e} from the exact "
-            "equilibrium at most",
-            *(f"fault         {fault}" for fault in self.faults),
-        ]
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Return the lines that it prints as."""
+        yield "chunks", f"{self.finished} of {self.chunks} finished, each read and its checksum tested"
+        yield "recomputed", f"{counted(self.recomputed, 'point')}, compared bit for bit with the store"
+        if self.others:
+            yield "other options", self._of_others
+        yield "half step", f"in float64: {str(self.half) or 'nothing compared'}"
+        yield "truth", f"by an adaptive solver: {self.truth}"
+        apart = f"{self.disagreement:.1e} from the exact equilibrium at most"
+        yield "theory", f"{counted(self.settled, 'point')} at rest, {apart}"
+        yield from (("fault", fault) for fault in self.faults)
         taken, mended = self.repaired
         if taken or mended:
             more = f", {counted(mended, 'other fault')} mended" if mended else ""
-            lines.append(
-                f"repair        {counted(taken, 'damaged chunk')} taken back{more}; run the scan again"
-            )
+            yield "repair", f"{counted(taken, 'damaged chunk')} taken back{more}; run the scan again"
         elif self.faults:
-            lines.append(
-                "cure          qifscan verify --repair, then qifscan run, mends what is damaged; where only "
-                "points differ, they come from another processor or jax"
+            yield (
+                "cure",
+                "qifscan verify --repair, then qifscan run, mends what is damaged; where only points differ, "
+                "they come from another processor or jax",
             )
-        lines.append(f"verdict       {self._verdict}")
-        return "\n".join(lines)
+        yield "verdict", self._verdict
 
     @property
     def _of_others(self) -> str:

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "qifscan"
 
 LEVELS = [
     {"lazy", "errors", "jets", "whole"},
+    {"printed", "toml"},
     {"adaptive", "rhythm", "models", "definition", "backend", "algebra", "place", "record", "snapshot"},
     {"child"},
     {"catalogue", "drive", "noise", "observables", "integrate", "labels", "graph"},

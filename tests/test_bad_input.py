@@ -616,7 +616,7 @@ BROKEN = {
     "scan cut off": (with_attribute("qifscan_scan", '{"model": '), "the store is damaged"),
     "scan a number": (with_attribute("qifscan_scan", 3), "the store is damaged"),
     "scan of unknown things": (with_attribute("qifscan_scan", '{"modell": 3}'), "the store is damaged"),
-    "scan of other sizes": (with_attribute("qifscan_scan", "{}"), "the store is damaged"),
+    "scan of other sizes": (with_attribute("qifscan_scan", "{}"), "it is damaged"),
     "scan of another seed": (
         with_attribute("qifscan_scan", qs.Scan(**TINY, seed=1).to_json()),
         "fingerprint",

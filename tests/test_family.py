@@ -359,7 +359,7 @@ def test_the_integrator_is_the_first_that_the_model_has_and_part_of_the_fingerpr
     assert qs.Scan() == qs.Scan(protocol=qs.Protocol(integrator="riccati"))
 
 
-GUIDE = Path(__file__).parents[1] / "docs" / "adding_a_model.md"
+GUIDE = Path(__file__).parents[1] / "docs" / "extend" / "model.md"
 
 
 @pytest.fixture

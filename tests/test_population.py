@@ -1012,7 +1012,7 @@ def test_arguments_of_other_versions_are_refused():
             qs.QIF(1, **{name: True})
 
 
-TABLE = Path(__file__).parents[1] / "docs" / "reference_class.md"
+TABLE = Path(__file__).parents[1] / "docs" / "reference" / "qif.md"
 
 
 DOCUMENTED = """
