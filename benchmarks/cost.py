@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 import qifscan as qs
-from qifscan import chunks
+from qifscan import chunks, machine
 from qifscan.kernel import Schedule, batch_shape
 from qifscan.points import Points
 
@@ -119,7 +119,7 @@ dt = 0.01
 
 def kernel_alone(scan: qs.Scan) -> float:
     """Return the seconds of the kernel for all points of a scan on all cores: no writing, no theory."""
-    cut, cores = chunks.Chunks.of(scan), chunks.usable_cores()
+    cut, cores = chunks.Chunks.of(scan), machine.usable_cores()
     work = [Points.of(scan, cut.indices(chunk)) for chunk in range(cut.grid)]
     schedule = Schedule.of(scan.protocol)
 

@@ -32,8 +32,8 @@ import peers
 
 import qifscan as qs
 from qifscan import backend
-from qifscan.chunks import usable_cores
 from qifscan.kernel import Schedule, batch_shape, run_batch
+from qifscan.machine import usable_cores
 from qifscan.points import Points
 
 HERE = Path(__file__).parent

@@ -27,8 +27,8 @@ import numpy as np
 import peers
 
 import qifscan as qs
-from qifscan.chunks import usable_cores
 from qifscan.kernel import Schedule, batch_shape
+from qifscan.machine import usable_cores
 from qifscan.points import Points, run_points
 
 T_END = 100.0

@@ -13,13 +13,13 @@ from qifscan.axes import locate, number
 from qifscan.catalogue import model_named
 from qifscan.drive import Pulse
 from qifscan.errors import Fault, ScanError, show, unknown
+from qifscan.initial import NAMED_STATES
 from qifscan.lazy import LazyModule
 from qifscan.observables import Status
 from qifscan.place import local
 from qifscan.rest import Rest
 from qifscan.scan import Scan
 from qifscan.store import read
-from qifscan.theory import NAMED_STATES
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qifscan.arrays import Array, Index
 from qifscan.errors import Fault, ScanError, counted, one_of, show, unknown
 from qifscan.family import model_of
 from qifscan.foreign import TYPES, Diagram, Names, dataset_of, lines_of, refuse
-from qifscan.graph import Array, Index
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -13,9 +13,9 @@ import numpy as np
 
 from qifscan.definition import plain
 from qifscan.errors import AS_MS, Fault, is_time, near, nearest, one_of, show, unknown
+from qifscan.initial import NAMED_STATES
 from qifscan.models import Parameter
 from qifscan.printed import span
-from qifscan.theory import NAMED_STATES
 
 logger = logging.getLogger(__name__)
 

@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan import delay_curves, hopf, hopf_plane
+from qifscan.arrays import Array, Index
 from qifscan.certain import Found, zeros_along
 from qifscan.crossings import delays
 from qifscan.digits import along_folds
 from qifscan.errors import Fault, ScanError, check_count, counted, is_number, one_of, show, unknown
 from qifscan.family import model_of
 from qifscan.graph import (
-    Array,
     Function,
-    Index,
     Nodes,
     Path,
     coefficients,
@@ -38,12 +37,7 @@ from qifscan.graph import (
 from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
 from qifscan.models import Model
-from qifscan.normal_forms import (
-    fold_coefficient,
-    lyapunov_coefficient,
-    residual,
-    states,
-)
+from qifscan.normal_forms import fold_coefficient, lyapunov_coefficient, residual, states
 from qifscan.pieces import nodes_of, pieces, roots
 from qifscan.resting import growth
 from qifscan.spectrum import kinds, spectrum_of

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from qifscan.arrays import Array, Index
 from qifscan.conditions import Slices, vanishing
 from qifscan.digits import placed
-from qifscan.graph import SPAN, Array, Index, Path, part, rate_unit
+from qifscan.graph import SPAN, Path, part, rate_unit
 from qifscan.isolation import Roots, isolated, narrowed, narrowed_near, table
 from qifscan.models import Model
 

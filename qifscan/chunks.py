@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +11,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import psutil
 
 from qifscan import backend, kernel, sweep
 from qifscan.catalogue import model_named
 from qifscan.errors import Fault, ScanError, check_count, check_flag, counted
 from qifscan.kernel import BLOCK, NOISE_SIDES, Schedule
+from qifscan.machine import available_memory, resident_memory, usual_workers
 from qifscan.observables import needed_folds, needs_tangents
 from qifscan.place import AnyPath, local
 from qifscan.points import Begun, Measured, Points, diagnostics, run_points
@@ -51,9 +50,6 @@ GRAINS = {
     # a million points of 10,000 steps took 22.5 s in the chunks of a processor, 9 to 10 s in these.
     "gpu": Grain(steps=4e9, chunks=4, least=2**16, lines=2**12, most=2**18),
 }
-
-GPU_WORKERS = 2
-"""Chunks that a GPU is given at once: while it runs one, the other is prepared or written."""
 
 TRACE_BYTES = 2**26
 """Recorded states of one batch of traces."""
@@ -504,26 +500,6 @@ def _batch_bytes(chunks: Chunks, compiling: Callable[[], None]) -> int:
     program = points.program(steps, schedule)
     inputs = points.inputs(program, steps)
     return kernel.memory_bytes(program, inputs, steps, schedule, chunks.scan.drive, shape, compiling)
-
-
-def usual_workers(device: str) -> int:
-    """Return how many chunks are run at once on a device: as many as this machine has cores, two on a GPU."""
-    return usable_cores() if device.startswith("cpu") else GPU_WORKERS
-
-
-def usable_cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def resident_memory() -> int:
-    """Return the bytes of memory that this process holds now."""
-    return int(psutil.Process().memory_info().rss)
-
-
-def available_memory() -> int:
-    """Return the bytes of memory that this machine could still give."""
-    return int(psutil.virtual_memory().available)
 
 
 def format_bytes(count: float) -> str:

@@ -25,9 +25,9 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qifscan import backend
-from qifscan.chunks import usable_cores, usual_workers
 from qifscan.errors import Fault, RunError, ScanError, check_count, near, show
 from qifscan.lazy import LazyModule
+from qifscan.machine import usable_cores, usual_workers
 
 if TYPE_CHECKING:
     import distributed

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from qifscan.graph import STATE, Array, Index
-from qifscan.jets import Gradient, coefficient
+from qifscan.arrays import Array, Index
+from qifscan.jets import STATE, Gradient, coefficient
 from qifscan.models import Model
 
 STAGES = 4

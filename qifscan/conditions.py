@@ -17,20 +17,10 @@ from typing import Any
 import numpy as np
 
 from qifscan.algebra import Polynomial, Ratio, Ring, Tied
-from qifscan.graph import (
-    PARAMETER,
-    Array,
-    Index,
-    Path,
-    at_once,
-    distances,
-    graph_value,
-    hurwitz,
-    jacobian,
-    part,
-)
+from qifscan.arrays import Array, Index
+from qifscan.graph import Path, at_once, distances, graph_value, hurwitz, jacobian, part
 from qifscan.isolation import table
-from qifscan.jets import Taylor, characteristic, coefficient, is_zero
+from qifscan.jets import PARAMETER, Taylor, characteristic, coefficient, is_zero
 from qifscan.models import Model
 from qifscan.whole import Whole, primitive, squarefree
 

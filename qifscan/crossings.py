@@ -13,22 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from qifscan.arrays import Array, Index, Values
 from qifscan.delayed import Terms, at_states, terms
 from qifscan.errors import Fault, ScanError
-from qifscan.graph import (
-    Array,
-    Function,
-    Index,
-    Nodes,
-    Path,
-    Values,
-    coefficients,
-    hurwitz,
-    part,
-    rate_unit,
-    walled,
-    zeros,
-)
+from qifscan.graph import Function, Nodes, Path, coefficients, hurwitz, part, rate_unit, walled, zeros
 from qifscan.jets import sine_and_cosine
 from qifscan.models import Model
 from qifscan.pieces import nodes_of

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qifscan.arrays import Array, Index
 from qifscan.crossings import SPIKES, UNITS, crossing_cells, turning
 from qifscan.delayed import at_states
-from qifscan.graph import Array, Index, paths, rate_unit
+from qifscan.graph import paths, rate_unit
 from qifscan.hopf import BT, CLOSED, CUT_AT_BT, CUT_BY_RANGE, CUT_BY_RATES, GH, Line
 from qifscan.hopf_plane import completed, default_range
 from qifscan.models import Model

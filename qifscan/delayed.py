@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from qifscan.graph import STATE, Array, Values
-from qifscan.jets import Gradient, coefficient, square_root
+from qifscan.arrays import Array, Values
+from qifscan.jets import STATE, Gradient, coefficient, square_root
 from qifscan.models import Model
 
 MODES = 6

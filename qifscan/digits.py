@@ -16,19 +16,11 @@ from typing import Any
 import numpy as np
 
 from qifscan.algebra import Polynomial, Ratio, Ring, Tied
+from qifscan.arrays import Array
 from qifscan.conditions import Exact, Slices, turning
-from qifscan.graph import (
-    PARAMETER,
-    RATE,
-    Array,
-    Path,
-    coefficients,
-    distances,
-    graph_value,
-    part,
-)
+from qifscan.graph import Path, coefficients, distances, graph_value, part
 from qifscan.isolation import Roots
-from qifscan.jets import Taylor, coefficient
+from qifscan.jets import PARAMETER, RATE, Taylor, coefficient
 from qifscan.whole import Bracket, sharpened, square_root
 
 NEGLIGIBLE = 1e-12

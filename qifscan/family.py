@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan import newton
+from qifscan.arrays import Array, Index
 from qifscan.catalogue import model_named
 from qifscan.errors import Fault, ScanError, check_count, show, unknown
-from qifscan.graph import Array, Index, Path, part, paths
+from qifscan.graph import Path, part, paths
 from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
 from qifscan.models import Model

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from qifscan.arrays import Array, Index
 from qifscan.collocation import Orbits, Problem, condensed, remeshed
-from qifscan.graph import Array, Index
 
 _ROUNDS = 2
 """Times around the orbit: the first tells the directions of the multipliers apart, the last measures."""

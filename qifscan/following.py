@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from qifscan.arrays import Array, Index
 from qifscan.collocation import (
     Border,
     Linear,
@@ -30,7 +31,6 @@ from qifscan.collocation import (
     solve,
 )
 from qifscan.floquet import Floquet, multipliers, resolved
-from qifscan.graph import Array, Index
 
 POINT, HB, LPC, PD, TR, EP, UNRESOLVED = 0, 3, 5, 7, 8, 9, 31
 """AUTO's codes: ordinary, Hopf point, fold of cycles, period doubling, torus, end; and one of our own."""

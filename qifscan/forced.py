@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan import collocation, family, settling
+from qifscan.arrays import Array, Index
 from qifscan.collocation import Border, Orbits, Problem
 from qifscan.drive import Sine
 from qifscan.errors import Fault, ScanError, check_count, check_time, show
 from qifscan.floquet import multipliers, resolved
 from qifscan.following import FINE, POINT
-from qifscan.graph import Array, Index
 from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
 from qifscan.models import Model

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from qifscan import bifurcation, periodic
+from qifscan.arrays import Array, Index
 from qifscan.errors import Fault, ScanError, unknown
 from qifscan.family import KINDS
-from qifscan.graph import Array, Index
 from qifscan.lazy import LazyModule
 from qifscan.models import Model
 from qifscan.place import local

@@ -23,7 +23,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from qifscan.arrays import Array, Index, Values
 from qifscan.jets import (
+    GRAPH,
+    PARAMETER,
+    RATE,
+    STATE,
     Gradient,
     Taylor,
     add,
@@ -37,16 +42,10 @@ from qifscan.jets import (
 )
 from qifscan.models import FRACTION, NON_NEGATIVE, POSITIVE, Domain, Model
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
-Index: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
-Values: TypeAlias = Mapping[str, Any]
 Function: TypeAlias = Callable[[Array, Values, int], list[Any]]
 """f(rates, parameters, order): the Taylor coefficients in log r up to that order, arrays of the rates'
 shape.
 """
-
-RATE, PARAMETER, STATE, GRAPH = range(1, 5)
-"""Levels of what derivatives are taken by; a number of a lower level is a constant for those above it."""
 
 SPAN = (1e-6, 1e6)
 """Rates that are looked at, in units of sqrt(delta)/(pi tau): below, eta is under -1e11 delta, above it,

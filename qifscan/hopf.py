@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from qifscan import tracing
-from qifscan.graph import Array, Index
+from qifscan.arrays import Array, Index
 from qifscan.hopf_plane import Plane, Range, default_range
 from qifscan.models import POSITIVE, Model
 

@@ -9,15 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from qifscan.arrays import Array, Index, Values
 from qifscan.certain import zeros_along
 from qifscan.graph import (
-    PARAMETER,
-    RATE,
     UNSURE,
-    Array,
-    Index,
     Nodes,
-    Values,
     at_once,
     coefficients,
     frequency_squared,
@@ -28,7 +24,7 @@ from qifscan.graph import (
     walled,
     zeros,
 )
-from qifscan.jets import Taylor, characteristic, coefficient
+from qifscan.jets import PARAMETER, RATE, Taylor, characteristic, coefficient
 from qifscan.models import FRACTION, POSITIVE, Model
 from qifscan.normal_forms import lyapunov_coefficient, matrices, states
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from qifscan.graph import Array, Index
+from qifscan.arrays import Array, Index
 from qifscan.jets import is_zero
 from qifscan.whole import Bracket, Whole, roots_between
 

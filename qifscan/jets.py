@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+RATE, PARAMETER, STATE, GRAPH = range(1, 5)
+"""Levels of what derivatives are taken by; a number of a lower level is a constant for those above it."""
+
 
 def is_zero(a: Any) -> bool:
     """Tell the zero that is one by structure from one that a computation gave."""

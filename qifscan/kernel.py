@@ -23,6 +23,7 @@ from qifscan.integrate import INTEGRATORS, System
 from qifscan.lazy import LazyModule
 from qifscan.models import absorbing
 from qifscan.noise import (
+    INITIAL_STEP,
     average_constants,
     bridge_constants,
     distinct,
@@ -56,6 +57,7 @@ else:
     jnp = LazyModule("jax.numpy")
     lax = LazyModule("jax.lax")
 
+
 Tree = Any
 Indices = tuple[np.ndarray[Any, Any], ...]
 
@@ -66,9 +68,6 @@ step is paid for 256 points at once. Measured: 128 to 2048 differ by a third, 81
 LANES = 64
 """A narrow batch has a multiple of this many lanes: four whole vectors of the widest kind, so that every lane
 takes the same path through the vectorised, interleaved loop as in a full block, and none that of the rest."""
-
-INITIAL_STEP = 2**32 - 1
-"""Counter of the draw that puts the noise into its stationary law; no step reaches it."""
 
 AVERAGE_NODE = 2**24 - 1
 """Stream of the draws that the mean of the noise over a step takes; no draw within a step reaches it."""

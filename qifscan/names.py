@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 
 from qifscan.catalogue import model_named
 from qifscan.drive import DRIVES
+from qifscan.initial import NAMED_STATES
 from qifscan.integrate import integrators_of
 from qifscan.models import MODELS
 from qifscan.observables import observables
 from qifscan.points import CHECKPOINT, diagnostics
 from qifscan.scan import Protocol, Scan, scan_parameters
-from qifscan.theory import NAMED_STATES
 
 Row = tuple[str, str, str]
 """A name, its unit and what it means."""

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from qifscan.graph import Array, Index, at_once, part, slopes_and_derivatives
+from qifscan.arrays import Array, Index
+from qifscan.graph import at_once, part, slopes_and_derivatives
 from qifscan.models import FRACTION, NON_NEGATIVE, POSITIVE, Model, Variable
 
 STARTS = 128

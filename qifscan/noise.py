@@ -29,6 +29,9 @@ else:
     jnp = LazyModule("jax.numpy")
     lax = LazyModule("jax.lax")
 
+INITIAL_STEP = 2**32 - 1
+"""Counter of the draw that puts the noise into its stationary law; no step reaches it."""
+
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 
 ROUNDS = 13

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from qifscan.graph import Array, Values, at_once, frequency_squared, jacobian
+from qifscan.arrays import Array, Values
+from qifscan.graph import at_once, frequency_squared, jacobian
 from qifscan.jets import Taylor, characteristic, coefficient, determinant, without
 from qifscan.models import Model
 

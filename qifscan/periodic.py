@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan import collocation, family, following, settling
+from qifscan.arrays import Array, Index
 from qifscan.certain import zeros_along
 from qifscan.collocation import Border, Orbits, Problem
 from qifscan.errors import (
@@ -29,7 +30,7 @@ from qifscan.errors import (
 )
 from qifscan.floquet import multipliers
 from qifscan.following import CUTS, FINEST, HB, LPC, PD, RESOLVED, TR, Limits
-from qifscan.graph import Array, Index, degree_in, part, paths, rate_unit
+from qifscan.graph import degree_in, part, paths, rate_unit
 from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
 from qifscan.models import Model

@@ -13,16 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from qifscan.arrays import Array, Index, Values
 from qifscan.certain import walls_along, zeros_along
 from qifscan.graph import (
     PER_DECADE,
     SPAN,
-    Array,
     Function,
-    Index,
     Nodes,
     Path,
-    Values,
     blocks,
     part,
     ranks,

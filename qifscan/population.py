@@ -25,11 +25,19 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from qifscan import __version__, backend, theory
 from qifscan.errors import Fault, QifscanError, ScanError, StoreError, check_count, counted, show, unknown
+from qifscan.initial import NAMED_STATES
 from qifscan.integrate import INTEGRATORS, System
-from qifscan.kernel import INITIAL_STEP
 from qifscan.lazy import LazyModule
 from qifscan.models import MODELS, POSITIVE, REAL, Domain, Parameter
-from qifscan.noise import normal_pair, ou_constants, ou_parameters, point_keys, split_key, threefry2x32
+from qifscan.noise import (
+    INITIAL_STEP,
+    normal_pair,
+    ou_constants,
+    ou_parameters,
+    point_keys,
+    split_key,
+    threefry2x32,
+)
 from qifscan.observables import Status
 from qifscan.place import local
 
@@ -231,7 +239,7 @@ def _at_rest(columns: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _highest_rate(*at_rest: Any) -> Array:
     """Return the highest rate at rest; an integrator may be exact there."""
-    return theory.NAMED_STATES["up"](theory.roots(*at_rest))
+    return NAMED_STATES["up"](theory.roots(*at_rest))
 
 
 def _traced_highest_rate(columns: Mapping[str, Any]) -> Any:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qifscan.arrays import Array, Index
 from qifscan.errors import Fault, ScanError, counted, show, unknown
 from qifscan.family import model_of
 from qifscan.foreign import TYPES, Diagram, Names, dataset_of, lines_of, refuse
-from qifscan.graph import Array, Index
 from qifscan.models import Model
 from qifscan.place import local
 

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from qifscan.arrays import Array, Index
 from qifscan.certain import span
 from qifscan.conditions import Exact
 from qifscan.digits import rounding_of_graph
-from qifscan.graph import Array, Index, Path, coefficients, part, paths, series, walled_variables
+from qifscan.graph import Path, coefficients, part, paths, series, walled_variables
 from qifscan.models import Model
 from qifscan.newton import arrived
 from qifscan.normal_forms import residual, states

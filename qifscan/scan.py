@@ -45,6 +45,7 @@ from qifscan.errors import (
     show,
     unknown,
 )
+from qifscan.initial import NAMED_STATES
 from qifscan.integrate import INTEGRATORS, integrators_of
 from qifscan.models import Model, Parameter
 from qifscan.noise import ou_parameters
@@ -52,7 +53,6 @@ from qifscan.observables import RESERVED, SEGMENT, THRESHOLDS, observables
 from qifscan.place import AnyPath, local
 from qifscan.printed import Printed, span
 from qifscan.rhythm import SAMPLE_STEPS
-from qifscan.theory import NAMED_STATES
 from qifscan.toml import as_toml
 
 NUMBERS_VERSION = 9

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from qifscan.arrays import Array, Index
 from qifscan.collocation import Problem
-from qifscan.graph import Array, Index
 
 PERIODIC, AT_REST, NOT_PERIODIC, DIVERGED = range(4)
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from qifscan import crossings, delayed, normal_forms
+from qifscan.arrays import Array, Index, Values
 from qifscan.certain import zeros_along
-from qifscan.graph import Array, Index, Path, Values
+from qifscan.graph import Path
 from qifscan.models import Model
 from qifscan.normal_forms import eigenvalues, matrices
 

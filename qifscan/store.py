@@ -33,13 +33,13 @@ from qifscan import __version__, backend, record
 from qifscan.catalogue import model_named
 from qifscan.chunks import Chunks
 from qifscan.errors import StoreError, UnknownModel, short
+from qifscan.initial import NAMED_STATES
 from qifscan.lazy import LazyModule
 from qifscan.matching import adopted
 from qifscan.observables import STATUS_MEANINGS, Status, observables
 from qifscan.place import local
 from qifscan.points import CHECKPOINT, Measured, diagnostics
 from qifscan.scan import Scan
-from qifscan.theory import NAMED_STATES
 
 if TYPE_CHECKING:
     import asyncio

@@ -21,8 +21,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qifscan import family, resting
+from qifscan.arrays import Array
 from qifscan.errors import Fault, ScanError, near, one_of
 from qifscan.graph import paths
+from qifscan.initial import NAMED_STATES
 from qifscan.labels import Values, complete, labelled
 from qifscan.lazy import LazyModule
 from qifscan.models import QIF
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 else:
     xr = LazyModule("xarray")
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool]]
 Curve: TypeAlias = Callable[..., tuple[Array, Array]]
 
@@ -266,23 +267,6 @@ def focus_line(J: Values, delta: Values = 1.0, tau: Values = 1.0) -> xr.Dataset:
             "v": ((), potential(R / tau_, delta_, tau_), WORDS.of_state("v")),
         },
     )
-
-
-def _lowest(rates: Array) -> Array:
-    return rates[..., 0]
-
-
-def _highest(rates: Array) -> Array:
-    highest: Array = np.fmax.reduce(rates, axis=-1)
-    return highest
-
-
-NAMED_STATES: dict[str, Callable[[Array], Array]] = {"rest": _lowest, "down": _lowest, "up": _highest}
-"""Initial states by name: which of the ascending rates of the equilibria, `(..., 3)`, it is.
-
-"rest" is the stable equilibrium of lowest rate, "down" that of lowest and "up" that of highest rate. In the
-plain model the equilibrium of lowest rate is always stable, so "rest" and "down" are the same state.
-"""
 
 
 def named_state(name: str, parameters: Mapping[str, Array]) -> dict[str, Array]:

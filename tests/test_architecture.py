@@ -10,9 +10,20 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "qifscan"
 
 LEVELS = [
-    {"lazy", "errors", "jets", "whole"},
+    {"lazy", "errors", "machine", "arrays", "jets", "whole"},
     {"printed", "toml"},
-    {"adaptive", "rhythm", "models", "definition", "backend", "algebra", "place", "record", "snapshot"},
+    {
+        "adaptive",
+        "rhythm",
+        "models",
+        "initial",
+        "definition",
+        "backend",
+        "algebra",
+        "place",
+        "record",
+        "snapshot",
+    },
     {"child"},
     {"catalogue", "drive", "noise", "observables", "integrate", "labels", "graph"},
     {"normal_forms", "tables", "collocation", "delayed", "newton", "isolation"},

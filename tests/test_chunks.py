@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import qifscan as qs
-from qifscan import chunks, kernel
+from qifscan import backend, chunks, kernel
 from qifscan.chunks import Chunks, checkpoint_bytes, chunk_shape, format_bytes, format_seconds
 from qifscan.models import MODELS
 from qifscan.observables import observables
@@ -125,12 +125,12 @@ def test_the_chunks_of_a_gpu_are_larger(monkeypatch):
     swept = scan_of((20, 10_000), protocol=qs.Protocol(window=1000.0, dt=0.01, sweep=NAMES[0]))
     cut = [Chunks.of(swept, grain=grain) for grain in chunks.GRAINS.values()]
     assert [math.prod(made.shape) // swept.line for made in cut] == [128, 4096]
-    monkeypatch.setattr(chunks.backend, "device", lambda: "gpu: any")
+    monkeypatch.setattr(backend, "device", lambda: "gpu: any")
     made = qs.plan(scan_of((1024, 1024)), probe=False)
     assert (math.prod(made.chunks.shape), made.workers) == (2**18, 2)
     monkeypatch.setattr(chunks, "_probe", lambda cut: 10.0)
     assert qs.plan(scan_of((4,))).seconds == 10.0
-    monkeypatch.setattr(chunks.backend, "device", lambda: "cpu: any")
+    monkeypatch.setattr(backend, "device", lambda: "cpu: any")
     assert qs.plan(scan_of((600,)), workers=2).seconds == 5.0
 
 

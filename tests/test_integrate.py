@@ -10,6 +10,7 @@ from scipy.integrate import solve_ivp
 
 import qifscan as qs
 from qifscan import theory
+from qifscan.initial import NAMED_STATES
 from qifscan.integrate import INTEGRATORS, System
 from qifscan.kernel import Schedule, Steps, batch_shape
 from qifscan.models import QIF
@@ -264,7 +265,7 @@ def random_columns(count, **given):
 
 def highest_equilibrium(columns):
     rates = theory.roots(columns["eta"], columns["J"], columns["delta"], columns["tau"])
-    r = theory.NAMED_STATES["up"](rates)
+    r = NAMED_STATES["up"](rates)
     return r, theory.potential(r, columns["delta"], columns["tau"])
 
 

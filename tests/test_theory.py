@@ -14,17 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qifscan.errors import ScanError
+from qifscan.initial import NAMED_STATES
 from qifscan.models import QIF
-from qifscan.theory import (
-    NAMED_STATES,
-    cusp,
-    equilibria,
-    focus_line,
-    fold_rates,
-    folds,
-    named_state,
-    roots,
-)
+from qifscan.theory import cusp, equilibria, focus_line, fold_rates, folds, named_state, roots
 
 repeatable = settings(deadline=None, derandomize=True)
 repeatable_slow = settings(deadline=None, derandomize=True, max_examples=40)
