@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 
 import qifscan as qs
-from qifscan import chunks, machine
-from qifscan.kernel import Schedule, batch_shape
-from qifscan.points import Points
+from qifscan import machine
+from qifscan.engine import chunks
+from qifscan.engine.points import Points
+from qifscan.engine.program import Schedule, batch_shape
 
 DT = 0.01
 NAMES = ("eta", "J", "delta", "v_ou_sigma", "tau")

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from speed import METHODS, NOISE, Work
 
-from qifscan import backend
+from qifscan.engine import backend
 
 SIZES = (2**16, 2**18, 2**20, 2**22)
 COMPARED = 2**13

@@ -2,9 +2,9 @@
  *
  * cc -O3 -march=native -ffast-math -shared -fPIC limit.c -lm
  *
- * Heun's method or the Riccati step of `qifscan.integrate`, the error estimate of every step, mean, standard
+ * Heun's method or the Riccati step of `qifscan.dynamics.integrators`, the error estimate of every step, mean, standard
  * deviation and maximum of r (the maximum by the parabola through three values of 1/r), and the noise of
- * `qifscan.noise`: Threefry-2x32 with 13 rounds, Box and Muller's normals, a pair for two steps of a variable, the
+ * `qifscan.dynamics.noise`: Threefry-2x32 with 13 rounds, Box and Muller's normals, a pair for two steps of a variable, the
  * exact Ornstein-Uhlenbeck step.
  * So many points at a time that a block stays in the first-level cache; time runs inside.
  */

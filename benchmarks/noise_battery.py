@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from qifscan.noise import of_step, point_keys, split_key, step_pair
+from qifscan.dynamics.noise import of_step, point_keys, split_key, step_pair
 
 POINTS, REPLICATES, STEPS = 256, 16, 256
 BINS = 2**16

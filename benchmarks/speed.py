@@ -31,10 +31,11 @@ import numpy as np
 import peers
 
 import qifscan as qs
-from qifscan import backend
-from qifscan.kernel import Schedule, batch_shape, run_batch
+from qifscan.engine import backend
+from qifscan.engine.batch import run_batch
+from qifscan.engine.points import Points
+from qifscan.engine.program import Schedule, batch_shape
 from qifscan.machine import usable_cores
-from qifscan.points import Points
 
 HERE = Path(__file__).parent
 DT = 0.01

@@ -27,9 +27,10 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan import theory
-from qifscan.kernel import Schedule, batch_shape
-from qifscan.points import Measured, Points, run_points
+from qifscan.engine.measured import Measured
+from qifscan.engine.points import Points, run_points
+from qifscan.engine.program import Schedule, batch_shape
+from qifscan.theory import plain
 
 END = 200.0
 RIGHT = 1e-3
@@ -40,9 +41,9 @@ Columns = dict[str, np.ndarray[Any, Any]]
 
 def started(columns: Columns) -> Columns:
     """Return the points with a start 1 % above the highest equilibrium in r."""
-    rates = theory.roots(columns["eta"], columns["J"], columns["delta"], columns["tau"])
+    rates = plain.roots(columns["eta"], columns["J"], columns["delta"], columns["tau"])
     highest = np.nanmax(rates, axis=-1)
-    v = theory.potential(highest, columns["delta"], columns["tau"])
+    v = plain.potential(highest, columns["delta"], columns["tau"])
     return columns | {"r_initial": 1.01 * highest, "v_initial": v}
 
 

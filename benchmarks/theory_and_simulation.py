@@ -28,9 +28,11 @@ from typing import Any
 import numpy as np
 
 import qifscan as qs
-from qifscan.kernel import Schedule, batch_shape
-from qifscan.models import FAMILY, Model
-from qifscan.points import Measured, Points, run_points
+from qifscan.dynamics.model import Model
+from qifscan.dynamics.models import FAMILY
+from qifscan.engine.measured import Measured
+from qifscan.engine.points import Points, run_points
+from qifscan.engine.program import Schedule, batch_shape
 
 Array = np.ndarray[Any, Any]
 Columns = dict[str, Array]

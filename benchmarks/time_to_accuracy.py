@@ -27,9 +27,9 @@ import numpy as np
 import peers
 
 import qifscan as qs
-from qifscan.kernel import Schedule, batch_shape
+from qifscan.engine.points import Points, run_points
+from qifscan.engine.program import Schedule, batch_shape
 from qifscan.machine import usable_cores
-from qifscan.points import Points, run_points
 
 T_END = 100.0
 START = {"r": 0.1, "v": -2.0}

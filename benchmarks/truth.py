@@ -38,18 +38,9 @@ import numpy as np
 from scipy import stats
 
 import qifscan as qs
-from qifscan.adaptive import (
-    MODELS,
-    Asked,
-    Point,
-    Truth,
-    confirmed,
-    deviations,
-    folds,
-    frequency_deviations,
-    periods,
-    solved,
-)
+from qifscan.truth.adaptive import Truth, solved
+from qifscan.truth.deviations import Asked, confirmed, deviations, frequency_deviations, periods
+from qifscan.truth.equations import MODELS, Point, folds
 
 Array = np.ndarray[Any, Any]
 Values = dict[str, Any]

@@ -21,9 +21,9 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan.integrate import INTEGRATORS
-from qifscan.kernel import Schedule, Steps, batch_shape
-from qifscan.points import Points
+from qifscan.dynamics.integrators import INTEGRATORS
+from qifscan.engine.points import Points
+from qifscan.engine.program import Schedule, Steps, batch_shape
 
 COUNT = 400
 END = 5.0

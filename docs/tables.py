@@ -1,12 +1,13 @@
 """Tables of the manual, made from the rows of the package: what is there is what is told."""
 
 import qifscan
-from qifscan.drive import DRIVES
-from qifscan.integrate import INTEGRATORS
-from qifscan.models import MODELS
-from qifscan.noise import ou_parameters
-from qifscan.observables import STATUS_MEANINGS, THRESHOLDS, observables
-from qifscan.points import diagnostics
+from qifscan.dynamics.drive import DRIVES
+from qifscan.dynamics.integrators import INTEGRATORS
+from qifscan.dynamics.models import MODELS
+from qifscan.dynamics.noise import ou_parameters
+from qifscan.dynamics.observables import THRESHOLDS, observables
+from qifscan.dynamics.status import STATUS_MEANINGS
+from qifscan.engine.measured import diagnostics
 
 
 def table(head, rows):

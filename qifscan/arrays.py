@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
+Counts = np.ndarray[Any, np.dtype[np.int64]]
+
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Index: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
 Values: TypeAlias = Mapping[str, Any]
+
+
+Function: TypeAlias = Callable[[Array, Values, int], list[Any]]
+"""f(rates, parameters, order): the Taylor coefficients in log r up to that order, arrays of the rates'
+shape.
+"""

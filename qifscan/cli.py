@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 import qifscan
-from qifscan.errors import Fault, QifscanError, RunInterrupted, ScanError, UnknownModel, printable
+from qifscan.errors import Fault, QifscanError, RunInterrupted, ScanError, UnknownModel
 from qifscan.place import local, picture, with_ending
+from qifscan.printed import printable
 
 if TYPE_CHECKING:
-    from qifscan.scan import Scan
+    from qifscan.scan.scan import Scan
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -137,7 +138,7 @@ def run(
     only the rest is computed. With --extend, the points that SCAN has in common with the store OLD are taken
     from there; over a longer window than that of OLD they go on from there.
     """
-    from qifscan.driver import execute
+    from qifscan.runs.driver import execute
 
     definition = _scan_of(scan)
     target = store or _default_store(scan)
@@ -166,8 +167,8 @@ def bifurcate(scan: Path, output: Path | None, figure: Path | None) -> None:
     dataset of its own: OUTPUT, by default the name of the scan with -theory.zarr in this folder. If OUTPUT is
     the store of the scan, it is written into that.
     """
-    from qifscan.atlas import atlas, check, summary
-    from qifscan.theory_store import check_target, write_theory
+    from qifscan.store.theory_group import check_target, write_theory
+    from qifscan.theory.of_scan import atlas, check, summary
 
     definition = _scan_of(scan)
     target = output or with_ending(Path(scan.name), "-theory.zarr", (".toml",))
@@ -239,7 +240,7 @@ def models(model: str | None) -> None:
     MODEL is its name, or package.module:variable for one of your own. It is described by its equations,
     variables and parameters with units, defaults and domains; `names` lists what a scan of it takes.
     """
-    from qifscan.catalogue import model_named
+    from qifscan.dynamics.catalogue import model_named
 
     _say(str(qifscan.models() if model is None else model_named(model)))
 
@@ -253,7 +254,7 @@ def names(model: str) -> None:
     Models, parameters, observables, integrators, drives, and the keys of a scan and its protocol; with units
     and meanings.
     """
-    from qifscan.names import listed
+    from qifscan.runs.names import listed
 
     for line in listed(model):
         _say(line)
@@ -323,9 +324,9 @@ def _store_of(path: Path) -> Path:
 
 
 def _report(store: Path) -> None:
-    from qifscan.driver import state_of
-    from qifscan.integrity import faults
-    from qifscan.store import load, origin
+    from qifscan.runs.driver import state_of
+    from qifscan.store.integrity import faults
+    from qifscan.store.store import load, origin
 
     progress, ended = state_of(store)
     counted = ", ".join(f"{count:,} {name}" for name, count in ended.items() if count)

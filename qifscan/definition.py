@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -207,3 +208,15 @@ def _fault_of(item: Any, owner: type[BaseModel]) -> Fault:
     expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else item["msg"]
     hint = AS_MS if is_time(item["input"]) else ""
     return Fault(where, show(item["input"]), expected.removeprefix("Input should be "), hint)
+
+
+def number(value: Any) -> float | None:
+    """Return a finite number as a float, and None for anything else: a text and a truth value are none."""
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        converted = float(value)
+    except OverflowError:
+        return None
+    return converted if math.isfinite(converted) else None

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
+from qifscan.printed import printable
+
 LONGEST_LIST = 110
 """Characters of known names in a line, which is not to be longer than 200. With a near name fewer do."""
 
@@ -93,13 +95,6 @@ class RunInterrupted(RunError, KeyboardInterrupt):
 def short(error: BaseException) -> str:
     """Return what an error says, on one line."""
     return " ".join(str(error).split())[:120] or type(error).__name__
-
-
-def printable(text: str) -> str:
-    """Return a text with its control characters written out: a file's title must not steer a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

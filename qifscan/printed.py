@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from qifscan.errors import printable
-
 LABEL = 13
 """Characters of a label, if none is longer."""
 
@@ -86,3 +84,10 @@ def _all_close(steps: Sequence[float]) -> bool:
 def value(given: Any) -> str:
     """Return a number with the digits that matter to a reader, or a name as it stands."""
     return f"{given:.6g}" if isinstance(given, float) else str(given)
+
+
+def printable(text: str) -> str:
+    """Return a text with its control characters written out: a file's title must not steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

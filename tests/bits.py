@@ -18,12 +18,12 @@ import numpy as np
 import zarr
 
 import qifscan as qs
-from qifscan import backend
-from qifscan.catalogue import model_named
-from qifscan.drive import DRIVES
-from qifscan.integrate import INTEGRATORS
-from qifscan.models import MODELS
-from qifscan.observables import observables
+from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.drive import DRIVES
+from qifscan.dynamics.integrators import INTEGRATORS
+from qifscan.dynamics.models import MODELS
+from qifscan.dynamics.observables import observables
+from qifscan.engine import backend
 
 RECORD = Path(__file__).with_name("bits.json")
 

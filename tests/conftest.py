@@ -5,6 +5,6 @@ import os
 # Before jax is imported anywhere: a machine with an accelerator must give the processor's numbers.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from qifscan import backend
+from qifscan.engine import backend
 
 backend.prepare()

@@ -8,8 +8,8 @@ import xarray as xr
 from click.testing import CliRunner
 
 import qifscan as qs
-from qifscan import atlas
 from qifscan.cli import main
+from qifscan.theory import of_scan
 
 SHORT = qs.Protocol(transient=0.1, window=0.1)
 GAST = {"delta": 2.0, "tau_a": 10.0, "J": 15.0 * np.sqrt(2.0)}
@@ -111,7 +111,7 @@ def test_a_run_that_is_resumed_carries_theory_when_it_ends_and_not_before(tmp_pa
 
 def test_theory_stands_at_the_mean_of_the_noise_and_under_a_constant_drive():
     scan = scan_of(fixed=GAST | {"v_ou_mean": 0.25, "r_ou_mean": 0.1}, drive=qs.Constant(amplitude=0.5))
-    found = atlas.atlas(scan).datasets
+    found = of_scan.atlas(scan).datasets
     # delta + pi tau r_ou_mean, eta + v_ou_mean + I.
     moved = GAST | {"delta": 2.0 + np.pi * 0.1}
     exact = qs.equilibria("qif_adaptation_alpha", eta=ETA + 0.75, alpha=ALPHA, **moved)
@@ -124,7 +124,7 @@ def test_theory_stands_at_the_mean_of_the_noise_and_under_a_constant_drive():
 
 def test_parameters_that_change_together_are_one_dimension():
     scan = qs.Scan(axes={"path": {"eta": [-6.0, -5.0, -4.0], "J": [20.0, 15.0, 10.0]}, "delta": [1.0, 2.0]})
-    found = atlas.atlas(scan).datasets
+    found = of_scan.atlas(scan).datasets
     exact = [
         qs.equilibria(eta=e, J=J, delta=[1.0, 2.0])["r"].values for e, J in [(-6, 20), (-5, 15), (-4, 10)]
     ]
@@ -138,7 +138,7 @@ def test_parameters_that_change_together_are_one_dimension():
 def test_what_is_too_much_is_not_built_and_is_said():
     scan = qs.Scan(axes={"eta": np.linspace(-9, 0, 4000), "J": np.linspace(0, 30, 2500)}, protocol=SHORT)
     assert scan.size == 10_000_000
-    found = atlas.atlas(scan, atlas.AFTER_A_RUN)
+    found = of_scan.atlas(scan, of_scan.AFTER_A_RUN)
     assert set(found.datasets) == {"along_eta_J"}
     assert found.left_out == (
         "equilibria: 10,000,000 points, more than 65,536",
@@ -304,5 +304,5 @@ def test_theory_is_written_into_no_store_of_another_scan_and_over_nothing_else(p
 def test_slices_without_an_equilibrium_are_counted():
     """The inhibitory rate of the pair must be above 0, which a very negative eta_e does not allow."""
     scan = qs.Scan(model="qif_pair", axes={"eta_i": [-5.0, 0.0], "eta_e": [5.0, -1e13]}, protocol=SHORT)
-    lines = atlas.summary(atlas.atlas(scan))
+    lines = of_scan.summary(of_scan.atlas(scan))
     assert any(line.endswith("1 slice without an equilibrium") for line in lines), lines

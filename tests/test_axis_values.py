@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 
 import qifscan as qs
-from qifscan.catalogue import model_named
-from qifscan.observables import RESERVED, observables
+from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.observables import RESERVED, observables
 
 MS = np.timedelta64(1_000_000, "ns")
 """One millisecond, which as an integer is a million."""

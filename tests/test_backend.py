@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import qifscan as qs
-from qifscan import backend, child, kernel
+from qifscan.engine import backend, child, compiler
+from qifscan.engine.points import Points, run_points
+from qifscan.engine.program import BLOCK, Schedule, batch_shape
 from qifscan.errors import RunError
-from qifscan.kernel import Schedule, batch_shape
-from qifscan.points import Points, run_points
 
 
 def run(code, home, **environment):
@@ -31,7 +31,9 @@ def run(code, home, **environment):
     return done.stdout, done.stderr
 
 
-PREPARE = "import os; from qifscan import backend; print(backend.prepare(), os.environ.get('XLA_FLAGS'))"
+PREPARE = (
+    "import os; from qifscan.engine import backend; print(backend.prepare(), os.environ.get('XLA_FLAGS'))"
+)
 
 
 def test_the_options_are_set_and_what_was_tried_is_remembered(tmp_path):
@@ -39,7 +41,7 @@ def test_the_options_are_set_and_what_was_tried_is_remembered(tmp_path):
     assert out == f"set {backend.OPTIONS[0]}\n"
     remembered = json.loads((tmp_path / ".cache" / "qifscan" / "xla.json").read_text())
     assert list(remembered.values()) == [True]
-    untried = "from qifscan import backend; backend._starts = None; print(backend.prepare())"
+    untried = "from qifscan.engine import backend; backend._starts = None; print(backend.prepare())"
     assert run(untried, tmp_path)[0] == "set\n"
 
 
@@ -56,7 +58,7 @@ def test_a_jaxlib_that_refuses_the_options_goes_without(tmp_path):
     unknown = (
         "backend.OPTIONS = ('--xla_no_such_flag=1',); print(backend.prepare(), os.environ.get('XLA_FLAGS'))"
     )
-    out, _ = run(f"import os; from qifscan import backend; {unknown}", tmp_path)
+    out, _ = run(f"import os; from qifscan.engine import backend; {unknown}", tmp_path)
     assert out == "refused None\n"
 
 
@@ -82,13 +84,17 @@ def test_the_probe_runs_no_file_of_the_folder_it_is_called_in(tmp_path, name):
     folder.mkdir()
     home.mkdir()
     (folder / name).write_text("raise SystemExit(3)")
-    code = f"import os; from qifscan import backend; os.chdir({str(folder)!r}); print(backend.prepare())"
+    code = (
+        f"import os; from qifscan.engine import backend; os.chdir({str(folder)!r}); print(backend.prepare())"
+    )
     places = os.pathsep.join((".", str(Path(qs.__file__).parents[1])))
     assert run(code, home, PYTHONPATH=places)[0] == "set\n"
 
 
 def test_a_probe_that_failed_is_tried_again(tmp_path):
-    failed = "from qifscan import backend; backend._starts = lambda flags: False; print(backend.prepare())"
+    failed = (
+        "from qifscan.engine import backend; backend._starts = lambda flags: False; print(backend.prepare())"
+    )
     out, err = run(failed, tmp_path)
     assert "set" not in out.split()
     assert "does not start with XLA's options" in err
@@ -134,7 +140,9 @@ def test_the_settings_of_the_user_s_jax_change_no_bit(tmp_path):
 @pytest.mark.skipif(backend._has_plugin(), reason="a plugin of JAX is installed")
 def test_jax_is_loaded_for_a_device_only_where_it_may_find_another(tmp_path):
     """Here a plugin of JAX is installed that has no device."""
-    told = "import sys; from qifscan import backend; print(backend.device()); print('jax' in sys.modules)"
+    told = (
+        "import sys; from qifscan.engine import backend; print(backend.device()); print('jax' in sys.modules)"
+    )
     here = backend.processor()
     assert here.startswith("cpu: ")
     assert run(told, tmp_path, JAX_PLATFORMS="")[0] == f"{here}\nFalse\n"
@@ -209,7 +217,7 @@ def test_blocks_side_by_side_as_on_a_gpu_give_the_numbers_of_blocks_one_by_one(m
     found = []
     for at_once in (1, 3):
         monkeypatch.setattr(backend, "blocks_at_once", lambda at_once=at_once: at_once)
-        monkeypatch.setattr(kernel, "_executables", {})
+        monkeypatch.setattr(compiler, "_executables", {})
         found.append(run_points(points, Schedule.of(scan.protocol), batch_shape(900)).variables)
     one_by_one, side_by_side = found
     assert len(np.unique(one_by_one["dt"])) > 1
@@ -225,15 +233,15 @@ OPERATIONS = re.compile(r"^%\S+ \(.*?^}$", re.M | re.S)
 @pytest.mark.parametrize("observables", [["r_mean"], ["r_mean", "r_std", "r_max", "v_min", "up_fraction"]])
 def test_what_comes_of_a_block_is_written_in_place(monkeypatch, observables, fixed, keep):
     """An operation of XLA with several results copies the arrays of all blocks for every block."""
-    eta = np.linspace(-6.0, 3.0, 3 * kernel.BLOCK)
+    eta = np.linspace(-6.0, 3.0, 3 * BLOCK)
     scan = qs.Scan(
         points={"eta": eta}, fixed=fixed, protocol=qs.Protocol(window=1.0), observables=observables
     )
     points = Points.of(scan, (np.arange(len(eta)),))
     schedule = replace(Schedule.of(scan.protocol), keep=keep)
-    monkeypatch.setattr(kernel, "_executables", {})
+    monkeypatch.setattr(compiler, "_executables", {})
     points.run(points.steps(), schedule, batch_shape(len(eta)))
-    (program,) = kernel._executables.values()
+    (program,) = compiler._executables.values()
     operations = [found[0] for found in OPERATIONS.finditer(program.as_text())]
     writing = [text for text in operations if re.search(r"\[3,.* dynamic-update-slice\(", text)]
     assert len(writing) > 1
@@ -241,6 +249,6 @@ def test_what_comes_of_a_block_is_written_in_place(monkeypatch, observables, fix
 
 
 def test_only_one_module_knows_of_xla():
-    package = Path(backend.__file__).parent
-    knowing = [path.stem for path in package.glob("*.py") if "XLA_FLAGS" in path.read_text()]
+    package = Path(backend.__file__).parents[1]
+    knowing = [path.stem for path in package.rglob("*.py") if "XLA_FLAGS" in path.read_text()]
     assert knowing == ["backend"]

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qifscan as qs
+from qifscan.dynamics.models import FAMILY
 from qifscan.errors import ScanError
-from qifscan.graph import graph_value
-from qifscan.models import FAMILY
+from qifscan.theory.rate_curve import graph_value
 
 repeatable = settings(deadline=None, derandomize=True, max_examples=25)
 

@@ -12,10 +12,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import qifscan as qs
-from qifscan import backend, chunks, kernel
-from qifscan.chunks import Chunks, checkpoint_bytes, chunk_shape, format_bytes, format_seconds
-from qifscan.models import MODELS
-from qifscan.observables import observables
+from qifscan.dynamics.models import MODELS
+from qifscan.dynamics.observables import observables
+from qifscan.engine import backend, checkpoint, chunks, program
+from qifscan.engine.chunks import Chunks, chunk_shape
+from qifscan.runs import plan
+from qifscan.runs.plan import checkpoint_bytes, format_bytes, format_seconds
 
 FEW = settings(derandomize=True, deadline=None, max_examples=50)
 NAMES = ("eta", "J", "tau", "delta", "v_ou_sigma")
@@ -58,7 +60,7 @@ def test_the_chunks_hold_every_point_of_the_grid_once(grid, wanted):
 def test_a_region_is_a_whole_chunk_of_the_store_and_its_indices_are_in_the_order_of_the_array(grid, wanted):
     cut = Chunks.of(scan_of(*grid), wanted)
     sizes = tuple(cut.scan.sizes.values())
-    blocks, lanes = kernel.batch_shape(math.prod(cut.shape))
+    blocks, lanes = program.batch_shape(math.prod(cut.shape))
     for chunk in range(min(len(cut), 100)):
         region = cut.region(chunk)
         for part, length, size in zip(region, cut.shape, sizes, strict=True):
@@ -128,7 +130,7 @@ def test_the_chunks_of_a_gpu_are_larger(monkeypatch):
     monkeypatch.setattr(backend, "device", lambda: "gpu: any")
     made = qs.plan(scan_of((1024, 1024)), probe=False)
     assert (math.prod(made.chunks.shape), made.workers) == (2**18, 2)
-    monkeypatch.setattr(chunks, "_probe", lambda cut: 10.0)
+    monkeypatch.setattr(plan, "_probe", lambda cut: 10.0)
     assert qs.plan(scan_of((4,))).seconds == 10.0
     monkeypatch.setattr(backend, "device", lambda: "cpu: any")
     assert qs.plan(scan_of((600,)), workers=2).seconds == 5.0
@@ -217,7 +219,7 @@ def test_a_plan_has_the_numbers_that_a_hand_computes():
 def test_padding_is_the_share_of_lanes_that_compute_nothing_new():
     # 5 chunks of 20 points, in 64 lanes each.
     made = qs.plan(scan_of((100,)), chunk_points=20, probe=False)
-    lanes = len(made.chunks) * math.prod(kernel.batch_shape(math.prod(made.chunks.shape)))
+    lanes = len(made.chunks) * math.prod(program.batch_shape(math.prod(made.chunks.shape)))
     assert made.padding == pytest.approx(1.0 - 100 / lanes)
     assert made.points == 100
 
@@ -239,7 +241,7 @@ def test_the_bytes_of_a_checkpoint_are_those_that_the_kernel_keeps(precision, fi
     kept = [name for name in observables(MODELS["qif"]) if not name.endswith("_frequency")]
     for names in (*([name] for name in kept), kept):
         scan = qs.Scan(axes={"eta": [1.0]}, fixed=fixed, observables=names, precision=precision)
-        assert checkpoint_bytes(scan) == kernel.checkpoint_type(kernel.Program.of(scan)).itemsize
+        assert checkpoint_bytes(scan) == checkpoint.checkpoint_type(program.Program.of(scan)).itemsize
     assert checkpoint_bytes(qs.Scan(axes={"eta": [1.0]}, observables=["r_mean", "r_frequency"])) == 0
 
 
@@ -262,7 +264,7 @@ def test_what_does_not_fit_on_the_disk_or_in_memory_is_refused_with_the_numbers(
         return shutil._ntuple_diskusage(2**40, 0, free["disk"])
 
     monkeypatch.setattr(shutil, "disk_usage", disk_usage)
-    monkeypatch.setattr(chunks, "available_memory", lambda: free["memory"])
+    monkeypatch.setattr(plan, "available_memory", lambda: free["memory"])
     made = qs.Plan(planned().chunks, workers=2, bytes_on_disk=2**31, compilations=1, memory=3 * 2**30)
     with pytest.raises(qs.ScanError) as caught:
         made.check(tmp_path / "not" / "there" / "yet.zarr")
@@ -281,7 +283,7 @@ def test_what_does_not_fit_on_the_disk_or_in_memory_is_refused_with_the_numbers(
 
 
 def test_a_plan_without_the_probe_does_not_ask_for_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(chunks, "available_memory", lambda: 0)
+    monkeypatch.setattr(plan, "available_memory", lambda: 0)
     planned().check(tmp_path)
 
 

@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 import qifscan as qs
-from qifscan import store
-from qifscan.chunks import Chunks
 from qifscan.cli import main
-from qifscan.driver import compute_chunk
+from qifscan.engine.chunks import Chunks
+from qifscan.runs.driver import compute_chunk
+from qifscan.store import store
 
 TOML = """
 title = "tiny"

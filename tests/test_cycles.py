@@ -10,11 +10,11 @@ import xarray as xr
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan import collocation
-from qifscan.following import at_value
-from qifscan.models import FAMILY
-from qifscan.normal_forms import lyapunov_coefficient
-from qifscan.periodic import duplicates
+from qifscan.dynamics.models import FAMILY
+from qifscan.limit_cycles import collocation
+from qifscan.limit_cycles.branches import duplicates
+from qifscan.limit_cycles.steps import at_value
+from qifscan.theory.normal_forms import lyapunov_coefficient
 
 GAST = {"delta": 2.0, "J": 15.0 * math.sqrt(2.0)}
 NONE, HB, LPC, PD, TR, EP = 0, 3, 5, 7, 8, 9

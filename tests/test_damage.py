@@ -14,8 +14,10 @@ import xarray as xr
 from click.testing import CliRunner
 
 import qifscan as qs
-from qifscan import driver, integrity, record, store
+from qifscan import record
 from qifscan.cli import main
+from qifscan.runs import driver
+from qifscan.store import integrity, reader, store
 
 SHORT = qs.Protocol(transient=0.2, window=0.4, dt=0.05, integrator="euler")
 
@@ -158,7 +160,7 @@ def test_status_and_a_rerun_notice_what_can_be_noticed_without_reading(path, who
 @pytest.mark.parametrize("chunks", [{}, None])
 def test_a_reader_never_sees_a_point_that_was_run_without_its_values(path, damage, chunks):
     SEEN[damage](path)
-    found = store.read(path, chunks=chunks).load()
+    found = reader.read(path, chunks=chunks).load()
     assert found["status"].values.tolist() == [[1, 1], [0, 0], [1, 1], [1, 1]]
     assert np.array_equal(np.isnan(found["r_mean"]), found["status"] == 0)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import qifscan as qs
-from qifscan import cluster
+from qifscan.runs import executors
 
 pytestmark = pytest.mark.cluster
 
@@ -87,7 +87,7 @@ if __name__ == "__main__":
 
 
 def test_a_scheduler_without_workers_is_said_to_be_waited_for(monkeypatch, caplog, tmp_path):
-    monkeypatch.setattr(cluster, "PATIENCE", 0.5)
+    monkeypatch.setattr(executors, "PATIENCE", 0.5)
     with (
         distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as alone,
         distributed.Client(alone) as client,

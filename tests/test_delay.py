@@ -8,8 +8,8 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan.catalogue import model_named
-from qifscan.rest import Rest
+from qifscan.dynamics.catalogue import model_named
+from qifscan.theory.rest import Rest
 
 START = {"r": 0.2, "v": -0.5}
 ETA, J = 2.0, -8.0

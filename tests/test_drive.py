@@ -7,7 +7,16 @@ from scipy import interpolate, linalg, special
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan.drive import DRIVES, SEEN, TIMES, VALUES, extremes, final_input, step_constants, with_integral
+from qifscan.dynamics.drive import (
+    DRIVES,
+    SEEN,
+    TIMES,
+    VALUES,
+    extremes,
+    final_input,
+    step_constants,
+    with_integral,
+)
 
 DOWN = {"r": 0.081134441950119719, "v": -1.9616199885831653}
 SADDLE_RATE = 0.47298034068468413

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qifscan as qs
-from qifscan.graph import jacobian
-from qifscan.models import FAMILY
+from qifscan.dynamics.models import FAMILY
+from qifscan.theory.rate_curve import jacobian
 
 from .test_bifurcation import densely, slices_of
 

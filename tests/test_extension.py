@@ -12,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qifscan as qs
-from qifscan import backend, chunks, driver, extension, kernel, matching, store
 from qifscan.cli import main
+from qifscan.engine import backend, batch, chunk_work, chunks
+from qifscan.runs import driver, extension
+from qifscan.scan import matching
+from qifscan.store import store, writer
 
 from .test_same_everywhere import assert_identical, contents
 
@@ -55,8 +58,8 @@ def computed(monkeypatch):
         counts.append(len(points.replicate))
         return run_points(points, *arguments)
 
-    run_points = chunks.run_points
-    monkeypatch.setattr(chunks, "run_points", counting)
+    run_points = chunk_work.run_points
+    monkeypatch.setattr(chunk_work, "run_points", counting)
     return counts
 
 
@@ -161,7 +164,7 @@ def test_any_grid_extends_to_any_other_that_has_a_point_of_it(before, after, siz
     older, newer = scan_of(**before), scan_of(**after)
     common = named_points(older) & named_points(newer)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        path, counts, run_points = Path(folder), [], chunks.run_points
+        path, counts, run_points = Path(folder), [], chunk_work.run_points
         run(older, path / "old.zarr", points=sizes[0])
         run(newer, path / "at once.zarr")
 
@@ -169,7 +172,7 @@ def test_any_grid_extends_to_any_other_that_has_a_point_of_it(before, after, siz
             counts.append(len(points.replicate))
             return run_points(points, *arguments)
 
-        patch.setattr(chunks, "run_points", counting)
+        patch.setattr(chunk_work, "run_points", counting)
         if not common:
             with pytest.raises(qs.StoreError, match="has no point of this scan"):
                 run(newer, path / "new.zarr", extend=path / "old.zarr")
@@ -210,7 +213,7 @@ def test_a_killed_extension_goes_on_where_it_was(old, tmp_path, computed, monkey
     scan = scan_of(replicates=4)
     run(scan, tmp_path / "at once.zarr")
     computed.clear()
-    write, path = store.write, tmp_path / "extended.zarr"
+    write, path = writer.write, tmp_path / "extended.zarr"
 
     def failing(opened, chunk, result):
         if chunk == 3:
@@ -218,7 +221,7 @@ def test_a_killed_extension_goes_on_where_it_was(old, tmp_path, computed, monkey
         write(opened, chunk, result)
 
     with monkeypatch.context() as patch:
-        patch.setattr(driver.store, "write", failing)
+        patch.setattr(writer, "write", failing)
         with pytest.raises(qs.RunInterrupted):
             run(scan, path, points=4, extend=old)
     assert driver.state_of(path)[0].chunks == 3
@@ -326,13 +329,13 @@ def test_a_longer_window_goes_on_from_the_checkpoint(old, tmp_path, computed, mo
     changes = {"axes": {"J": J, "eta": [*ETA, -5.0]}, "replicates": 3, "traces": None}
     run(longer(41.3, **changes), tmp_path / "at once.zarr")
     behind = []
-    run_batch = kernel.run_batch
+    run_batch = batch.run_batch
 
     def counting(program, inputs, steps, schedule, *arguments):
         behind.append((schedule.behind, len(steps.halvings)))
         return run_batch(program, inputs, steps, schedule, *arguments)
 
-    monkeypatch.setattr(kernel, "run_batch", counting)
+    monkeypatch.setattr(batch, "run_batch", counting)
     computed.clear()
     run(longer(41.3, **changes), tmp_path / "extended.zarr", extend=old)
     assert sum(computed) == 30
@@ -360,7 +363,7 @@ def test_a_window_grows_again_and_again(tmp_path, changes):
         return scan_of(**{"observables": ["r_mean", "v_max"], "protocol": protocol, **changes})
 
     extend = None
-    # Less than a segment of the folds, just one, some and a part.
+    # Less than a segment, just one, some and a part.
     for window in (0.5, 1.28, 7.77):
         path = tmp_path / f"{window}.zarr"
         run(scan(window), path, extend=extend)
@@ -503,7 +506,7 @@ def test_what_was_continued_is_counted_over_interruptions(tmp_path, monkeypatch)
     longer = LIGHT["protocol"].model_copy(update={"window": 9.0})
     scan = qs.Scan(axes={"eta": [-5.0, -4.0, -3.0, -2.0, -1.0]}, **{**LIGHT, "protocol": longer})
     run(older, tmp_path / "old.zarr")
-    write, written = store.write, []
+    write, written = writer.write, []
 
     def stopped(*given):
         if len(written) == 2:
@@ -511,7 +514,7 @@ def test_what_was_continued_is_counted_over_interruptions(tmp_path, monkeypatch)
         written.append(given)
         write(*given)
 
-    monkeypatch.setattr(driver.store, "write", stopped)
+    monkeypatch.setattr(writer, "write", stopped)
     with pytest.raises(qs.RunError):
         run(scan, tmp_path / "new.zarr", points=1, extend=tmp_path / "old.zarr")
     monkeypatch.undo()

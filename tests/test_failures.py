@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 
 import qifscan as qs
-from qifscan import backend, chunks, cluster, driver, store
+from qifscan.engine import backend, chunk_work, chunks
+from qifscan.runs import driver, executors, plan
+from qifscan.store import chunk_files, store, writer
 
 
 def small_scan():
@@ -32,7 +34,7 @@ def small_scan():
 @pytest.fixture
 def fails_after(monkeypatch):
     """Make the writing of chunks fail with an error after so many."""
-    write = store.write
+    write = writer.write
 
     def install(count, error):
         written = []
@@ -43,7 +45,7 @@ def fails_after(monkeypatch):
             written.append(chunk)
             write(opened, chunk, result)
 
-        monkeypatch.setattr(driver.store, "write", failing)
+        monkeypatch.setattr(writer, "write", failing)
 
     yield install
     monkeypatch.undo()
@@ -71,14 +73,14 @@ def test_a_full_disk_ends_the_run_with_one_clear_line_and_a_rerun_completes_it(
 
 def test_a_chunk_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
     path = tmp_path / "scan.zarr"
-    write = store.write
+    write = writer.write
 
     def failing(opened, chunk, result):
         if chunk == 4:
             raise RuntimeError("a bad worker")
         write(opened, chunk, result)
 
-    monkeypatch.setattr(driver.store, "write", failing)
+    monkeypatch.setattr(writer, "write", failing)
     with pytest.raises(qs.RunError, match=r"chunk 4 failed \(RuntimeError: a bad worker\); 1 of 10 chunks"):
         qs.run(small_scan(), path, client="threads", chunk_points=4)
     assert driver.state_of(path)[0].chunks == 9
@@ -119,8 +121,8 @@ def test_a_chunk_is_written_by_the_thread_that_has_computed_it(tmp_path, monkeyp
     """zarr would hand it to others, for which the chunks that are running would wait."""
     cut = chunks.Chunks.of(small_scan(), 20)
     opened = store.create(tmp_path / "scan.zarr", cut, "cpu: any")
-    result = cut.compute(1)
-    arrays = store._arrays(opened)
+    result = chunk_work.run_chunk(cut, 1)
+    arrays = chunk_files.arrays_of(opened)
 
     def start(thread):
         raise AssertionError(f"{thread.name} was started")
@@ -129,11 +131,11 @@ def test_a_chunk_is_written_by_the_thread_that_has_computed_it(tmp_path, monkeyp
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", start)
             patch.setattr(asyncio, "run_coroutine_threadsafe", None)
-            store.write(opened, 1, result)
+            writer.write(opened, 1, result)
 
     with ThreadPoolExecutor(1) as worker:
         worker.submit(written).result()
-    assert store.finished(opened) == {1}
+    assert chunk_files.finished(opened) == {1}
     for name, values in result.variables.items():
         assert np.array_equal(arrays[name][20:].reshape(values.shape), values, equal_nan=True)
 
@@ -187,7 +189,7 @@ def test_of_a_run_that_is_refused_nothing_is_left(tmp_path, monkeypatch, client)
     drafted = []
     draft = store.draft
     monkeypatch.setattr(store, "draft", lambda *given: drafted.append(draft(*given)) or drafted[-1])
-    monkeypatch.setattr(chunks, "available_memory", lambda: 0)
+    monkeypatch.setattr(plan, "available_memory", lambda: 0)
     with pytest.raises(qs.ScanError, match="of memory"):
         qs.run(small_scan(), tmp_path / "new" / "folder" / "scan.zarr", client=client)
     assert len(drafted) == 1
@@ -207,7 +209,7 @@ def test_of_a_run_that_is_stopped_before_it_begins_nothing_is_left(tmp_path, mon
 
 def test_a_scan_too_large_for_the_disk_is_refused_before_anything_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "draft", None)
-    monkeypatch.setattr(chunks.shutil, "disk_usage", lambda path: SimpleNamespace(free=10))
+    monkeypatch.setattr(plan.shutil, "disk_usage", lambda path: SimpleNamespace(free=10))
     with pytest.raises(qs.ScanError, match="to write, expected at most the 10 B that are free"):
         qs.run(small_scan(), tmp_path / "new" / "scan.zarr")
     assert list(tmp_path.iterdir()) == []
@@ -255,7 +257,7 @@ def test_of_workers_with_another_device_one_line_is_told(tmp_path, monkeypatch, 
 
 
 BROKEN = """
-from qifscan import backend
+from qifscan.engine import backend
 def device():
     raise RuntimeError("no GPU interface was found")
 backend.device = device
@@ -265,7 +267,7 @@ backend.device = device
 @pytest.mark.cluster
 def test_a_worker_of_a_cluster_is_asked_for_its_device(tmp_path):
     with qs.local_cluster(1), qs.local_cluster(1) as client:
-        assert cluster.DaskClient(client).device() == backend.processor()
+        assert executors.DaskClient(client).device() == backend.processor()
         client.run(exec, BROKEN)
         with pytest.raises(
             qs.RunError, match=r"tell its device \(RuntimeError: no GPU interface was found\)"
@@ -276,7 +278,7 @@ def test_a_worker_of_a_cluster_is_asked_for_its_device(tmp_path):
 
 def test_a_client_whose_cluster_could_not_start_is_not_waited_for(tmp_path, monkeypatch):
     """distributed leaves it as the active one."""
-    monkeypatch.setattr(cluster.distributed, "get_client", lambda: SimpleNamespace(scheduler=None))
+    monkeypatch.setattr(executors.distributed, "get_client", lambda: SimpleNamespace(scheduler=None))
     assert "threads of this process" in qs.run(small_scan(), tmp_path / "scan.zarr").attrs["history"]
 
 
@@ -317,7 +319,7 @@ def test_a_chunk_whose_store_is_damaged_is_said_once(tmp_path, fails_after):
 
 
 def test_a_scan_that_does_not_fit_into_memory_is_refused_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(chunks, "available_memory", lambda: 2**20)
+    monkeypatch.setattr(plan, "available_memory", lambda: 2**20)
     with pytest.raises(qs.ScanError, match=r"plan: found .* of memory, expected at most the 1\.0 MiB"):
         qs.run(small_scan(), tmp_path / "scan.zarr")
     assert list(tmp_path.iterdir()) == []

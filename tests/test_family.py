@@ -11,9 +11,9 @@ import xarray as xr
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan.catalogue import model_named
-from qifscan.models import FAMILY
-from qifscan.rest import ASIDE, Rest
+from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.models import FAMILY
+from qifscan.theory.rest import ASIDE, Rest
 
 RELATIVES = [name for name in FAMILY if name != "qif"]
 PERIOD = 20.0

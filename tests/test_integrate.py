@@ -9,13 +9,13 @@ import xarray as xr
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan import theory
-from qifscan.initial import NAMED_STATES
-from qifscan.integrate import INTEGRATORS, System
-from qifscan.kernel import Schedule, Steps, batch_shape
-from qifscan.models import QIF
-from qifscan.observables import Status
-from qifscan.points import Points
+from qifscan.dynamics.initial import NAMED_STATES
+from qifscan.dynamics.integrators import INTEGRATORS, System
+from qifscan.dynamics.models import QIF
+from qifscan.dynamics.status import Status
+from qifscan.engine.points import Points
+from qifscan.engine.program import Schedule, Steps, batch_shape
+from qifscan.theory import plain
 
 START = {"r": 0.0, "v": 0.0}
 
@@ -264,9 +264,9 @@ def random_columns(count, **given):
 
 
 def highest_equilibrium(columns):
-    rates = theory.roots(columns["eta"], columns["J"], columns["delta"], columns["tau"])
+    rates = plain.roots(columns["eta"], columns["J"], columns["delta"], columns["tau"])
     r = NAMED_STATES["up"](rates)
-    return r, theory.potential(r, columns["delta"], columns["tau"])
+    return r, plain.potential(r, columns["delta"], columns["tau"])
 
 
 def size(columns, r, v):

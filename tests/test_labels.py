@@ -8,9 +8,9 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qifscan.dynamics.models import QIF
 from qifscan.errors import ScanError
-from qifscan.labels import complete, labelled
-from qifscan.models import QIF
+from qifscan.scan.labels import complete, labelled
 
 repeatable = settings(deadline=None, derandomize=True)
 
@@ -146,7 +146,7 @@ def test_all_mistakes_are_told_at_once_one_line_each():
 
 
 def test_a_parameter_without_default_must_be_given():
-    from qifscan.models import Parameter
+    from qifscan.dynamics.model import Parameter
 
     assert "found nothing" in refusal(
         complete, {}, [Parameter("gap", None, "1", "strength of the gap junctions")]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qifscan.models import FAMILY
+from qifscan.dynamics.models import FAMILY
 
 RATES = np.geomspace(0.01, 3.0, 40)
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import qifscan as qs
-from qifscan import catalogue
+from qifscan.dynamics import catalogue
 
 MODEL = """
 from dataclasses import replace
@@ -44,8 +44,8 @@ def folder(tmp_path_factory):
 def test_a_store_opens_without_the_code_that_it_names(folder):
     code = """
 import qifscan as qs
-from qifscan import catalogue
-from qifscan import store
+from qifscan.dynamics import catalogue
+from qifscan.store import store
 found = qs.open_scan("scan.zarr")
 assert found["status"].values.all() and list(found.coords) == ["eta"], found
 assert "r_mean" in found.data_vars and found["eta"].dims == ("eta",)
@@ -83,7 +83,8 @@ def test_the_status_of_a_store_in_parts_needs_no_model(folder, tmp_path):
     made = "import qifscan as qs; qs.run(qs.Scan.from_toml('scan.toml'), 'scan.zarr', chunk_points=1)"
     assert python(made, tmp_path) == ""
     (tmp_path / "scan.zarr" / "r_mean" / "c" / "1").unlink()
-    state = "from qifscan import driver; p, e = driver.state_of('scan.zarr'); print(p, e['ok'], e['not run'])"
+    asked = "from qifscan.runs.driver import state_of; parts, ends = state_of('scan.zarr')"
+    state = f"{asked}; print(parts, ends['ok'], ends['not run'])"
     named = "import results_m; "
     assert python(state, tmp_path) == "3 of 4 chunks, 2 of 3 points 2 1\n"
     assert python(named + state, tmp_path) == "3 of 4 chunks, 2 of 3 points 2 1\n"
@@ -92,7 +93,7 @@ def test_the_status_of_a_store_in_parts_needs_no_model(folder, tmp_path):
 def test_who_names_the_model_imports_it(folder):
     code = """
 import qifscan as qs
-from qifscan import catalogue
+from qifscan.dynamics import catalogue
 from click.testing import CliRunner
 from qifscan.cli import main
 for name in ("status", "show", "verify"):

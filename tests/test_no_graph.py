@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 
 import qifscan as qs
-from qifscan.catalogue import model_named
-from qifscan.models import FAMILY
-from qifscan.rest import Rest
+from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.models import FAMILY
+from qifscan.theory.rest import Rest
 
 from .test_bifurcation import PARAMETERS
 

@@ -12,12 +12,12 @@ from jax.extend.random import threefry_2x32
 from scipy import linalg, stats
 
 import qifscan as qs
-from qifscan import kernel
-from qifscan.kernel import Schedule, Steps, batch_shape
-from qifscan.models import QIF
-from qifscan.noise import normal_pair, of_step, point_keys, split_key, step_pair, threefry2x32
-from qifscan.noise import normals as noise_normals
-from qifscan.points import Points, run_points
+from qifscan.dynamics.models import QIF
+from qifscan.dynamics.noise import normal_pair, of_step, point_keys, split_key, step_pair, threefry2x32
+from qifscan.dynamics.noise import normals as noise_normals
+from qifscan.engine import batch, noise_path
+from qifscan.engine.points import Points, run_points
+from qifscan.engine.program import Program, Schedule, Steps, batch_shape
 
 ERROR = 1e-6
 SIGMAS = stats.norm.isf(ERROR / 2)
@@ -297,7 +297,7 @@ def noise_paths(scan):
     }
 
 
-advance = jax.jit(kernel._next_noise, static_argnums=0)
+advance = jax.jit(noise_path.next_noise, static_argnums=0)
 
 
 def step_by_step(scan, steps, depth=0, rows=slice(None), bridged=False):
@@ -305,11 +305,11 @@ def step_by_step(scan, steps, depth=0, rows=slice(None), bridged=False):
     `(steps + 1, points)`, as the kernel takes it, step by step."""
     points = all_points(scan).take(np.arange(scan.size)[rows])
     count = len(points.replicate)
-    program = kernel.Program.of(scan, bridged=bridged)
+    program = Program.of(scan, bridged=bridged)
     inputs = points.inputs(program, Steps(np.full(count, depth), np.zeros(count, dtype=int)))
-    block = jax.tree.map(lambda leaf: leaf[0], kernel._gathered(inputs, np.arange(count)[None]))
+    block = jax.tree.map(lambda leaf: leaf[0], batch._gathered(inputs, np.arange(count)[None]))
     with jax.enable_x64(True):
-        moving, pace = kernel._initial_noise(program, block), {"depth": jnp.int32(depth)}
+        moving, pace = noise_path.initial_noise(program, block), {"depth": jnp.int32(depth)}
         path = [moving["noise"]]
         for n in range(steps):
             moving = advance(program, block, pace, jnp.int32(n), moving)

@@ -5,10 +5,10 @@ import pytest
 from scipy import signal
 
 import qifscan as qs
-from qifscan.kernel import Schedule, batch_shape
-from qifscan.models import QIF
-from qifscan.points import Points, run_points
-from qifscan.rhythm import rows_of, segment_lengths
+from qifscan.dynamics.models import QIF
+from qifscan.dynamics.rhythm import rows_of, segment_lengths
+from qifscan.engine.points import Points, run_points
+from qifscan.engine.program import Schedule, batch_shape
 
 ENDED = int(qs.Status.computed | qs.Status.diverged | qs.Status.rate_negative)
 """Flags of what happened to the state; those of the step and of rest are beside the point here."""

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import qifscan as qs
-from qifscan import backend, record, store
+from qifscan import record
+from qifscan.engine import backend
+from qifscan.store import chunk_files, store
 
 SCAN = qs.Scan(
     axes={"eta": np.linspace(-8.0, -2.0, 12)},
@@ -31,7 +33,7 @@ def contents(path):
 def test_each_chunk_and_the_store_say_the_options_that_they_were_computed_with(path):
     opened = store.load(path)
     assert qs.open_scan(path).attrs[store.OPTIONS] == backend.options() != ""
-    rows = [store.row(opened, chunk) for chunk in range(3)]
+    rows = [chunk_files.row(opened, chunk) for chunk in range(3)]
     assert {row.options for row in rows} == {record.of_options(backend.options())}
 
 
@@ -55,7 +57,7 @@ def test_with_other_options_verify_says_so_and_a_rerun_is_refused_with_the_reaso
         assert len(str(caught.value).splitlines()) == 1
         assert "XLA_FLAGS=" in str(caught.value)
     assert not path.with_name("larger.zarr").exists()
-    assert len(store.finished(store.load(path))) == 2
+    assert len(chunk_files.finished(store.load(path))) == 2
     monkeypatch.undo()
     assert qs.run(SCAN, path, client="serial")["status"].values.all()
     assert qs.verify(path).sound
@@ -72,7 +74,7 @@ def test_damage_is_a_fault_with_any_options(path, monkeypatch):
 
 def test_a_store_with_no_chunk_takes_the_options_that_are_there(path, monkeypatch):
     for chunk in range(3):
-        store.discard(store.load(path), chunk)
+        chunk_files.discard(store.load(path), chunk)
     monkeypatch.setattr(backend, "options", lambda: OTHERS)
     qs.run(SCAN, path, client="serial")
     assert qs.open_scan(path).attrs[store.OPTIONS] == OTHERS
@@ -82,9 +84,10 @@ def test_a_store_with_no_chunk_takes_the_options_that_are_there(path, monkeypatc
 def test_a_chunk_that_does_not_say_is_compared_as_before(path, monkeypatch):
     opened = store.load(path)
     for chunk in range(3):
-        row = store.row(opened, chunk)
+        row = chunk_files.row(opened, chunk)
         record.write_row(
-            store._row_path(opened, chunk), record.Row(row.taken, row.continued, 0, row.digests, row.sizes)
+            chunk_files.row_path(opened, chunk),
+            record.Row(row.taken, row.continued, 0, row.digests, row.sizes),
         )
     monkeypatch.setattr(backend, "options", lambda: OTHERS)
     assert qs.verify(path).recomputed > 0

@@ -10,11 +10,11 @@ from scipy import signal
 from scipy.linalg import solve_continuous_lyapunov, solve_discrete_lyapunov
 
 import qifscan as qs
-from qifscan import theory
-from qifscan.integrate import INTEGRATORS, System
-from qifscan.kernel import Schedule, Steps, batch_shape
-from qifscan.models import QIF
-from qifscan.points import Points, run_points
+from qifscan.dynamics.integrators import INTEGRATORS, System
+from qifscan.dynamics.models import QIF
+from qifscan.engine.points import Points, run_points
+from qifscan.engine.program import Schedule, Steps, batch_shape
+from qifscan.theory import plain
 
 REST = {
     "down": (0.081134441950119719, -1.9616199885831653),
@@ -117,7 +117,7 @@ def test_float32_is_float64_over_the_standard_map(delta, bound):
     rounding a point collects."""
     eta, J = (grid.ravel() for grid in np.meshgrid(np.linspace(-10, 10, 41), np.linspace(0, 30, 31)))
     width = np.full_like(eta, delta)
-    highest = np.nanmax(theory.roots(eta, J, width, np.ones_like(eta)), axis=1)
+    highest = np.nanmax(plain.roots(eta, J, width, np.ones_like(eta)), axis=1)
     points = {
         "eta": eta,
         "J": J,

@@ -8,8 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 import qifscan as qs
-from qifscan import driver, place
+from qifscan import place
 from qifscan.cli import main
+from qifscan.runs import driver
 
 SCAN = (
     '[axes]\neta = [-5.0, -4.0]\n[protocol]\ntransient = 0.1\nwindow = 0.1\nintegrator = "euler"\ndt = 0.05\n'

@@ -20,9 +20,9 @@ from scipy import stats
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan import population
-from qifscan.integrate import INTEGRATORS
-from qifscan.population import PARAMETERS, State
+from qifscan.dynamics.integrators import INTEGRATORS
+from qifscan.reference import npz, stepping
+from qifscan.reference.stepping import PARAMETERS, State
 
 METHODS = list(INTEGRATORS)
 NOISE = {"x_ou_sigma": 0.5, "x_ou_tau": 2.0, "y_ou_sigma": 0.01, "y_ou_tau": 1.0}
@@ -441,10 +441,10 @@ def slope_by_scipy(name, at, t_end):
 
 
 def final(parameters, pop, steps):
-    constants = population.prepare(pop.parameters | parameters, dt=pop.dt, method=pop.method)
+    constants = stepping.prepare(pop.parameters | parameters, dt=pop.dt, method=pop.method)
 
     def one(state, _):
-        return population.step(constants, state, method=pop.method), None
+        return stepping.step(constants, state, method=pop.method), None
 
     state, _ = jax.lax.scan(one, pop.state, length=steps)
     return state.y[0], state.x[0]
@@ -488,9 +488,9 @@ def test_the_pure_step_under_scan_jit_and_vmap_is_the_object():
     start, etas = pop.state, np.array([-6.0, -4.0])
 
     def run(eta):
-        constants = population.prepare(pop.parameters | {"eta": eta}, dt=pop.dt, method=method)
+        constants = stepping.prepare(pop.parameters | {"eta": eta}, dt=pop.dt, method=method)
         return jax.lax.scan(
-            lambda s, _: (population.step(constants, s, 0.3, method=method), s.y), start, length=8
+            lambda s, _: (stepping.step(constants, s, 0.3, method=method), s.y), start, length=8
         )
 
     with jax.enable_x64(True):
@@ -506,21 +506,21 @@ def test_the_pure_step_under_scan_jit_and_vmap_is_the_object():
 
 
 def test_the_examples_in_the_docstrings_print_what_they_say():
-    result = doctest.testmod(population)
+    result = doctest.testmod(stepping)
     assert result.attempted >= 5
     assert result.failed == 0
 
 
 def test_float64_without_the_64_bits_of_jax_is_an_error_and_not_float32():
     pop = qs.QIF(1)
-    constants = population.prepare(pop.parameters)
+    constants = stepping.prepare(pop.parameters)
     with pytest.raises(qs.ScanError, match="enable_x64"):
-        population.step(constants, pop.state, method="exp_auto")
+        stepping.step(constants, pop.state, method="exp_auto")
     with pytest.raises(qs.ScanError, match="enable_x64"):
-        jax.grad(lambda J: population.prepare({"J": J})["coupling"])(1.0)
-    single = population.prepare({}, precision="float32")
+        jax.grad(lambda J: stepping.prepare({"J": J})["coupling"])(1.0)
+    single = stepping.prepare({}, precision="float32")
     start = qs.QIF(1, precision="float32").state
-    after = jax.eval_shape(lambda state: population.step(single, state, method="exp_auto"), start)
+    after = jax.eval_shape(lambda state: stepping.step(single, state, method="exp_auto"), start)
     assert after.x.dtype == after.y_ou.dtype == "float32"
 
 
@@ -632,7 +632,7 @@ def test_a_bad_parameter_that_is_set_changes_nothing():
         (lambda pop: setattr(pop, "x", np.zeros(4)), "x: found an array of shape (4,)"),
         (lambda pop: setattr(pop, "state", qs.QIF(4).state), "state.x: found an array of shape (4,)"),
         (lambda pop: pop.vars("absolut"), 'method: found "absolut", expected'),
-        (lambda pop: population.prepare({"Eta": 1.0}), 'parameters: found "Eta", expected'),
+        (lambda pop: stepping.prepare({"Eta": 1.0}), 'parameters: found "Eta", expected'),
         (
             lambda pop: jax.grad(lambda eta: qs.QIF(3, eta=eta).x[0])(1.0),
             "eta: found a value that JAX traces",
@@ -810,7 +810,7 @@ def test_what_is_no_saved_state_is_refused(content, words, tmp_path):
 def test_a_file_of_other_populations_of_others_or_of_another_version_is_refused(saved, monkeypatch):
     with pytest.raises(qs.StoreError, match=r"shape \(3,\).*\(4,\)"):
         qs.QIF(4).load_states(saved)
-    monkeypatch.setattr(population, "FORMAT", {"format": "qifscan.QIF", "version": 2})
+    monkeypatch.setattr(npz, "FORMAT", {"format": "qifscan.QIF", "version": 2})
     with pytest.raises(qs.StoreError, match="version 1"):
         qs.QIF(3).load_states(saved)
     np.savez(saved, a=np.zeros(3))

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 import qifscan as qs
 from qifscan.cli import main
-from qifscan.integrate import INTEGRATORS
-from qifscan.observables import observables
+from qifscan.dynamics.integrators import INTEGRATORS
+from qifscan.dynamics.observables import observables
 from qifscan.printed import span
 
 SCANS = Path(__file__).parents[1] / "scans"
@@ -201,8 +201,8 @@ def test_rows_print_without_their_functions():
 
 
 def test_the_module_of_the_models_is_still_a_module():
-    import qifscan.models
-    from qifscan.models import QIF
+    import qifscan.dynamics.models
+    from qifscan.dynamics.models import QIF
 
     assert qifscan.models is qs.models
     assert qs.models()["qif"] is QIF

@@ -8,8 +8,8 @@ import xarray as xr
 from scipy import integrate, optimize, stats
 
 import qifscan as qs
-from qifscan import store
-from qifscan.switching import gamma_quantile, rate_interval
+from qifscan.results.residence import gamma_quantile, rate_interval
+from qifscan.store import store
 
 from .test_same_everywhere import assert_identical, contents
 

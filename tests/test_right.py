@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qifscan as qs
-from qifscan import pace, theory
-from qifscan.kernel import Schedule, batch_shape
-from qifscan.points import Points, run_points
-from qifscan.scan import BASE_STEP
+from qifscan.engine import step_size
+from qifscan.engine.points import Points, run_points
+from qifscan.engine.program import Schedule, batch_shape
+from qifscan.scan.protocol import BASE_STEP
+from qifscan.theory import plain
 
 
 def points_of(
@@ -36,7 +37,7 @@ def ran(points):
 
 def started(eta, J, delta, tau):
     """Return points that start 1 % above their highest equilibrium in r."""
-    highest = np.nanmax(theory.roots(eta, J, delta, tau), axis=-1)
+    highest = np.nanmax(plain.roots(eta, J, delta, tau), axis=-1)
     v = -delta / (2 * np.pi * tau * highest)
     return {"eta": eta, "J": J, "delta": delta, "tau": tau, "r_initial": 1.01 * highest, "v_initial": v}
 
@@ -51,7 +52,7 @@ def test_every_point_of_the_standard_map_comes_to_its_exact_rest_to_1e_3():
     one = np.ones_like(eta)
     columns = started(eta, J, one, one)
     result = ran(points_of(columns, transient=100.0, window=100.0))
-    rates = theory.roots(eta, J, one, one)
+    rates = plain.roots(eta, J, one, one)
     nearest = np.nanmin(np.abs(result.variables["r_final"][:, None] / rates - 1.0), axis=1)
     assert nearest.max() < 1e-3
     highest = np.nanmax(rates, axis=1)
@@ -90,7 +91,7 @@ def test_the_step_of_a_point_is_a_function_of_that_point_alone():
 @settings(max_examples=50, deadline=None)
 @given(st.floats(1e-6, 10.0), st.integers(0, 10))
 def test_a_step_is_the_longest_halving_that_is_not_longer_than_asked(longest, most):
-    (found,) = pace._halvings_to(BASE_STEP, np.array([longest]), most)
+    (found,) = step_size._halvings_to(BASE_STEP, np.array([longest]), most)
     needed = next((k for k in range(most) if BASE_STEP / 2**k <= longest), most)
     assert found == needed
 

@@ -12,11 +12,12 @@ import pytest
 import zarr
 
 import qifscan as qs
-from qifscan import store
-from qifscan.chunks import Chunks
-from qifscan.driver import compute_chunk
+from qifscan.engine import compiler
+from qifscan.engine.chunks import Chunks
+from qifscan.runs.driver import compute_chunk
+from qifscan.store import chunk_files, store
 
-# One of every kind of fold of each variable; a second spectrum would add half to the time of compiling.
+# One of every kind of each variable; a second spectrum would add half to the time of compiling.
 ALL = [
     *(f"{v}_{o}" for v in "rv" for o in ("mean", "std", "min", "max", "final")),
     "r_frequency",
@@ -192,7 +193,7 @@ def test_a_run_killed_half_way_and_resumed_gives_the_same_bits(reference, tmp_pa
     run.wait()
     run.stdout.close()
     opened = store.load(path)
-    done = store.finished(opened)
+    done = chunk_files.finished(opened)
     assert 15 <= len(done) < len(opened.chunks)
     states = []
     qs.run(noisy_scan(), path, progress=states.append)
@@ -251,7 +252,7 @@ def test_a_lost_or_damaged_chunk_is_found_and_computed_again(reference, tmp_path
 def test_verify_finds_a_number_that_was_changed(tmp_path):
     path = tmp_path / "scan.zarr"
     qs.run(noisy_scan(), path)
-    store._arrays(store.load(path))["r_mean"][3] = 0.123
+    chunk_files.arrays_of(store.load(path))["r_mean"][3] = 0.123
     verdict = qs.verify(path, points=2000)
     assert not verdict.sound
     # The chunk's own record says so, whether or not the point is in the sample.
@@ -291,12 +292,11 @@ def test_an_unfinished_store_opens_and_shows_what_is_there(tmp_path, reference):
 
 
 def test_a_scan_compiles_once_for_its_grid_and_once_for_its_traces(tmp_path):
-    from qifscan import kernel
 
-    before = kernel.compile_count()
+    before = compiler.compile_count()
     scan = noisy_scan(protocol=qs.Protocol(transient=0.5, window=6.0, dt=0.004))
     qs.run(scan, tmp_path / "scan.zarr", chunk_points=20)
-    assert kernel.compile_count() == before + 2
+    assert compiler.compile_count() == before + 2
 
 
 def test_another_scan_at_the_path_of_a_removed_one_has_its_own_numbers(tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qifscan as qs
-from qifscan.models import MODELS
+from qifscan.dynamics.models import MODELS
 
 FEW = settings(derandomize=True, deadline=None, max_examples=50)
 

@@ -13,10 +13,11 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qifscan.dynamics.initial import NAMED_STATES
+from qifscan.dynamics.models import QIF
 from qifscan.errors import ScanError
-from qifscan.initial import NAMED_STATES
-from qifscan.models import QIF
-from qifscan.theory import cusp, equilibria, focus_line, fold_rates, folds, named_state, roots
+from qifscan.theory.equilibria import equilibria
+from qifscan.theory.plain import cusp, focus_line, fold_rates, folds, named_state, roots
 
 repeatable = settings(deadline=None, derandomize=True)
 repeatable_slow = settings(deadline=None, derandomize=True, max_examples=40)
@@ -602,5 +603,5 @@ def test_all_mistakes_of_a_request_are_told_at_once():
 
 
 def test_importing_the_theory_does_not_load_xarray_or_jax():
-    code = "import sys, qifscan.theory; sys.exit(bool({'xarray', 'jax', 'scipy'} & set(sys.modules)))"
+    code = "import sys, qifscan.theory.plain; sys.exit(bool({'xarray', 'jax', 'scipy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qifscan.models import FAMILY
+from qifscan.dynamics.models import FAMILY
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "theory_and_simulation.py"
 specification = importlib.util.spec_from_file_location("theory_and_simulation", BENCHMARK)

@@ -7,10 +7,10 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import minimize_scalar
 
 import qifscan as qs
-from qifscan.kernel import Schedule, batch_shape
-from qifscan.models import MODELS
-from qifscan.observables import Status
-from qifscan.points import Points, run_points, starts_stable
+from qifscan.dynamics.models import MODELS
+from qifscan.dynamics.status import Status
+from qifscan.engine.points import Points, run_points, starts_stable
+from qifscan.engine.program import Schedule, batch_shape
 
 COMPUTED = int(Status.computed)
 

@@ -11,7 +11,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan import adaptive
+from qifscan.truth.equations import edges_of, input_at
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "truth.py"
 specification = importlib.util.spec_from_file_location("truth", BENCHMARK)
@@ -26,7 +26,7 @@ NUMBERS = {"drive_amplitude": 6.0, "drive_start": 1.0, "drive_interval": 1.25}
 
 def pieces(point, start, slope):
     """Yield times and states of SciPy's DOP853 between the edges of the drive, `(variables, times)`."""
-    edges = [0.0, point.begin, point.end, *adaptive.edges_of(point.drive, point.parameters)]
+    edges = [0.0, point.begin, point.end, *edges_of(point.drive, point.parameters)]
     edges = sorted({t for t in edges if 0.0 <= t <= point.end})
     y = np.array(start)
     for a, b in pairwise(edges):
@@ -52,7 +52,7 @@ def test_the_solver_agrees_with_scipys(model):
     found = truth.solved(model, [point]).values
 
     def slope(t, y):
-        drive = adaptive.input_at(point.drive, point.parameters, t)
+        drive = input_at(point.drive, point.parameters, t)
         return np.array(equations.slopes(y, point.parameters, drive, None))
 
     t, y = (np.concatenate(parts, axis=-1) for parts in zip(*pieces(point, start, slope), strict=True))

@@ -1,0 +1,170 @@
+"""The parts of a model: variables, parameters with unit, default and domain, and what goes with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qifscan.dynamics.domain import REAL, Domain
+from qifscan.printed import Printed, value
+
+State = tuple[Any, ...]
+Constants = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A number that a scan can fix or make an axis."""
+
+    name: str
+    default: float | None
+    unit: str
+    meaning: str
+    domain: Domain = REAL
+
+    def __repr__(self) -> str:
+        given = "" if self.default is None else f" = {value(self.default)}"
+        return f"{self.name}{given} ({self.unit}): {self.meaning}, {self.domain.words}"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A state variable; `input_unit` is the unit of what is added to its equation, None if nothing is.
+
+    `domain` is where it can be at rest. `rate` tells that it is the firing rate of a population: it is named
+    r or r_<population>, and that population has the parameters tau, delta and eta with the same ending.
+    Errors are relative to the size of all variables of one `group`, by default of the variable alone.
+    Of a model without `rest`, `bounds` is where Newton's method starts.
+
+    `absorbed(parameters, mean, more)` returns parameters that do what a constant input `mean + more` does.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    input_unit: str | None = None
+    domain: Domain = REAL
+    rate: bool = False
+    group: str = ""
+    absorbed: Callable[[Mapping[str, Any], Any, Any], dict[str, Any]] | None = None
+    bounds: tuple[float, float] | None = None
+
+    def __repr__(self) -> str:
+        return f"{self.name} ({self.unit}): {self.meaning}"
+
+    @property
+    def population(self) -> str:
+        """The ending of the names of its population's parameters, of the variable of a rate."""
+        return self.name.removeprefix("r")
+
+
+@dataclass(frozen=True, repr=False)
+class Model(Printed):
+    """A mean field `y' = field(y, inputs, constants)`.
+
+    `constants` turns the parameters (float64, one array per name) into what the field reads, once per
+    point and outside the time loop. `field` takes the state and one additive input per variable, both
+    as tuples in the order of `variables`, and returns the derivatives likewise. `squares` are those of the
+    variables of a state, or of a difference of two, in the units of their group: of each group they add up
+    to the squared size by which errors are relative. The drive is added to the input of the variable
+    `target`, by default `driven`. With a `delay`, the name of a parameter in ms, the first variable that
+    long ago, times the constant `past`, is another input of `driven`, which is the second variable and the
+    last; before the run it was what it is at the start.
+
+    `rest(r, parameters)` is the only state at which the first variable is r and every equation but one can
+    be zero. The parameter `graph` enters that one alone, the equation of the variable `driven`, additively:
+    so the value of it at which r is an equilibrium follows from the field. Elsewhere in `rest` a value
+    outside the domain of its variable means that there is no equilibrium of that rate. It may be None: then
+    equilibria are those that Newton's method finds from many starts, and `graph` means nothing.
+    """
+
+    name: str
+    variables: tuple[Variable, ...]
+    parameters: tuple[Parameter, ...]
+    constants: Callable[[Mapping[str, Any]], Constants]
+    field: Callable[[State, State, Constants], State]
+    squares: Callable[[State, Constants], tuple[Any, ...]]
+    rest: Callable[[Any, Mapping[str, Any]], State] | None
+    driven: str
+    meaning: str
+    reference: str
+    graph: str = "eta"
+    target: str = ""
+    delay: str = ""
+    frame: str = ""
+    """The equations in which those of `meaning` stand, if `meaning` is not all of them."""
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Return the lines that it prints as."""
+        yield "model", self.name
+        yield "equations", ", ".join(part for part in (self.frame, self.meaning) if part)
+        yield from (("variable", repr(variable)) for variable in self.variables)
+        yield from (("parameter", repr(parameter)) for parameter in self.parameters)
+        yield "input", f"the drive is added to the equation of {self.stimulated}"
+        yield "reference", self.reference
+
+    @property
+    def variable_names(self) -> tuple[str, ...]:
+        """Names of the state variables, in the order of the state."""
+        return tuple(variable.name for variable in self.variables)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the variables whose equations have an input: noise, or a drive."""
+        return tuple(variable.name for variable in self.variables if variable.input_unit is not None)
+
+    @property
+    def stimulated(self) -> str:
+        """Name of the variable whose equation the drive is added to."""
+        return self.target or self.driven
+
+    @property
+    def rates(self) -> tuple[Variable, ...]:
+        """The firing rates of the populations."""
+        return tuple(variable for variable in self.variables if variable.rate)
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """Positions of the variables of each group, in the order of their first ones."""
+        groups: dict[str, list[int]] = {}
+        for index, variable in enumerate(self.variables):
+            groups.setdefault(variable.group or variable.name, []).append(index)
+        return tuple(map(tuple, groups.values()))
+
+    def at_rest(self, r: Any, parameters: Mapping[str, Any]) -> State:
+        """Return the state at rest of a rate, of a model that tells it."""
+        assert self.rest is not None, f"{self.name} is no graph over the rate"
+        return self.rest(r, parameters)
+
+    def units(self, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return the factor that takes each variable to the unit of its group: pi tau of a rate, else 1."""
+        return tuple(math.pi * parameters[f"tau{v.population}"] if v.rate else 1.0 for v in self.variables)
+
+    def with_inputs(
+        self, parameters: Mapping[str, Any], more: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return the model's parameters that do what the means of the noise, and `more` input, do.
+
+        What no parameter does is there as an input, `<variable>_input`.
+        """
+        found = {parameter.name: parameters[parameter.name] for parameter in self.parameters}
+        for name in self.input_names:
+            variable = next(v for v in self.variables if v.name == name)
+            mean, extra = parameters[f"{name}_ou_mean"], (more or {}).get(name, 0.0)
+            if variable.absorbed is not None:
+                found |= variable.absorbed(found, mean, extra)
+            else:
+                found[f"{name}_input"] = mean + extra
+        return found
+
+
+def absorbing(model: Model, parameters: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:
+    """Return parameters in which the means of the inputs of these variables are absorbed, and then 0."""
+    found = dict(parameters)
+    for variable in model.variables:
+        if variable.name in names and variable.absorbed is not None:
+            mean = f"{variable.name}_ou_mean"
+            found |= variable.absorbed(found, found[mean], 0.0) | {mean: 0.0 * found[mean]}
+    return found

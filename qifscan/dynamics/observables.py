@@ -1,0 +1,248 @@
+"""What is measured of a trajectory: numbers made of what accumulators have at the end of the window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qifscan.dynamics import rhythm
+from qifscan.dynamics.accumulators import Accumulator, Window, accumulators, held_apart
+from qifscan.dynamics.domain import POSITIVE
+from qifscan.dynamics.model import Model, Parameter, Variable
+from qifscan.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import jax.numpy as jnp
+else:
+    jnp = LazyModule("jax.numpy")
+
+
+EXPONENT = "lyapunov_"
+"""How the names of the Lyapunov exponents begin."""
+
+
+@dataclass(frozen=True)
+class Observable:
+    """One number per point: `finalize(total, window)` of the accumulator of that name."""
+
+    name: str
+    unit: str
+    meaning: str
+    accumulator: str
+    finalize: Callable[[Any, Window], Any]
+
+    def __repr__(self) -> str:
+        return f"{self.name} ({self.unit}): {self.meaning}"
+
+
+def _mean_deviation(total: Any, power: int, window: Window) -> Any:
+    """Return the mean of a power of the deviation, by the formula of Euler and Maclaurin.
+
+    The trapezoidal rule less dt^2/12 of what the derivative differs at the two ends: with the plain sum the
+    mean of what still moves would be off by half a step, with the trapezoidal rule alone by a twelfth of
+    the square of the angle that the state turns in a step.
+    """
+    _, first, end, last = total[:4]
+    slopes = (last - first) if power == 1 else 2.0 * end * last
+    # Held apart, so that the mean is rounded alike whatever else is made of the same numbers.
+    total_, half, bend = held_apart((total[3 + power], 0.5 * end**power, slopes * window.dt / 12.0))
+    return held_apart((total_ - half - bend) / window.steps)
+
+
+def _mean(total: Any, window: Window) -> Any:
+    return total[0] + _mean_deviation(total, 1, window)
+
+
+def _std(total: Any, window: Window) -> Any:
+    deviation = _mean_deviation(total, 1, window)
+    return jnp.sqrt(jnp.maximum(_mean_deviation(total, 2, window) - deviation * deviation, 0.0))
+
+
+def _exits(total: Any, window: Window, up: bool) -> Any:
+    """Return the exits from a level: they alternate, and the first one is from the level at the start."""
+    _, level, _, switches = total
+    return jnp.where(_level_defined(total), _alternate(level, switches, up).astype(jnp.float64), jnp.nan)
+
+
+def _alternate(level: Any, switches: Any, up: bool) -> Any:
+    first = level ^ (switches & 1)
+    return (switches + (first if up else 1 - first)) // 2
+
+
+def _completed_stays(total: Any, up: bool) -> Any:
+    """Return the stays that began and ended in the window: every exit but the first."""
+    _, level, switches, _, _ = total
+    first = level ^ (switches & 1)
+    began_here = (first if up else 1 - first) * (switches > 0)
+    return _alternate(level, switches, up) - began_here
+
+
+def _stays(levels: str, name: str, state: str) -> tuple[Observable, ...]:
+    """Return what is measured of the stays at a level."""
+    up = state == "up"
+
+    def total_of(power: int) -> Callable[[Any, Window], Any]:
+        place = power - 1 + (0 if up else 2)
+
+        def finalize(total: Any, window: Window) -> Any:
+            return jnp.where(_level_defined(total), total[4][place] * window.dt**power, jnp.nan)
+
+        return finalize
+
+    def count(total: Any, window: Window) -> Any:
+        stays = _completed_stays(total, up).astype(jnp.float64)
+        return jnp.where(_level_defined(total), stays, jnp.nan)
+
+    told = f"stays {state} that began and ended in the window"
+    return (
+        Observable(
+            f"{state}_exits", "1", f"exits from {state} in the window", levels, partial(_exits, up=up)
+        ),
+        Observable(f"{state}_residence_count", "1", told, name, count),
+        Observable(f"{state}_residence_sum", "ms", f"time in {told}", name, total_of(1)),
+        Observable(f"{state}_residence_squares", "ms^2", f"squared times of {told}", name, total_of(2)),
+    )
+
+
+def _exponent(rank: int) -> Callable[[Any, Window], Any]:
+    def finalize(total: Any, window: Window) -> Any:
+        # The frame falls into place by itself, unless a direction of the start never turns.
+        return jnp.sort(jnp.stack(total), axis=0)[-rank] / (window.steps * window.dt)
+
+    return finalize
+
+
+def _level_defined(total: Any) -> Any:
+    return jnp.isfinite(total[0][0]) & jnp.isfinite(total[0][1])
+
+
+def _up_fraction(total: Any, window: Window) -> Any:
+    # Two integers would be divided in float32.
+    return jnp.where(_level_defined(total), total[2].astype(jnp.float64) / window.steps, jnp.nan)
+
+
+def _switch_count(total: Any, window: Window) -> Any:
+    return jnp.where(_level_defined(total), total[3].astype(jnp.float64), jnp.nan)
+
+
+def _frequency(total: Any, window: Window) -> Any:
+    (_, whole, _, (lowest, highest)), powers = total
+    found = rhythm.frequency(whole, powers, window.steps, window.dt, window.sample_steps)
+    # Float32 rounding moves the rate of a point at rest by 1e-5 of it at most (measured).
+    return jnp.where(highest - lowest > 1e-4 * highest, found, jnp.nan)
+
+
+def _of_variable(variable: Variable) -> tuple[Observable, ...]:
+    name, unit, meaning = variable.name, variable.unit, variable.meaning
+    return (
+        Observable(f"{name}_mean", unit, f"{meaning}, mean over the window", f"{name} sum", _mean),
+        Observable(
+            f"{name}_std", unit, f"{meaning}, standard deviation over the window", f"{name} squares", _std
+        ),
+        Observable(
+            f"{name}_min",
+            unit,
+            f"{meaning}, lowest in the window",
+            f"{name} minimum",
+            lambda total, w: -total[0],
+        ),
+        Observable(
+            f"{name}_max",
+            unit,
+            f"{meaning}, highest in the window",
+            f"{name} maximum",
+            lambda total, w: total[0],
+        ),
+        Observable(
+            f"{name}_final",
+            unit,
+            f"{meaning}, at the end of the window",
+            f"{name} final",
+            lambda total, w: total,
+        ),
+        Observable(
+            f"{name}_frequency",
+            "1/ms",
+            f"{meaning}, frequency of the highest peak of its power spectrum in the window; NaN without a "
+            "peak of three cycles or more in the window, or where the rate stays within 1e-4 of itself",
+            f"{name} spectrum",
+            _frequency,
+        ),
+    )
+
+
+RESERVED = frozenset(
+    {
+        *(
+            "status",
+            "dt",
+            "precision",
+            "error_estimate",
+            "redo_count",
+            "equilibrium_count",
+            "settled_on",
+            "disagreement",
+        ),
+        *("negative_steps", "checkpoint", "byte", "trace", "trace_status", "time"),
+        *("initial", "direction", "replicate", "theory"),
+    }
+)
+"""Names in every dataset of a scan, or its store, beside those of observables, states and parameters: neither
+an axis nor a part of a model can have them."""
+
+
+def observables(model: Model) -> dict[str, Observable]:
+    """Return every observable of a model by name."""
+    rows = [row for variable in model.variables for row in _of_variable(variable)]
+    levels, residences = (f"{model.rates[0].name} {kind}" for kind in ("levels", "residences"))
+    rows += [
+        Observable("up_fraction", "1", "fraction of the window spent up", levels, _up_fraction),
+        Observable("switch_count", "1", "switches between up and down in the window", levels, _switch_count),
+        *_stays(levels, residences, "up"),
+        *_stays(levels, residences, "down"),
+    ]
+    # With a delay the state is a function, and has infinitely many.
+    rows += [
+        Observable(
+            f"{EXPONENT}{rank}",
+            "1/ms",
+            f"Lyapunov exponent number {rank} of {len(model.variables)}, from the largest, over the window",
+            "exponents",
+            _exponent(rank),
+        )
+        for rank in range(1, len(model.variables) + 1)
+        if not model.delay
+    ]
+    return {row.name: row for row in rows}
+
+
+def needs_tangents(names: Iterable[str]) -> bool:
+    """Whether these observables need what small differences of the state become."""
+    return any(name.startswith(EXPONENT) for name in names)
+
+
+def needed_accumulators(model: Model, names: Iterable[str]) -> dict[str, Accumulator]:
+    """Return the accumulators that these observables need."""
+    table, rows = accumulators(model), observables(model)
+    needed = {rows[name].accumulator: table[rows[name].accumulator] for name in names}
+    # The squares hold the sum as well.
+    for name in [name for name in needed if name.endswith(" sum")]:
+        if name.replace(" sum", " squares") in needed:
+            del needed[name]
+    return needed
+
+
+THRESHOLDS = (
+    Parameter("down_threshold", None, "1/ms", "rate at which an up population counts as down", POSITIVE),
+    Parameter("up_threshold", None, "1/ms", "rate at which a down population counts as up", POSITIVE),
+)
+"""They are about the first population. By default the rates of the point's first and last fold: at any eta
+the lowest branch lies below the one and the highest branch above the other. Without a fold the levels are not
+defined, and the observables are NaN."""
+
+
+def usual_observables(model: Model) -> list[str]:
+    """Return what is measured where no observables are named: mean, std, min and max of the rates."""
+    return [f"{rate.name}_{kind}" for rate in model.rates for kind in ("mean", "std", "min", "max")]

@@ -1,0 +1,195 @@
+"""A batch of points -> observables and status: the only place that compiles a sweep.
+
+Points lie in blocks of `BLOCK` lanes. A block runs from its initial state to the end of its window while
+its state stays in the cache; blocks follow each other inside one compiled program. The points of a block
+have one step; other blocks may have another. The arithmetic of a lane does not depend on what stands in
+the other lanes, nor on how many blocks there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan.dynamics.accumulators import SEGMENT
+from qifscan.dynamics.drive import DriveBase, samples_of
+from qifscan.dynamics.rhythm import SAMPLE_STEPS
+from qifscan.engine import backend, child
+from qifscan.engine.block import all_blocks
+from qifscan.engine.checkpoint import as_bytes
+from qifscan.engine.compiler import compiled, nothing
+from qifscan.engine.program import Program, Result, Schedule, Steps
+from qifscan.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import jax
+else:
+    jax = LazyModule("jax")
+
+
+Tree = Any
+
+
+def run_batch(
+    program: Program,
+    inputs: Tree,
+    steps: Steps,
+    schedule: Schedule,
+    drive: DriveBase | None,
+    shape: tuple[int, int],
+) -> Result:
+    """Run points, in as many calls of one program for `shape` = (blocks, lanes) as their steps need."""
+    if len(program.parts) > 1:
+        of_parts = (
+            [inputs | {"checkpoint": c} for c in inputs["checkpoint"]] if program.resumed else [inputs] * 2
+        )
+        runs = [
+            run_batch(part, given, steps, schedule, drive, shape)
+            for part, given in zip(program.parts, of_parts, strict=True)
+        ]
+        return _beside(*runs)
+    blocks = _packed(steps, shape[1])
+    order = np.concatenate([rows for _, _, rows in blocks])
+    parts = []
+    for first in range(0, len(blocks), shape[0]):
+        output = _run_blocks(program, inputs, blocks[first : first + shape[0]], schedule, drive, shape)
+        parts.append(output)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    merged = jax.tree.map(lambda *values: np.concatenate(values)[place], *parts)
+    record = merged["record"][:, : schedule.rows] if program.recorded else None
+    return Result(
+        merged["observables"],
+        merged["status"],
+        merged["final"],
+        np.sqrt(merged["estimate"].astype(np.float64)),
+        merged["negative_steps"],
+        record,
+        as_bytes(merged["checkpoint"]) if program.kept else None,
+        merged["past"] if program.history else None,
+    )
+
+
+def _beside(first: Result, second: Result) -> Result:
+    """Return the first result with the observables of the second, and both checkpoints."""
+    checkpoint = None
+    if first.checkpoint is not None and second.checkpoint is not None:
+        checkpoint = np.concatenate([first.checkpoint, second.checkpoint], axis=1)
+    observables = first.observables | second.observables
+    return replace(first, observables=observables, checkpoint=checkpoint)
+
+
+def _packed(steps: Steps, lanes: int) -> list[tuple[int, int, Any]]:
+    """Return the blocks: halvings, halvings of the noise's grid, and the rows of up to `lanes` points."""
+    kinds = steps.halvings << 8 | steps.noise_halvings
+    blocks = []
+    for kind in sorted(set(kinds.tolist())):
+        halvings, noise_halvings = divmod(kind, 1 << 8)
+        rows = np.flatnonzero(kinds == kind)
+        blocks += [(halvings, noise_halvings, rows[i : i + lanes]) for i in range(0, len(rows), lanes)]
+    return blocks
+
+
+def _run_blocks(
+    program: Program,
+    inputs: Tree,
+    blocks: list[tuple[int, int, Any]],
+    schedule: Schedule,
+    drive: DriveBase | None,
+    shape: tuple[int, int],
+) -> Tree:
+    """Run up to shape[0] blocks; return what came of their points, one after the other."""
+    count, lanes = shape
+    rows = np.stack([_filled_up(rows, lanes) for _, _, rows in blocks])
+    # A call has its full number of blocks; those beyond take no steps.
+    rows = np.concatenate([rows, np.repeat(rows[-1:], count - len(blocks), axis=0)])
+    arguments = (_gathered(inputs, rows), _pace_tree(blocks, schedule, count), *_extras(schedule, drive))
+    late = backend.prepare() == "late"
+    request = (program, arguments)
+    output = child.ask(request, backend.environment()) if late else _executed(request)
+    filled = np.zeros(shape, dtype=bool)
+    for index, (_, _, taken) in enumerate(blocks):
+        filled[index, : len(taken)] = True
+    return jax.tree.map(lambda value: value[filled], _lanes_first(program, output))
+
+
+def _filled_up(rows: Any, lanes: int) -> Any:
+    """Return rows with the last one repeated up to the number of lanes."""
+    return rows if len(rows) == lanes else np.pad(rows, (0, lanes - len(rows)), mode="edge")
+
+
+def _lanes_first(program: Program, output: Tree) -> Tree:
+    """Return the output with the lanes after the blocks, then what each point has several of."""
+    moved = {"final": np.moveaxis(output["final"], -1, 1)}
+    if program.history:
+        moved["past"] = np.moveaxis(output["past"], -1, 1)
+    if program.recorded:
+        moved["record"] = np.moveaxis(output["record"], -1, 1)
+    return output | moved
+
+
+def _gathered(inputs: Tree, rows: Any) -> Tree:
+    bridge = {name: np.moveaxis(value[rows], -1, 1) for name, value in inputs["bridge"].items()}
+    others = {name: value for name, value in inputs.items() if name != "bridge"}
+    return jax.tree.map(lambda value: value[rows], others) | {"bridge": bridge}
+
+
+def _pace_tree(blocks: list[tuple[int, int, Any]], schedule: Schedule, count: int) -> Tree:
+    halvings = np.zeros(count, dtype=np.int64)
+    noise_halvings = np.zeros(count, dtype=np.int64)
+    active = np.arange(count) < len(blocks)
+    halvings[: len(blocks)] = [block[0] for block in blocks]
+    noise_halvings[: len(blocks)] = [block[1] for block in blocks]
+    per_base = 2**halvings
+    behind = schedule.transient * per_base + (schedule.behind or 0) * per_base // SEGMENT * SEGMENT
+    resumed = {} if schedule.behind is None else {"behind": (active * behind).astype(np.int32)}
+    return resumed | {
+        "dt": schedule.base * 0.5**halvings,
+        "transient": (active * schedule.transient * per_base).astype(np.int32),
+        "end": (active * schedule.steps * per_base).astype(np.int32),
+        "every": np.minimum((schedule.every or 1) * per_base, 2**30).astype(np.int32),
+        "sample_steps": np.minimum(schedule.sample_steps * per_base, SAMPLE_STEPS).astype(np.int32),
+        "depth": (halvings - noise_halvings).astype(np.int32),
+    }
+
+
+def _extras(schedule: Schedule, drive: DriveBase | None) -> tuple[Any, Any]:
+    """Return the rows of the record, and one more for what is not kept; and the samples of the drive."""
+    return np.zeros(schedule.rows + 1, dtype=np.uint8), samples_of(drive)
+
+
+def memory_bytes(
+    program: Program,
+    inputs: Tree,
+    steps: Steps,
+    schedule: Schedule,
+    drive: DriveBase | None,
+    shape: tuple[int, int],
+    compiling: Callable[[], None] = nothing,
+) -> int:
+    """Return the memory that one running batch takes: arguments, results and working space.
+
+    `compiling` is called when nothing but compilation is left to do, which leaves Python to other threads.
+    """
+    # Of two programs the one with tangents holds more.
+    program = program.parts[-1]
+    rows = np.zeros(shape, dtype=int)
+    pace = _pace_tree(_packed(steps, shape[1])[:1], schedule, shape[0])
+    arguments = (_gathered(inputs, rows), pace, *_extras(schedule, drive))
+    with backend.settings():
+        analysis = compiled(all_blocks, program, arguments, compiling).memory_analysis()
+    return int(analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes)
+
+
+def _executed(request: tuple[Program, Tree]) -> Tree:
+    program, arguments = request
+    with backend.settings():
+        return jax.tree.map(np.asarray, compiled(all_blocks, program, arguments)(*arguments))
+
+
+def serve() -> None:
+    """Run batches for another process: see `child`."""
+    child.serve(_executed)

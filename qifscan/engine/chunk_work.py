@@ -1,0 +1,124 @@
+"""Sweeps: along one axis each point starts where the one before it ended, up and down.
+
+A line is all points of one sweep in one direction: it is run point by point, many lines side by side. What a
+point gives depends on its own line alone, so that lines are never cut and are run again as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.status import Status
+from qifscan.engine import program
+from qifscan.engine.measured import Measured, merged
+from qifscan.engine.points import Begun, Indices, Points, Start, run_points
+from qifscan.engine.program import Schedule, batch_shape
+
+if TYPE_CHECKING:
+    from qifscan.engine.chunks import Chunks
+    from qifscan.scan.scan import Scan
+
+Array = np.ndarray[Any, Any]
+
+
+def run_lines(scan: Scan, indices: Indices, schedule: Schedule, shape: tuple[int, int]) -> Measured:
+    """Run the points of whole lines; `shape` = (blocks, lanes) holds one point of each line."""
+    lines, line, turn = _lines(scan, indices)
+    parts = []
+    for now, (measured, _) in enumerate(_runs(scan, lines, scan.line, schedule, shape)):
+        rows = np.flatnonzero(turn == now)
+        parts.append((rows[np.argsort(line[rows])], measured))
+    return merged(len(turn), parts)
+
+
+def started(scan: Scan, indices: Indices) -> Points:
+    """Return the points at these indices; those of a sweep with their starts, for which lines are run."""
+    points = Points.of(scan, indices)
+    if scan.protocol.sweep is None:
+        return points
+    lines, line, turn = _lines(scan, indices)
+    start, shape = _first(scan, len(turn)), batch_shape(len(lines[0]))
+    for before, (_, end) in enumerate(_runs(scan, lines, int(turn.max()), Schedule.of(scan.protocol), shape)):
+        rows = np.flatnonzero(turn == before + 1)
+        start.state[rows], start.doubtful[rows] = end.state[line[rows]], end.doubtful[line[rows]]
+    return replace(points, start=start)
+
+
+def _first(scan: Scan, count: int) -> Start:
+    """Return the start of points that are the first of their lines."""
+    variables = len(model_named(scan.model).variables)
+    return Start(np.full((count, variables), np.nan, scan.precision), np.zeros(count, dtype=bool))
+
+
+def _runs(
+    scan: Scan, lines: Indices, turns: int, schedule: Schedule, shape: tuple[int, int]
+) -> Iterator[tuple[Measured, Start]]:
+    """Run one point of each line after the other; yield what came of them and where the next ones start."""
+    start = _first(scan, len(lines[0]))
+    for turn in range(turns):
+        points = Points.of(scan, _at_turn(scan, lines, turn))
+        measured = run_points(replace(points, start=start), schedule, shape)
+        assert measured.final is not None
+        # NaN would be the start of a first point: what has diverged goes on as infinite.
+        state = np.where(np.isfinite(measured.final), measured.final, np.inf).astype(scan.precision)
+        start = Start(state, (measured.status & int(Status.under_resolved)) > 0)
+        yield measured, start
+
+
+def _places(scan: Scan) -> tuple[int, Array, Array]:
+    """Return which dimension is swept, the order of its values, and which indices of `direction` go down."""
+    axis = scan.axes[scan.protocol.sweep or ""]
+    return list(scan.sizes).index(axis.name), np.argsort(axis.labels), scan.axes["direction"].labels == "down"
+
+
+def _downward(scan: Scan, indices: Indices) -> Array:
+    _, _, down = _places(scan)
+    downward: Array = down[indices[list(scan.sizes).index("direction")]]
+    return downward
+
+
+def _lines(scan: Scan, indices: Indices) -> tuple[Indices, Array, Array]:
+    """Return the lines of points, as indices that are 0 along the sweep; and the line of each point, and its
+    turn in the line, 0 for the first."""
+    place, order, _ = _places(scan)
+    rank = np.argsort(order)[indices[place]]
+    turn = np.where(_downward(scan, indices), scan.line - 1 - rank, rank)
+    heads = np.stack([np.zeros_like(turn) if i == place else index for i, index in enumerate(indices)])
+    lines, line = np.unique(heads, axis=1, return_inverse=True)
+    return tuple(lines), line.ravel(), turn
+
+
+def _at_turn(scan: Scan, lines: Indices, turn: int) -> Indices:
+    """Return the indices of the points of lines whose turn it is."""
+    place, order, _ = _places(scan)
+    here = order[np.where(_downward(scan, lines), scan.line - 1 - turn, turn)]
+    return tuple(here if i == place else index for i, index in enumerate(lines))
+
+
+def first_points(chunks: Chunks, trace: bool = False) -> Points:
+    """Return the points of the first chunk, or of the first batch of traces."""
+    return Points.of(chunks.scan, chunks.indices(chunks.grid if trace else 0))
+
+
+def run_chunk(
+    chunks: Chunks, chunk: int, rows: np.ndarray[Any, Any] | None = None, begun: Begun | None = None
+) -> Measured:
+    """Run a chunk, or only these of its points, from the start or from where they are.
+
+    Every chunk of a kind is padded to one shape, so that it compiles once.
+    """
+    trace = chunks.is_trace(chunk)
+    shape = program.batch_shape(chunks.trace_batch if trace else chunks.batch)
+    schedule = chunks.trace_schedule if trace else chunks.schedule
+    indices = chunks.indices(chunk)
+    chosen = indices if rows is None else tuple(index[rows] for index in indices)
+    if chunks.scan.protocol.sweep is None:
+        return run_points(Points.of(chunks.scan, chosen), schedule, shape, begun)
+    if trace:
+        return run_points(started(chunks.scan, chosen), schedule, shape)
+    return run_lines(chunks.scan, chosen, schedule, shape)

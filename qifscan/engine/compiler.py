@@ -1,0 +1,49 @@
+"""Executables of programs, each compiled once per process: the only place that compiles a time loop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from qifscan.engine import backend
+from qifscan.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import jax
+
+    from qifscan.engine.program import Program
+else:
+    jax = LazyModule("jax")
+
+
+Tree = Any
+
+
+def nothing() -> None:
+    """Do nothing while a program is compiled."""
+
+
+_executables: dict[Any, Any] = {}
+_compiling = threading.Lock()
+
+
+def compiled(
+    blocks: Callable[..., Tree], program: Program, arguments: Tree, compiling: Callable[[], None] = nothing
+) -> Any:
+    """Return the executable of a program, run by `blocks`, for arguments of these shapes; compiled once."""
+    shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arguments))
+    # One lock for all: two threads that ask for the same program would both compile it.
+    with _compiling:
+        if (program, shapes) not in _executables:
+            backend.prepare()
+            whole = jax.jit(lambda *arguments: blocks(program, *arguments))
+            lowered = whole.lower(*arguments)
+            compiling()
+            _executables[program, shapes] = lowered.compile()
+        return _executables[program, shapes]
+
+
+def compile_count() -> int:
+    """Return how many programs this process has compiled."""
+    return len(_executables)

@@ -1,0 +1,123 @@
+"""Is what came of a point right? Points that move are run again in float64, at their step and at half.
+
+The estimate of a step knows that step alone: not what a weakly damped run adds up, what accumulators miss
+between two steps, or rounding. Two runs that agree in mean, standard deviation, extremes and final value of
+every variable cover all of these. A point is taken as right without them where its estimate, times the steps
+over which its weakest mode remembers, is far below the tolerance. Which points are compared, and at which
+step a point ends, never depends on the observables that are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qifscan.dynamics.observables import EXPONENT
+
+Array = np.ndarray[Any, Any]
+
+MOST_CHECKS = 4
+"""Times that the step of a point is halved until two runs agree."""
+
+ALLOWED = 0.5
+"""Two runs agree within this part of the tolerance."""
+
+ESTIMATE, ADDED = 3e-2, 3e1
+"""Estimates, relative to the tolerance, that need no comparison: by themselves, and times the steps that are
+remembered."""
+
+ROUNDING = 6e-8
+"""Relative rounding of a float32 step. Over the steps that a point remembers it may be half the tolerance."""
+
+SMALL, SMALL_STD = 0.1, 0.01
+"""Errors of a variable are relative to the value, or to this part of its largest one in the window; those of
+a standard deviation, which may be far below that, to a smaller part."""
+
+KINDS = ("mean", "std", "min", "max", "final")
+
+
+def compared(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the observables that two runs of a model with these variables are compared by."""
+    return tuple(f"{name}_{kind}" for name in names for kind in KINDS)
+
+
+def remembered(modes: Array, unit: Array, dt: Array, steps: Array) -> Array:
+    """Return over how many steps each point remembers an error: the time constant of its weakest mode."""
+    weakest = np.fmin.reduce(np.abs(modes).reshape(len(unit), -1), axis=1)
+    with np.errstate(all="ignore"):
+        count = unit / (dt * weakest)
+    return np.where(count < steps, count, steps)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How far apart two runs are, relative, `(points,)`: in what all have, and in what was asked for."""
+
+    state: Array
+    asked: Array
+
+    def with_rounding(self, rounding: Apart, without: Array) -> Apart:
+        """Return the larger of these and of what rounding does, but for points that are in float64 by now."""
+        return Apart(
+            np.where(without, self.state, np.fmax(self.state, rounding.state)),
+            np.where(without, self.asked, np.fmax(self.asked, rounding.asked)),
+        )
+
+
+def apart(
+    coarse: Mapping[str, Array],
+    fine: Mapping[str, Array],
+    variables: tuple[str, ...],
+    asked: tuple[str, ...],
+    unit: Array,
+    window: float,
+) -> Apart:
+    """Return how far two runs are apart; `unit` (time constant) and `window` (its length) are in ms."""
+    sizes = {name: np.maximum(np.abs(fine[f"{name}_min"]), np.abs(fine[f"{name}_max"])) for name in variables}
+    state = np.zeros(len(unit))
+    of = {}
+    for name in variables:
+        for kind in KINDS:
+            key = f"{name}_{kind}"
+            least = (SMALL_STD if kind == "std" else SMALL) * sizes[name]
+            of[key] = _ratio(coarse[key], fine[key], np.maximum(np.abs(fine[key]), least))
+            state = np.fmax(state, of[key])
+    worst = np.zeros(len(unit))
+    for key in asked:
+        difference = (
+            of[key] if key in of else _ratio(coarse[key], fine[key], _scale(key, fine[key], unit, window))
+        )
+        worst = np.fmax(worst, difference)
+    return Apart(state, worst)
+
+
+def final_apart(coarse: Array, fine: Array, found: Mapping[str, Array], variables: tuple[str, ...]) -> Array:
+    """Return how far two final states `(points, variables)` are apart, relative to the run's `found`."""
+    worst = np.zeros(len(fine))
+    for i, name in enumerate(variables):
+        size = SMALL * np.maximum(np.abs(found[f"{name}_min"]), np.abs(found[f"{name}_max"]))
+        worst = np.fmax(worst, _ratio(coarse[:, i], fine[:, i], np.maximum(np.abs(fine[:, i]), size)))
+    return worst
+
+
+def _ratio(a: Array, b: Array, scale: Array) -> Array:
+    with np.errstate(all="ignore"):
+        ratio = np.abs(a.astype(np.float64) - b.astype(np.float64)) / scale
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return np.where(same, 0.0, np.where(np.isnan(ratio), np.inf, ratio))
+
+
+def _scale(name: str, values: Array, unit: Array, window: float) -> Array:
+    """Return what a difference of an observable that is no value of a variable is relative to."""
+    if name.startswith(EXPONENT):
+        return np.maximum(np.abs(values), SMALL / unit)
+    if name.endswith("_residence_sum"):
+        return np.full(len(values), window)
+    if name.endswith("_residence_squares"):
+        return np.full(len(values), window**2)
+    if name.endswith("_frequency"):
+        return 10.0 * np.abs(values)
+    return np.maximum(np.abs(values), 1.0)

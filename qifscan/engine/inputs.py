@@ -1,0 +1,114 @@
+"""What the compiled program reads of each point: constants, start, noise, all of it computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan.dynamics.drive import DriveBase, step_constants
+from qifscan.dynamics.integrators import INTEGRATORS
+from qifscan.dynamics.model import absorbing
+from qifscan.dynamics.noise import (
+    average_constants,
+    bridge_constants,
+    distinct,
+    ou_constants,
+    point_keys,
+    split_key,
+)
+from qifscan.dynamics.observables import observables
+
+if TYPE_CHECKING:
+    from qifscan.engine.program import Program, Steps
+    from qifscan.theory.rest import Rest
+
+Tree = Any
+
+
+DEPTHS = 16
+"""Times that the step of a path of the noise can be halved."""
+
+
+def prepare(
+    program: Program,
+    drive: DriveBase | None,
+    columns: Mapping[str, np.ndarray[Any, Any]],
+    rest: Rest,
+    replicate: np.ndarray[Any, Any],
+    seed: int,
+    common: bool,
+    base: float,
+    steps: Steps,
+) -> Tree:
+    """Return what the compiled program reads of each point, `(points,)` each, from its parameters.
+
+    Everything that does not change in time is computed here, in float64, once per point.
+    """
+    model = program.row
+    dtype = np.dtype(program.precision)
+    dt, noise_dt = base * 0.5**steps.halvings, base * 0.5**steps.noise_halvings
+    still = absorbing(model, columns, program.still)
+    constants = dict(model.constants(still)) | ou_constants(model, still, noise_dt)
+    constants |= INTEGRATORS[program.integrator].prepare(
+        still, rest.highest, np.asarray(dt, dtype=np.float64)
+    )
+    if program.averaged:
+        constants |= average_constants(model, still, dt)
+    if uses_levels(program):
+        constants |= thresholds(columns, rest)
+    bridge = bridge_constants(model, columns, noise_dt, DEPTHS) if program.bridged else {}
+    constants, bridge = (
+        {name: np.asarray(value).astype(dtype) for name, value in tree.items()}
+        for tree in (constants, bridge)
+    )
+    # Times are compared and reduced in float64: float32 can't tell 10^5 ms from 10^5 ms + dt.
+    driven = {} if drive is None else {p.name: columns[p.name] for p in drive.parameters()}
+    driven |= step_constants(program.drive, columns, dt)
+    state = tuple(value.astype(dtype) for value in initial_state(program, columns, rest))
+    delay = {"delay": columns[model.delay]} if program.history else {}
+    unnamed = {"down_threshold", "up_threshold"}
+    naming = {} if common else {name: c for name, c in columns.items() if name not in unnamed}
+    words = (
+        point_keys(seed, naming, replicate) if program.noisy else np.zeros(len(replicate), dtype=np.uint64)
+    )
+    return {
+        "constants": constants | driven,
+        "bridge": bridge,
+        "state": state,
+        **delay,
+        "key": split_key(words),
+    }
+
+
+def uses_levels(program: Program) -> bool:
+    """Whether anything that is observed is measured between thresholds."""
+    rows = observables(program.row)
+    return any(rows[name].accumulator.endswith((" levels", " residences")) for name in program.observables)
+
+
+def thresholds(columns: Mapping[str, Any], rest: Rest) -> dict[str, Any]:
+    """Return the lower and the upper threshold of points: their own, or the rates at their folds."""
+    names = ("down_threshold", "up_threshold")
+    if all(name in columns for name in names):
+        return {name: columns[name] for name in names}
+    # The mean of the noise on r widens the distribution, and moves the folds as it moves the equilibria.
+    folds_at = dict(zip(names, rest.fold_rates(rest.model.with_inputs(columns)), strict=True))
+    return {name: columns.get(name, folds_at[name]) for name in names}
+
+
+def initial_state(program: Program, columns: Mapping[str, Any], rest: Rest) -> tuple[Any, ...]:
+    """Return the state that points start from, `(points,)` of each variable: numbers, or a named state."""
+    names = program.row.variable_names
+    if "initial" not in columns:
+        return tuple(columns[f"{name}_initial"] for name in names)
+    labels, which = distinct(columns["initial"])
+    if len(labels) == 1:
+        return rest.named(str(labels[0]))
+    state = tuple(np.empty(len(which)) for _ in names)
+    for k, label in enumerate(labels):
+        chosen = which == k
+        for y, values in zip(state, rest.take(chosen).named(str(label)), strict=True):
+            y[chosen] = values
+    return state

@@ -1,0 +1,23 @@
+"""What is accumulated over the window: the totals at its start, and its steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qifscan.dynamics.accumulators import Instant, Window
+
+if TYPE_CHECKING:
+    from qifscan.engine.program import Program
+
+Tree = Any
+
+
+def window_of(program: Program, pace: Tree) -> Window:
+    """Return the window in steps of the block."""
+    return Window(pace["end"] - pace["transient"], pace["dt"], program.lengths, pace["sample_steps"])
+
+
+def empty_totals(program: Program, constants: Tree, pace: Tree, at: Instant) -> Tree:
+    """Return the totals of the accumulators at the start of the window."""
+    window = window_of(program, pace)
+    return {name: f.init(at, constants, window) for name, f in program.accumulators.items()}

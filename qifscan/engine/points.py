@@ -1,0 +1,462 @@
+"""Run any points of a scan: each at its own step, again at half of it where the error is too large, and
+then beside the exact theory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.drive import final_input
+from qifscan.dynamics.integrators import INTEGRATORS
+from qifscan.dynamics.status import Status
+from qifscan.engine import batch, convergence, step_size
+from qifscan.engine.checkpoint import checkpoint_tree
+from qifscan.engine.inputs import initial_state, prepare
+from qifscan.engine.measured import CHECKPOINT, Measured, diagnostics, noisy_rate
+from qifscan.engine.program import Program, Result, Schedule, Steps, joined
+from qifscan.engine.step_size import most_redos
+from qifscan.scan.protocol import MAX_STEPS
+from qifscan.theory.rest import Rest
+
+if TYPE_CHECKING:
+    from qifscan.scan.scan import Scan
+
+Array = np.ndarray[Any, Any]
+
+Indices = tuple[np.ndarray[Any, Any], ...]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where points of a sweep start: the state `(points, variables)`, NaN for the first point of a line,
+    which has its own; and whether a point before it in the line is under-resolved, `(points,)`."""
+
+    state: Array
+    doubtful: Array
+
+    def take(self, rows: Array) -> Start:
+        """Return those of some points."""
+        return Start(self.state[rows], self.doubtful[rows])
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points of a scan with what is computed once of them: parameters, rest, replicate, `(points,)` each."""
+
+    scan: Scan
+    columns: Mapping[str, Array]
+    rest: Rest
+    replicate: Array
+    start: Start | None = None
+
+    @classmethod
+    def of(cls, scan: Scan, indices: Indices) -> Points:
+        """Return the points at these indices, `(points,)` along every dimension of the scan."""
+        replicate = indices[-1] if scan.replicates > 1 else np.zeros(len(indices[0]), dtype=int)
+        columns = scan.columns(indices[: len(scan.axes)] or (replicate,))
+        return cls.at(scan, columns, replicate)
+
+    @classmethod
+    def at(cls, scan: Scan, columns: Mapping[str, Array], replicate: Array) -> Points:
+        """Return points at these parameters, which need not be on the axes of the scan."""
+        return cls(scan, columns, Rest.of(model_named(scan.model), columns), replicate)
+
+    def take(self, rows: Array) -> Points:
+        """Return some of the points."""
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        start = None if self.start is None else self.start.take(rows)
+        return Points(self.scan, columns, self.rest.take(rows), self.replicate[rows], start)
+
+    def steps(self) -> Steps:
+        """Return the steps that the points are first run at."""
+        columns = dict(self.columns)
+        if self.start is not None:
+            for name, state in zip(
+                model_named(self.scan.model).variable_names, self.start.state.T, strict=True
+            ):
+                own = columns.get(f"{name}_initial", 0.0)
+                # What diverged stays so at any step.
+                columns[f"{name}_initial"] = np.nan_to_num(np.where(np.isnan(state), own, state), posinf=0.0)
+        halvings = step_size.halvings(self.scan, columns, self.rest)
+        return Steps(halvings, step_size.noise_halvings(self.scan, halvings))
+
+    def inputs(self, program: Program, steps: Steps) -> Any:
+        """Return what the kernel reads of the points."""
+        scan = self.scan
+        common = scan.noise == "common"
+        inputs = prepare(
+            program,
+            scan.drive,
+            self.columns,
+            self.rest,
+            self.replicate,
+            scan.seed,
+            common,
+            scan.protocol.base,
+            steps,
+        )
+        if self.start is not None:
+            states = zip(inputs["state"], self.start.state.T, strict=True)
+            # By name, as the parameters of a point name its noise, and not where it starts.
+            inputs["state"] = tuple(
+                np.where(np.isnan(later), own, later).astype(own.dtype) for own, later in states
+            )
+        return inputs
+
+    def noisy(self) -> Array:
+        """Whether each point has noise."""
+        names = model_named(self.scan.model).input_names
+        noisy: Array = np.any([self.columns[f"{name}_ou_sigma"] > 0.0 for name in names], axis=0)
+        return noisy
+
+    def final_input(self) -> Any:
+        """Return the drive at the end of the run where it is constant by then, else NaN."""
+        return final_input(self.scan.drive, self.columns, _end(self.scan))
+
+    def final_rest(self) -> Rest:
+        """Return the points at rest at the input of the end; without the drive where that still changes."""
+        if self.scan.drive is None:
+            return self.rest
+        model = self.rest.model
+        return Rest.of(model, self.columns, {model.stimulated: np.nan_to_num(self.final_input(), nan=0.0)})
+
+    def program(self, steps: Steps, schedule: Schedule) -> Program:
+        """Return the program that runs the points at these steps."""
+        bridged = bool(np.any(steps.halvings != steps.noise_halvings)) or self.scan.noise == "common"
+        averaged = bool(self.averaged(steps).any())
+        program = Program.of(self.scan, bridged=bridged, averaged=averaged).on(schedule)
+        program = program.sampled(schedule, int(np.max(steps.halvings, initial=0)))
+        return replace(program, history=self._history(steps)) if self.rest.model.delay else program
+
+    def _history(self, steps: Steps) -> int:
+        """Return how many steps must be remembered, a power of 2, for the delays of the points."""
+        lags = self.columns[self.rest.model.delay] / (self.scan.protocol.base * 0.5**steps.halvings)
+        return 1 << int(np.ceil(np.max(lags)) + 3).bit_length()
+
+    def averaged(self, steps: Steps) -> Array:
+        """Whether the noise of each point is too fast for its step, which then takes the mean of it."""
+        fast: Array = step_size.unresolved_noise(self.scan, self.columns, steps.halvings)
+        return fast
+
+    def run(
+        self,
+        steps: Steps,
+        schedule: Schedule,
+        shape: tuple[int, int],
+        checkpoint: Array | None = None,
+    ) -> Result:
+        """Run the points once, from the start or from a checkpoint."""
+        averaged = self.averaged(steps)
+        kinds = [np.flatnonzero(averaged == kind) for kind in (False, True)]
+        if all(map(len, kinds)):
+            # Which program runs a point depends on that point alone.
+            parts = [
+                self.take(rows).run(
+                    steps.take(rows), schedule, shape, None if checkpoint is None else checkpoint[rows]
+                )
+                for rows in kinds
+            ]
+            return joined(kinds, parts)
+        program = self.program(steps, schedule)
+        inputs = self.inputs(program, steps)
+        if checkpoint is not None:
+            inputs |= {"checkpoint": checkpoint_tree(program, checkpoint)}
+        return batch.run_batch(program, inputs, steps, schedule, self.scan.drive, shape)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Runs of points over a shorter window, to go on from: its base steps, how often all of the points, or
+    none, were run again, `(points,)`, and their checkpoints, `(points, bytes)`."""
+
+    window: int
+    redos: Array
+    checkpoint: Array
+
+
+def run_points(
+    points: Points, schedule: Schedule, shape: tuple[int, int], begun: Begun | None = None
+) -> Measured:
+    """Run points at the steps that they need; then put the theory beside them.
+
+    Points that are begun go on at the step that they ended with: over the longer window the error of those
+    before it can't have become less.
+    """
+    scan = points.scan
+    integrator, tolerance = INTEGRATORS[scan.protocol.integrator], scan.protocol.tolerance
+    steps = points.steps()
+    redos = np.zeros(len(steps.halvings), dtype=np.uint8)
+    if begun is None:
+        result = points.run(steps, schedule, shape)
+    else:
+        redos += begun.redos
+        steps = Steps(steps.halvings + redos, steps.noise_halvings)
+        result = points.run(steps, replace(schedule, behind=begun.window), shape, begun.checkpoint)
+    while True:
+        # A run that left the finite numbers has no estimate, and is not below the tolerance either.
+        failed = ~(integrator.relative_error(result.estimate) <= tolerance)
+        finer = (steps.halvings < scan.protocol.most_halvings) & (redos < most_redos(points.rest.model))
+        again = np.flatnonzero(failed & finer)
+        if not len(again):
+            break
+        steps = steps.halved(again)
+        redos[again] += 1
+        result = result.replaced(again, points.take(again).run(steps.take(again), schedule, shape))
+    error = integrator.relative_error(result.estimate)
+    begun_at = np.full(len(error), np.dtype(scan.precision).itemsize * 8, dtype=np.uint8)
+    ran = _Ran(steps, result, redos, error, ~(error <= tolerance), begun_at)
+    return _beside_theory(points, _converged(points, ran, replace(schedule, behind=None, keep=False), shape))
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """Points as they were run last, `(points,)` each.
+
+    Their steps, what came of them, how often they were run again at half the step, the relative error,
+    whether it is too large, and the bits of the numbers.
+    """
+
+    steps: Steps
+    result: Result
+    redos: Array
+    error: Array
+    doubtful: Array
+    bits: Array
+
+
+def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> Array:
+    """Return the rows of points without noise whose estimate does not exclude an error."""
+    scan, rest = points.scan, points.rest
+    dt = scan.protocol.base * 0.5**ran.steps.halvings
+    steps = schedule.steps * 2.0**ran.steps.halvings
+    modes = np.zeros((len(rest), 1)) if rest.model.delay else rest.modes[0]
+    count = convergence.remembered(modes, rest.unit, dt, steps)
+    tolerance = scan.protocol.tolerance
+    limit = tolerance * np.minimum(convergence.ESTIMATE, convergence.ADDED / count)
+    rounded = (count * convergence.ROUNDING > 0.5 * tolerance) & (scan.precision == "float32")
+    stays = starts_stable(points, ran.steps, schedule) & (ran.error <= tolerance)
+    coarse = step_size.unresolved_drive(scan, points.columns, ran.steps.halvings)
+    suspect = ~points.noisy() & ~stays & (~(ran.error <= limit) | rounded | coarse)
+    return np.flatnonzero(suspect & np.isfinite(ran.result.final).all(axis=1))
+
+
+def starts_stable(points: Points, steps: Steps, schedule: Schedule) -> Array:
+    """Tell the points that start at a stable equilibrium and are not driven: they stay, and nothing adds up.
+
+    A named state can be an unstable equilibrium; then the start lies beside it, and the point moves.
+    """
+    rest = points.rest
+    if points.scan.drive is not None or points.start is not None:
+        return np.zeros(len(rest), dtype=bool)
+    start = initial_state(points.program(steps, schedule), points.columns, rest)
+    same = [states == own[:, None] for states, own in zip(rest.states, start, strict=True)]
+    found: Array = (rest.stable & np.logical_and.reduce(same)).any(axis=1)
+    return found
+
+
+@dataclass(frozen=True)
+class _Against:
+    """Points in float64 with all observables that runs are compared by, beside those that are asked for."""
+
+    double: Points
+    asked: tuple[str, ...]
+    schedule: Schedule
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, points: Points, schedule: Schedule, shape: tuple[int, int]) -> _Against:
+        """Return it for the points of a scan."""
+        asked, always = points.scan.observables, convergence.compared(points.rest.model.variable_names)
+        wanted = (*always, *(name for name in asked if name not in always))
+        scan = points.scan.in_double().model_copy(update={"observables": wanted})
+        return cls(replace(points, scan=scan), asked, schedule, shape)
+
+    def run(self, rows: Array, halvings: Array) -> Result:
+        """Run some of the points at these steps; without noise its grid is that of the steps."""
+        return self.double.take(rows).run(Steps(halvings, halvings), self.schedule, self.shape)
+
+    def apart(self, rows: Array, coarse: Mapping[str, Array], fine: Mapping[str, Array]) -> convergence.Apart:
+        """Return how far two runs of some of the points are apart."""
+        rest, window = self.double.rest, self.schedule.window * self.schedule.base
+        names = rest.model.variable_names
+        return convergence.apart(coarse, fine, names, self.asked, rest.unit[rows], window)
+
+    def rounding(self, rows: Array, result: Result, coarse: Result) -> convergence.Apart:
+        """Return how far runs of some of the points are from the same steps in float64."""
+        names, found = self.double.rest.model.variable_names, coarse.observables
+        own = found | {name: result.observables[name][rows] for name in self.asked}
+        state = convergence.final_apart(result.final[rows], coarse.final, found, names)
+        return convergence.Apart(state, self.apart(rows, own, found).asked)
+
+
+def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, int]) -> _Ran:
+    """Run suspects in float64 at their step and at half of it until two runs agree; take the coarser.
+
+    With a dt of the scan's own they are compared once, and flagged.
+    """
+    suspects = _suspects(points, ran, schedule)
+    most = int(np.log2(MAX_STEPS / schedule.steps))
+    rows = suspects[ran.steps.halvings[suspects] < most]
+    if not len(suspects):
+        return ran
+    halvings, redos, error, doubtful, bits = (
+        x.copy() for x in (ran.steps.halvings, ran.redos, ran.error, ran.doubtful, ran.bits)
+    )
+    doubtful[np.setdiff1d(suspects, rows)] = True
+    against = _Against.of(points, schedule, shape)
+    allowed = convergence.ALLOWED * points.scan.protocol.tolerance
+    result = ran.result
+    coarse = against.run(rows, halvings[rows]) if len(rows) else result
+    auto = points.scan.protocol.dt == "auto"
+    for check in range(convergence.MOST_CHECKS + 1):
+        if not len(rows):
+            break
+        fine = against.run(rows, halvings[rows] + 1)
+        found = against.apart(rows, coarse.observables, fine.observables)
+        good = found.state <= allowed
+        if check == 0:
+            rounding = against.rounding(rows, result, coarse)
+            taken = np.flatnonzero(good & (rounding.state > allowed) & auto)
+            result = _adopted(result, rows[taken], coarse, taken)
+            bits[rows[taken]] = 64
+            found = found.with_rounding(rounding, np.isin(np.arange(len(rows)), taken))
+        # What a delay shorter than a given step does is not seen at half of that step.
+        delayed = ran.doubtful[rows] & bool(points.rest.model.delay) & ~np.bool_(auto)
+        doubtful[rows] = delayed | ~(found.asked <= points.scan.protocol.tolerance)
+        error[rows] = found.state
+        left = np.flatnonzero(~good & (halvings[rows] + 1 < most) & auto & (check < convergence.MOST_CHECKS))
+        result, rows, coarse = _adopted(result, rows[left], fine, left), rows[left], _part(fine, left)
+        halvings[rows] += 1
+        redos[rows] += 1
+        bits[rows] = 64
+    steps = Steps(halvings, np.where(halvings == ran.steps.halvings, ran.steps.noise_halvings, halvings))
+    return _Ran(steps, result, redos, error, doubtful, bits)
+
+
+def _part(result: Result, rows: Array) -> Result:
+    fields: dict[str, Any] = {
+        name: {n: y[rows] for n, y in value.items()} if isinstance(value, dict) else value[rows]
+        for name, value in vars(result).items()
+        if value is not None
+    }
+    return replace(result, **fields)
+
+
+def _adopted(result: Result, rows: Array, other: Result, theirs: Array) -> Result:
+    """Return a result with these rows from another that was run in float64.
+
+    The checkpoints stay those of the first run; a longer window does not go on from such a point.
+    """
+    given = _part(other, theirs)
+    observables = {
+        n: y.astype(result.observables[n].dtype)
+        for n, y in given.observables.items()
+        if n in result.observables
+    }
+    changed: dict[str, Any] = {
+        "observables": observables,
+        "final": given.final.astype(result.final.dtype),
+        "checkpoint": None if result.checkpoint is None else result.checkpoint[rows],
+    }
+    if result.record is not None and given.record is not None:
+        changed["record"] = given.record.astype(result.record.dtype)
+    return result.replaced(rows, replace(given, **changed))
+
+
+@dataclass(frozen=True)
+class Finer:
+    """Observables of points at half their step in float64, and the size that errors of each variable are
+    relative to, in its own unit: of the final state."""
+
+    observables: dict[str, Array]
+    sizes: dict[str, Array]
+
+
+def run_finer(points: Points, dt: Array, schedule: Schedule, shape: tuple[int, int]) -> Finer:
+    """Run points at half of the steps `dt` (ms) that they had, in float64, along the same path of noise."""
+    scan = points.scan
+    first = points.steps()
+    halvings = np.rint(np.log2(scan.protocol.base / dt.astype(np.float64))).astype(np.int64)
+    steps = Steps(halvings + 1, first.noise_halvings)
+    doubled = replace(points, scan=scan.in_double())
+    result = doubled.run(steps, schedule, shape)
+    rest, model = points.rest, points.rest.model
+    of_groups = rest.sizes(tuple(result.final[:, i, None] for i in range(result.final.shape[1])))
+    units = model.units(rest.parameters)
+    sizes = {
+        model.variable_names[i]: np.sqrt(size[:, 0]) / units[i]
+        for group, size in zip(model.groups, of_groups, strict=True)
+        for i in group
+    }
+    return Finer(result.observables, sizes)
+
+
+def _beside_theory(points: Points, ran: _Ran) -> Measured:
+    scan, result = points.scan, ran.result
+    variables = {
+        **result.observables,
+        "dt": (scan.protocol.base * 0.5**ran.steps.halvings).astype(np.float32),
+        "error_estimate": ran.error.astype(np.float32),
+        "redo_count": ran.redos,
+        "precision": ran.bits,
+    }
+    doubtful = ran.doubtful.copy()
+    if points.start is not None:
+        doubtful |= points.start.doubtful
+    status = result.status | np.where(doubtful, int(Status.under_resolved), 0)
+    theory, unsettled = _settled(points, result)
+    variables |= theory
+    if noisy_rate(scan):
+        variables["negative_steps"] = result.negative_steps
+    status |= np.where(unsettled, int(Status.not_settled), 0)
+    known = {*scan.observables, *diagnostics(scan)}
+    kept = {name: value for name, value in variables.items() if name in known}
+    if result.checkpoint is not None:
+        kept[CHECKPOINT] = result.checkpoint
+    return Measured(kept, status.astype(np.uint8), result.record, result.final)
+
+
+def _settled(points: Points, result: Result) -> tuple[dict[str, Array], Array]:
+    """Return the theory's variables, and whether a point that must come to rest has not.
+
+    By Dulac's criterion with 1/r^2 the plain model has no cycle under constant input, so each of its
+    trajectories ends at an equilibrium. Others may go on along a cycle: those too are not at an equilibrium.
+    """
+    rest = points.final_rest()
+    constant = np.broadcast_to(np.isfinite(points.final_input()), (len(rest),))
+    still = constant & ~points.noisy()
+    settled, nearest = np.full(len(rest), -1, np.int8), np.full(len(rest), np.nan, np.float32)
+    unsettled = np.zeros(len(rest), dtype=bool)
+    rows = np.flatnonzero(still)
+    if len(rows):
+        settled[rows], nearest[rows], unsettled[rows] = _at_rest(points, result, rest, rows)
+    count = np.isfinite(rest.rates).sum(axis=1).astype(np.uint8)
+    return {"equilibrium_count": count, "settled_on": settled, "disagreement": nearest}, unsettled
+
+
+def _at_rest(points: Points, result: Result, rest: Rest, rows: Array) -> tuple[Array, Array, Array]:
+    """Return the equilibrium that points are at, -1 for none; their distance from the nearest one, NaN for
+    what diverged; and whether they are at no stable one."""
+    rest = rest.take(rows)
+    final = tuple(result.final[rows].astype(np.float64).T)
+    distance = rest.distance(final)
+    if result.past is not None:
+        # With a delay a point is where it was, too.
+        for rate in result.past[rows].astype(np.float64).T:
+            distance = np.maximum(distance, rest.distance((rate, *final[1:])))
+    stable, unstable = (np.where(which, distance, np.inf) for which in (rest.stable, ~rest.stable))
+    within = points.scan.protocol.tolerance
+    # Column by column: NumPy is slow along an axis of three.
+    at_stable, at_unstable = (reduce(np.minimum, d.T) <= within for d in (stable, unstable))
+    settled = np.where(at_unstable, np.argmin(unstable, axis=1), -1)
+    settled = np.where(at_stable, np.argmin(stable, axis=1), settled)
+    return settled, np.where(np.isfinite(final[0]), reduce(np.minimum, distance.T), np.nan), ~at_stable
+
+
+def _end(scan: Scan) -> float:
+    return scan.protocol.base * (scan.protocol.transient_steps + scan.protocol.window_steps)

@@ -1,0 +1,433 @@
+"""Limit cycles of every model of the family: stable ones by simulation, whole branches by continuation.
+
+Every cycle is a solution of the boundary value problem (see `collocation`), in float64, with its Floquet
+multipliers; what a branch could not be followed beyond, and what could not be made sure, is said in the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan.arrays import Array, Index
+from qifscan.dynamics import catalogue
+from qifscan.dynamics.model import Model
+from qifscan.errors import (
+    Fault,
+    ScanError,
+    check_count,
+    check_time,
+    is_number,
+    is_time,
+    one_of,
+    show,
+    unknown,
+)
+from qifscan.lazy import LazyModule
+from qifscan.limit_cycles import collocation, continuation, steps
+from qifscan.limit_cycles.collocation import Border, Orbits, Problem
+from qifscan.limit_cycles.cycle_columns import STATUS, TYPES, columns_of, meanings, multiplier_axis
+from qifscan.limit_cycles.found import SAME, found_cycles, no_rows
+from qifscan.limit_cycles.steps import CUTS, HB, Extent
+from qifscan.scan.labels import Values, complete, labelled
+from qifscan.theory import equilibria
+from qifscan.theory.certain import zeros_along
+from qifscan.theory.normal_forms import eigenvalues, matrices, null_vectors, squared_frequency, states
+from qifscan.theory.rate_curve import degree_in, paths
+from qifscan.theory.tables import Words, flags
+from qifscan.theory.zeros import part
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = LazyModule("xarray")
+
+
+_BLOCK = 128
+
+Range = tuple[float, float]
+
+
+DIVERGING = 1e-2
+"""Change of the parameter, in its unit, while the period doubles, up to which the period diverges."""
+
+_ON_BRANCH = 0.1
+"""Distance to a branch up to which a cycle is one of it, in lengths of the nearest step. Where the tangent
+turns by as much as a step is allowed (`following.COSINE`), an arc rises over its chord by 0.04 of it."""
+_PERIODS = 20.0
+
+
+# Branches
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Where branches begin: slice of each, orbits, directions, and the row of the Hopf point if it is one."""
+
+    who: Index
+    problem: Problem
+    orbits: Orbits
+    tangent: Orbits
+    hopf: dict[str, Any] | None
+
+
+def cycle_branches(
+    model: str = "qif_adaptation_alpha",
+    along: str | None = None,
+    *,
+    at: float | None = None,
+    within: Range | None = None,
+    points: int = 200,
+    longest: float | None = None,
+    starts: int = 4,
+    **slices: Values,
+) -> xr.Dataset:
+    """Return branches of limit cycles in one parameter, stable and unstable ones, with their bifurcations.
+
+    u' = T f(u; p), u(0) = u(1), followed by pseudo-arclength with the period T as an unknown, from every Hopf
+    point of every slice; with `at`, from the cycles that simulation finds at this value of the parameter (see
+    `cycles`), in both directions. A branch that joins two Hopf points is there twice: see `duplicate_of`.
+
+    `along`: by default the model's graph parameter (eta; eta_i of qif_pair); with `at` any parameter.
+    `within`: its range, by default where it is defined. `points`: the most of a branch. `longest`: the
+    longest period (ms), by default 20 times that at the start. `slices`: the other parameters, each a number,
+    a sequence or a DataArray; they broadcast. Along `point`, in order along each branch: `branch`, `type`
+    (AUTO's codes: HB, LPC, PD, TR, EP; "unresolved" is where a test function changes its sign but the finer
+    mesh can't make the multipliers sure, as in a canard explosion), the parameter, and what `cycles` tells of
+    a cycle. Along `branches`: `row_size`, `slice` (in C order), `start` ("hopf_point", "simulation"), `end`
+    (what cut it off: the number of points, the range, the longest period, a Hopf point, its own start,
+    failure, a parameter that stands still to rounding), `period_diverges` (the parameter all but stands still
+    while the period doubles), and there `saddle_count` and `saddle_distance` (how near the last cycle comes
+    to a saddle, relative): without a saddle there is nothing that could be homoclinic; `duplicate_of`, the
+    branch that has all of its cycles, -1: none (of two that have the same the first counts). What lies beyond
+    an end is not known: no bifurcation on a branch that was cut off means none so far. Raises `ScanError` for
+    a wrong definition. Along the dimensions of the slices: `branch_count`, and `status`, which tells what a
+    slice without branches lacks. Source: Ascher, Mattheij, Russell (1995); Kuznetsov, Elements of Applied
+    Bifurcation Theory (2004), ch. 5, 10.
+    """
+    chosen = catalogue.model_of(model)
+    name = chosen.graph if along is None else along
+    _check(chosen, name, at, within, points, slices)
+    check_count("starts", starts)
+    check_time("longest", longest)
+    given = complete(slices, [p for p in chosen.parameters if p.name != name])
+    flat = {key: array.values.ravel() for key, array in labelled(given).items()}
+    shape = next(iter(labelled(given).values())).shape
+    row = next(p for p in chosen.parameters if p.name == name)
+    whole = (-math.inf if row.domain.holds(-1.0) else 0.0), (math.inf if row.domain.holds(2.0) else 1.0)
+    limits = Extent(*(within or whole), points, abs(row.default or 1.0))
+    with np.errstate(all="ignore"):
+        begin = _hopf_starts(chosen, name, flat, limits) if at is None else []
+        begin = begin if at is None else _simulated_starts(chosen, name, flat, at, starts, limits)
+        table, branches = _followed(chosen, begin, limits, longest)
+        branches |= _divergence(chosen, name, flat, table, branches, limits)
+        branches["duplicate_of"] = duplicates(table, branches["slice"])
+    return _ragged(chosen, name, given, shape, at is None, table, branches)
+
+
+def _check(
+    model: Model,
+    name: str,
+    at: float | None,
+    within: Range | None,
+    points: int,
+    slices: Mapping[str, Values],
+) -> None:
+    """Raise `ScanError` with a line for every mistake in what is asked for."""
+    rows = {p.name: p for p in model.parameters}
+    if not isinstance(name, str) or name not in rows:
+        raise ScanError([unknown("along", name, rows)])
+    faults = []
+    if name in slices:
+        faults.append(Fault(name, "a value", "none", "it is followed, and so can't be fixed"))
+    if at is None and name != model.graph and degree_in(model, name) not in (1, 2):
+        able = [n for n in rows if n == model.graph or degree_in(model, n) in (1, 2)]
+        hint = "give `at`, to begin with cycles found by simulation"
+        faults.append(Fault("along", f'"{name}"', one_of(able), hint))
+    if at is not None and not (is_number(at) and rows[name].domain.holds(at)):
+        faults.append(Fault("at", show(at), rows[name].domain.words))
+    if within is not None:
+        fine = isinstance(within, (tuple, list, np.ndarray)) and len(within) == 2
+        fine = fine and all(isinstance(x, (int, float, np.number)) and not is_time(x) for x in within)
+        if not fine or not within[0] < within[1]:
+            faults.append(Fault("within", show(within), "two ascending numbers"))
+        elif at is not None and is_number(at) and not within[0] <= at <= within[1]:
+            faults.append(
+                Fault("at", show(at), f"a number in [{within[0]:g}, {within[1]:g}]", "widen `within`")
+            )
+    if faults:
+        raise ScanError(faults)
+    check_count("points", points)
+
+
+def hopf_points(
+    model: Model, along: str, flat: Mapping[str, Array]
+) -> tuple[Index, Array, dict[str, Array], Array]:
+    """Return slice, rate, all parameters and angular frequency of every Hopf point in a parameter."""
+    path = paths(model, along)[0]
+    found = zeros_along(path, "hopf", flat, None)
+    given = {**part(flat, found.who), along: found.graph if along == model.graph else found.value}
+    square = squared_frequency(model, states(model, found.r, given), given)
+    is_one = np.flatnonzero((square > 0.0) & _is_marginal(model, found.r, given, square))
+    order = is_one[np.lexsort((found.r[is_one], found.who[is_one]))]
+    return found.who[order], found.r[order], part(given, order), np.sqrt(square[order])
+
+
+def _is_marginal(model: Model, r: Array, given: Mapping[str, Array], square: Array) -> Any:
+    """Tell where two eigenvalues are on the axis: at rates of extreme size a determinant is but rounding."""
+    real, imag = eigenvalues(matrices(model, states(model, r, given), given))
+    omega = np.sqrt(square)[:, None]
+    return (np.hypot(np.abs(imag) - omega, real) < 1e-6 * omega).sum(axis=1) > 1
+
+
+def _hopf_starts(model: Model, along: str, flat: Mapping[str, Array], limits: Extent) -> list[Starts]:
+    """Return the Hopf points in the range, with the directions in which their cycles grow."""
+    who, r, given, omega = hopf_points(model, along, flat)
+    inside = (given[along] >= limits.low) & (given[along] <= limits.high)
+    who, r, given, omega = who[inside], r[inside], part(given, inside), omega[inside]
+    found = []
+    for first in range(0, len(who), _BLOCK):
+        some = slice(first, first + _BLOCK)
+        found.append(_of_hopf(model, along, who[some], r[some], part(given, some), omega[some]))
+    return found
+
+
+def _of_hopf(model: Model, along: str, who: Index, r: Array, given: dict[str, Array], omega: Array) -> Starts:
+    state = states(model, r, given)
+    matrix = matrices(model, state, given)
+    q, _ = null_vectors(matrix - 1j * omega[:, None, None] * np.eye(state.shape[1]))
+    mesh = np.tile(np.linspace(0.0, 1.0, collocation.INTERVALS + 1), (len(r), 1))
+    period = 2.0 * math.pi / omega
+    rest = collocation.from_function(
+        mesh, lambda s: state[:, None] + 0.0 * s[..., None], period, given[along]
+    )
+    turning = collocation.from_function(
+        mesh,
+        lambda s: (q[:, None] * np.exp(2j * math.pi * s)[..., None]).real,
+        0.0 * period,
+        0.0 * period,
+    )
+    real, imag = eigenvalues(matrix)
+    mu = np.exp((real + 1j * imag) * period[:, None])
+    nearest = np.argsort(np.abs(np.abs(imag) - omega[:, None]) + np.abs(real), axis=1)
+    row = np.arange(len(r))
+    # The pair on the axis gives the multiplier 1 twice: that of the flow, and that of the cycle's size.
+    for k in range(2):
+        mu[row, nearest[:, k]] = 1.0
+    rest_mu = np.sort(np.abs(mu), axis=1)
+    mu = np.take_along_axis(mu, np.argsort(-np.abs(mu), axis=1, kind="stable"), axis=1)
+    zero = np.zeros(len(r))
+    hopf = {"value": given[along], "period": period, "low": state, "high": state, "mean": state}
+    hopf["first"] = state
+    exponents = np.take_along_axis(real, np.argsort(-real, axis=1, kind="stable"), axis=1)
+    hopf |= {"multipliers": mu, "exponents": exponents}
+    hopf |= {"trivial_error": zero, "quality": zero, "residual": zero, "mesh_error": zero}
+    hopf |= {"intervals": zero.astype(np.intp), "unstable": (rest_mu > 1.0).sum(axis=1)}
+    return Starts(who, Problem(model, given, along), rest, turning, hopf)
+
+
+def _simulated_starts(
+    model: Model, along: str, flat: Mapping[str, Array], at: float, starts: int, limits: Extent
+) -> list[Starts]:
+    """Return the cycles that simulation finds at a value of the parameter, in both directions of it."""
+    count = len(next(iter(flat.values())))
+    found = []
+    for first in range(0, count, _BLOCK):
+        some = np.arange(first, min(count, first + _BLOCK))
+        given = {name: values[some] for name, values in flat.items()} | {along: np.full(len(some), at)}
+        _, groups = found_cycles(Problem(model, given), starts, None, None)
+        for group, orbits in groups:
+            orbits.value[:] = at
+            problem = Problem(model, part(given, group), along)
+            linear = collocation.linearised(problem, orbits)
+            border = Border.fixed(orbits)
+            border.states[:, 0] = collocation.phase_row(problem, orbits, problem.scales(orbits.u))
+            border.scalars[:, 0] = 0.0
+            for sign in (1.0, -1.0):
+                border.right[:, 1] = sign
+                tangent = linear.solved(border, orbits, homogeneous=True)
+                found.append(Starts(some[group], problem, orbits, tangent, None))
+    return found
+
+
+def _followed(
+    model: Model, begin: list[Starts], limits: Extent, longest: float | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the rows of all branches in order, and of each branch its slice, its cut and its last orbit."""
+    tables, who, cuts = [], [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=np.intp)]
+    ends: dict[int, Array] = {}
+    first = 0
+    for start in begin:
+        number = first + np.arange(len(start.who))
+        most = _PERIODS * start.orbits.period if longest is None else np.full(len(number), float(longest))
+        group = continuation.begun(start.problem, start.orbits, start.tangent, most, number, limits.unit)
+        rows = continuation.followed(group, limits)
+        head = start.hopf
+        if head is None:
+            linear = collocation.linearised(start.problem, start.orbits)
+            head = steps.measured(start.problem, start.orbits, linear)
+        code = np.full(len(number), HB if start.hopf is not None else 0)
+        rows.append(head | {"number": number, "order": np.zeros(len(number)), "type": code})
+        tables += rows
+        who.append(start.who)
+        cuts.append(group.cut)
+        ends |= group.ends
+        first += len(number)
+    if not tables:
+        return no_rows(model), {"slice": who[0], "cut": cuts[0], "ends": ends}
+    table = {name: np.concatenate([rows[name] for rows in tables]) for name in tables[0]}
+    heads = [rows for rows in tables if (rows["type"] == HB).any()]
+    table = _with_ends(table, heads, np.concatenate(who), np.concatenate(cuts))
+    order = np.lexsort((table["order"], table["number"]))
+    table = _once({name: values[order] for name, values in table.items()}, limits)
+    return table, {"slice": np.concatenate(who), "cut": np.concatenate(cuts), "ends": ends}
+
+
+def _with_ends(table: dict[str, Any], heads: list[dict[str, Any]], who: Index, cuts: Index) -> dict[str, Any]:
+    """Return the rows with the Hopf points in which branches end: those that others begin with."""
+    added = []
+    for k in np.flatnonzero(cuts == steps.BY_HOPF).tolist():
+        last = np.flatnonzero((table["number"] == k) & (table["type"] == 0))[-1:]
+        for rows in heads:
+            near = np.abs(rows["period"] / table["period"][last] - 1.0) < 0.1
+            near &= (who[rows["number"]] == who[k]) & (rows["number"] != k)
+            swing = np.ptp([table["low"][last], table["high"][last]], axis=0)
+            near &= (np.abs(rows["mean"] - table["mean"][last]) < swing + 1e-12).all(axis=1)
+            row = {name: values[near][:1] for name, values in rows.items()}
+            added.append(row | {"number": 0 * row["number"] + k, "order": row["order"] + np.inf})
+    return {name: np.concatenate([values, *(row[name] for row in added)]) for name, values in table.items()}
+
+
+def _once(table: dict[str, Any], limits: Extent) -> dict[str, Any]:
+    """Return the rows with one for all the unresolved ones at a place."""
+    unresolved = table["type"] == steps.UNRESOLVED
+    again = np.zeros(len(unresolved), dtype=bool)
+    near = np.abs(np.diff(table["value"])) < 1e-6 * limits.unit
+    again[1:] = unresolved[1:] & unresolved[:-1] & (np.diff(table["number"]) == 0) & near
+    return {name: values[~again] for name, values in table.items()}
+
+
+def _divergence(
+    model: Model,
+    along: str,
+    flat: Mapping[str, Array],
+    table: Mapping[str, Any],
+    branches: Mapping[str, Any],
+    limits: Extent,
+) -> dict[str, Any]:
+    """Return whether the period of each branch diverges at its end, and the saddles that there are then."""
+    count = len(branches["cut"])
+    diverges = np.zeros(count, dtype=bool)
+    saddles, distance = np.full(count, -1), np.full(count, np.nan)
+    long = np.isin(branches["cut"], (steps.BY_PERIOD, steps.BY_STANDSTILL))
+    for k in np.flatnonzero(long).tolist():
+        rows = np.flatnonzero(table["number"] == k)
+        period, value = table["period"][rows], table["value"][rows]
+        half = rows[np.flatnonzero(period < 0.5 * period[-1])[-1:]]
+        moved = np.abs(table["value"][half] - value[-1])
+        diverges[k] = bool((moved < DIVERGING * limits.unit).all()) and len(half) > 0
+        if diverges[k]:
+            here = {name: float(values[branches["slice"][k]]) for name, values in flat.items()}
+            found = equilibria.on_graph(model, here | {along: float(value[-1])}, distances=False)
+            rest = np.stack([found[name].values for name in model.variable_names], axis=-1)
+            unstable = found["unstable_dimensions"].values
+            rest = rest[(unstable > 0) & (unstable < len(model.variables))]
+            saddles[k] = len(rest)
+            distance[k] = _nearest(branches["ends"][k], rest)
+    return {"period_diverges": diverges, "saddle_count": saddles, "saddle_distance": distance}
+
+
+def duplicates(table: Mapping[str, Any], slices: Index) -> Index:
+    """Return of each branch the one of its slice that has all of its cycles, -1: none.
+
+    A cycle is told by the parameter, its period, and the extremes and means of its variables.
+    """
+    columns = (table["value"], np.log(table["period"]), table["low"], table["high"], table["mean"])
+    cycles = np.column_stack(columns)
+    of = [cycles[table["number"] == k] for k in range(len(slices))]
+    found = np.full(len(slices), -1)
+    for k in range(len(slices)):
+        for other in np.flatnonzero(slices == slices[k]).tolist():
+            if other == k or not _lie_on(of[k], of[other]):
+                continue
+            if other < k or not _lie_on(of[other], of[k]):
+                found[k] = other
+                break
+    return found
+
+
+def _lie_on(points: Array, line: Array) -> bool:
+    """Tell whether points, `(points, n)`, lie on the line through others, each variable in its own range."""
+    if len(line) < 2:
+        return False
+    size = np.ptp(line, axis=0)
+    size[size == 0.0] = 1.0
+    points, line = points / size, line / size
+    step = np.diff(line, axis=0)
+    length = np.sqrt((step**2).sum(axis=1))
+    apart = points[:, None] - line[None, :-1]
+    share = (apart * step).sum(axis=2) / np.where(length > 0.0, length, 1.0) ** 2
+    distance = np.sqrt(((apart - np.clip(share, 0.0, 1.0)[..., None] * step) ** 2).sum(axis=2))
+    return bool((distance <= _ON_BRANCH * length + SAME).any(axis=1).all())
+
+
+def _nearest(u: Array, rest: Array) -> float:
+    """Return how near an orbit comes to one of some states, relative to the range of each variable."""
+    if not len(rest):
+        return math.nan
+    apart = (u[:, None] - rest[None]) / np.ptp(u, axis=0)
+    return float(np.sqrt((apart**2).sum(axis=2)).min())
+
+
+def _ragged(
+    model: Model,
+    along: str,
+    given: Mapping[str, xr.DataArray],
+    shape: tuple[int, ...],
+    from_hopf: bool,
+    table: Mapping[str, Any],
+    branches: Mapping[str, Any],
+) -> xr.Dataset:
+    """Return the dataset of branches, a contiguous ragged array."""
+    words = Words(model, model.reference)
+    meant = meanings(model, words)
+    point, own = ("point",), ("branches",)
+    code = words.meaning("type of the point, codes of AUTO") | flags(list(TYPES), list(TYPES.values()))
+    apart: dict[str, Any] = {
+        "branch": (point, table["number"], words.meaning("branch that the point is on")),
+        "type": (point, table["type"].astype(np.int8), code),
+        along: (point, table["value"], words.of_parameter(along, "of the cycle")),
+    }
+    for name, values in columns_of(model, table).items():
+        apart[name] = ((*point, "multiplier") if values.ndim > 1 else point, values, meant[name])
+    count = len(branches["cut"])
+    size = words.meaning("number of points of the branch", "1") | {"sample_dimension": "point"}
+    index = words.meaning("index of the slice, in C order") | {"instance_dimension": "slices"}
+    start = words.meaning("what the branch begins with") | flags(("hopf_point", "simulation"))
+    apart |= {
+        "row_size": (own, np.bincount(table["number"], minlength=count), size),
+        "slice": (own, branches["slice"], index),
+        "start": (own, np.full(count, 0 if from_hopf else 1, dtype=np.int8), start),
+        "end": (own, branches["cut"].astype(np.int8), words.meaning("what cut the branch off") | flags(CUTS)),
+    }
+    told = {
+        "period_diverges": ("the parameter all but stands still while the period doubles",),
+        "saddle_count": ("saddles and saddle-foci where the period diverges, -1: it does not", "1"),
+        "duplicate_of": ("branch that has all of its cycles, -1: none; of two the first counts", "1"),
+        "saddle_distance": ("least distance of the last cycle to a saddle, relative to its size", "1"),
+    }
+    apart |= {name: (own, branches[name], words.meaning(*meaning)) for name, meaning in told.items()}
+    size_of = np.bincount(branches["slice"], minlength=int(np.prod(shape))).reshape(shape)
+    missing = np.where(size_of > 0, 0, 1 if from_hopf else 2).astype(np.int8)
+    status = words.meaning("whether the slice has a branch, or what it lacks within the range") | flags(
+        STATUS
+    )
+    variables = {
+        "branch_count": ((), size_of, words.meaning("number of branches of the slice", "1")),
+        "status": ((), missing, status),
+    }
+    return words.dataset(given, variables, multiplier_axis(words, model), apart)

@@ -1,0 +1,150 @@
+"""The colours of a map: a range, whole numbers or flags as their words, one colour where nothing varies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan.dynamics.catalogue import model_named
+from qifscan.scan.scan import Scan
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Array = np.ndarray[Any, Any]
+
+MOST_COLOURS = 12
+"""Whole numbers that have a colour each; of more there is a range."""
+
+ROUNDING = {"float32": 1e-5, "float64": 1e-12}
+"""Spread, relative to the size of the state, that rounding may have over a long run."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Which colour stands for which value, and where the colour bar has which words."""
+
+    colours: Any
+    norm: Any
+    ticks: Any = None
+    words: list[str] | None = None
+
+
+def is_flag(values: xr.DataArray) -> bool:
+    """Whether values are CF flags."""
+    return "flag_meanings" in values.attrs
+
+
+def scale_of(values: xr.DataArray, least: float) -> Scale:
+    """Return the colours of a map: `least` is the spread below which its values are one but for rounding."""
+    import matplotlib as mpl
+    from matplotlib.colors import ListedColormap, Normalize
+    from matplotlib.ticker import MaxNLocator
+
+    flat = values.values.astype(np.float64)
+    flat = flat[np.isfinite(flat)]
+    viridis = mpl.colormaps["viridis"]
+    if not flat.size:
+        return Scale(viridis, Normalize(0.0, 1.0), [])
+    low, high = float(flat.min()), float(flat.max())
+    whole = bool((flat == np.round(flat)).all()) and (values.dtype.kind in "iub" or is_flag(values))
+    found = np.unique(flat) if whole else np.array([])
+    if whole and len(found) <= MOST_COLOURS:
+        return _stepped(values, found, viridis)
+    if high - low <= max(least, 0.0) or low == high:
+        text = f"{low:.3g}" if low == high else f"{low:.2g} to {high:.2g}\n(rounding)"
+        middle, half = 0.5 * (low + high), max(high - low, 1e-6 * abs(high), 1e-300)
+        one = ListedColormap([viridis(0.5)])
+        return Scale(one, Normalize(middle - half, middle + half), [middle], [text])
+    ticks = MaxNLocator(integer=True) if whole else None
+    return Scale(viridis, Normalize(low, high), ticks)
+
+
+def _stepped(values: xr.DataArray, found: Array, colours: Any) -> Scale:
+    """Return one colour for each of these numbers, in steps of one size."""
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+
+    count = len(found)
+    shades = [colours(0.5 if count == 1 else i / (count - 1)) for i in range(count)]
+    middles = 0.5 * (found[1:] + found[:-1])
+    bounds = np.concatenate([[found[0] - 0.5], middles, [found[-1] + 0.5]])
+    ticks = 0.5 * (bounds[1:] + bounds[:-1])
+    return Scale(
+        ListedColormap(shades), BoundaryNorm(bounds, count), ticks, [_word(values, x) for x in found]
+    )
+
+
+def _word(values: xr.DataArray, value: float) -> str:
+    """Return a whole number, or what a flag of this value means."""
+    number, told = int(value), values.attrs
+    names = str(told.get("flag_meanings", "")).split()
+    if "flag_masks" in told and number:
+        masks = np.asarray(told["flag_masks"]).tolist()
+        said = [name for mask, name in zip(masks, names, strict=True) if number & mask]
+        return f"{number}: " + "\n".join(said)
+    if "flag_values" in told:
+        known = dict(zip(np.asarray(told["flag_values"]).tolist(), names, strict=True))
+        return str(known.get(number, number))
+    return str(bool(number)) if values.dtype.kind == "b" else str(number)
+
+
+def rounding(scan: Scan, shown: xr.Dataset, name: str) -> float:
+    """Return the spread that rounding may give an observable: of a deviation relative to its variable."""
+    own = shown[name]
+    if own.dtype.kind != "f":
+        return 0.0
+    variable = name.split("_")[0]
+    rates = {rate.name for rate in model_named(scan.model).rates}
+    scale = 1.0 / (np.pi * scan.fixed.get("tau", 1.0)) if variable in rates else 1.0
+    others = [n for n in shown.data_vars if n != name and str(n).startswith(f"{variable}_")]
+    if not name.endswith("_std"):
+        others = [name]
+    sizes = [float(np.nanmax(abs(shown[n].values), initial=0.0)) for n in others]
+    return ROUNDING[scan.precision] * (max(sizes) if sizes else scale)
+
+
+def edges(centres: Array) -> Array:
+    """Return the borders of cells around ascending values, halfway; of a geometric axis in its logarithm."""
+    if len(centres) < 2:
+        return np.array([centres[0] - 0.5, centres[0] + 0.5])
+    values = np.log(centres) if is_geometric(centres) else np.asarray(centres, dtype=np.float64)
+    half = 0.5 * np.diff(values)
+    found = np.concatenate([[values[0] - half[0]], values[:-1] + half, [values[-1] + half[-1]]])
+    return np.exp(found) if is_geometric(centres) else found
+
+
+def is_geometric(values: Array) -> bool:
+    """Whether the values of an axis are evenly spaced in their logarithm and not in themselves."""
+    values = np.asarray(values)
+    if len(values) < 3 or values.dtype.kind not in "iuf" or not np.all(values > 0):
+        return False
+    steps, ratios = np.diff(values), np.diff(np.log(values))
+    # Relative, as steps of 1e-9 are all alike beside an absolute tolerance.
+    return bool(
+        np.allclose(ratios, ratios[0], rtol=1e-6, atol=0.0)
+        and not np.allclose(steps, steps[0], rtol=1e-6, atol=0.0)
+    )
+
+
+def set_ticks(axis: Any, values: Array) -> None:
+    """Put the ticks of an axis of these values at whole numbers where they are such, and of a logarithmic one
+    at few numbers written out."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    values = np.asarray(values)
+    if values.dtype.kind in "iu":
+        axis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
+    if not is_geometric(values):
+        return
+    decades = float(np.log10(values.max() / values.min()))
+    # Within less than a decade there may be no power of ten, and matplotlib writes 6 x 10^-1 at every other.
+    few = MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10])
+    axis.set_major_locator(
+        few if decades < 0.8 else LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.0 else (1.0,))
+    )
+    plain = all(1e-4 <= end < 1e5 for end in (values.min(), values.max()))
+    if plain or decades < 2.0:
+        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.4g}"))
+    axis.set_minor_formatter(NullFormatter())

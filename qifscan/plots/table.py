@@ -1,0 +1,256 @@
+"""A dataset of theory as one table of points, whatever it came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan.dynamics.catalogue import stored_model
+from qifscan.dynamics.model import Model
+from qifscan.errors import Fault, ScanError, counted
+from qifscan.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = LazyModule("xarray")
+
+
+Array = np.ndarray[Any, Any]
+Range = tuple[float, float]
+
+SYMBOLS = {
+    "eta": r"$\eta$",
+    "eta_e": r"$\eta_e$",
+    "eta_i": r"$\eta_i$",
+    "delta": r"$\Delta$",
+    "tau": r"$\tau$",
+    "J": r"$J$",
+    "alpha": r"$\alpha$",
+    "tau_a": r"$\tau_a$",
+    "tau_d": r"$\tau_d$",
+    "v_ou_sigma": r"$\sigma_v$",
+    "r_ou_sigma": r"$\sigma_r$",
+}
+
+FOLD_COLOUR, HOPF_COLOUR, CYCLE_COLOUR = "#d1495b", "#00798c", "#3066be"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How points of a type are marked, and what the legend calls them."""
+
+    shape: str
+    colour: str
+    meaning: str
+
+
+MARKS = {
+    "LP": Mark("s", FOLD_COLOUR, "fold (LP)"),
+    "HB": Mark("o", HOPF_COLOUR, "Hopf (HB)"),
+    "CP": Mark("^", "#7b2d26", "cusp (CP)"),
+    "BT": Mark("D", "#8d5a97", "Bogdanov-Takens (BT)"),
+    "GH": Mark("*", HOPF_COLOUR, "generalised Hopf (GH)"),
+    "LPC": Mark("v", "#edae49", "fold of cycles (LPC)"),
+    "PD": Mark("P", "#66a182", "period doubling (PD)"),
+    "TR": Mark("X", "#a44a3f", "torus (TR)"),
+    "unresolved": Mark("o", "0.4", "unresolved"),
+}
+"""The special points that are drawn. A neutral saddle is no bifurcation, and is not."""
+
+OF_CYCLES = ("LPC", "PD", "TR", "unresolved")
+
+ON_GRID = ("cycles", "equilibria")
+"""Kinds of datasets whose points lie on a grid of parameters, and on no line."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The points of a dataset of theory, `(points,)` each, in order along their lines.
+
+    `kind` is what the dataset is of; `columns` are parameters, states, extremes and periods; `line` is the
+    number of the branch, piece or curve; `sure` tells which are converged and resolved; `cuts` are what the
+    lines are cut off by; `of_hopf` tells a curve of Hopf points from one of folds.
+    """
+
+    kind: str
+    model: Model
+    varied: tuple[str, ...]
+    columns: dict[str, Array]
+    line: Array
+    stable: Array
+    sure: Array
+    type: Array
+    cuts: tuple[str, ...] = ()
+    of_hopf: bool = False
+
+    def chosen(self, which: Array) -> Table:
+        """Return some of the points."""
+        columns = {name: values[which] for name, values in self.columns.items()}
+        parts = {name: getattr(self, name)[which] for name in ("line", "stable", "sure", "type")}
+        return replace(self, columns=columns, **parts)
+
+    def heights(self, name: str) -> list[Array]:
+        """Return what is drawn of a variable: of a cycle its least and its greatest value.
+
+        Some programs tell but the greatest.
+        """
+        names = [name] if name in self.columns else [f"{name}_min", f"{name}_max"]
+        return [self.columns[n] for n in names if n in self.columns]
+
+    def has(self, name: str) -> bool:
+        """Whether a variable can be drawn."""
+        return bool(self.heights(name))
+
+    @property
+    def of_cycles(self) -> bool:
+        """Whether the points are cycles."""
+        return self.kind in ("cycles", "cycle_branches")
+
+
+# Reading datasets
+
+
+def is_theory(dataset: Any) -> bool:
+    """Whether a dataset is one of theory that can be drawn."""
+    return "model" in getattr(dataset, "attrs", {}) and _kind(dataset) is not None
+
+
+def _kind(dataset: xr.Dataset) -> str | None:
+    """Return what a dataset is of, by the dimensions and variables that it alone has."""
+    dims, names = set(dataset.dims), set(dataset.variables)
+    if "branches" in dims:
+        return "cycle_branches"
+    if "pieces" in dims:
+        return "branch" if "stable" in names else "curve"
+    if "cycle" in dims:
+        return "cycles"
+    if "equilibrium" in dims and {"stable", "kind"} <= names:
+        return "equilibria"
+    return "special_points" if {"row_size", "slice", "type"} <= names else None
+
+
+def read(dataset: xr.Dataset, where: str = "data") -> Table:
+    """Return the points of a dataset of theory; raise `ScanError` if it is none, or has nothing to draw."""
+    if not is_theory(dataset):
+        found = f"a {type(dataset).__name__} of something else"
+        makers = "branch, special_points, curve, cycles, cycle_branches or equilibria"
+        raise ScanError([Fault(where, found, f"a dataset of qifscan.{makers}")])
+    kind, model = str(_kind(dataset)), stored_model(dataset.attrs["model"])
+    dataset = dataset.compute()
+    points = _of_grid(dataset, kind, model) if kind in ON_GRID else _of_points(dataset, kind, model)
+    drawn = np.isin(points.type, list(MARKS)) if kind == "special_points" else np.ones(len(points.line))
+    if not drawn.any():
+        raise ScanError([Fault(where, *_why_nothing(dataset, kind, points))])
+    return points
+
+
+def _of_points(dataset: xr.Dataset, kind: str, model: Model) -> Table:
+    """Return the table of a ragged array, along `point`."""
+    values = {str(n): a.values for n, a in dataset.data_vars.items() if a.dims == ("point",)}
+    size = len(values["type"])
+    like, of_slice = xr.DataArray(0.0), np.zeros(size, dtype=int)
+    if kind == "special_points":
+        like, of_slice = dataset["row_size"], values["slice"]
+    if kind == "cycle_branches":
+        like, of_slice = dataset["branch_count"], dataset["slice"].values[values["branch"]]
+    fixed = {name: array.ravel()[of_slice] for name, array in _parameters(dataset, model, like).items()}
+    line = values.get("branch", values.get("piece", np.arange(size)))
+    stable = values.get("stable", np.zeros(size)).astype(bool)
+    types = _meanings(dataset["type"])
+    sure = (values["converged"] != 0) & (values.get("resolved", np.ones(size)) != 0) & (types != "unresolved")
+    varied = tuple(p.name for p in model.parameters if p.name in values)
+    # A curve of another program may not tell its frequencies, but what it is one of.
+    of_hopf = dataset.attrs.get("curve") == "HB" or bool(np.isfinite(values.get("omega", np.nan)).any())
+    return Table(kind, model, varied, fixed | values, line, stable, sure, types, _cuts(dataset), of_hopf)
+
+
+def _of_grid(dataset: xr.Dataset, kind: str, model: Model) -> Table:
+    """Return the table of cycles, or of equilibria, at points of a grid."""
+    like = dataset["period" if kind == "cycles" else model.variable_names[0]]
+    grid = [str(n) for n, a in dataset.data_vars.items() if a.dims == like.dims]
+    there = np.isfinite(like.values.ravel())
+    values = {name: dataset[name].values.ravel()[there] for name in grid}
+    given = {name: array.ravel()[there] for name, array in _parameters(dataset, model, like).items()}
+    varied = tuple(name for name in given if name in dataset.dims)
+    size = int(there.sum())
+    always = np.ones(size)
+    sure = (values.get("converged", always) != 0) & (values.get("resolved", always) != 0)
+    stable = values["stable"].astype(bool)
+    return Table(kind, model, varied, given | values, np.arange(size), stable, sure, np.full(size, "none"))
+
+
+def _parameters(dataset: xr.Dataset, model: Model, like: xr.DataArray) -> dict[str, Array]:
+    """Return the parameters that a dataset has as coordinates, with the dimensions of a variable."""
+    names = [p.name for p in model.parameters if p.name in dataset.coords]
+    return {name: dataset.coords[name].broadcast_like(like).transpose(*like.dims).values for name in names}
+
+
+def _meanings(codes: xr.DataArray) -> Array:
+    """Return the meanings of a CF flag variable, `(values,)`."""
+    told = dict(
+        zip(
+            np.asarray(codes.attrs["flag_values"]).tolist(), codes.attrs["flag_meanings"].split(), strict=True
+        )
+    )
+    return np.array([told[code] for code in codes.values.ravel().tolist()], dtype=str)
+
+
+def _cuts(dataset: xr.Dataset) -> tuple[str, ...]:
+    """Return what the lines of a dataset are cut off by."""
+    ends = [
+        _meanings(dataset[name]) for name in ("start", "end") if "flag_meanings" in _attributes(dataset, name)
+    ]
+    return tuple(np.unique(np.concatenate([*ends, []])).tolist())
+
+
+def _attributes(dataset: xr.Dataset, name: str) -> Mapping[str, Any]:
+    return dataset[name].attrs if name in dataset else {}
+
+
+def _why_nothing(dataset: xr.Dataset, kind: str, found: Table) -> tuple[str, str, str]:
+    """Return what is found in place of something to draw, what is expected, and what to do."""
+    if kind == "cycles":
+        outcomes = _meanings_count(dataset["outcome"])
+        hint = "give other parameters or more starts, or draw qifscan.branch"
+        return f"no cycle: of {dataset['outcome'].size} trajectories {outcomes}", "at least one", hint
+    if kind == "cycle_branches":
+        slices = counted(dataset["branch_count"].size, "slice")
+        hint = "give `at`, to begin with cycles that simulation finds, or a wider `within`"
+        return f"no branch: no Hopf point in the range in {slices}", "at least one", hint
+    slices = counted(dataset["row_size"].size, "slice")
+    bare = int((_meanings(dataset["status"]) == "no_equilibrium").sum())
+    no_equilibrium = f", {bare} of which without an equilibrium among the rates" if bare else ""
+    others = f" but {len(found.line)} neutral saddles" if len(found.line) else ""
+    hint = "draw qifscan.branch for the equilibria, or change the slices"
+    return f"no special point{others} in {slices}{no_equilibrium}", "at least one", hint
+
+
+def _meanings_count(codes: xr.DataArray) -> str:
+    names, counts = np.unique(_meanings(codes), return_counts=True)
+    return ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
+
+
+# Words
+
+
+def value_of(name: str, value: Any) -> str:
+    """Return a parameter and its value as a text."""
+    text = value if isinstance(value, str) else f"{value:.4g}"
+    return f"{SYMBOLS.get(name, name)} = {text}"
+
+
+def label(name: str, unit: str = "1") -> str:
+    """Return the label of an axis."""
+    unit = re.sub(r"\^([-\d.]+)", r"$^{\1}$", unit)
+    return SYMBOLS.get(name, name) + (f" ({unit})" if unit != "1" else "")
+
+
+def unit_of(datasets: Sequence[xr.Dataset], name: str) -> str:
+    """Return the unit of a variable, or of its extremes, in the first dataset that has it."""
+    found = [d[n] for d in datasets for n in (name, f"{name}_min") if n in d.variables]
+    return str(found[0].attrs.get("units", "1")) if found else "1"

@@ -1,0 +1,454 @@
+"""Run a scan: for each chunk that is not finished, compute it, write it, report; with any executor."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.status import Status
+from qifscan.engine import backend
+from qifscan.engine.chunk_work import run_chunk
+from qifscan.engine.chunks import Chunks
+from qifscan.errors import (
+    Fault,
+    RunError,
+    RunInterrupted,
+    ScanError,
+    StoreError,
+    UnknownModel,
+    check_flag,
+    show,
+)
+from qifscan.place import AnyPath, local
+from qifscan.runs import extension
+from qifscan.runs.executors import Executor, FailedAt, Work, executor
+from qifscan.runs.plan import Plan, least_memory, memory, planned
+from qifscan.runs.progress import Progress, reporter
+from qifscan.scan.matching import adopted
+from qifscan.scan.scan import Scan, check_is_scan
+from qifscan.store import chunk_files, integrity, layout, reader, store, unknown_model, writer
+from qifscan.store.store import Draft, Store
+from qifscan.store.theory_group import add_theory
+from qifscan.theory.of_scan import AFTER_A_RUN, Atlas, atlas
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+logger = logging.getLogger(__name__)
+
+
+MOST_FAILURES = 5
+"""Chunks that may fail before a run gives up: one bad worker is survived, a bad scan ends early."""
+
+_ROOM = "make room, then run the same command: it does the rest"
+_ACCESS = "give write access, then run the same command: it does the rest"
+
+ADVICE = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EROFS: _ACCESS,
+    errno.EACCES: _ACCESS,
+    errno.EPERM: _ACCESS,
+    errno.ENOENT: "the store was moved or deleted, or its path is not there for the worker; put it back, or "
+    "give a path that every worker sees",
+    errno.ENOTEMPTY: "another run writes to the same path; let it end, then run the same command",
+    errno.EEXIST: "another run writes to the same path; let it end, then run the same command",
+}
+"""What to do about an error of the file system."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker returns of a chunk: how many points it has, how many carry each flag, how long it took,
+    and on which device."""
+
+    points: int
+    flags: dict[str, int]
+    seconds: float
+    device: str
+
+
+def compute_chunk(path: str, chunk: int, extend: str | None = None, model: str | None = None) -> Outcome:
+    """Run one chunk of the store at `path`, but for what the store at `extend` has of it, and write it: the
+    task of every executor. `model` is that of the scan, which the caller has named."""
+    if model is not None:
+        model_named(model)
+    begin = time.perf_counter()
+    opened = _opened(path)
+    if extend is None:
+        result = run_chunk(opened.chunks, chunk)
+    else:
+        result = extension.compute(opened.chunks, chunk, _opened(extend))
+    writer.write(opened, chunk, result)
+    flags = {str(f.name): int(np.count_nonzero(result.status & int(f))) for f in Status}
+    return Outcome(len(result.status), flags, time.perf_counter() - begin, backend.device())
+
+
+def _opened(path: str) -> Store:
+    return _loaded(path, chunk_files.identity(path))
+
+
+@lru_cache(maxsize=8)
+def _loaded(path: str, identity: tuple[int, int]) -> Store:
+    """Return the store, read once per process and run, if this process gives the bits of its points."""
+    opened = store.load(Path(path))
+    store.check_options(opened, backend.options())
+    return opened
+
+
+def run(
+    scan: Scan,
+    path: AnyPath,
+    *,
+    extend: AnyPath | None = None,
+    checkpoint: bool = True,
+    client: Any = "auto",
+    workers: int | None = None,
+    chunk_points: int | None = None,
+    progress: Callable[[Progress], None] | str | None = "auto",
+) -> xr.Dataset:
+    """Run a scan into a store; what is already there stays, and only the rest is computed.
+
+    Parameters
+    ----------
+    scan
+        What to run.
+    path
+        The store: a directory that does not exist yet, or the store of the same scan.
+    extend
+        The store of another scan, finished or not, that has some of the same points: added axis values or
+        replicates, another order, a parameter that became an axis. What it has of a point is taken over and
+        the result is that of the scan run at once, bit for bit; the store itself is only read. All that
+        determines a point's numbers must be the same: model, drive, protocol, seed, noise, observables,
+        precision. The window may be longer, if the store has a checkpoint: its points go on from there.
+    checkpoint
+        Keep what a longer window can go on from: state, noise and sums of each point, about a hundred bytes.
+        Not kept with a frequency, as the segments of a spectrum depend on the window, nor in a store that
+        extends one without it.
+    client
+        Who computes: `"auto"` (the active Dask client, else threads of this process), `"threads"`,
+        `"serial"`, a `distributed.Client`, or the address of a scheduler. Dask workers must see the paths.
+    workers
+        Threads, where they are used; by default this machine's cores, on a GPU two.
+    chunk_points
+        Points wanted in a chunk of a new store; by default about a second's work of the device, at most
+        65536 on a processor and 262144 on a GPU, but of a sweep at least 128 and 4096 lines.
+    progress
+        `"auto"` (a bar in a terminal, nothing in a pipe), None, or a function that is called with a
+        `Progress` at the start and after every chunk.
+
+    Returns
+    -------
+    xarray.Dataset
+        The finished dataset, lazily, as `open_scan` gives it.
+
+    Raises
+    ------
+    ScanError
+        If the scan can't fit on the disk, or into this machine's memory where it runs here.
+    StoreError
+        If `path` is the store of another scan, no store, damaged, or can't be written; or `extend` has no
+        point of the scan.
+    RunError
+        If chunks could not be computed or written; the others are kept, and a rerun does the rest.
+    RunInterrupted
+        On Ctrl-C, after the chunks that were running have ended.
+    """
+    execute(
+        scan,
+        path,
+        extend=extend,
+        checkpoint=checkpoint,
+        client=client,
+        workers=workers,
+        chunk_points=chunk_points,
+        progress=progress,
+    )
+    return reader.open_scan(path)
+
+
+def execute(
+    scan: Scan,
+    path: AnyPath,
+    *,
+    extend: AnyPath | None,
+    checkpoint: bool,
+    client: Any,
+    workers: int | None,
+    chunk_points: int | None,
+    progress: Any,
+) -> None:
+    """Do what `run` does, and open nothing afterwards: xarray with dask takes a second to load."""
+    check_is_scan(scan, path)
+    _check_arguments(progress, checkpoint)
+    path = local("path", path).absolute()
+    chosen = executor(client, workers)
+    found = _found(scan, path)
+    older = None if extend is None else _to_extend(local("extend", extend).absolute(), path, scan, found)
+    if older is not None:
+        checkpoint = checkpoint and older.chunks.checkpoint > 0
+        scan = adopted(scan, older.scan)
+    # Equal but for rounding, where there is a store: its own values are kept.
+    scan = scan if found is None else found.scan
+    if found is not None:
+        _mend(found)
+    if found is not None and not _pending(found):
+        return
+    device, options = chosen.device(), chosen.options()
+    _check_origins((found, older), device, options)
+    compiling = threading.Event()
+    # One core compiles the kernel without Python: meanwhile this thread makes the store, then the theory.
+    with ThreadPoolExecutor(1) as aside:
+        try:
+            if found is None:
+                estimate = planned(scan, chosen.workers, chunk_points, checkpoint, device)
+                _check_size(estimate, path, chosen.local)
+                draft = aside.submit(_once, compiling, store.draft, path, estimate.chunks, device)
+            theory = aside.submit(_once, compiling, atlas, scan, AFTER_A_RUN)
+            opened = found or _created(path, estimate, draft, chosen.local, compiling.set)
+        finally:
+            compiling.set()
+        pending = _pending(opened)
+        extending = f", extending {older.path} ({older.scan.fingerprint[:12]})" if older else ""
+        store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}", options)
+        work = partial(compute_chunk, extend=str(older.path) if older else None, model=scan.model)
+        try:
+            with reporter(progress) as report:
+                _run_pending(opened, chosen, device, work, pending, report)
+        finally:
+            if older is not None:
+                _tell_extended(opened, older)
+        _add_theory(opened, theory.result())
+
+
+def _check_origins(begun: tuple[Store | None, Store | None], device: str, options: str) -> None:
+    """Refuse to go on with points of other options of XLA, and warn of another device."""
+    for each in begun:
+        if each is not None and chunk_files.finished(each):
+            store.check_options(each, options)
+        if each is not None:
+            _warn_of_other_device(each, device)
+
+
+def _mend(found: Store) -> None:
+    """Put right what follows from the scan, such as a coordinate or the theory of a finished store."""
+    for line in integrity.mend(found):
+        logger.warning("%s: %s; mended, or computed again", found.path, line)
+
+
+def _tell_extended(opened: Store, older: Store) -> None:
+    """Store how many of the points that are there the older store had."""
+    if not opened.recorded:
+        return
+    taken, continued = chunk_files.extended(opened)
+    done = _start(opened.chunks, _pending(opened)).points
+    told = f"{taken} points taken over, {continued} continued, {done - taken - continued} new"
+    told = f"{told}; from {older.path} ({older.scan.fingerprint[:12]})"
+    store.change_attributes(opened, {"extended": told})
+    logger.info("%s: %s", opened.path, told)
+
+
+def _once(begun: threading.Event, work: Callable[..., Any], *arguments: Any) -> Any:
+    begun.wait()
+    return work(*arguments)
+
+
+def _pending(opened: Store) -> list[int]:
+    """Return the chunks of a store that are not finished."""
+    done = chunk_files.finished(opened)
+    return [chunk for chunk in range(len(opened.chunks)) if chunk not in done]
+
+
+def _add_theory(opened: Store, found: Atlas) -> None:
+    """Write the theory of a finished scan into its store; the scan is finished whatever becomes of it."""
+    try:
+        add_theory(opened, found)
+    except StoreError as error:
+        logger.warning("%s", error)
+
+
+def _to_extend(extend: Path, path: Path, scan: Scan, found: Store | None) -> Store:
+    """Return the store that is extended; raise `StoreError` if it has nothing for the run."""
+    if extend.resolve() == path.resolve():
+        raise StoreError(f"{path}: can't be the store that is extended and the new one; give another path")
+    older = store.load(extend)
+    extension.check(older, scan, 0 if found is None else found.chunks.checkpoint)
+    return older
+
+
+def _found(scan: Scan, path: Path) -> Store | None:
+    """Return the store of the scan at `path`, if there is one."""
+    if not store.exists(path):
+        return None
+    opened = store.load(path)
+    store.check_scan(opened, scan)
+    return opened
+
+
+def _check_size(estimate: Plan, path: Path, local: bool) -> None:
+    """Raise `ScanError` for what can be seen to be too large before anything is compiled."""
+    estimate.check(path)
+    if local and estimate.chunks.traces:
+        replace(estimate, memory=least_memory(estimate.chunks, estimate.workers)).check(path)
+
+
+def _created(
+    path: Path, estimate: Plan, draft: Future[Draft], local: bool, compiling: Callable[[], None]
+) -> Store:
+    """Return the new store that is planned, if memory is enough; `compiling` is called when its draft may
+    begin."""
+    try:
+        if local:
+            # What is compiled for it is what the run compiles first.
+            estimate = replace(estimate, memory=memory(estimate.chunks, estimate.workers, compiling))
+            estimate.check(path)
+        compiling()
+        return draft.result().place()
+    except BaseException:
+        compiling()
+        if draft.exception() is None:
+            draft.result().remove()
+        raise
+
+
+def _warn_of_other_device(opened: Store, device: str) -> None:
+    begun, here = store.origin(opened), layout.provenance(device)
+    differing = [
+        f"{k} {begun.get(k)} -> {here[k]}" for k in ("device", "jax_version") if begun.get(k) != here[k]
+    ]
+    if differing:
+        logger.warning(
+            "%s was begun elsewhere (%s): new points may differ from it in the last bits",
+            opened.path,
+            ", ".join(differing),
+        )
+
+
+def _run_pending(
+    opened: Store, chosen: Executor, device: str, work: Work, pending: list[int], report: Any
+) -> None:
+    chunks, devices = opened.chunks, {device}
+    state = _start(chunks, pending)
+    report(state)
+    failures: dict[int, BaseException] = {}
+    begin = time.perf_counter()
+    outcomes = chosen.outcomes(work, str(opened.path), pending)
+    try:
+        for chunk, outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                failures[chunk] = outcome
+                logger.info("chunk %d failed: %r", chunk, outcome)
+                if writer.disk_is_full(getattr(outcome, "error", outcome)) or len(failures) >= MOST_FAILURES:
+                    break
+                continue
+            if outcome.device not in devices:
+                devices.add(outcome.device)
+                logger.warning(
+                    "%s: some workers compute on another device (%s, not %s): their points may differ in "
+                    "the last bits",
+                    opened.path,
+                    outcome.device,
+                    device,
+                )
+            state = _after(state, outcome, chunks.is_trace(chunk), time.perf_counter() - begin)
+            report(state)
+    except KeyboardInterrupt:
+        outcomes.close()
+        left = len(chunks) - len(chunk_files.finished(opened))
+        raise RunInterrupted(
+            f"{opened.path}: stopped with {left} of {len(chunks)} chunks left; "
+            "the same command goes on from there"
+        ) from None
+    finally:
+        outcomes.close()
+    if failures:
+        raise _failed(opened, failures)
+
+
+def _start(chunks: Chunks, pending: list[int]) -> Progress:
+    waiting = sum(chunks.points(chunk) for chunk in pending if not chunks.is_trace(chunk))
+    size = chunks.scan.size
+    return Progress(len(chunks) - len(pending), len(chunks), size - waiting, size)
+
+
+def _after(state: Progress, outcome: Outcome, trace: bool, seconds: float) -> Progress:
+    points = 0 if trace else outcome.points
+    flags = {k: state.flags.get(k, 0) + (0 if trace else n) for k, n in outcome.flags.items()}
+    return replace(
+        state,
+        chunks=state.chunks + 1,
+        points=state.points + points,
+        computed=state.computed + points,
+        flags=flags,
+        seconds=seconds,
+    )
+
+
+def _failed(opened: Store, failures: dict[int, BaseException]) -> RunError:
+    """Return the error that says what failed, what is left, and how to go on."""
+    chunk, error = next(iter(failures.items()))
+    where = ""
+    if isinstance(error, FailedAt):
+        where, error = f" at {error.worker}", error.error
+    if isinstance(error, StoreError):
+        return RunError(f"{error}{f' ({where.strip()})' if where else ''}")
+    total = len(opened.chunks)
+    left = total - len(chunk_files.finished(opened))
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, OSError):
+        reason = f"{error.strerror or error}"
+        advice = ADVICE.get(error.errno or 0, "the same command tries the rest again")
+    else:
+        reason = f"{type(error).__name__}: {reason}"
+        advice = "the same command tries the rest again"
+    return RunError(
+        f"{opened.path}: chunk {chunk} failed{where} ({reason}); {left} of {total} chunks are missing; "
+        f"{advice}"
+    )
+
+
+def _check_arguments(progress: Any, checkpoint: Any) -> None:
+    check_flag("checkpoint", checkpoint)
+    if not (progress is None or callable(progress) or progress == "auto"):
+        expected = '"auto", None, or a function that takes a Progress'
+        raise ScanError([Fault("progress", show(progress), expected)])
+
+
+def state_of(path: AnyPath) -> tuple[Progress, dict[str, int]]:
+    """Return how far the run of a store is, and how many points ended in which way, from what is on disk.
+
+    "ok" is computed and nothing else; a point with several flags counts under each.
+    """
+    path = local("path", path)
+    try:
+        opened = store.load(path)
+    except UnknownModel:
+        known = unknown_model.without_model(path)
+        state = Progress(known.finished, known.chunks, known.points, known.status.size)
+        return state, _ended(known.status)
+    done = chunk_files.finished(opened)
+    pending = [chunk for chunk in range(len(opened.chunks)) if chunk not in done]
+    return _start(opened.chunks, pending), _ended(chunk_files.status(opened))
+
+
+def _ended(status: np.ndarray[Any, Any]) -> dict[str, int]:
+    """Return how many points ended in which way."""
+    values, counts = np.unique(status, return_counts=True)
+    ended = dict.fromkeys(["ok", *(str(f.name) for f in Status if f is not Status.computed), "not run"], 0)
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        names = [str(f.name) for f in Status if value & f and f is not Status.computed]
+        for name in names or ["ok" if value else "not run"]:
+            ended[name] += count
+    return ended

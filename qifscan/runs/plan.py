@@ -1,0 +1,291 @@
+"""What a scan will take, before it runs: chunks, compilations, disk, memory, time."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.observables import needed_accumulators, needs_tangents
+from qifscan.engine import backend
+from qifscan.engine.batch import memory_bytes
+from qifscan.engine.checkpoint import NOISE_SIDES
+from qifscan.engine.chunk_work import first_points
+from qifscan.engine.chunks import Chunks, grain_of
+from qifscan.engine.compiler import nothing
+from qifscan.engine.measured import diagnostics
+from qifscan.engine.points import Points
+from qifscan.engine.program import Program, batch_shape
+from qifscan.errors import Fault, ScanError, check_count, check_flag, counted
+from qifscan.machine import available_memory, resident_memory, usual_workers
+from qifscan.place import AnyPath, local
+from qifscan.printed import Printed
+from qifscan.scan.checks import check_precision
+from qifscan.scan.scan import Scan, check_is_scan
+
+
+@dataclass(frozen=True, repr=False)
+class Plan(Printed):
+    """What a scan will take. It prints as a table.
+
+    `bytes_on_disk` is before compression; `memory` is the most that this process holds while it runs;
+    `seconds` is scaled from one probed batch, `mean_steps` is the mean number of steps in a base step. They
+    are None where the plan was made without the probe, and know nothing of points that will be run again.
+    """
+
+    chunks: Chunks
+    workers: int
+    bytes_on_disk: int
+    compilations: int
+    seconds: float | None = None
+    memory: int | None = None
+    mean_steps: float | None = None
+
+    @property
+    def points(self) -> int:
+        """Points, replicates included."""
+        return self.chunks.scan.size
+
+    @property
+    def steps(self) -> int:
+        """Base steps of every point."""
+        protocol = self.chunks.scan.protocol
+        return protocol.transient_steps + protocol.window_steps
+
+    @property
+    def steps_in_words(self) -> str:
+        """Steps of a point and their length."""
+        base = self.chunks.scan.protocol.base
+        if self.chunks.scan.protocol.dt != "auto":
+            return f"{self.steps:,} of {base:g} ms each"
+        if self.mean_steps is None:
+            return f"{self.steps:,} of {base:g} ms each or finer, as the point needs"
+        return f"{self.steps * self.mean_steps:,.0f} on average, of {base / self.mean_steps:.2g} ms"
+
+    @property
+    def padding(self) -> float:
+        """Share of the lanes that compute nothing new."""
+        blocks, lanes = batch_shape(self.chunks.batch)
+        return 1.0 - self.points / (self.chunks.grid * blocks * lanes * self.chunks.scan.line)
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Return the lines of the table."""
+        scan = self.chunks.scan
+        sizes = " x ".join(f"{name} {size}" for name, size in scan.sizes.items())
+        shape = " x ".join(map(str, self.chunks.shape)) or "1"
+        yield "scan", f"{scan.title or scan.model} ({scan.fingerprint[:12]})"
+        yield "points", f"{self.points:,} ({sizes or 'one point'})"
+        yield "steps", f"{self.steps_in_words}, {scan.protocol.integrator}, {scan.precision}"
+        yield "chunks", f"{self.chunks.grid:,} of {shape} points, {self.padding:.1%} padding"
+        if self.chunks.traces:
+            batches = counted(len(self.chunks) - self.chunks.grid, "batch", "batches")
+            yield "traces", f"{self.chunks.traces:,} in {batches}, {self.chunks.trace_rows:,} times each"
+        yield "compilations", f"{self.compilations} per process{'' if self.compilations == 1 else ' at most'}"
+        yield "on disk", f"{format_bytes(self.bytes_on_disk)} before compression"
+        workers = counted(self.workers, "worker")
+        if self.memory is not None:
+            yield "memory", f"{format_bytes(self.memory)} at most, {workers} in one process"
+        if self.seconds is not None:
+            short = self.seconds < 1.0
+            yield "time", f"{'under 1 s' if short else 'about ' + format_seconds(self.seconds)} on {workers}"
+
+    def check(self, directory: AnyPath) -> None:
+        """Raise `ScanError` if the scan can't fit on the disk of `directory` or into memory."""
+        faults, directory = [], local("directory", directory)
+        existing = next(p for p in (directory.absolute(), *directory.absolute().parents) if p.exists())
+        free = shutil.disk_usage(existing).free
+        if self.bytes_on_disk > free:
+            found = f"{format_bytes(self.bytes_on_disk)} to write"
+            expected = f"at most the {format_bytes(free)} that are free on the disk of {existing}"
+            hint = "take fewer points, observables or traces, no checkpoint, or another disk"
+            faults.append(Fault("plan", found, expected, hint))
+        available = available_memory()
+        if self.memory is not None and self.memory > available:
+            found = f"{format_bytes(self.memory)} of memory"
+            expected = f"at most the {format_bytes(available)} that are available"
+            hint = "take fewer workers, or smaller chunks (chunk_points)"
+            if self.chunks.traces:
+                hint = "take fewer workers, or fewer times of a trace (traces.every)"
+            faults.append(Fault("plan", found, expected, hint))
+        if faults:
+            raise ScanError(faults)
+
+
+def plan(
+    scan: Scan,
+    *,
+    workers: int | None = None,
+    chunk_points: int | None = None,
+    checkpoint: bool = True,
+    probe: bool = True,
+) -> Plan:
+    """Return what a scan will take, before it runs.
+
+    Parameters
+    ----------
+    scan
+        The scan.
+    workers
+        Threads or processes that will run it; by default the cores of this machine, on a GPU two.
+    chunk_points
+        Points wanted in a chunk; by default about a second's work of the device, at most 65536 on a
+        processor and 262144 on a GPU, but of a sweep at least 128 and 4096 lines.
+    checkpoint
+        Whether the run keeps what a longer window goes on from.
+    probe
+        Compile the scan's program and run a part of its first batch, for the time and the memory (about
+        a second). Without it those two are None, and jax is not loaded but to look for a GPU.
+
+    Returns
+    -------
+    Plan
+        Points, chunks, compilations, bytes on disk before compression, memory in bytes, seconds.
+
+    Raises
+    ------
+    ScanError
+        If `workers` or `chunk_points` is below 1.
+    """
+    check_is_scan(scan)
+    check_flag("checkpoint", checkpoint)
+    check_flag("probe", probe)
+    if workers is not None:
+        check_count("workers", workers)
+    device = backend.device()
+    made = planned(scan, workers or usual_workers(device), chunk_points, checkpoint, device)
+    if not probe:
+        return made
+    chunks, workers = made.chunks, made.workers
+    # Of the chunks that a GPU is given it runs one at a time.
+    seconds = _probe(chunks) / (workers if device.startswith("cpu") else 1)
+    return replace(made, seconds=seconds, memory=memory(chunks, workers), mean_steps=_mean_steps(chunks))
+
+
+def planned(scan: Scan, workers: int, chunk_points: int | None, checkpoint: bool, device: str) -> Plan:
+    """Return what a scan will take of workers with this device, as far as no kernel has to run for it."""
+    check_precision(scan)
+    chunks = Chunks.of(scan, chunk_points, grain_of(device))
+    if checkpoint:
+        chunks = replace(chunks, checkpoint=checkpoint_bytes(scan))
+    return Plan(chunks, min(workers, len(chunks)), _bytes_on_disk(chunks), _compilations(chunks))
+
+
+def _compilations(chunks: Chunks) -> int:
+    """Return how many programs a process may compile: of the grid and of traces, each once more where a
+    finer step has to fill in a path of noise that was drawn already."""
+    scan = chunks.scan
+    finer = bool(scan.noisy) and scan.protocol.dt == "auto" and scan.noise == "independent"
+    return (1 + (chunks.traces > 0)) * (1 + finer)
+
+
+def checkpoint_bytes(scan: Scan) -> int:
+    """Return the size of the checkpoint of a point; 0 in a sweep, with a frequency, as the segments of a
+    spectrum depend on the window, and with a delay, where it would be the history."""
+    if scan.protocol.sweep is not None:
+        return 0  # over a longer window the next point would start elsewhere
+    model, kinds = model_named(scan.model), []
+    if model.delay:
+        return 0
+    for part in Program.of(scan).parts:
+        accumulators = needed_accumulators(model, part.observables).values()
+        if any(a.types is None for a in accumulators):
+            return 0
+        size = len(model.variables)
+        kinds += ["int32"] + ["scan"] * (size + 1 + len(NOISE_SIDES) * len(scan.noisy))
+        kinds += ["scan"] * (size * size + size if needs_tangents(part.observables) else 0)
+        kinds += [kind for a in accumulators for kind in a.types or ()]
+    return sum(np.dtype(scan.precision if kind == "scan" else kind).itemsize for kind in kinds)
+
+
+def _bytes_on_disk(chunks: Chunks) -> int:
+    scan = chunks.scan
+    item = np.dtype(scan.precision).itemsize
+    beside = chunks.checkpoint + sum(np.dtype(row.dtype).itemsize for row in diagnostics(scan).values())
+    grid = scan.size * (1 + item * len(scan.observables) + beside)
+    return grid + chunks.traces * (1 + chunks.trace_bytes)
+
+
+SAMPLE = 4096
+"""Points whose steps tell the mean number of steps of a point."""
+
+
+def _mean_steps(chunks: Chunks) -> float:
+    """Return the mean number of steps in a base step, before anything is run again."""
+    halvings = Points.of(chunks.scan, chunks.sample(SAMPLE)).steps().halvings
+    return float(np.mean(2.0**halvings))
+
+
+def _probe(chunks: Chunks) -> float:
+    """Return the seconds that the whole scan would take on one worker, from a part of its first batch."""
+    points, schedule = first_points(chunks), chunks.schedule
+    steps, shape = points.steps(), batch_shape(chunks.batch)
+
+    def timed(count: int) -> float:
+        begin = time.perf_counter()
+        points.run(steps, schedule.limited(count), shape)
+        return time.perf_counter() - begin
+
+    timed(1)  # it compiles
+    # What a batch takes beside its steps: much of the time of a few steps, little of that of a whole run.
+    around = timed(1)
+    tried = min(64, schedule.steps)
+    for _ in range(8):
+        taken = timed(tried) - around
+        # 0.2 s tell the speed to some per cent.
+        if tried == schedule.steps or taken > 0.2:
+            break
+        tried = min(tried * 8, schedule.steps)
+    batch = around + max(taken, 0.0) * schedule.steps / tried
+    work = float(np.sum(2.0**steps.halvings))
+    return batch * _mean_steps(chunks) * (chunks.scan.size + chunks.traces) / work
+
+
+def memory(chunks: Chunks, workers: int, compiling: Callable[[], None] = nothing) -> int:
+    """Return the bytes of this process with jax loaded, and of one running batch per worker.
+
+    `compiling` is called when nothing but compilation is left to do, which leaves Python to other threads.
+    """
+    return resident_memory() + workers * 2 * max(_batch_bytes(chunks, compiling), _trace_bytes(chunks))
+
+
+def least_memory(chunks: Chunks, workers: int) -> int:
+    """Return the bytes that a run takes at least, without compiling anything: what its traces take."""
+    return resident_memory() + workers * 2 * _trace_bytes(chunks)
+
+
+def _trace_bytes(chunks: Chunks) -> int:
+    if not chunks.traces:
+        return 0
+    width = math.prod(batch_shape(chunks.trace_batch))
+    # The record exists on the device, on the host, and once more while it is turned round.
+    return 3 * width * chunks.trace_bytes
+
+
+def _batch_bytes(chunks: Chunks, compiling: Callable[[], None]) -> int:
+    points, schedule = first_points(chunks), chunks.schedule
+    steps, shape = points.steps(), batch_shape(chunks.batch)
+    program = points.program(steps, schedule)
+    inputs = points.inputs(program, steps)
+    return memory_bytes(program, inputs, steps, schedule, chunks.scan.drive, shape, compiling)
+
+
+def format_bytes(count: float) -> str:
+    """Return a number of bytes in the unit that suits it."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration in the unit that suits it."""
+    for unit, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"

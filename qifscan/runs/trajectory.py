@@ -1,0 +1,244 @@
+"""Whole trajectories: of any parameters (`simulate`), or of a point of a store (`replay`)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.drive import DriveBase
+from qifscan.dynamics.model import Model
+from qifscan.dynamics.status import Status
+from qifscan.engine import backend, chunk_work
+from qifscan.engine.measured import Measured
+from qifscan.engine.points import Points, run_points
+from qifscan.engine.program import Schedule, batch_shape
+from qifscan.errors import Fault, ScanError, StoreError, check_count
+from qifscan.lazy import LazyModule
+from qifscan.place import local
+from qifscan.scan.checks import check_precision
+from qifscan.scan.labels import labelled
+from qifscan.scan.protocol import Protocol
+from qifscan.scan.scan import Scan
+from qifscan.store import layout, reader, store
+from qifscan.store.store import Store
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = LazyModule("xarray")
+
+
+def simulate(
+    model: str = "qif",
+    *,
+    t_end: float,
+    dt: float | str = "auto",
+    every: int = 1,
+    initial: str | dict[str, float] = "rest",
+    drive: DriveBase | None = None,
+    integrator: str = "auto",
+    seed: int = 0,
+    precision: str = "float64",
+    **parameters: Any,
+) -> xr.Dataset:
+    """Simulate trajectories without a scan.
+
+    `tau r' = delta/(pi tau) + 2 r v + z_r`, `tau v' = v^2 + eta + I(t) + J tau r - (pi tau r)^2 + z_v`
+    (Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015), eq. 12), z the Ornstein-Uhlenbeck noise.
+
+    Parameters
+    ----------
+    model
+        Name of the model.
+    t_end, dt
+        Length of the run and of a step, ms; with `dt="auto"` each trajectory has the step that it needs.
+    every
+        Keep every so many steps (of 0.05 ms with `dt="auto"`).
+    initial
+        "rest", "down", "up", or a number for every variable, as in `Protocol`.
+    drive
+        The input current, or None.
+    integrator
+        "riccati", "rk4", "heun", "euler", "exp_auto", or "auto": the first of these that the model has.
+    seed
+        Seed of the noise; a point has the same path here as in a scan of that seed.
+    precision
+        "float64" or "float32".
+    **parameters
+        `tau, eta, delta, J`, the noise's `v_ou_sigma` ..., the drive's `drive_<number>`, `r_initial`,
+        `v_initial`: numbers, 1-D arrays (each a dimension of its own) or DataArrays; they broadcast.
+
+    Returns
+    -------
+    xarray.Dataset
+        `r` (1/ms) and `v` with the dimensions of the parameters and `time` (ms), and `status`.
+
+    Raises
+    ------
+    ScanError
+        If anything in the request is wrong; one line for every mistake.
+    """
+    check_count("every", every)
+    values = labelled(parameters)
+    template = next(iter(values.values())) if values else xr.DataArray(0.0)
+    points = {name: value.values.ravel() for name, value in values.items()}
+    with _faults_at_arguments():
+        rate = model_named(model).rates[0].name
+        protocol = Protocol(transient=0.0, window=t_end, dt=dt, initial=initial, integrator=integrator)
+        scan = Scan(
+            model=model,
+            drive=drive,
+            protocol=protocol,
+            points=_distinct(points, template.size),
+            fixed={name: float(column[0]) for name, column in points.items() if template.size == 1},
+            seed=seed,
+            precision=precision,
+            observables=[f"{rate}_final"],
+        )
+        check_precision(scan)
+    columns = _all_columns(scan, points, template.size)
+    chosen = Points.at(scan, columns, np.zeros(template.size, dtype=int))
+    protocol = scan.protocol
+    result = run_points(chosen, Schedule.of(protocol, every), batch_shape(template.size))
+    made = _dataset(model_named(model), result, template, protocol, every, scan)
+    return _with_fixed(made, scan, columns)
+
+
+def _with_fixed(dataset: xr.Dataset, scan: Scan, columns: Mapping[str, Any]) -> xr.Dataset:
+    """Return a dataset with what is one number at every point as scalar coordinates, as a scan has it."""
+    fixed = {
+        name: ((), column[0], layout.parameter_attributes(scan, name))
+        for name, column in columns.items()
+        if name not in dataset.coords and (column == column[0]).all()
+    }
+    return dataset.assign_coords(fixed)
+
+
+@contextmanager
+def _faults_at_arguments() -> Iterator[None]:
+    """Place each mistake at the argument that holds it, not at the part of a scan that it became."""
+    try:
+        yield
+    except ScanError as error:
+        places = [re.sub(r"^(fixed|points|protocol)\.", "", fault.where) for fault in error.faults]
+        raise ScanError(
+            replace(fault, where="t_end" if place == "window" else place)
+            for fault, place in zip(error.faults, places, strict=True)
+        ) from None
+
+
+def _distinct(points: dict[str, Any], size: int) -> dict[str, Any] | None:
+    """Return the points as columns of a scan, each once: a scan refuses what is asked for twice."""
+    if size == 1 or not points:
+        return None
+    rows = np.unique(np.stack(list(points.values()), axis=1), axis=0)
+    return dict(zip(points, rows.T, strict=True))
+
+
+def _all_columns(scan: Scan, points: dict[str, Any], size: int) -> dict[str, Any]:
+    every = {
+        name: np.repeat(column[:1], size) for name, column in scan.columns((np.zeros(1, dtype=int),)).items()
+    }
+    return every | {name: np.ascontiguousarray(column) for name, column in points.items()}
+
+
+def _dataset(
+    model: Model, result: Measured, template: Any, protocol: Protocol, every: int, scan: Scan
+) -> xr.Dataset:
+    assert result.record is not None
+    times = np.arange(result.record.shape[1]) * every * protocol.base
+    dims, shape = template.dims, template.shape
+    variables = {
+        v.name: (
+            (*dims, "time"),
+            result.record[..., i].reshape(*shape, -1),
+            {"units": v.unit, "long_name": v.meaning},
+        )
+        for i, v in enumerate(model.variables)
+    }
+    status = (
+        dims,
+        result.status.reshape(shape),
+        {"flag_masks": [int(f) for f in Status], "flag_meanings": " ".join(str(f.name) for f in Status)},
+    )
+    time = ("time", times, {"units": "ms", "long_name": "time from the start of the run"})
+    attributes = {"model": model.name, "reference": model.reference, "protocol": protocol.model_dump_json()}
+    return xr.Dataset(
+        {**variables, "status": status}, coords={**template.coords, "time": time}, attrs=attributes
+    )
+
+
+def replay(path: str | os.PathLike[str], *, every: int = 1, **labels: Any) -> xr.Dataset:
+    """Run one point of a stored scan again, keep its whole trajectory, and compare it with what was stored.
+
+    Parameters
+    ----------
+    path
+        The store.
+    every
+        Keep every so many steps.
+    **labels
+        The value on every axis of the scan (and `replicate`), e.g. `eta=-5.0, J=15.0`.
+
+    Returns
+    -------
+    xarray.Dataset
+        `r` and `v` over `time` (ms from the start of the run), the observables and `status` of the point,
+        and in the attributes `checked`: "equal bit for bit" or "not run yet".
+
+    Raises
+    ------
+    ScanError
+        If the labels don't name exactly one point of the scan.
+    StoreError
+        If the store can't be read, or if an observable differs in any bit from the stored one.
+    """
+    check_count("every", every)
+    opened = store.load(local("path", path))
+    scan = opened.scan
+    chosen = scan.select(**labels)
+    if len(chosen) != 1:
+        missing = ", ".join(name for name in scan.sizes if name not in labels)
+        raise ScanError([Fault("point", f"{len(chosen)} points", "one point", f"give a value for {missing}")])
+    index = tuple(np.array([i]) for i in chosen[0])
+    protocol = scan.protocol
+    chosen_point = chunk_work.started(scan, index or (np.zeros(1, dtype=int),))
+    result = run_points(chosen_point, Schedule.of(protocol, every), batch_shape(1))
+    dataset = _dataset(
+        model_named(scan.model), result, _point_template(scan, chosen[0]), protocol, every, scan
+    )
+    for name, value in result.variables.items():
+        dataset[name] = value[0]
+    index_of = tuple(np.array([i]) for i in chosen[0]) or (np.zeros(1, dtype=int),)
+    dataset = _with_fixed(dataset, scan, scan.columns(index_of[: len(scan.axes)] or index_of))
+    return dataset.assign_attrs(checked=_compare(opened, index, result), fingerprint=scan.fingerprint)
+
+
+def _point_template(scan: Scan, place: tuple[int, ...]) -> Any:
+    coords: dict[str, Any] = {}
+    for name, i in zip(scan.sizes, place, strict=True):
+        columns = scan.axes[name].columns if name in scan.axes else {name: np.arange(scan.replicates)}
+        coords |= {key: column[i] for key, column in columns.items()}
+    return xr.DataArray(0.0, coords=coords).expand_dims("point").isel(point=0)
+
+
+def _compare(opened: Store, index: tuple[Any, ...], result: Measured) -> str:
+    """Return how the stored point compares; raise `StoreError` if it was run and differs."""
+    stored = reader.read_points(opened, dict(zip(opened.scan.sizes, index, strict=False)))
+    if stored["status"][0] == 0:
+        return "not run yet"
+    for name, again in {**result.variables, "status": result.status}.items():
+        if again.tobytes() != stored[name].tobytes():
+            store.check_options(opened, backend.options())
+            raise StoreError(
+                f"{opened.path}: {name} of this point is stored as {stored[name][0]!r}, computed again as "
+                f"{again[0]!r}; the store is damaged, or was made on another processor or version of jax"
+            )
+    return "equal bit for bit"

@@ -1,0 +1,183 @@
+"""What is wrong with a store that can be seen without reading its chunks, and mending it.
+
+Everything but the chunks follows from the scan: metadata, coordinates, attributes, theory.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan import record
+from qifscan.errors import counted, short
+from qifscan.lazy import LazyModule
+from qifscan.store import chunk_files, store
+from qifscan.store.theory_group import THEORY, add_theory, carries_theory, theory_faults
+from qifscan.theory.of_scan import AFTER_A_RUN, atlas
+
+if TYPE_CHECKING:
+    import zarr
+
+    from qifscan.store.store import Store
+else:
+    zarr = LazyModule("zarr")
+
+STRUCTURE = ("shape", "data_type", "chunk_grid", "fill_value", "dimension_names")
+"""What the metadata of an array must say in a store of any version of zarr."""
+
+EXACT = (*STRUCTURE, "codecs", "chunk_key_encoding")
+
+SHOWN = 3
+"""Chunks that are named where files of several are missing."""
+
+
+def faults(opened: Store, *, theory: bool = True, deep: bool = False) -> list[str]:
+    """Return one line for everything that is wrong beside the chunks; with `deep` theory is read through."""
+    found = [*_of_links(opened), *_of_attributes(opened), *_of_metadata(opened), *_of_coordinates(opened)]
+    if not found and opened.recorded:
+        # Where something else is damaged, its copy differs from it.
+        found += _of_copy(opened)
+    found += _of_files(opened)
+    if theory and len(chunk_files.finished(opened)) == len(opened.chunks):
+        found += [f"{THEORY}: {reason}" for reason in theory_faults(opened.path, deep)]
+    return found
+
+
+def mend(opened: Store, *, theory: bool = True, deep: bool = False) -> list[str]:
+    """Put right what follows from the scan; return what was wrong. Chunks are left to the next run.
+
+    Raises `StoreError` for a store with links.
+    """
+    store.refuse_links(opened)
+    store.clear_beside(opened.path)
+    of_theory = False
+    found = faults(opened, theory=theory, deep=deep)
+    if found:
+        of_theory = any(line.startswith(f"{THEORY}: ") for line in found)
+        _mend_arrays(opened)
+        for chunk in chunk_files.incomplete(opened):
+            chunk_files.discard(opened, chunk)
+        store.change_attributes(opened, {}, anew=True)
+    if of_theory:
+        add_theory(opened, atlas(opened.scan, AFTER_A_RUN))
+    return found
+
+
+def _of_links(opened: Store) -> Iterator[str]:
+    links = list(record.links(opened.path))
+    if links:
+        yield f"{links[0]} is a link ({counted(len(links), 'link')} in all): remove it, a store has none"
+
+
+def _of_attributes(opened: Store) -> Iterator[str]:
+    kept = store.kept(opened)
+    if kept is None:
+        if opened.recorded:
+            yield "attributes: their second copy is missing or damaged"
+        return
+    try:
+        own = record.read_json(opened.path / record.METADATA)["attributes"]
+    except (ValueError, KeyError, TypeError):
+        yield "attributes: zarr.json can't be read"
+        return
+    changed = [
+        n for n, value in kept["attributes"].items() if n.startswith("qifscan_") and own.get(n) != value
+    ]
+    lost = [n for n in kept["attributes"] if n not in own]
+    if changed or lost:
+        yield f"attributes: {', '.join([*changed, *lost][:SHOWN])} lost or replaced; there is a second copy"
+
+
+def _expected(opened: Store) -> Mapping[str, Any]:
+    """Return the metadata that the arrays of a store must have."""
+    kept = store.kept(opened)
+    if kept is not None:
+        return dict(kept["nodes"])
+    with store.template(opened) as made:
+        own = dict(record.nodes(made))
+    return {n: node for n, node in own.items() if opened.recorded or not n.startswith(record.RECORD)}
+
+
+def _of_metadata(opened: Store) -> Iterator[str]:
+    exact = store.kept(opened) is not None
+    for name, node in _expected(opened).items():
+        reason = _differs(opened, name, node, EXACT if exact else STRUCTURE)
+        if reason:
+            yield f"{name}: {reason}"
+
+
+def _differs(opened: Store, name: str, node: Any, keys: tuple[str, ...]) -> str:
+    try:
+        found = record.read_json(opened.path / name / record.METADATA)
+    except ValueError as error:
+        return str(error)
+    if not isinstance(found, dict) or found.get("node_type") != node["node_type"]:
+        return f"its metadata is not that of {node['node_type']}"
+    wrong = [key for key in keys if found.get(key) != node.get(key)]
+    units = [(each.get("attributes") or {}).get("units") for each in (found, node)]
+    wrong += ["units"] if units[0] != units[1] else []
+    return f"its metadata has another {', '.join(wrong)}" if wrong else ""
+
+
+def _of_coordinates(opened: Store) -> Iterator[str]:
+    for name, values in store.coordinates(opened).items():
+        try:
+            found = np.asarray(zarr.open_array(str(opened.path / name), mode="r")[...])
+            same = found.shape == values.shape and found.tolist() == values.tolist()
+            there = values.size == 0 or (opened.path / name / "c" / "0").is_file()
+        except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
+            yield f"{name}: the coordinate can't be read ({short(error)})"
+            continue
+        if not there:
+            yield f"{name}: the values of the coordinate are missing"
+        elif not same:
+            yield f"{name}: the coordinate has other values than the scan"
+
+
+def _of_copy(opened: Store) -> Iterator[str]:
+    """The copy of all metadata in the root, by which a web server's visitors find the arrays."""
+    copy = record.read_json(opened.path / record.METADATA).get("consolidated_metadata") or {}
+    known = copy.get("metadata") or {}
+    there = {n: node for n, node in record.nodes(opened.path) if node.get("node_type") == "array"}
+    listed = {n: node for n, node in known.items() if node.get("node_type") == "array"}
+    if not carries_theory(opened.path):
+        # Its absence is a fault of its own.
+        listed = {name: node for name, node in listed.items() if not name.startswith(f"{THEORY}/")}
+    wrong = set(there) ^ set(listed)
+    wrong |= {n for n in set(there) & set(listed) if any(there[n].get(k) != listed[n].get(k) for k in EXACT)}
+    if wrong:
+        yield f"zarr.json: its copy of the metadata is not that of {', '.join(sorted(wrong)[:SHOWN])}"
+
+
+def _of_files(opened: Store) -> Iterator[str]:
+    wrong = sorted(chunk_files.incomplete(opened))
+    if wrong:
+        which = f"chunk{'' if len(wrong) == 1 else 's'} {', '.join(map(str, wrong[:SHOWN]))}"
+        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        yield f"{which}{more}: finished once, and files are missing or have another size"
+
+
+def _mend_arrays(opened: Store) -> None:
+    """Write the metadata and coordinates that are wrong anew."""
+    exact, expected = store.kept(opened) is not None, _expected(opened)
+    coordinates = {line.split(":")[0] for line in _of_coordinates(opened)}
+    with store.template(opened) as made:
+        for name, node in expected.items():
+            if name in coordinates or not _differs(opened, name, node, EXACT if exact else STRUCTURE):
+                continue
+            place = opened.path / name
+            if place.is_file():
+                place.unlink()
+            if (place / record.METADATA).is_dir():
+                shutil.rmtree(place / record.METADATA)
+            record.write_whole(place / record.METADATA, json.dumps(node).encode())
+        for name in coordinates:
+            place = opened.path / name
+            if place.is_file():
+                place.unlink()
+            shutil.rmtree(place, ignore_errors=True)
+            (made / name).rename(place)

@@ -1,0 +1,156 @@
+"""Read a store: as a dataset, or the points and chunks that one asks for."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan import record
+from qifscan.engine.measured import CHECKPOINT, grid_names, trace_names
+from qifscan.errors import StoreError, UnknownModel, short
+from qifscan.lazy import LazyModule
+from qifscan.place import local
+from qifscan.store.chunk_files import arrays_of, files_of, finished
+from qifscan.store.layout import coordinates_of, fixed_coordinates
+from qifscan.store.store import Store, attributes_of, load
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = LazyModule("xarray")
+
+
+Array = np.ndarray[Any, Any]
+
+
+def read_points(store: Store, place: Mapping[str, Array]) -> dict[str, Array]:
+    """Return every variable of the grid at the points of these indices, `(points, ...)` each."""
+    chunks, indices = store.chunks, tuple(place[dim] for dim in store.scan.sizes)
+
+    def chosen(array: Any) -> Array:
+        if not indices:
+            return np.asarray(array[()])[None]
+        where = [i // length for i, length in zip(indices, chunks.shape, strict=True)]
+        chunk = np.ravel_multi_index(where, chunks.counts)
+        values = np.empty((len(chunk), *array.shape[len(indices) :]), array.dtype)
+        for one in np.unique(chunk).tolist():
+            here, region = chunk == one, chunks.region(one)
+            within = tuple(i[here] - part.start for i, part in zip(indices, region, strict=True))
+            values[here] = array[region][within]
+        return values
+
+    return _selected(store, grid_names(store.chunks), chosen)
+
+
+def read_traces(store: Store, rows: Array) -> tuple[Array, Array]:
+    """Return the record `(rows, times, variables)` and the status of these traces."""
+    read = _selected(store, trace_names(store.chunks), lambda array: array.oindex[rows])
+    status = read.pop("trace_status")
+    return np.stack(list(read.values()), axis=-1), status
+
+
+def _selected(store: Store, names: Iterable[str], chosen: Callable[[Any], Array]) -> dict[str, Array]:
+    arrays = arrays_of(store)
+    try:
+        return {name: chosen(arrays[name]) for name in names}
+    except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
+        reason = f"a chunk can't be read ({short(error)})"
+        raise StoreError(f"{store.path}: {reason}; qifscan verify finds and repairs it") from None
+
+
+def read_chunks(store: Store, chunks: Iterable[int], names: Iterable[str]) -> Iterator[dict[str, Array]]:
+    """Return these variables of each of these chunks of the grid."""
+    arrays = arrays_of(store)
+    for chunk in chunks:
+        region = store.chunks.region(chunk)
+        yield {name: arrays[name][region] for name in names}
+
+
+def open_scan(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Open the store of a scan as a lazy dataset, also while the scan is running.
+
+    Parameters
+    ----------
+    path
+        The store.
+
+    Returns
+    -------
+    xarray.Dataset
+        One variable for every observable and `status`, with the dimensions of the scan in its order, and
+        `replicate` last; units and long names in the attributes. Where `status` is 0 the point has not been
+        run yet, and its observables are NaN. The variables are dask arrays, one block per chunk of the store.
+        The attributes hold the resolved scan (`qifscan_scan`, JSON), its fingerprint, versions and history.
+
+    Raises
+    ------
+    StoreError
+        If there is no store of qifscan at `path`, or it is damaged.
+    """
+    return read(local("path", path), chunks={})
+
+
+def read(path: Path, chunks: Any = None) -> xr.Dataset:
+    """Return the dataset of a store; with `chunks=None` lazy too, but without dask."""
+    try:
+        store = load(path)
+    except UnknownModel:
+        return _without_model(path, chunks)
+    with warnings.catch_warnings():
+        # A killed writer's leftovers beside the arrays are no concern of the reader.
+        warnings.filterwarnings("ignore", message="Object at .* is not recognized")
+        dataset = xr.open_zarr(_at_this_moment(store), consolidated=False, zarr_format=3, chunks=chunks)
+    grid = [name for name in grid_names(store.chunks) if name != CHECKPOINT]
+    order = [*grid, *trace_names(store.chunks)]
+    missing = [name for name in order if name not in dataset]
+    if missing:
+        raise StoreError(f"{path}: has no array {missing[0]}; the store is damaged")
+    # Columns of a zipped axis are no index, and xarray takes them for data unless told. What a user has
+    # added stays a variable.
+    own = [name for name, *_ in coordinates_of(store.chunks) if name in dataset.data_vars]
+    added = [name for name in dataset.data_vars if name not in {*order, *own}]
+    ordered: xr.Dataset = dataset.set_coords(own)[[*order, *added]]
+    return ordered.assign_attrs(attributes_of(store)).assign_coords(fixed_coordinates(store.scan))
+
+
+def _without_model(path: Path, chunks: Any) -> xr.Dataset:
+    """Return the dataset of a store whose model nobody has imported: opening a store runs no code of it."""
+    attributes, (names, coordinates) = record.attributes(path), listed(path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Object at .* is not recognized")
+        dataset = xr.open_zarr(str(path), consolidated=False, zarr_format=3, chunks=chunks)
+    own = [name for name in coordinates if name in dataset.data_vars]
+    order = [name for name in names if name in dataset.data_vars and name not in own]
+    added = [name for name in dataset.data_vars if name not in {*order, *own}]
+    ordered: xr.Dataset = dataset.set_coords(own)[[*order, *added]]
+    return ordered.assign_attrs(attributes)
+
+
+def listed(path: Path) -> tuple[list[str], list[str]]:
+    """Return the variables and the coordinates of the scan of a store, as its record lists them."""
+    found = record.read(path)
+    attributes = {} if found is None else found["attributes"]
+    return attributes.get("qifscan_variables", []), attributes.get("qifscan_coordinates", [])
+
+
+def _at_this_moment(store: Store) -> Any:
+    """Return what xarray is to read: the store, of an unfinished one its finished chunks alone."""
+    done, chunks = finished(store), store.chunks
+    if len(done) == len(chunks):
+        return str(store.path)
+    from zarr.storage import LocalStore
+
+    from qifscan.store.snapshot import Snapshot
+
+    shown: dict[str, set[str]] = {name: set() for name in (*grid_names(chunks), *trace_names(chunks))}
+    for chunk in done:
+        for name, file in files_of(store, chunk).items():
+            shown[name].add(file.relative_to(store.path / name / "c").as_posix())
+    # Of a scan without axes a chunk's file is `c` itself.
+    hidden = {name: frozenset(places) for name, places in shown.items()}
+    return Snapshot(LocalStore(store.path, read_only=True), hidden)

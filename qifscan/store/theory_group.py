@@ -1,0 +1,239 @@
+"""The theory that a store carries: a group of its own in it, beside the arrays of the scan.
+
+The scan's own arrays and attributes are not touched, and none of what reads them looks at the group.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan import record
+from qifscan.dynamics.catalogue import model_named
+from qifscan.engine import backend
+from qifscan.errors import StoreError, short
+from qifscan.lazy import LazyModule
+from qifscan.place import local
+from qifscan.store import layout, store
+
+if TYPE_CHECKING:
+    import xarray as xr
+    import zarr
+
+    from qifscan.scan.scan import Scan
+    from qifscan.theory.of_scan import Atlas
+else:
+    xr = LazyModule("xarray")
+    zarr = LazyModule("zarr")
+
+THEORY = "theory"
+"""The group of a store that holds the theory of its scan."""
+
+OF_POINT = "_of_point"
+"""After the name of a parameter in which special points differ: in a tree of groups a variable of the name
+alone would be hidden by the scan's own coordinate."""
+
+DIGESTS = "digests"
+"""The attribute with a digest of every array of the theory."""
+
+THEORY_CHUNK = 1 << 22
+"""Bytes of a chunk of an array of theory."""
+
+
+def write_theory(path: Path, found: Atlas) -> None:
+    """Write the theory of a scan as the group `theory` of a store, in place of an older one.
+
+    Without a store at `path` one is made that has nothing else. Every dataset is a group with coordinates of
+    its own. It is built beside the store and renamed, so that the group is either whole or not there.
+    """
+    path = local("path", path)
+    check_target(path, found.scan)
+    _write(path, found)
+
+
+def add_theory(opened: store.Store, found: Atlas) -> None:
+    """Write the theory of a store's own scan into it, as `write_theory` does."""
+    # Without reading its scan back: of an axis of a million values that takes two seconds.
+    _write(opened.path, found)
+
+
+def _write(path: Path, found: Atlas) -> None:
+    partial = store.beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Only what is new is written: the group's parent keeps its attributes.
+        root = zarr.create_group(store=str(partial), zarr_format=3)
+        group = root.create_group(THEORY, attributes=found.attributes)
+        for name, dataset in found.datasets.items():
+            _write_dataset(group.create_group(name), dataset)
+        arrays = {name: node for name, node in record.nodes(partial / THEORY) if node["node_type"] == "array"}
+        group.attrs.update(
+            {DIGESTS: {name: _digest(partial / THEORY, name, arrays[name]) for name in arrays}}
+        )
+        if _has_scan(path):
+            shutil.rmtree(path / THEORY, ignore_errors=True)
+            (partial / THEORY).rename(path / THEORY)
+            record.seal(path, record.read_json(path / record.METADATA)["attributes"])
+        else:
+            told = {"title": found.attributes["title"], "created": layout.now()}
+            record.seal(partial, {**told, **layout.provenance(backend.processor())})
+            shutil.rmtree(path, ignore_errors=True)
+            partial.rename(path)
+    except OSError as error:
+        raise StoreError(f"{path}: its theory can't be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _digest(group: Path, name: str, node: Any) -> str:
+    """Return the digest of an array of theory, with its metadata."""
+    values = np.asarray(zarr.open_array(str(group / name), mode="r")[...])
+    values = np.array(values.tolist(), dtype=str) if values.dtype.kind in "OTU" else values
+    return f"{record.digest(name.encode(), json.dumps(node, sort_keys=True).encode(), values):016x}"
+
+
+def theory_faults(path: Path, deep: bool = False) -> list[str]:
+    """Return what is wrong with the theory of a finished store: with `deep` it is read through."""
+    if not carries_theory(path):
+        return ["is not there"]
+    group, found = path / THEORY, []
+    try:
+        digests = record.read_json(group / record.METADATA)["attributes"].get(DIGESTS)
+    except (ValueError, KeyError, TypeError):
+        return ["its zarr.json can't be read"]
+    arrays = {name: node for name, node in record.nodes(group) if node.get("node_type") == "array"}
+    if digests is not None:
+        found = [f"{name} is missing" for name in digests if name not in arrays]
+        found += [
+            f"a chunk of {name} is missing"
+            for name in digests
+            if name in arrays and _lacks(group, name, arrays[name])
+        ]
+    for name in arrays if deep and not found else ():
+        try:
+            same = digests is None or digests.get(name) == _digest(group, name, arrays[name])
+        except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
+            found.append(f"{name} can't be read ({short(error)})")
+            continue
+        found += [] if same else [f"{name} has other values than were written there"]
+    return found
+
+
+def _lacks(group: Path, name: str, node: Any) -> bool:
+    """Whether a chunk of an array of theory is missing or empty."""
+    lengths = node["chunk_grid"]["configuration"]["chunk_shape"]
+    counts = [-(-n // c) for n, c in zip(node["shape"], lengths, strict=True)]
+    files = (group.joinpath(name, "c", *map(str, place)) for place in np.ndindex(*counts))
+    return any(not file.is_file() or file.stat().st_size == 0 for file in files)
+
+
+def check_target(path: Path, scan: Scan) -> Scan:
+    """Return the scan whose theory is to be written to `path`; raise `StoreError` if none can be.
+
+    `path` is a place where nothing is, the store of the scan, whose values may differ by rounding, or one
+    with nothing but theory.
+    """
+    if not path.exists() or is_theory_alone(path):
+        return scan
+    opened = store.load(path)
+    store.check_scan(opened, scan)
+    return opened.scan
+
+
+def carries_theory(path: Path) -> bool:
+    """Whether a store has the group of theory."""
+    return (path / THEORY / "zarr.json").is_file()
+
+
+def is_theory_alone(path: Path) -> bool:
+    """Whether a store has theory and no scan."""
+    return carries_theory(path) and not _has_scan(path)
+
+
+def _has_scan(path: Path) -> bool:
+    return (path / "status").exists()
+
+
+def _write_dataset(group: Any, dataset: xr.Dataset) -> None:
+    """Write a dataset as xarray would, but without loading dask for it."""
+    renamed = {name: f"{name}{OF_POINT}" for name in _varied(dataset)}
+    dataset = dataset.rename(renamed)
+    for name, variable in dataset.variables.items():
+        row = variable.nbytes // max(1, variable.shape[0] if variable.ndim else 1)
+        rows = max(1, THEORY_CHUNK // max(1, row))
+        array = group.create_array(
+            name=str(name),
+            shape=variable.shape,
+            chunks=tuple(max(1, min(n, rows) if i == 0 else n) for i, n in enumerate(variable.shape)),
+            dtype=variable.dtype,
+            dimension_names=tuple(map(str, variable.dims)),
+            attributes={
+                key: getattr(value, "tolist", lambda v=value: v)() for key, value in variable.attrs.items()
+            },
+            compressors=layout.codecs(str(name)),
+            # So that a chunk that was lost can be told from one that is empty.
+            config={"write_empty_chunks": True},
+        )
+        array[...] = variable.values
+    others = [str(name) for name in dataset.coords if name not in dataset.dims]
+    group.attrs.update({**dataset.attrs, **({"coordinates": " ".join(others)} if others else {})})
+
+
+def _varied(dataset: xr.Dataset) -> list[str]:
+    """Return the parameters that the points of a dataset differ in."""
+    names = {parameter.name for parameter in model_named(dataset.attrs["model"]).parameters}
+    return [str(name) for name in dataset.data_vars if name in names]
+
+
+def open_theory(path: str | os.PathLike[str]) -> xr.DataTree:
+    """Open the theory that a store carries, lazily.
+
+    A finished run writes it, and `qifscan bifurcate`. Where it is more than the end of a run can afford, or
+    something of it is not known, less is there: the attribute `left_out` says what, and why.
+
+    Parameters
+    ----------
+    path
+        The store of a scan, or one that `qifscan bifurcate` has made.
+
+    Returns
+    -------
+    xarray.DataTree
+        `equilibria`, as `qifscan.equilibria` gives it, on those axes of the scan that hold parameters of its
+        model; `along_eta` and so on, the special points of every slice along an axis, and `along_eta_J` those
+        along two, as `qifscan.special_points` gives them. The attributes hold the resolved scan
+        (`qifscan_scan`, JSON).
+
+    Raises
+    ------
+    StoreError
+        If there is no store at `path`, or it carries no theory.
+    """
+    path = local("path", path)
+    if not path.exists():
+        raise StoreError(f"{path}: not found; expected a store that qifscan run or bifurcate has made")
+    if not carries_theory(path):
+        raise StoreError(f"{path}: carries no theory; a run writes it when it ends, or qifscan bifurcate")
+    damage = theory_faults(path)
+    if damage:
+        cure = (
+            "qifscan bifurcate writes it again" if is_theory_alone(path) else "run the scan again to mend it"
+        )
+        raise StoreError(f"{path}: its theory is damaged ({damage[0]}); {cure}")
+    try:
+        tree = xr.open_datatree(
+            str(path), engine="zarr", group=THEORY, consolidated=False, zarr_format=3, chunks=None
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"{path}: its theory can't be read ({short(error)})") from None
+    return tree.map_over_datasets(_as_computed)
+
+
+def _as_computed(dataset: xr.Dataset) -> xr.Dataset:
+    names = {str(name): str(name).removesuffix(OF_POINT) for name in dataset.data_vars}
+    return dataset.rename({old: new for old, new in names.items() if new != old})

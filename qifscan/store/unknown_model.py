@@ -1,0 +1,86 @@
+"""What is known of a store whose model can't be imported here."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan import record
+from qifscan.errors import StoreError, short
+from qifscan.lazy import LazyModule
+from qifscan.store.chunk_files import place_within
+from qifscan.store.reader import listed
+
+if TYPE_CHECKING:
+    import zarr
+    import zarr.codecs
+else:
+    zarr = LazyModule("zarr")
+
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a store without the functions of its model: `finished` of `chunks` chunks, points in
+    those of the grid that are finished, and the status of every point."""
+
+    finished: int
+    chunks: int
+    points: int
+    status: Array
+
+
+def without_model(path: Path) -> Known:
+    """Return how far a store is whose model nobody has imported, from its arrays and their record alone.
+
+    Raises `StoreError` for a store of an earlier version, which has no record.
+    """
+    names, _ = listed(path)
+    if "status" not in names:
+        raise StoreError(f"{path}: has no record of its chunks; import its model first")
+    last = names.index("status") + 1
+    array = _array_of(path, "status")
+    status = np.zeros(array.shape, dtype=np.uint8)
+    done, places = _recorded_places(path, array, "points", names[:last])
+    points = 0
+    for place in done:
+        region = tuple(
+            slice(i * c, min((i + 1) * c, n))
+            for i, c, n in zip(place, array.chunks, array.shape, strict=True)
+        )
+        points += int(np.prod([part.stop - part.start for part in region], dtype=np.int64))
+        with suppress(Exception):
+            status[region] = array[region]
+    if names[last:]:
+        traced, more = _recorded_places(path, _array_of(path, "trace_status"), "traces", names[last:])
+        done, places = [*done, *traced], places + more
+    return Known(len(done), places, points, status)
+
+
+def _array_of(path: Path, name: str) -> Any:
+    try:
+        return zarr.open_array(str(path / name), mode="r")
+    except (KeyError, ValueError, TypeError, FileNotFoundError) as error:
+        raise StoreError(f"{path}: {name} can't be read ({short(error)}); the store is damaged") from None
+
+
+def _recorded_places(
+    path: Path, array: Any, rows: str, names: list[str]
+) -> tuple[list[tuple[int, ...]], int]:
+    """Return the places of chunks whose files are those of their row, and how many places there are."""
+    counts = [-(-n // c) for n, c in zip(array.shape, array.chunks, strict=True)]
+    done = []
+    for place in np.ndindex(*counts):
+        row = record.read_row(path.joinpath(record.RECORD, rows, "c", *map(str, place), "0"), len(names))
+        within = {n: (0,) if n.endswith("_trace") else place_within(n) for n in names}
+        files = [path.joinpath(n, "c", *map(str, (*place, *within[n]))) for n in names]
+        with suppress(OSError):
+            if row is not None and [file.stat().st_size for file in files] == row.sizes:
+                done.append(place)
+    return done, int(np.prod(counts, dtype=np.int64))

@@ -1,0 +1,5 @@
+"""Exact equilibria and bifurcations, in float64 NumPy: nothing is simulated.
+
+Every result stands beside a proof or a bound: try `benchmarks/exact.py` after a change. Begin with `plain`
+(the plain model in closed form), then `rate_curve` (all others) and `special_points`.
+"""

@@ -1,0 +1,211 @@
+"""Curves of folds and of Hopf points in the plane of two parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qifscan.dynamics.catalogue import model_of
+from qifscan.errors import Fault, ScanError, show, unknown
+from qifscan.lazy import LazyModule
+from qifscan.scan.labels import Values, complete, labelled
+from qifscan.theory import delay_curves, hopf, hopf_plane
+from qifscan.theory.branches import (
+    PER_DECADE,
+    Stretch,
+    check_branch,
+    lines_along,
+    piece_columns,
+    with_special,
+)
+from qifscan.theory.digits import along_folds
+from qifscan.theory.on_branch import (
+    TYPES,
+    OnBranch,
+    Range,
+    Request,
+    column_names,
+    joined,
+    rates_of,
+    request_of,
+    solved_for,
+    taken_at,
+)
+from qifscan.theory.rate_curve import Path, graph_value
+from qifscan.theory.special_points import described, measures, on_folds
+from qifscan.theory.tables import Words
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from qifscan.arrays import Array, Index
+    from qifscan.dynamics.model import Model
+else:
+    xr = LazyModule("xarray")
+
+
+_ON_CURVES = f"every point proven at {hopf_plane.CELLS + 1} values of the second parameter lies on a curve"
+
+_STEPS, _FAR = 3, 1e-3
+"""Newton's steps that settle the last digits of a curve of folds, and the largest that is a correction."""
+
+
+# Curves in two parameters
+
+
+def curve(
+    model: str = "qif",
+    kind: str = "LP",
+    along: str | None = None,
+    through: str = "J",
+    *,
+    rates: Range | None = None,
+    within: Range | None = None,
+    points: int = PER_DECADE,
+    **slices: Values,
+) -> xr.Dataset:
+    """Return the curves of folds or of Hopf points in the plane of two parameters, in order along each.
+
+    `kind`: "LP" or "HB". `along`: the model's graph parameter, which is the default. `through`: the second
+    parameter; for LP one in which the first is a polynomial of degree 1 or 2 at rest, for HB any; of a model
+    with a delay for HB the delay, with rates up to 10/delay or 10 units and delays in [0, 10] ms. `rates`:
+    the range of rates (1/ms), by default [1e-3, 1e3] sqrt(delta)/(pi tau). `within`: the range of the second
+    parameter; for HB by default that of `hopf_plane.default_range`. `points`: how many while the rate grows
+    tenfold. `slices`: numbers. Along `point`: `piece`, `type` (0, or that of a point of codimension two: CP
+    and BT on fold curves, BT and GH on Hopf curves), both parameters, the state and the columns of
+    `special_points`; along `pieces` as for `branch`. Hopf curves end at their BT points; neutral saddles are
+    left out. `certified`: whether every fold or Hopf point that is proven at 97 values of the second
+    parameter lies on a curve; False with a delay. `converged` is of the equilibrium and of the curve's own
+    condition. Raises `ScanError` for a wrong definition, and if there is no such curve within the ranges.
+    Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 8, 10.
+    """
+    if kind not in ("LP", "HB"):
+        raise ScanError([unknown("kind", kind, ("LP", "HB"))])
+    chosen = model_of(model, delayed=True)
+    pair = (along if along is not None else chosen.graph, through)
+    request = request_of(model, pair, slices) if kind == "LP" else _hopf_request(chosen, pair, slices)
+    check_branch(request, rates, within, points)
+    _check_allowed(chosen, through, within)
+    with np.errstate(all="ignore"):
+        if kind == "LP":
+            whole = rates or rates_of(chosen, request.slices)
+            lines, special = _fold_curves(request, through, whole, within, points)
+            places = [(line.points.r, line.points.parameters[through]) for line in lines]
+            certified = hopf.has_every_fold(chosen, through, request.slices, whole, within, places)
+        else:
+            lines, certified = _hopf_curves(request, through, rates, within, points)
+    if not lines:
+        raise ScanError([_no_curve(kind, pair, rates, within)])
+    with np.errstate(all="ignore"):
+        merged, number = with_special(lines, special) if kind == "LP" else _in_order(lines)
+        columns = _curve_measures(merged, kind)
+    words = Words(chosen, chosen.reference)
+    table = described(words, pair, merged, columns) | piece_columns(words, lines, number)
+    proven = {"certified": ((), certified, words.meaning(_ON_CURVES))}
+    return words.dataset(request.given, proven, apart=table)
+
+
+def _check_allowed(model: Model, name: str, within: Range | None) -> None:
+    """Raise `ScanError` for a range of a parameter that goes beyond what it can be; it may end at 0."""
+    domain = next(p.domain for p in model.parameters if p.name == name)
+    if within is not None and not all(x == 0.0 or domain.holds(x) for x in within):
+        raise ScanError([Fault("within", show(list(within)), f"a range of {name}, {domain.words}")])
+
+
+def _hopf_request(model: Model, pair: tuple[str, str], slices: Mapping[str, Values]) -> Request:
+    """Return what is asked for of Hopf curves: these need no parameter to be solved for but the graph's."""
+    names = column_names(model)
+    faults = [unknown(n, x, names) for n, x in zip(("along", "through"), pair, strict=True) if x not in names]
+    if faults:
+        raise ScanError(faults)
+    if pair[0] != model.graph or pair[1] == model.graph:
+        faults.append(Fault("along, through", show(list(pair)), f"{model.graph} and another parameter"))
+    elif model.delay and pair[1] != model.delay:
+        hint = f"make {pair[1]} slices of qs.special_points"
+        faults.append(Fault("through", f'"{pair[1]}"', f"{model.delay}, of a model with a delay", hint))
+    faults += [solved_for(name) for name in pair if name in slices]
+    if faults:
+        raise ScanError(faults)
+    given = complete(slices, [p for p in model.parameters if p.name not in pair])
+    return Request(model, pair, given, {name: a.values.ravel() for name, a in labelled(given).items()})
+
+
+def _fold_curves(
+    request: Request, through: str, rates: Range, within: Range | None, points: int
+) -> tuple[list[Stretch], OnBranch]:
+    """Return the curves of folds, and the cusps and Bogdanov-Takens points on them."""
+    lines = [
+        replace(line, points=_settled(path, line.points))
+        for path in request.paths
+        for line in lines_along(request, path, through, rates, within, points)
+    ]
+    return lines, on_folds(request, rates)[0]
+
+
+def _settled(path: Path, points: OnBranch) -> OnBranch:
+    """Return points of a curve of folds moved by what the solution for the second parameter has lost.
+
+    Next to its wall that is a small difference of large numbers, and the rate is moved instead.
+    """
+    r, value = points.r, points.parameters[path.along]
+    for _ in range(_STEPS):
+        fold, by_r, by_value = along_folds(path, r, value, points.parameters)
+        step = fold / (by_r**2 + (by_value * value) ** 2)
+        fine = np.isfinite(step) & (np.abs(step * by_r) < _FAR)
+        r = np.where(fine, r * np.exp(-step * by_r), r)
+        value = np.where(fine, value * (1.0 - step * by_value * value), value)
+    parameters = {**points.parameters, path.along: value}
+    graph = path.model.graph
+    parameters[graph] = np.asarray(graph_value(path.model, r, parameters | {graph: 0.0 * r}))
+    return replace(points, r=r, parameters=parameters)
+
+
+def _hopf_curves(
+    request: Request, through: str, rates: Range | None, within: Range | None, points: int
+) -> tuple[list[Stretch], bool]:
+    """Return the curves of Hopf points, with their Bogdanov-Takens and generalised Hopf points.
+
+    And whether every Hopf point that is proven to be there lies on one of them.
+    """
+    model, one = request.model, request.slices
+    if model.delay:
+        lines = delay_curves.curves(model, one, rates, within, points)
+        return [_line_of(request, through, line) for line in lines], False
+    turns = _turns(request, through, rates)
+    lines = hopf.curves(model, through, one, rates or rates_of(model, one), within, points, turns)
+    return [_line_of(request, through, line) for line in lines], all(line.certified for line in lines)
+
+
+def _turns(request: Request, through: str, rates: Range | None) -> tuple[Array, Array] | None:
+    """Return the Bogdanov-Takens points where they are found without curves."""
+    folded = replace(request, along=(request.model.graph, through))
+    if not folded.paths:
+        return None
+    points, _, _ = on_folds(folded, rates)
+    which = points.type == TYPES["BT"]
+    return points.r[which], points.parameters[through][which]
+
+
+def _line_of(request: Request, through: str, line: hopf.Line) -> Stretch:
+    points = taken_at(request.model, through, request.slices, line.r, line.value, 0)
+    return Stretch(replace(points, type=line.mark), line.cuts)
+
+
+def _in_order(lines: list[Stretch]) -> tuple[OnBranch, Index]:
+    numbers = [np.full(len(line.points.r), number) for number, line in enumerate(lines)]
+    return joined([line.points for line in lines]), np.concatenate(numbers)
+
+
+def _curve_measures(points: OnBranch, kind: str) -> dict[str, Array]:
+    """Return the numbers of every point of a curve: those without a type of their own have the curve's."""
+    return measures(replace(points, type=np.where(points.type == 0, TYPES[kind], points.type)))
+
+
+def _no_curve(kind: str, pair: tuple[str, str], rates: Range | None, within: Range | None) -> Fault:
+    looked = "any rate" if rates is None else f"a rate in [{rates[0]:.4g}, {rates[1]:.4g}]"
+    found = f"no {kind} with {looked}"
+    found = found if within is None else f"{found} and {pair[1]} in [{within[0]:g}, {within[1]:g}]"
+    return Fault(", ".join(pair), found, "at least one", "widen the ranges, or change the slice")

@@ -1,0 +1,227 @@
+"""Every zero of functions along the rate: on cells of a grid, cut where two of them could hide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from qifscan.arrays import Array, Function, Index
+
+_EPS = float(np.finfo(np.float64).eps)
+
+
+EDGE = 1e-12
+"""Relative distance that is kept from where a state ceases to be valid: there eta can be infinite."""
+
+_BLOCK = 1 << 15
+_MOST_STEPS = 200
+
+
+# Zeros of functions of log r
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """A grid of rates for every slice, ascending, `(slices, nodes)`; `valid[:, i]`: the cell from node i
+    is. `range`: the rates that were asked for; `certified`: of which slices the walls are proven.
+    """
+
+    rates: Array
+    valid: np.ndarray[Any, np.dtype[np.bool]]
+    range: tuple[float, float] | None = None
+    certified: Any = True
+
+
+def blocks(slices: int, width: int) -> Iterator[slice]:
+    """Return parts of the slices whose work arrays stay in the cache."""
+    step = max(1, _BLOCK // width)
+    return (slice(start, start + step) for start in range(0, slices, step))
+
+
+def part(parameters: Mapping[str, Array], chosen: Any) -> dict[str, Array]:
+    """Return the parameters, `(slices,)` each, of some slices."""
+    return {name: values[chosen] for name, values in parameters.items()}
+
+
+def walled(
+    nodes: Nodes,
+    wall: Function,
+    parameters: Mapping[str, Array],
+    *,
+    positive: bool,
+    at: tuple[Index, Array] | None = None,
+) -> Nodes:
+    """Return the grid with cells that end where a function is 0; with `positive` only those where it is
+    above. `at`: slices and rates of these zeros, where they are known.
+    """
+    who, at_ = zeros(wall, parameters, nodes) if at is None else at
+    rates = np.concatenate((nodes.rates, _ragged(who, at_, len(nodes.rates))), axis=1)
+    if rates.shape[1] > nodes.rates.shape[1]:
+        kept = _validity_at(nodes, rates)
+        order = np.argsort(rates, axis=1)  # NaN comes last
+        rates = np.take_along_axis(rates, order, axis=1)
+        valid = np.take_along_axis(kept, order, axis=1)[:, :-1]
+        gap = rates[:, 1:] / rates[:, :-1] - 1.0
+        valid &= (gap > 3.0 * EDGE) | ~(gap > 0.5 * EDGE)
+        valid &= np.isfinite(rates[:, 1:])
+        nodes = Nodes(rates, valid, nodes.range)
+    if not positive:
+        return nodes
+    # In the middle of cells: at a wall the function is but rounding.
+    middle = np.sqrt(nodes.rates[:, 1:] * nodes.rates[:, :-1])
+    inside = np.concatenate(
+        [wall(middle[block], _columns(parameters, block), 0)[0] > 0.0 for block in blocks(*middle.shape)]
+    )
+    return Nodes(nodes.rates, nodes.valid & inside, nodes.range)
+
+
+def _validity_at(nodes: Nodes, rates: Array) -> np.ndarray[Any, np.dtype[np.bool]]:
+    """Tell of rates, the first of which are the nodes, whether the cell that begins there is valid."""
+    found = np.zeros(rates.shape, dtype=bool)
+    size = nodes.rates.shape[1]
+    found[:, : size - 1] = nodes.valid
+    for row, column in np.argwhere(np.isfinite(rates[:, size:])):
+        at = np.searchsorted(nodes.rates[row], rates[row, size + column], side="right") - 1
+        found[row, size + column] = nodes.valid[row, min(max(at, 0), size - 2)]
+    return found
+
+
+def _ragged(who: Index, at: Array, slices: int) -> Array:
+    """Return both sides of the walls of every slice, NaN where there are fewer."""
+    counts = np.bincount(who, minlength=slices)
+    found = np.full((slices, 2 * int(counts.max(initial=0))), np.nan)
+    rank = ranks(who)
+    found[who, 2 * rank], found[who, 2 * rank + 1] = at * (1.0 - EDGE), at * (1.0 + EDGE)
+    return found
+
+
+def ranks(who: Index) -> Index:
+    """Return the position of each element among those of its slice; the slices ascend."""
+    first = np.searchsorted(who, who)
+    return np.arange(len(who)) - first
+
+
+def _columns(parameters: Mapping[str, Array], chosen: slice) -> dict[str, Array]:
+    return {name: values[chosen, None] for name, values in parameters.items()}
+
+
+def zeros(function: Function, parameters: Mapping[str, Array], nodes: Nodes) -> tuple[Index, Array]:
+    """Return the slice and the rate of every zero of a function on the valid cells, ascending in both."""
+    found = []
+    for block in blocks(*nodes.rates.shape):
+        values = function(nodes.rates[block], _columns(parameters, block), 0)[0]
+        who, cell = np.nonzero(_suspicious(values, nodes.valid[block]))
+        who += block.start
+        found.append(_Cells(who, nodes.rates[who, cell], nodes.rates[who, cell + 1]))
+    cells = _Cells(
+        np.concatenate([part.who for part in found]),
+        np.concatenate([part.low for part in found]),
+        np.concatenate([part.high for part in found]),
+    )
+    who, at = _zeros_in(function, parameters, cells, 0)
+    order = np.lexsort((at, who))
+    return who[order], at[order]
+
+
+@dataclass(frozen=True)
+class _Cells:
+    who: Index
+    low: Array
+    high: Array
+
+    def chosen(self, which: Any) -> _Cells:
+        return _Cells(self.who[which], self.low[which], self.high[which])
+
+
+def _suspicious(values: Array, valid: np.ndarray[Any, np.dtype[np.bool]]) -> Any:
+    """Tell the cells with a change of sign, and those towards which the size falls from both sides."""
+    above, size = values > 0.0, np.abs(values)
+    outside = np.full((len(size), 1), np.inf)
+    # What is not valid, or beyond the end, counts as large.
+    before = np.concatenate((outside, np.where(valid, size[:, :-1], np.inf)[:, :-1]), axis=1)
+    after = np.concatenate((np.where(valid, size[:, 1:], np.inf)[:, 1:], outside), axis=1)
+    near = (size[:, :-1] <= before) & (size[:, 1:] <= after)
+    finite = np.isfinite(size[:, :-1]) & np.isfinite(size[:, 1:])
+    return valid & finite & ((above[:, 1:] != above[:, :-1]) | near)
+
+
+_DEPTH = 2
+"""Derivatives whose zeros cut a cell before the function's own are looked for in it."""
+
+
+def _zeros_in(
+    function: Function, parameters: Mapping[str, Array], cells: _Cells, level: int
+) -> tuple[Index, Array]:
+    """Return the zeros of a derivative in cells: the function's own at level 0."""
+    if level < _DEPTH and len(cells.who):
+        cells = _cut_at(cells, *_zeros_in(function, parameters, cells, level + 1))
+    if not len(cells.who):
+        return cells.who, cells.low
+    here = part(parameters, cells.who)
+    low = function(cells.low, here, level)[level] > 0.0
+    high = function(cells.high, here, level)[level] > 0.0
+    cells, rising = cells.chosen(low != high), high[low != high]
+    return cells.who, solve(function, part(parameters, cells.who), cells.low, cells.high, rising, level)
+
+
+def _cut_at(cells: _Cells, who: Index, at: Array) -> _Cells:
+    """Return the cells cut at rates inside them."""
+    starts = np.concatenate((cells.low, at))
+    whose = np.concatenate((cells.who, who))
+    order = np.lexsort((starts, whose))
+    starts, whose = starts[order], whose[order]
+    ends = np.concatenate((starts[1:], [np.inf]))
+    # The cell that a start lies in is the last one that begins at or before it.
+    cell_order = np.lexsort((cells.low, cells.who))
+    is_cell = (order < len(cells.low)).astype(np.intp)
+    owner = cell_order[np.cumsum(is_cell) - 1]
+    return _Cells(
+        whose,
+        starts,
+        np.minimum(np.where(np.append(whose[1:], -1) == whose, ends, np.inf), cells.high[owner]),
+    )
+
+
+def solve(
+    function: Function,
+    parameters: Mapping[str, Array],
+    low: Array,
+    high: Array,
+    rising: Any,
+    level: int = 0,
+) -> Array:
+    """Return the zero of a derivative between two rates each, by Newton's method in log r, kept in its
+    bracket.
+
+    A step that leaves the bracket, or does not halve the one before, is replaced by the middle of the
+    bracket: so each element ends. `rising` tells the sign of the function at `high`.
+    """
+    found = np.sqrt(low) * np.sqrt(high)
+    going = np.arange(len(low))
+    x, last = found.copy(), np.log(high / low)
+    for _ in range(_MOST_STEPS):
+        if not len(going):
+            break
+        terms = function(x, parameters, level + 1)
+        value, slope = terms[level], (level + 1) * terms[level + 1]
+        up = (value > 0.0) != rising
+        low, high = np.where(up, x, low), np.where(up, high, x)
+        step = -value / slope
+        new = x * np.exp(step)
+        good = (new > low) & (new < high) & (np.abs(step) < 0.5 * last)
+        middle = np.sqrt(low) * np.sqrt(high)
+        new = np.where(good, new, middle)
+        # A Newton step of rounding size is the last one, though it leaves a bracket that ends at the zero.
+        tiny = np.abs(step) <= 4.0 * _EPS
+        new = np.where(tiny | (value == 0.0), x, new)
+        found[going] = new
+        last = np.abs(np.log(new / x))
+        further = ~tiny & (value != 0.0) & (high - low > 2.0 * _EPS * high)
+        going, x, last, low, high = (a[further] for a in (going, new, last, low, high))
+        rising = rising[further]
+        parameters = part(parameters, further)
+    return found

@@ -1,0 +1,192 @@
+"""The equations of all models, written from the papers that the models name; drives; and what a point is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Values = dict[str, Any]
+
+
+# --- the models, from their equations ---------------------------------------------------------------------
+
+
+def _rate(y: Any, p: Values) -> Any:
+    return (p["delta"] / (math.pi * p["tau"]) + 2.0 * y[0] * y[1] + p["r_ou_mean"]) / p["tau"]
+
+
+def _potential(y: Any, p: Values, current: Any, coupling: Any) -> Any:
+    square = (math.pi * p["tau"] * y[0]) ** 2
+    return (y[1] ** 2 + p["eta"] + current + p["v_ou_mean"] + coupling - square) / p["tau"]
+
+
+def _plain(y: Any, p: Values, current: Any, past: Any) -> Any:
+    return _rate(y, p), _potential(y, p, current, p["J"] * p["tau"] * y[0])
+
+
+def _delay(y: Any, p: Values, current: Any, past: Any) -> Any:
+    return _rate(y, p), _potential(y, p, current, p["J"] * p["tau"] * past)
+
+
+def _gap(y: Any, p: Values, current: Any, past: Any) -> Any:
+    dr, dv = _plain(y, p, current, past)
+    return dr - p["g"] * y[0] / p["tau"], dv
+
+
+def _alpha(y: Any, p: Values) -> Any:
+    return y[3] / p["tau_a"], p["alpha"] * y[0] - (2.0 * y[3] + y[2]) / p["tau_a"]
+
+
+def _adaptation_alpha(y: Any, p: Values, current: Any, past: Any) -> Any:
+    coupling = p["J"] * p["tau"] * y[0] - y[2]
+    return (_rate(y, p), _potential(y, p, current, coupling), *_alpha(y, p))
+
+
+def _depression_alpha(y: Any, p: Values, current: Any, past: Any) -> Any:
+    coupling = p["J"] * p["tau"] * y[0] * (1.0 - y[2])
+    return (_rate(y, p), _potential(y, p, current, coupling), *_alpha(y, p))
+
+
+def _adaptation_exponential(y: Any, p: Values, current: Any, past: Any) -> Any:
+    coupling = p["J"] * p["tau"] * y[0] - y[2]
+    return _rate(y, p), _potential(y, p, current, coupling), p["alpha"] * y[0] - y[2] / p["tau_a"]
+
+
+def _depression_exponential(y: Any, p: Values, current: Any, past: Any) -> Any:
+    coupling = p["J"] * p["tau"] * y[0] * (1.0 - y[2])
+    return _rate(y, p), _potential(y, p, current, coupling), p["alpha"] * y[0] - y[2] / p["tau_a"]
+
+
+def _plasticity(y: Any, p: Values, current: Any, past: Any) -> Any:
+    r, _, u, x = y
+    du = (p["U"] - u) / p["tau_f"] + p["U"] * (1.0 - u) * r
+    dx = (1.0 - x) / p["tau_d"] - u * x * r
+    return _rate(y, p), _potential(y, p, current, p["J"] * p["tau"] * u * x * r), du, dx
+
+
+def _synapse(y: Any, p: Values, current: Any, past: Any) -> Any:
+    return (
+        _rate(y, p),
+        _potential(y, p, current, p["J"] * p["tau"] * y[2]),
+        (y[0] - y[2]) / p["tau_d"],
+    )
+
+
+def _pair(y: Any, p: Values, current: Any, past: Any) -> Any:
+    slopes = []
+    for a, (r, v), outer in (("e", (y[0], y[1]), current), ("i", (y[2], y[3]), 0.0)):
+        tau = p[f"tau_{a}"]
+        source = p[f"delta_{a}"] / (math.pi * tau) + p[f"r_{a}_ou_mean"]
+        slopes.append((source + 2.0 * r * v) / tau)
+        coupling = tau * (p[f"J_{a}e"] * y[0] + p[f"J_{a}i"] * y[2])
+        push = p[f"eta_{a}"] + outer + p[f"v_{a}_ou_mean"] + coupling
+        slopes.append((v**2 + push - (math.pi * tau * r) ** 2) / tau)
+    return tuple(slopes)
+
+
+@dataclass(frozen=True)
+class Equations:
+    """A model as the truth has it: `slopes(y, parameters, drive, past rate)`; further parameters with the
+    range that they are drawn from; of each rate its place, and the parameter tau of it."""
+
+    variables: tuple[str, ...]
+    slopes: Callable[[Any, Values, Any, Any], Any]
+    further: dict[str, tuple[float, float]] = field(default_factory=dict)
+    rates: tuple[tuple[int, str], ...] = ((0, "tau"),)
+
+
+_ADAPTING = {"alpha": (0.0, 2.0), "tau_a": (1.0, 1000.0)}
+MODELS = {
+    "qif": Equations(("r", "v"), _plain),
+    "qif_adaptation_alpha": Equations(("r", "v", "a", "b"), _adaptation_alpha, _ADAPTING),
+    "qif_adaptation_exponential": Equations(("r", "v", "a"), _adaptation_exponential, _ADAPTING),
+    "qif_depression_alpha": Equations(("r", "v", "a", "b"), _depression_alpha, _ADAPTING),
+    "qif_depression_exponential": Equations(("r", "v", "a"), _depression_exponential, _ADAPTING),
+    "qif_plasticity": Equations(
+        ("r", "v", "u", "x"),
+        _plasticity,
+        {"U": (0.05, 1.0), "tau_f": (10.0, 1500.0), "tau_d": (10.0, 500.0)},
+    ),
+    "qif_synapse": Equations(("r", "v", "s"), _synapse, {"tau_d": (0.5, 20.0)}),
+    "qif_gap": Equations(("r", "v"), _gap, {"g": (0.0, 5.0)}),
+    "qif_pair": Equations(("r_e", "v_e", "r_i", "v_i"), _pair, {}, ((0, "tau_e"), (2, "tau_i"))),
+    "qif_delay": Equations(("r", "v"), _delay, {"delay": (0.5, 20.0)}),
+}
+
+# --- the drives -------------------------------------------------------------------------------------------
+
+
+def edges_of(drive: Values | None, p: Values) -> list[float]:
+    """Return the times at which the input of a point has an edge or a kink."""
+    kind = None if drive is None else drive["kind"]
+    if drive is None or kind in ("constant", "sine"):
+        return []
+    start = p["drive_start"]
+    if kind == "sampled":
+        return [start + k * p["drive_interval"] for k in range(len(drive["values"]))]
+    return [start, start + p["drive_length"]]
+
+
+def input_at(drive: Values | None, p: Values, t: float) -> float:
+    """Return the input of a point at a time, without a sine."""
+    kind = None if drive is None else drive["kind"]
+    if drive is None or kind == "sine":
+        return 0.0
+    amplitude = float(p["drive_amplitude"])
+    if kind == "constant":
+        return amplitude
+    if kind == "pulse":
+        return amplitude if p["drive_start"] <= t < p["drive_start"] + p["drive_length"] else 0.0
+    if kind == "ramp":
+        return amplitude * float(min(max((t - p["drive_start"]) / p["drive_length"], 0.0), 1.0))
+    values = drive["values"]
+    knots = p["drive_start"] + p["drive_interval"] * np.arange(len(values))
+    return amplitude * float(np.interp(t, knots, values))
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point for the truth: its parameters, start, drive, and times in ms of window and end."""
+
+    parameters: Values
+    start: tuple[float, ...]
+    drive: Values | None
+    begin: float
+    end: float
+    thresholds: tuple[float, float] | None = None
+    tangents: bool = False
+
+
+def pieces_of(point: Point) -> tuple[Array, Array, Array]:
+    """Return the ends of the pieces between edges, and the input in each: its value at t = 0, its slope."""
+    delay = point.parameters.get("delay", 0.0)
+    edges = edges_of(point.drive, point.parameters)
+    later = [e + k * delay for k in range(1, 9) for e in (0.0, *edges) if delay > 0.0]
+    inner = {t for t in (*edges, *later, point.begin) if 1e-12 < t < point.end - 1e-12}
+    ends = [*sorted(inner), point.end]
+    levels, slopes, left = [], [], 0.0
+    for right in ends:
+        first, last = left + 0.25 * (right - left), left + 0.75 * (right - left)
+        a, b = (input_at(point.drive, point.parameters, t) for t in (first, last))
+        slope = (b - a) / (last - first)
+        slopes.append(slope)
+        levels.append(a - slope * first)
+        left = right
+    return np.array(ends), np.array(levels), np.array(slopes)
+
+
+def folds(p: Values) -> tuple[float, float] | None:
+    """Return the rates at the first and last fold of the plain model: zeros of the derivative of eta(r)."""
+    if "J" not in p:
+        return None
+    tau, width = p["tau"], p["delta"] + math.pi * p["tau"] * p["r_ou_mean"]
+    # eta = (pi tau r)^2 - J tau r - (width / (2 pi tau r))^2, times r^3 after the derivative.
+    square = 2.0 * (width / (2.0 * math.pi * tau)) ** 2
+    found = np.roots([2.0 * (math.pi * tau) ** 2, -p["J"] * tau, 0.0, 0.0, square])
+    real = np.sort(found.real[(np.abs(found.imag) < 1e-9 * np.abs(found)) & (found.real > 0.0)])
+    return (float(real[0]), float(real[-1])) if len(real) > 1 else None
