@@ -21,7 +21,7 @@ from qifscan.theory.branches import (
     piece_columns,
     with_special,
 )
-from qifscan.theory.digits import along_folds
+from qifscan.theory.certain import along_folds
 from qifscan.theory.on_branch import (
     TYPES,
     OnBranch,

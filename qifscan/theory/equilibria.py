@@ -16,10 +16,9 @@ from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import newton
 from qifscan.theory.certain import nodes_of
 from qifscan.theory.normal_forms import states
-from qifscan.theory.pieces import Pieces, pieces
 from qifscan.theory.plain import WORDS, at_points
 from qifscan.theory.rate_curve import Path, paths
-from qifscan.theory.resting import resting
+from qifscan.theory.resting import Pieces, pieces, resting
 from qifscan.theory.spectrum import KINDS, Modes, kinds, spectrum_of
 from qifscan.theory.tables import Words, flags
 from qifscan.theory.zeros import part

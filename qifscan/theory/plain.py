@@ -26,7 +26,7 @@ from qifscan.dynamics.models import QIF
 from qifscan.errors import Fault, ScanError, near, one_of
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, complete, labelled
-from qifscan.theory import resting
+from qifscan.theory import certain
 from qifscan.theory.rate_curve import paths
 from qifscan.theory.tables import Words
 
@@ -137,7 +137,7 @@ def at_points(given: Mapping[str, Array]) -> dict[str, Any]:
 def _counted(eta: float, J: float, delta: float, tau: float, unit: float) -> Array:
     """Return the rates of a point, counted in whole numbers."""
     one = {n: np.array([x]) for n, x in (("eta", eta), ("J", J), ("delta", delta), ("tau", tau))}
-    rates = resting.counted_rates(paths(QIF, QIF.graph)[0], one, unit / _MOST_C, unit * _MOST_C)
+    rates = certain.counted_rates(paths(QIF, QIF.graph)[0], one, unit / _MOST_C, unit * _MOST_C)
     return np.pad(rates, (0, 3 - len(rates)), constant_values=np.nan)
 
 

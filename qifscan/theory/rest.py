@@ -12,9 +12,8 @@ import numpy as np
 from qifscan.theory import delayed, newton, plain
 from qifscan.theory.certain import nodes_of
 from qifscan.theory.normal_forms import eigenvalues, matrices
-from qifscan.theory.pieces import pieces
 from qifscan.theory.rate_curve import paths
-from qifscan.theory.resting import resting
+from qifscan.theory.resting import pieces, resting
 from qifscan.theory.zeros import part
 
 if TYPE_CHECKING:

@@ -33,9 +33,8 @@ from qifscan.theory.on_branch import (
     request_of,
     taken_at,
 )
-from qifscan.theory.pieces import pieces, roots
 from qifscan.theory.rate_curve import Path, paths
-from qifscan.theory.resting import growth
+from qifscan.theory.resting import growth, pieces, roots
 from qifscan.theory.spectrum import spectrum_of
 from qifscan.theory.tables import Attributes, Words, flags
 from qifscan.theory.zeros import part
