@@ -66,18 +66,18 @@ class Model(Printed):
 
     `constants` turns the parameters (float64, one array per name) into what the field reads, once per
     point and outside the time loop. `field` takes the state and one additive input per variable, both
-    as tuples in the order of `variables`, and returns the derivatives likewise. `squares` are those of the
-    variables of a state, or of a difference of two, in the units of their group: of each group they add up
-    to the squared size by which errors are relative. The drive is added to the input of the variable
-    `target`, by default `driven`. With a `delay`, the name of a parameter in ms, the first variable that
-    long ago, times the constant `past`, is another input of `driven`, which is the second variable and the
-    last; before the run it was what it is at the start.
+    as tuples in the order of `variables`, and returns the derivatives likewise. `squares(state,
+    constants)` gives the squared size of each variable, of a state or of the difference of two; the sum over
+    a group is the scale of relative errors. The drive is added to the input of the variable `target`, by
+    default `driven`. With `delay`, the name of a parameter D in ms, the input `past` r(t - D) is added to
+    `driven`, where `past` is a constant, r the first variable, constant before t = 0, and `driven` the second
+    and last.
 
-    `rest(r, parameters)` is the only state at which the first variable is r and every equation but one can
-    be zero. The parameter `graph` enters that one alone, the equation of the variable `driven`, additively:
-    so the value of it at which r is an equilibrium follows from the field. Elsewhere in `rest` a value
-    outside the domain of its variable means that there is no equilibrium of that rate. It may be None: then
-    equilibria are those that Newton's method finds from many starts, and `graph` means nothing.
+    `rest(r, parameters)` is the unique state with rate r that satisfies every equilibrium equation but that
+    of `driven`. The parameter `graph` enters that equation alone, additively: so its value at which r is an
+    equilibrium follows from the field. Elsewhere in `rest` a value outside the domain of its variable means
+    that there is no equilibrium of that rate. It may be None: then equilibria are those that Newton's method
+    finds from many starts, and `graph` means nothing.
     """
 
     name: str

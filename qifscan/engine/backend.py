@@ -111,7 +111,7 @@ def prepare() -> str:
 
     `"set"`; `"kept"`, where XLA_FLAGS have such options already; `"off"`, on request; `"refused"` by this
     jaxlib; `"late"`, where JAX was running on the CPU without them: the kernel then runs in processes of its
-    own, which is told once. `"gpu"`, where it was running on another device, which does without.
+    own, and a warning says so once. `"gpu"`, where it was running on another device: that needs none of them.
     """
     with _lock:
         if not _prepared:

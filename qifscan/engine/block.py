@@ -134,8 +134,8 @@ def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tr
     return further | {
         "state": state,
         **drawn,
-        # A state that is no number stays so, and its estimates: the last is none. The old value is not the
-        # one by default, since it would be kept by a masked store, which costs an AMD core 20 cycles.
+        # A NaN state stays NaN, and so does its estimate. The old value is not the one by default, since it
+        # would be kept by a masked store, which costs an AMD core 20 cycles.
         "estimate": jnp.where(moving["estimate"] > estimate, moving["estimate"], estimate),
         "below": _lowered(program, moving["below"], lowest),
     }

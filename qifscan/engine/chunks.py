@@ -153,7 +153,7 @@ class Chunks:
     @cached_property
     def trace_rows(self) -> int:
         """Times in a trace: the start and every kept step."""
-        # Not from `trace_schedule`, which lists the steps: a plan must stand what no memory would.
+        # Computed without listing the steps: a plan must work for scans too large to run.
         protocol, every = self.scan.protocol, self.scan.traces.every if self.scan.traces else 1
         return 1 + (protocol.transient_steps + protocol.window_steps) // every
 

@@ -41,9 +41,9 @@ class Program:
     `lengths` is how many lengths of segments a spectrum has, 0 if there is none; `bridged` tells whether the
     path of the noise is filled in between the steps on which it is drawn; `averaged` whether a step is driven
     by the mean of the noise over it, for noise that it does not resolve; `transient` whether there are steps
-    before the window; `recorded` whether states are kept; `kept` whether what a longer window goes on from
-    is, and `resumed` whether the points go on from that; `history` is the number of steps that are
-    remembered for a delay, a power of 2; `of_tangents` marks the program of tangents alone (`parts`).
+    before the window; `recorded` whether states are kept; `kept` whether a checkpoint is saved, and `resumed`
+    whether the points start from one; `history` is the number of steps that are remembered for a delay, a
+    power of 2; `of_tangents` marks the program of tangents alone (`parts`).
     """
 
     model: str

@@ -50,8 +50,8 @@ def multipliers(transfer: Array) -> Floquet:
 
     The transfer matrices are multiplied as Q R, twice around: then the directions are told apart by the size
     of their multipliers. Those that are belong each to a diagonal element of R, whose logarithm is added up
-    around the orbit; those that are not, with moduli that are alike, to a diagonal block: nothing is
-    multiplied with what is of another size.
+    around the orbit, so that no product over- or underflows; those that are not, with moduli that are alike,
+    to a diagonal block.
     """
     size, matrices = transfer.shape[-1], transfer
     while matrices.shape[1] * _GROUP > transfer.shape[1]:

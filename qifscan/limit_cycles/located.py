@@ -50,7 +50,7 @@ def located(b: Branches, crossing: Crossing, limits: Extent) -> list[dict[str, A
     code = np.full(len(step), crossing.code)
     sure = good & (row["quality"] < RESOLVED) & (row["residual"] < 1e-6)
     if crossing.code == LPC:
-        # A fold that is no further from its neighbours than rounding is none that was seen.
+        # Reject folds whose change of the parameter is within rounding.
         sure &= np.abs(orbits.value - before.value) > 1e-10 * limits.unit
     if crossing.code == EP:
         sure = good

@@ -190,7 +190,7 @@ def _continued(chunks: Chunks, chunk: int, indices: Indices, older: Store) -> li
     # Nor is a run in float64 gone on from in a scan of float32.
     same &= read["precision"] == np.dtype(scan.precision).itemsize * 8
     parts = []
-    # What was run again fills in a path of noise, and is another program.
+    # Refined points bridge the path of noise, which needs a second compiled program.
     for chosen in (same & (redos == 0), same & (redos > 0)):
         if chosen.any():
             begun = Begun(older.scan.protocol.window_steps, redos[chosen], read[CHECKPOINT][chosen])
