@@ -45,6 +45,7 @@ from qifscan.normal_forms import (
     states,
 )
 from qifscan.pieces import nodes_of, pieces, roots
+from qifscan.resting import growth
 from qifscan.spectrum import kinds, spectrum_of
 from qifscan.tables import Attributes, Words, flags
 
@@ -89,6 +90,8 @@ _NO_PROOF = (
     "none: with a delay eigenvalues are infinitely many; Hopf points are changes of sign, and where a size "
     "is least, on cells of a grid of rates, each a fifth of its rate wide"
 )
+
+_EPS = float(np.finfo(np.float64).eps)
 
 _WIDEST = 1e30
 """Largest ratio of the ends of a range of rates: beyond, powers of these overflow."""
@@ -436,8 +439,13 @@ def measures(points: Points) -> dict[str, Array]:
         "criticality": np.where(l1 < 0.0, 1, np.where(l1 > 0.0, 2, 0)).astype(np.int8),
         "fold_coefficient": fold,
         "residual": size,
-        "converged": (size < ACCURATE) & _is_special(points),
+        "converged": (size < ACCURATE) & _is_special(points) & _has_digits(points),
     }
+
+
+def _has_digits(points: Points) -> Any:
+    """Tell the points at which rounding of the rate moves no other variable by more than `ACCURATE`."""
+    return _EPS * growth(points.model, points.r, points.parameters) < ACCURATE
 
 
 def _is_special(points: Points) -> Any:
@@ -479,7 +487,9 @@ def _described(
         "criticality": words.meaning("criticality of the Hopf point") | flags(CRITICALITY),
         "fold_coefficient": words.meaning("normal form coefficient of the fold, <p, B(q, q)>/2", "1/ms"),
         "residual": words.meaning("largest rate of change, relative to its terms", "1"),
-        "converged": words.meaning("the residual is of rounding size"),
+        "converged": words.meaning(
+            "the residual is of rounding size, and the rate has digits for all variables"
+        ),
     }
     return found | {name: (point, columns[name], meant[name]) for name in columns if name in meant}
 

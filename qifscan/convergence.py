@@ -32,8 +32,9 @@ remembered."""
 ROUNDING = 6e-8
 """Relative rounding of a float32 step. Over the steps that a point remembers it may be half the tolerance."""
 
-SMALL = 0.1
-"""Errors of a variable are relative to the value, or to this part of its largest one in the window."""
+SMALL, SMALL_STD = 0.1, 0.01
+"""Errors of a variable are relative to the value, or to this part of its largest one in the window; those of
+a standard deviation, which may be far below that, to a smaller part."""
 
 KINDS = ("mean", "std", "min", "max", "final")
 
@@ -75,16 +76,14 @@ def apart(
     window: float,
 ) -> Apart:
     """Return how far two runs are apart; `unit` (time constant) and `window` (its length) are in ms."""
-    sizes = {
-        name: SMALL * np.maximum(np.abs(fine[f"{name}_min"]), np.abs(fine[f"{name}_max"]))
-        for name in variables
-    }
+    sizes = {name: np.maximum(np.abs(fine[f"{name}_min"]), np.abs(fine[f"{name}_max"])) for name in variables}
     state = np.zeros(len(unit))
     of = {}
     for name in variables:
         for kind in KINDS:
             key = f"{name}_{kind}"
-            of[key] = _ratio(coarse[key], fine[key], np.maximum(np.abs(fine[key]), sizes[name]))
+            least = (SMALL_STD if kind == "std" else SMALL) * sizes[name]
+            of[key] = _ratio(coarse[key], fine[key], np.maximum(np.abs(fine[key]), least))
             state = np.fmax(state, of[key])
     worst = np.zeros(len(unit))
     for key in asked:

@@ -44,6 +44,9 @@ _POLE = 16
 _BESIDE = 2.0**-44
 """Relative distance from a root in floating point within which the exact one is looked for first."""
 
+_ASIDE = 1e-13
+"""Relative distance from its interval within which a root is still that one."""
+
 _OUTSIDE = Fraction(1, 1 << 48)
 """By how much of itself an end of an interval is moved out, where rounding has moved it in."""
 
@@ -79,6 +82,8 @@ def placed(of: Slices, roots: Roots, x: Array) -> Places:
     there = ~_at_pole(path, r, here) if path.degree else np.ones(len(r), dtype=bool)
     lost = ~(_error_of_tie(path, of.kind, r, p, here) < _FAR) if path.degree else ~there
     r, p, error = _by_newton(path, of.kind, r, p, here)
+    moved = r / of.unit[who]
+    lost |= (moved < roots.low * (1.0 - _ASIDE)) | (moved > roots.high * (1.0 + _ASIDE))
     graph, rounding = _graph(of, r, p, here)
     size = np.maximum(error, rounding)
     known = there.copy()
@@ -100,15 +105,18 @@ def _by_newton(path: Path, kind: str, r: Array, p: Array, here: Values) -> tuple
     """Return the zeros as the model's own functions have them, and the relative errors that are left."""
     if path.degree:
         r, p = _corrected(path, kind, r, p, here)
-        (f, g), (f_error, g_error) = _both(path, kind, r, p, here), _roundings(path, kind, r, p, here)
+        f, g = _both(path, kind, r, p, here)
+        f_error, g_error = _roundings(path, kind, r, p, here)
+        # What is left of both counts too: not every guess arrives.
+        f_error, g_error = f_error + np.abs(f[0]), g_error + np.abs(g[0])
         whole = f[1] * g[2] - f[2] * g[1]
         in_r = (np.abs(g[2]) * f_error + np.abs(f[2]) * g_error) / np.abs(whole)
         in_p = (np.abs(g[1]) * f_error + np.abs(f[1]) * g_error) / np.abs(whole * p)
         return r, p, np.maximum(in_r, in_p)
     r = _corrected_rate(path, kind, r, here)
-    _, slope = _alone(path, kind, r, here)
+    value, slope = _alone(path, kind, r, here)
     (error,) = _roundings(path, kind, r, p, here)
-    return r, p, error / np.abs(slope)
+    return r, p, (error + np.abs(value)) / np.abs(slope)
 
 
 def _corrected(path: Path, kind: str, r: Array, p: Array, here: Values) -> tuple[Array, Array]:

@@ -18,11 +18,20 @@ import numpy as np
 
 from qifscan import backend, child
 from qifscan.catalogue import model_named
-from qifscan.drive import VALUES, DriveBase, Sampled
+from qifscan.drive import VALUES, DriveBase, samples_of, step_constants
 from qifscan.integrate import INTEGRATORS, System
 from qifscan.lazy import LazyModule
 from qifscan.models import absorbing
-from qifscan.noise import bridge_constants, distinct, of_step, ou_constants, point_keys, split_key, step_pair
+from qifscan.noise import (
+    average_constants,
+    bridge_constants,
+    distinct,
+    of_step,
+    ou_constants,
+    point_keys,
+    split_key,
+    step_pair,
+)
 from qifscan.observables import (
     SEGMENT,
     Fold,
@@ -32,10 +41,10 @@ from qifscan.observables import (
     needed_folds,
     needs_tangents,
     observables,
-    spectrum_samples,
 )
 from qifscan.pace import Counts
 from qifscan.rest import Rest
+from qifscan.rhythm import SAMPLE_STEPS, segment_lengths
 from qifscan.scan import Protocol, Scan
 
 if TYPE_CHECKING:
@@ -61,6 +70,9 @@ takes the same path through the vectorised, interleaved loop as in a full block,
 INITIAL_STEP = 2**32 - 1
 """Counter of the draw that puts the noise into its stationary law; no step reaches it."""
 
+AVERAGE_NODE = 2**24 - 1
+"""Stream of the draws that the mean of the noise over a step takes; no draw within a step reaches it."""
+
 DEPTHS = 16
 """Times that the step of a path of the noise can be halved."""
 
@@ -69,8 +81,9 @@ DEPTHS = 16
 class Program:
     """Everything that is compiled in; two batches of one program and shape share one compilation.
 
-    `samples` is the length of a segment of a spectrum, 0 if there is none; `bridged` tells whether the path
-    of the noise is filled in between the steps on which it is drawn; `transient` whether there are steps
+    `lengths` is how many lengths of segments a spectrum has, 0 if there is none; `bridged` tells whether the
+    path of the noise is filled in between the steps on which it is drawn; `averaged` whether a step is driven
+    by the mean of the noise over it, for noise that it does not resolve; `transient` whether there are steps
     before the window; `recorded` whether states are kept; `kept` whether what a longer window goes on from
     is, and `resumed` whether the points go on from that; `history` is the number of steps that are
     remembered for a delay, a power of 2; `of_tangents` marks the program of tangents alone (`parts`).
@@ -82,9 +95,10 @@ class Program:
     noisy: tuple[str, ...]
     observables: tuple[str, ...]
     precision: str
-    samples: int
+    lengths: int
     reflect: bool
     bridged: bool = False
+    averaged: bool = False
     transient: bool = True
     recorded: bool = False
     kept: bool = False
@@ -105,7 +119,7 @@ class Program:
         return any(v.name in self.noisy for v in model_named(self.model).rates)
 
     @classmethod
-    def of(cls, scan: Scan, *, bridged: bool = False) -> Program:
+    def of(cls, scan: Scan, *, bridged: bool = False, averaged: bool = False) -> Program:
         """Return the program of a scan."""
         protocol = scan.protocol
         spectra = any(name.endswith("_frequency") for name in scan.observables)
@@ -116,9 +130,10 @@ class Program:
             noisy=scan.noisy,
             observables=scan.observables,
             precision=scan.precision,
-            samples=spectrum_samples(protocol.window_steps, protocol.sample_steps) if spectra else 0,
+            lengths=segment_lengths(protocol.window_steps // protocol.sample_steps) if spectra else 0,
             reflect=protocol.negative_rate == "reflect",
             bridged=bridged and bool(scan.noisy),
+            averaged=averaged and bool(scan.noisy),
         )
 
     @property
@@ -135,6 +150,14 @@ class Program:
         return replace(self, observables=others), replace(
             self, observables=exponents, of_tangents=True, recorded=False
         )
+
+    def sampled(self, schedule: Schedule, halvings: int) -> Program:
+        """Return the program with the lengths of segments that points of so many halvings fill."""
+        if not any(name.endswith("_frequency") for name in self.observables):
+            return self
+        per_base = 1 << halvings
+        samples = schedule.window * per_base // min(schedule.sample_steps * per_base, SAMPLE_STEPS)
+        return replace(self, lengths=segment_lengths(samples))
 
     def on(self, schedule: Schedule) -> Program:
         """Return the program that does what a schedule asks for."""
@@ -224,6 +247,13 @@ class Result:
         return Result(**jax.tree.map(lambda a, b: _with_rows(a, rows, b), vars(self), vars(other)))
 
 
+def joined(rows: list[Any], parts: list[Result]) -> Result:
+    """Return one result of parts that hold these rows of it."""
+    place = np.argsort(np.concatenate(rows))
+    fields = [vars(part) for part in parts]
+    return Result(**jax.tree.map(lambda *values: np.concatenate(values)[place], *fields))
+
+
 def _with_rows(values: Any, rows: Any, others: Any) -> Any:
     changed = values.copy()
     changed[rows] = others
@@ -264,8 +294,10 @@ def prepare(
     constants |= INTEGRATORS[program.integrator].prepare(
         still, rest.highest, np.asarray(dt, dtype=np.float64)
     )
-    if _uses_levels(program):
-        constants |= _thresholds(columns, rest)
+    if program.averaged:
+        constants |= average_constants(model, still, dt)
+    if uses_levels(program):
+        constants |= thresholds(columns, rest)
     bridge = bridge_constants(model, columns, noise_dt, DEPTHS) if program.bridged else {}
     constants, bridge = (
         {name: np.asarray(value).astype(dtype) for name, value in tree.items()}
@@ -273,6 +305,7 @@ def prepare(
     )
     # Times are compared and reduced in float64: float32 can't tell 10^5 ms from 10^5 ms + dt.
     driven = {} if drive is None else {p.name: columns[p.name] for p in drive.parameters()}
+    driven |= step_constants(program.drive, columns, dt)
     state = tuple(value.astype(dtype) for value in initial_state(program, columns, rest))
     delay = {"delay": columns[model.delay]} if program.history else {}
     unnamed = {"down_threshold", "up_threshold"}
@@ -289,12 +322,14 @@ def prepare(
     }
 
 
-def _uses_levels(program: Program) -> bool:
+def uses_levels(program: Program) -> bool:
+    """Whether anything that is observed is measured between thresholds."""
     rows = observables(model_named(program.model))
     return any(rows[name].fold.endswith((" levels", " residences")) for name in program.observables)
 
 
-def _thresholds(columns: Mapping[str, Any], rest: Rest) -> dict[str, Any]:
+def thresholds(columns: Mapping[str, Any], rest: Rest) -> dict[str, Any]:
+    """Return the lower and the upper threshold of points: their own, or the rates at their folds."""
     names = ("down_threshold", "up_threshold")
     if all(name in columns for name in names):
         return {name: columns[name] for name in names}
@@ -437,15 +472,14 @@ def _pace_tree(blocks: list[tuple[int, int, Any]], schedule: Schedule, count: in
         "transient": (active * schedule.transient * per_base).astype(np.int32),
         "end": (active * schedule.steps * per_base).astype(np.int32),
         "every": np.minimum((schedule.every or 1) * per_base, 2**30).astype(np.int32),
-        "sample_steps": (schedule.sample_steps * per_base).astype(np.int32),
+        "sample_steps": np.minimum(schedule.sample_steps * per_base, SAMPLE_STEPS).astype(np.int32),
         "depth": (halvings - noise_halvings).astype(np.int32),
     }
 
 
 def _extras(schedule: Schedule, drive: DriveBase | None) -> tuple[Any, Any]:
     """Return the rows of the record, and one more for what is not kept; and the samples of the drive."""
-    samples = np.array(drive.values if isinstance(drive, Sampled) else (0.0, 0.0))
-    return np.zeros(schedule.rows + 1, dtype=np.uint8), samples
+    return np.zeros(schedule.rows + 1, dtype=np.uint8), samples_of(drive)
 
 
 def memory_bytes(
@@ -541,7 +575,7 @@ class _Leaves:
 
 def _block(program: Program, block: Tree, pace: Tree, rows: Any, samples: Any) -> Tree:
     """Run one block: the transient, then the window with its folds, then the observables."""
-    block = block | {"constants": block["constants"] | {"drive_values": samples}}
+    block = block | {"constants": block["constants"] | {"drive_samples": samples}}
     if program.history:
         block = block | {"lag": block["delay"] / pace["dt"]}
     record = _empty_record(program, block["state"], rows)
@@ -651,13 +685,14 @@ def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tr
     drawn = _next_noise(program, block, pace, n, moving)
     later = drawn["noise"]
     system = System(model, block["constants"], program.noisy)
-    inputs = _inputs(program, block, pace, n, (noise, later))
+    averages = _averages(program, block, n, noise, later)
+    inputs = _inputs(program, block, pace, n, (noise, later), averages)
     further: Tree = {}
     if program.history:
         # The slope of the rate does not know of the delay.
         slope = system.slope(moving["state"], inputs(0.0))[0]
         further = {"past": _remembered(moving["past"], n, moving["state"][0], slope)}
-        inputs = _inputs(program, block, pace, n, (noise, later), further["past"])
+        inputs = _inputs(program, block, pace, n, (noise, later), averages, further["past"])
     dt = pace["dt"].astype(program.precision)
     rates = [i for i, variable in enumerate(model.variables) if variable.rate]
 
@@ -705,10 +740,31 @@ def _negative_steps(program: Program, moving: Tree) -> Any:
     return below if program.counting else (below < 0).astype(jnp.int32)
 
 
+def _averages(program: Program, block: Tree, n: Any, now: Tree, later: Tree) -> Tree:
+    """Return the mean of every noise over step n, given its values at both ends, where steps take it."""
+    if not program.averaged:
+        return {}
+    c, averages = block["constants"], {}
+    for name, draw in _draws(program, block["key"], n, AVERAGE_NODE).items():
+        mean = c[f"{name}_mean"]
+        ends = (now[name]["now"] - mean) + (later[name]["now"] - mean)
+        averages[name] = mean + c[f"{name}_average_weight"] * ends + c[f"{name}_average_spread"] * draw
+    return averages
+
+
 def _inputs(
-    program: Program, block: Tree, pace: Tree, n: Any, noise: tuple[Tree, Tree], past: Tree | None = None
+    program: Program,
+    block: Tree,
+    pace: Tree,
+    n: Any,
+    noise: tuple[Tree, Tree],
+    averages: Tree,
+    past: Tree | None = None,
 ) -> Any:
-    """Return what gives the additive inputs at a fraction of step n: noise, drive, and what is delayed."""
+    """Return what gives the additive inputs at a fraction of step n: noise, drive, and what is delayed.
+
+    Noise is linear between the ends of a step, or what `averages` has of it all along the step.
+    """
     model, constants = model_named(program.model), block["constants"]
     now, later = noise
 
@@ -716,7 +772,9 @@ def _inputs(
         values = []
         for name in model.variable_names:
             value = 0.0 if name in program.still else constants.get(f"{name}_mean", 0.0)
-            if name in now:
+            if name in averages:
+                value = averages[name]
+            elif name in now:
                 value = _at_fraction(now[name]["now"], later[name]["now"], fraction)
             if name == model.stimulated and program.drive is not None:
                 time = n.astype(jnp.float64) * pace["dt"]
@@ -861,7 +919,7 @@ def _needed(program: Program) -> Mapping[str, Fold]:
 
 
 def _window_of(program: Program, pace: Tree) -> Window:
-    return Window(pace["end"] - pace["transient"], pace["dt"], program.samples, pace["sample_steps"])
+    return Window(pace["end"] - pace["transient"], pace["dt"], program.lengths, pace["sample_steps"])
 
 
 def _empty_totals(program: Program, constants: Tree, pace: Tree, at: Instant) -> Tree:
@@ -872,9 +930,11 @@ def _empty_totals(program: Program, constants: Tree, pace: Tree, at: Instant) ->
 
 def _instant(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Instant:
     """Return what the folds see between two steps, before step n."""
-    noise = moving["noise"]
-    system = System(model_named(program.model), block["constants"], program.noisy)
-    inputs = _inputs(program, block, pace, n, (noise, noise), moving.get("past"))
+    noise, c = moving["noise"], block["constants"]
+    # A path that the steps do not resolve has no slope there.
+    averages = {name: c[f"{name}_mean"] for name in noise} if program.averaged else {}
+    system = System(model_named(program.model), c, program.noisy)
+    inputs = _inputs(program, block, pace, n, (noise, noise), averages, moving.get("past"))
     return Instant(_measured(moving), system.slope(moving["state"], inputs(0.0)))
 
 
@@ -961,6 +1021,20 @@ def _as_bytes(checkpoint: Tree) -> np.ndarray[Any, Any]:
     return records.view(np.uint8).reshape(count, -1)
 
 
+def _opened(program: Program, totals: Tree, moving: Tree) -> Tree:
+    return {name: f.open(totals[name], _measured(moving)) for name, f in _needed(program).items()}
+
+
+def _closed(program: Program, block: Tree, pace: Tree, ended: tuple[Any, Tree, Tree, Tree]) -> Tree:
+    """Return the totals with the segments that end at a step in them, and new segments."""
+    stop, moving, totals, segments = ended
+    at, window = _instant(program, block, pace, stop, moving), _window_of(program, pace)
+    after = stop - pace["transient"]
+    needed = _needed(program).items()
+    totals = {k: f.close(totals[k], segments[k], at, after, window) for k, f in needed}
+    return totals, _opened(program, totals, moving)
+
+
 def _window(
     program: Program, block: Tree, pace: Tree, started: tuple[Tree, Any, Tree]
 ) -> tuple[Tree, Any, Tree, Tree]:
@@ -978,34 +1052,33 @@ def _window(
         now, after = _measured(moving), n - begin
         return moving, {k: f.update(segments[k], was, now, after, window) for k, f in needed.items()}
 
-    def close(moving: Tree, totals: Tree, segments: Tree, stop: Any) -> tuple[Tree, Tree]:
-        at = _instant(program, block, pace, stop, moving)
-        totals = {k: f.close(totals[k], segments[k], at, stop - begin, window) for k, f in needed.items()}
-        return totals, {k: f.open(totals[k], at.state) for k, f in needed.items()}
-
     def piece(carry: Tree) -> Tree:
         n, moving, segments, totals, record, checkpoint = carry
         boundary = jnp.minimum(begin + _next_multiple(n - begin, SEGMENT), pace["end"])
         stop = jnp.minimum(boundary, _next_multiple(n, pace["every"])) if program.recorded else boundary
+        if not program.recorded:
+            # Carried as well, what is in the totals too would be copied for every segment.
+            segments = _opened(program, totals, moving)
         moving, segments = lax.fori_loop(n, stop, fold_step, (moving, segments))
         if program.recorded:
             record = _write(record, pace, stop, moving["state"])
             totals, segments = lax.cond(
                 stop == boundary,
-                lambda t, s: close(moving, t, s, stop),
+                lambda t, s: _closed(program, block, pace, (stop, moving, t, s)),
                 lambda t, s: (t, s),
                 totals,
                 segments,
             )
         else:
-            totals, segments = close(moving, totals, segments, stop)
+            totals, _ = _closed(program, block, pace, (stop, moving, totals, segments))
+            segments = ()
         here = _checkpoint(program, moving, totals)
         checkpoint = lax.cond(stop == whole, lambda a, b: a, lambda a, b: b, here, checkpoint)
         return stop, moving, segments, totals, record, checkpoint
 
     moving, record, totals = started
-    segments = {name: f.open(totals[name], _measured(moving)) for name, f in needed.items()}
     first = pace["behind"] if program.resumed else begin
+    segments = _opened(program, totals, moving) if program.recorded else ()
     start = (first, moving, segments, totals, record, _checkpoint(program, moving, totals))
     _, moving, _, totals, record, kept = lax.while_loop(lambda carry: carry[0] < pace["end"], piece, start)
     return moving, record, totals, kept

@@ -87,6 +87,25 @@ def bridge_constants(model: Model, parameters: Mapping[str, Any], dt: Any, depth
     return constants
 
 
+def average_constants(model: Model, parameters: Mapping[str, Any], dt: Any) -> dict[str, Any]:
+    """Return what the mean of the noise over a step is made of, per variable, in float64.
+
+    Given z at both ends of a step, its mean over the step is normal, with mean
+    `mean + weight (z(t) + z(t + dt) - 2 mean)` and standard deviation `spread`, where with x = dt/ou_tau
+    weight = tanh(x/2)/x and spread = sigma ou_tau sqrt(dt - 2 ou_tau tanh(x/2))/dt. Both ends and the mean
+    then have the joint law of an Ornstein-Uhlenbeck process and its integral (Gillespie, Phys. Rev. E 54,
+    2084 (1996), section III), for a step however long.
+    """
+    constants: dict[str, Any] = {}
+    for name in model.input_names:
+        sigma, ou_tau = parameters[f"{name}_ou_sigma"], parameters[f"{name}_ou_tau"]
+        tanh = np.tanh(0.5 * dt / ou_tau)
+        left = np.maximum(dt - 2.0 * ou_tau * tanh, 0.0)
+        constants[f"{name}_average_weight"] = tanh * ou_tau / dt
+        constants[f"{name}_average_spread"] = sigma * ou_tau * np.sqrt(left) / dt
+    return constants
+
+
 def _name_word(text: str) -> np.uint64:
     return np.uint64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))
 

@@ -13,6 +13,7 @@ from enum import IntFlag
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from qifscan import rhythm
 from qifscan.lazy import LazyModule
 from qifscan.models import POSITIVE, Model, Parameter, Variable
 
@@ -26,17 +27,6 @@ else:
 SEGMENT = 128
 """Steps between two closings: few enough that a float32 sum of deviations keeps its digits, many enough
 that the float64 arithmetic at a closing costs under 2 % of the steps."""
-
-SAMPLE_STEPS = 4
-"""Steps of a run with a fixed dt that are averaged into one sample of a spectrum: the step resolves the
-fastest cycle by tens of steps, so its period has several samples. With dt = "auto" it is a base step."""
-
-MOST_SAMPLE_STEPS = 16
-"""A point that takes more steps than this in a base step turns too fast for samples of that length."""
-
-SPECTRUM_SAMPLES = 4096
-"""Most samples in one segment of a spectrum: 8 MB of working memory for a block of points."""
-
 
 EXPONENT = "lyapunov_"
 """How the names of the Lyapunov exponents begin."""
@@ -64,12 +54,12 @@ STATUS_MEANINGS = {
 
 @dataclass(frozen=True)
 class Window:
-    """What a fold may know of the window: its steps and their length in ms; the samples in one segment of
-    a spectrum, and the steps in one sample. Steps and dt are known when the program runs, not before."""
+    """What a fold may know of the window: its steps and their length in ms; how many lengths of segments a
+    spectrum has, and the steps in one sample. Only the lengths are known before the program runs."""
 
     steps: Any
     dt: Any
-    samples: int
+    lengths: int
     sample_steps: Any
 
 
@@ -418,79 +408,39 @@ def _switch_count(total: Any, window: Window) -> Any:
     return jnp.where(_level_defined(total), total[3].astype(jnp.float64), jnp.nan)
 
 
-def spectrum_samples(steps: int, sample_steps: int) -> int:
-    """Return the samples of one segment of a spectrum in a window: whole fold segments, at most 4096."""
-    available = steps // sample_steps
-    unit = SEGMENT // sample_steps
-    segments = -(-available // SPECTRUM_SAMPLES)
-    return available // max(segments, 1) // unit * unit
-
-
 def _spectrum(index: int, rate_index: int) -> Fold:
-    """Periodogram averaged over non-overlapping segments with a Hann window (Welch 1967).
+    """What the frequency of a variable is read off (`rhythm`), and with it the lowest and highest rate.
 
-    With it the lowest and highest rate, which tell motion from rounding: v may be 0 at rest, the rate is not.
+    They tell motion from rounding: v may be 0 at rest, the rate is not.
     """
 
     def init(at: Instant, c: Mapping[str, Any], window: Window) -> Any:
-        state = at.state
-        shape = state[index].shape
-        buffer = jnp.zeros((window.samples, *shape), state[index].dtype)
-        range_of_rate = (state[rate_index], state[rate_index])
-        return buffer, state[index], range_of_rate, jnp.zeros((window.samples // 2 + 1, *shape), jnp.float64)
+        segments, whole, powers = rhythm.empty(at.state[index], window.lengths)
+        rate = at.state[rate_index]
+        return (segments, whole, at.state[index], (rate, rate)), powers
 
     def open_segment(total: Any, state: Any) -> Any:
-        return total[:3]
+        return total[0]
 
     def update(segment: Any, was: Any, state: Any, step: Any, window: Window) -> Any:
-        buffer, start, (lowest, highest) = segment
-        rate = state[rate_index]
-        row = (step // window.sample_steps) % buffer.shape[0]
-        # The first of a sample's steps replaces what the last segment left there.
-        kept = jnp.where(step % window.sample_steps == 0, 0.0, buffer[row])
-        buffer = buffer.at[row].set(kept + (state[index] - start))
-        return buffer, start, (jnp.minimum(lowest, rate), jnp.maximum(highest, rate))
+        segments, whole, start, (lowest, highest) = segment
+        value, rate = state[index] - start, state[rate_index]
+        segments = rhythm.added(segments, *rhythm.segment_place(step, window.sample_steps), value)
+        whole = rhythm.added(whole, *rhythm.row_place(step, window.steps), value)
+        return segments, whole, start, (jnp.minimum(lowest, rate), jnp.maximum(highest, rate))
 
     def close(total: Any, segment: Any, at: Instant, stop: Any, window: Window) -> Any:
-        buffer, power = segment[0], total[3]
-        full = stop % (buffer.shape[0] * window.sample_steps) == 0
-        return *segment, power + lax.cond(full, _periodogram, lambda b: jnp.zeros_like(power), buffer)
+        segments, powers = rhythm.passed_on(segment[0], total[1], stop, window.sample_steps)
+        return (segments, *segment[1:]), powers
 
     return Fold(init, open_segment, update, close, None)
 
 
-def _sum_rows(values: Any) -> Any:
-    """Return the sum over the first axis, added in one order: XLA's own order changes with the lanes."""
-    while values.shape[0] > 1:
-        half = values.shape[0] // 2
-        odd = values[2 * half :]
-        values = jnp.concatenate([values[:half] + values[half : 2 * half], odd])
-    return values[0]
-
-
-def _periodogram(buffer: Any) -> Any:
-    samples = buffer.astype(jnp.float64)
-    taper = jnp.sin(jnp.pi * (jnp.arange(samples.shape[0]) + 0.5) / samples.shape[0]) ** 2
-    centred = (samples - _sum_rows(samples) / samples.shape[0]) * taper[:, None]
-    return jnp.abs(jnp.fft.rfft(centred, axis=0)) ** 2
-
-
 def _frequency(total: Any, window: Window) -> Any:
-    """Return the frequency of the highest peak, by a parabola through the logarithm of three bins."""
-    buffer, _, (lowest, highest), power = total
-    bins = power[1:-1]
-    # A peak lies above both neighbours; the first bin is a trend, not a cycle.
-    peak = jnp.argmax(bins[1:-1], axis=0) + 1
-    left, middle, right = (jnp.take_along_axis(bins, (peak + k)[None], axis=0)[0] for k in (-1, 0, 1))
-    curvature = jnp.log(left) - 2.0 * jnp.log(middle) + jnp.log(right)
-    offset = 0.5 * (jnp.log(left) - jnp.log(right)) / curvature
-    cycles = peak + 1 + offset
+    (_, whole, _, (lowest, highest)), powers = total
+    found = rhythm.frequency(whole, powers, window.steps, window.dt, window.sample_steps)
     # Float32 rounding moves the rate of a point at rest by 1e-5 of it at most (measured).
-    moving = highest - lowest > 1e-4 * highest
-    # Below two periods in a segment the peak leans on its image at the negative frequency.
-    resolved = window.sample_steps <= MOST_SAMPLE_STEPS
-    found = moving & resolved & (middle > left) & (middle > right) & (cycles >= 2.0)
-    return jnp.where(found, cycles / (buffer.shape[0] * window.sample_steps * window.dt), jnp.nan)
+    return jnp.where(highest - lowest > 1e-4 * highest, found, jnp.nan)
 
 
 def folds(model: Model) -> dict[str, Fold]:
@@ -545,7 +495,8 @@ def _of_variable(variable: Variable) -> tuple[Observable, ...]:
         Observable(
             f"{name}_frequency",
             "1/ms",
-            f"{meaning}, frequency of the highest peak of its power spectrum in the window",
+            f"{meaning}, frequency of the highest peak of its power spectrum in the window; NaN without a "
+            "peak of three cycles or more in the window, or where the rate stays within 1e-4 of itself",
             f"{name} spectrum",
             _frequency,
         ),

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from qifscan.drive import TIMES, extremes
+from qifscan.drive import SEEN, TIMES, extremes
 from qifscan.integrate import INTEGRATORS, Integrator
 from qifscan.models import Model
 from qifscan.rest import Rest
@@ -148,6 +148,24 @@ def halvings(scan: Scan, columns: Mapping[str, Any], rest: Rest) -> Counts:
                     break
                 chosen = chosen + finer
     return chosen
+
+
+def unresolved_noise(scan: Scan, columns: Mapping[str, Any], halvings: Counts) -> Any:
+    """Whether a point has noise that is too fast for its step: with a dt of the scan's own, or at the
+    shortest."""
+    dt = scan.protocol.base * 0.5**halvings
+    fast = np.zeros(len(halvings), dtype=bool)
+    for name in scan.noisy:
+        fast |= (columns[f"{name}_ou_sigma"] > 0.0) & (columns[f"{name}_ou_tau"] < NOISE_STEPS * dt)
+    return fast
+
+
+def unresolved_drive(scan: Scan, columns: Mapping[str, Any], halvings: Counts) -> Any:
+    """Whether a step may miss what the drive of a point does within it: no estimate tells that."""
+    if scan.drive is None:
+        return np.zeros(len(halvings), dtype=bool)
+    dt = scan.protocol.base * 0.5**halvings
+    return ~SEEN[scan.drive.kind](columns, dt) & (columns["drive_amplitude"] != 0.0)
 
 
 def noise_halvings(scan: Scan, chosen: Counts) -> Counts:

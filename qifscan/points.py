@@ -214,13 +214,20 @@ class Points:
     def program(self, steps: Steps, schedule: Schedule) -> Program:
         """Return the program that runs the points at these steps."""
         bridged = bool(np.any(steps.halvings != steps.noise_halvings)) or self.scan.noise == "common"
-        program = Program.of(self.scan, bridged=bridged).on(schedule)
+        averaged = bool(self.averaged(steps).any())
+        program = Program.of(self.scan, bridged=bridged, averaged=averaged).on(schedule)
+        program = program.sampled(schedule, int(np.max(steps.halvings, initial=0)))
         return replace(program, history=self._history(steps)) if self.rest.model.delay else program
 
     def _history(self, steps: Steps) -> int:
         """Return how many steps must be remembered, a power of 2, for the delays of the points."""
         lags = self.columns[self.rest.model.delay] / (self.scan.protocol.base * 0.5**steps.halvings)
         return 1 << int(np.ceil(np.max(lags)) + 3).bit_length()
+
+    def averaged(self, steps: Steps) -> Array:
+        """Whether the noise of each point is too fast for its step, which then takes the mean of it."""
+        fast: Array = pace.unresolved_noise(self.scan, self.columns, steps.halvings)
+        return fast
 
     def run(
         self,
@@ -230,6 +237,17 @@ class Points:
         checkpoint: Array | None = None,
     ) -> Result:
         """Run the points once, from the start or from a checkpoint."""
+        averaged = self.averaged(steps)
+        kinds = [np.flatnonzero(averaged == kind) for kind in (False, True)]
+        if all(map(len, kinds)):
+            # Which program runs a point depends on that point alone.
+            parts = [
+                self.take(rows).run(
+                    steps.take(rows), schedule, shape, None if checkpoint is None else checkpoint[rows]
+                )
+                for rows in kinds
+            ]
+            return kernel.joined(kinds, parts)
         program = self.program(steps, schedule)
         inputs = self.inputs(program, steps)
         if checkpoint is not None:
@@ -308,7 +326,8 @@ def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> Array:
     limit = tolerance * np.minimum(convergence.ESTIMATE, convergence.ADDED / count)
     rounded = (count * convergence.ROUNDING > 0.5 * tolerance) & (scan.precision == "float32")
     stays = starts_stable(points, ran.steps, schedule) & (ran.error <= tolerance)
-    suspect = ~points.noisy() & ~stays & (~(ran.error <= limit) | rounded)
+    coarse = pace.unresolved_drive(scan, points.columns, ran.steps.halvings)
+    suspect = ~points.noisy() & ~stays & (~(ran.error <= limit) | rounded | coarse)
     return np.flatnonzero(suspect & np.isfinite(ran.result.final).all(axis=1))
 
 

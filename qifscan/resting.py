@@ -65,11 +65,7 @@ def at_equilibrium(model: Model, r: Array, given: Mapping[str, Array]) -> Array:
     wide = {name: np.repeat(values, most) for name, values in given.items()}
     flat = r.ravel()
     state = states(model, flat, wide)
-    lost = np.zeros(len(flat), dtype=bool)
-    for index in walled_variables(model):
-        value, slope = coefficients(model.at_rest(series(flat, 1), wide)[index], 1, flat)
-        lost |= ~(np.abs(slope) < _LOST * np.abs(value)) & np.isfinite(flat)
-    rows = np.flatnonzero(lost)
+    rows = np.flatnonzero(~(growth(model, flat, wide) < _LOST) & np.isfinite(flat))
     if len(rows):
         here, start = part(wide, rows), state[rows]
         end, there = arrived(model, start, here)
@@ -77,6 +73,15 @@ def at_equilibrium(model: Model, r: Array, given: Mapping[str, Array]) -> Array:
         kept = residual(model, start, here) < _AT_REST
         state[rows] = np.where(there[:, None], end, np.where(kept[:, None], start, np.nan))
     return state.reshape(*r.shape, -1)
+
+
+def growth(model: Model, r: Array, given: Mapping[str, Array]) -> Array:
+    """Return by what factor a relative error of the rate is larger in variables that have a wall."""
+    found = np.zeros(len(r))
+    for index in walled_variables(model):
+        value, slope = coefficients(model.at_rest(series(r, 1), given)[index], 1, r)
+        found = np.maximum(found, np.abs(slope / value))
+    return found
 
 
 def _ascending(found: Array) -> Array:

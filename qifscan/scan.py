@@ -48,13 +48,14 @@ from qifscan.errors import (
 from qifscan.integrate import INTEGRATORS, integrators_of
 from qifscan.models import Model, Parameter
 from qifscan.noise import ou_parameters
-from qifscan.observables import RESERVED, SAMPLE_STEPS, SEGMENT, THRESHOLDS, observables
+from qifscan.observables import RESERVED, SEGMENT, THRESHOLDS, observables
 from qifscan.place import AnyPath, local
 from qifscan.printed import Printed, span
+from qifscan.rhythm import SAMPLE_STEPS
 from qifscan.theory import NAMED_STATES
 from qifscan.toml import as_toml
 
-NUMBERS_VERSION = 8
+NUMBERS_VERSION = 9
 """Raised whenever the same scan would give other numbers; part of the fingerprint."""
 
 MAX_STEPS = 2**30
@@ -436,10 +437,7 @@ class Scan(Printed, Definition):
         protocol = info.data.get("protocol")
         least = 4 * SEGMENT
         if protocol is not None and protocol.window_steps < least and any("frequency" in n for n in value):
-            samples = least // protocol.sample_steps
-            hint = (
-                f"a spectrum averages {protocol.sample_steps} steps into a sample and needs {samples} samples"
-            )
+            hint = "three cycles or more of tens of steps each; make the window longer"
             found = f"{protocol.window_steps} steps"
             faults.append(Fault("protocol.window", found, f"at least {least} steps for a frequency", hint))
         raise_if_any(faults or _threshold_faults(value, info))

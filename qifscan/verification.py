@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from qifscan import backend, integrity, store, sweep
+from qifscan import backend, integrity, store, sweep, truth
 from qifscan.catalogue import model_named
 from qifscan.errors import StoreError, check_count, check_flag, counted
 from qifscan.graph import graph_value, rate_unit
@@ -22,6 +22,7 @@ from qifscan.printed import Printed
 from qifscan.rest import Rest
 from qifscan.scan import Scan
 from qifscan.store import Store
+from qifscan.truth import Truth
 
 Array = np.ndarray[Any, Any]
 
@@ -55,9 +56,9 @@ class HalfStep:
 class Verdict(Printed):
     """What `verify` found. It prints as a table. `faults` has one line for each thing that is wrong.
 
-    `half` is the comparison with half the step, `tolerance` what the scan allows there; `settled` counts the
-    points of the store that have come to rest, and `disagreement` is their largest distance from the exact
-    equilibrium.
+    `half` is the comparison with half the step, `truth` that with an adaptive solver, `tolerance` what the
+    scan allows there; `settled` counts the points of the store that have come to rest, and `disagreement` is
+    their largest distance from the exact equilibrium.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class Verdict(Printed):
     finished: int
     recomputed: int
     half: HalfStep
+    truth: Truth
     tolerance: float
     settled: int
     disagreement: float
@@ -89,6 +91,7 @@ class Verdict(Printed):
         if self.others:
             yield "other options", self._of_others
         yield "half step", f"in float64: {str(self.half) or 'nothing compared'}"
+        yield "truth", f"by an adaptive solver: {self.truth}"
         apart = f"{self.disagreement:.1e} from the exact equilibrium at most"
         yield "theory", f"{counted(self.settled, 'point')} at rest, {apart}"
         yield from (("fault", fault) for fault in self.faults)
@@ -128,7 +131,9 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
     which must give every bit; and at half of their step in float64 along the same path of noise. There the
     mean, std, lowest, highest and final values of a point that is not flagged must agree to the tolerance of
     the scan, relative to the size of its state (|W|, W = pi tau r + i v, of a population; of a slow variable
-    its own): of each point without noise, and of those with noise on average. The number of equilibria of
+    its own): of each point without noise, and of those with noise on average. Points without noise, 32 at
+    most, are also run by an adaptive solver that shares nothing with the kernel, with equations of its own:
+    every observable of a point that is not flagged must be true to the tolerance. The number of equilibria of
     each is counted again from the eigenvalues of the companion matrix of its polynomial, in other models than
     the plain one from the changes of sign along the rate. In the whole store, points that settled must be at
     the exact equilibrium to the tolerance.
@@ -164,7 +169,7 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
     faults = [*structure, *(f"chunk {chunk}: {reason}" for chunk, reason in damaged.items())]
     grid = sorted(chunk for chunk in done - set(damaged) if not opened.chunks.is_trace(chunk))
     sample = _sample(opened, grid, points)
-    half, others = HalfStep(), np.zeros(0, dtype=bool)
+    half, true, others = HalfStep(), Truth(), np.zeros(0, dtype=bool)
     if sample:
         others = _of_other_options(opened, sample)
         chosen = sweep.started(opened.scan, sample)
@@ -172,7 +177,8 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
         again = run_points(chosen, opened.chunks.schedule, batch_shape(len(sample[0])))
         faults += _differing(opened.scan, sample, stored, again, ~others)
         half = _against_half_step(opened, chosen, sample, stored)
-        faults += [*half.faults, *_against_count(opened.scan, chosen, sample, stored)]
+        true = truth.compare(chosen, stored, lambda row: _place(opened.scan, sample, row))
+        faults += [*half.faults, *true.faults, *_against_count(opened.scan, chosen, sample, stored)]
     settled, disagreement, further = _against_rest(opened, grid)
     faults += further
     recomputed = len(sample[0]) - int(others.sum()) if sample else 0
@@ -182,6 +188,7 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
         len(done),
         recomputed,
         half,
+        true,
         opened.scan.protocol.tolerance,
         settled,
         disagreement,
@@ -258,7 +265,9 @@ def _against_half_step(
     noisy = chosen.noisy()
     apart, parted, faults = 0.0, np.zeros(len(noisy), dtype=bool), []
     for name, variable in _of_state(scan):
-        shift = np.where(trusted, (stored[name] - finer.observables[name]) / finer.sizes[variable], 0.0)
+        # A burst in the window is larger than the state is in the end.
+        size = np.fmax(finer.sizes[variable], np.abs(finer.observables[name]))
+        shift = np.where(trusted, (stored[name] - finer.observables[name]) / size, 0.0)
         beyond = ~(np.abs(shift) <= tolerance)
         apart = max(apart, float(np.max(np.abs(shift), where=~noisy, initial=0.0)))
         parted |= beyond & noisy

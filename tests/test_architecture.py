@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "qifscan"
 LEVELS = [
     {"lazy", "errors", "jets", "whole"},
     {"printed", "toml"},
-    {"models", "definition", "backend", "algebra", "place", "record", "snapshot"},
+    {"adaptive", "rhythm", "models", "definition", "backend", "algebra", "place", "record", "snapshot"},
     {"child"},
     {"catalogue", "drive", "noise", "observables", "integrate", "labels", "graph"},
     {"normal_forms", "tables", "collocation", "delayed", "newton", "isolation"},
@@ -37,6 +37,7 @@ LEVELS = [
     {"store", "cluster"},
     {"extension", "theory_store"},
     {"integrity"},
+    {"truth"},
     {"driver", "plots", "trajectory", "verification", "attractors"},
     {"switching"},
     {"cli"},

@@ -193,8 +193,9 @@ def test_verify_says_that_a_store_is_sound(finished):
         "recomputed    30 points, compared bit for bit with the store",
     ]
     assert re.fullmatch(r"half step     in float64: \d+ of 30 paths of noise parted", lines[2])
-    assert lines[3].startswith("theory        0 points at rest")
-    assert lines[4:] == ["verdict       sound"]
+    assert lines[3] == "truth         by an adaptive solver: nothing compared; 30 left out (noise)"
+    assert lines[4].startswith("theory        0 points at rest")
+    assert lines[5:] == ["verdict       sound"]
 
 
 def test_verify_ends_with_1_for_a_damaged_store_and_repairs_it_on_request(folder):
@@ -206,7 +207,7 @@ def test_verify_ends_with_1_for_a_damaged_store_and_repairs_it_on_request(folder
     chunk.write_bytes(bytes(damaged))
     code, lines = qifscan("verify", "tiny.toml")
     assert code == 1
-    assert lines[4].startswith("fault         chunk 0: r_mean can't be read: ")
+    assert lines[5].startswith("fault         chunk 0: r_mean can't be read: ")
     assert lines[-1].startswith("verdict       1 fault")
     code, lines = qifscan("verify", "tiny.toml", "--repair")
     assert code == 1

@@ -7,7 +7,7 @@ from scipy import interpolate, linalg, special
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan.drive import DRIVES, TIMES, VALUES, extremes, final_input
+from qifscan.drive import DRIVES, SEEN, TIMES, VALUES, extremes, final_input, step_constants, with_integral
 
 DOWN = {"r": 0.081134441950119719, "v": -1.9616199885831653}
 SADDLE_RATE = 0.47298034068468413
@@ -18,7 +18,8 @@ def current(kind, time, step=1e-9, fraction=0.0, samples=(0.0, 0.0), **numbers):
     """Return I of a drive at times `(n,)`, as the kernel asks for it."""
     with jax.enable_x64(True):
         constants = {f"drive_{name}": np.float64(x) for name, x in numbers.items()}
-        constants["drive_values"] = jax.numpy.array(samples)
+        constants |= step_constants(kind, constants, step)
+        constants["drive_samples"] = tuple(map(jax.numpy.array, with_integral(samples)))
         value = VALUES[kind](jax.numpy.array(time), step, fraction, constants)
         assert value.dtype == np.float64
         return np.broadcast_to(np.asarray(value), np.shape(time))
@@ -50,7 +51,13 @@ def extrema(run, begin, end):
 
 
 def test_every_kind_of_drive_has_its_formula():
-    assert DRIVES.keys() == VALUES.keys() == TIMES.keys() == {"constant", "pulse", "sine", "ramp", "sampled"}
+    assert (
+        DRIVES.keys()
+        == VALUES.keys()
+        == TIMES.keys()
+        == SEEN.keys()
+        == {"constant", "pulse", "sine", "ramp", "sampled"}
+    )
     for kind, drive in DRIVES.items():
         assert drive.model_fields["kind"].default == kind
 

@@ -126,6 +126,23 @@ def test_an_equilibrium_beside_the_wall_of_the_pair_keeps_all_its_digits(delta_i
     assert bool(found["stable"][last]) == algebra.stable(algebra.equilibria()[last])
 
 
+@pytest.mark.parametrize("delta_i", [1e-2, 1e-5, 1e-8, 1e-12])
+def test_a_fold_beside_the_wall_of_the_pair_is_right_or_flagged(delta_i):
+    given = PAIR | {"delta_i": delta_i}
+    algebra = exact.Algebra.of("qif_pair", "eta_i", given)
+    wanted = [point for point in algebra.special() if point.type == "LP"]
+    found = qs.special_points("qif_pair", along="eta_i", **given)
+    folds = found.isel(point=found["type"].values == exact.CODES["LP"])
+    assert folds["r_e"].values == pytest.approx([point.r for point in wanted], rel=1e-14)
+    assert folds["eta_i"].values == pytest.approx([point.value for point in wanted], rel=1e-12)
+    fold = exact.without_common(exact.in_p(algebra.spectrum[-1])[0], algebra)
+    rates = [x for x in exact.positive_roots(fold) if algebra.allowed(x, None)]
+    exactly = np.array([float(algebra.inhibitory(x, None)) for x in rates])
+    right = np.abs(folds["r_i"].values / exactly - 1.0) < 1e-8
+    assert (right | ~folds["converged"].values).all()
+    assert right[:3].all()
+
+
 def test_the_gap_junctions_have_their_points_in_the_plane_of_their_strength():
     given = {"J": 20.0, "delta": 1.0, "tau": 1.0}
     found = qs.special_points("qif_gap", along=("eta", "g"), **given)
@@ -239,10 +256,16 @@ def test_equilibria_beside_special_points_are_those_of_exact_algebra(model):
     assert exact.equilibria_claim(model, graph, 4 if model == "qif_pair" else 8, 0).failures == []
 
 
-@pytest.mark.parametrize("model", [name for name in MODELS if name != "qif_pair"])
-def test_cusps_and_bogdanov_takens_points_are_those_of_exact_algebra(model):
-    for claim, _, along in exact.tasks(["planes"], [model], []):
-        assert exact.CLAIMS[claim](model, along, 1, 0).failures == []
+PLANES = [
+    *(("qif_gap", name) for name in ("delta", "J", "g")),
+    *(("qif", "delta"), ("qif_synapse", "J"), ("qif_plasticity", "delta")),
+    *(("qif_adaptation_exponential", "tau_a"), ("qif_depression_alpha", "alpha")),
+]
+
+
+@pytest.mark.parametrize(("model", "along"), PLANES)
+def test_cusps_and_bogdanov_takens_points_are_those_of_exact_algebra(model, along):
+    assert exact.plane_claim(model, along, 1, 0).failures == []
 
 
 BRANCHED = [

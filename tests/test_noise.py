@@ -277,7 +277,8 @@ def all_points(scan):
 
 
 def noise_paths(scan):
-    """Return z of r and of v, `(points, steps)` each, solved for in Euler's `y += dt (field + z) / tau`.
+    """Return what a step takes as z of r and of v, `(points, steps)` each, solved for in Euler's
+    `y += dt (field + z) / tau`: z at its start, or for noise that it does not resolve the mean over it.
 
     float64 keeps z to about 1e-13, float32 to 1e-5.
     """
@@ -294,6 +295,27 @@ def noise_paths(scan):
         name: columns["tau"][:, None] * (np.diff(y) / scan.protocol.dt - slope)
         for name, y, slope in zip("rv", (r, v), slopes, strict=True)
     }
+
+
+advance = jax.jit(kernel._next_noise, static_argnums=0)
+
+
+def step_by_step(scan, steps, depth=0, rows=slice(None), bridged=False):
+    """Return z of every noisy variable at the start and after so many steps of DT/2^depth,
+    `(steps + 1, points)`, as the kernel takes it, step by step."""
+    points = all_points(scan).take(np.arange(scan.size)[rows])
+    count = len(points.replicate)
+    program = kernel.Program.of(scan, bridged=bridged)
+    inputs = points.inputs(program, Steps(np.full(count, depth), np.zeros(count, dtype=int)))
+    block = jax.tree.map(lambda leaf: leaf[0], kernel._gathered(inputs, np.arange(count)[None]))
+    with jax.enable_x64(True):
+        moving, pace = kernel._initial_noise(program, block), {"depth": jnp.int32(depth)}
+        path = [moving["noise"]]
+        for n in range(steps):
+            moving = advance(program, block, pace, jnp.int32(n), moving)
+            path.append(moving["noise"])
+        path = [{name: z["now"] for name, z in noise.items()} for noise in path]
+        return {name: np.stack([z[name] for z in path]) for name in path[0]}
 
 
 def euler_scan(**definition):
@@ -316,7 +338,8 @@ def ou_scan(precision="float64", replicates=LANES, **definition):
 @pytest.fixture(scope="module", params=["float32", "float64"])
 def ou(request):
     """z of both variables, `(time constants, replicates, steps)`: dt << ou_tau, dt = ou_tau, dt >> ou_tau."""
-    return {name: z.reshape(3, LANES, STEPS) for name, z in noise_paths(ou_scan(request.param)).items()}
+    paths = step_by_step(ou_scan(request.param), STEPS - 1)
+    return {name: np.moveaxis(z, 0, -1).reshape(3, LANES, STEPS) for name, z in paths.items()}
 
 
 def whitened(z, name):
@@ -390,10 +413,10 @@ def test_points_replicates_and_variables_have_uncorrelated_noise(ou):
 def test_the_path_of_a_point_is_drawn_from_the_normals_of_its_key():
     """Step by step in NumPy, from the documented counters: step n takes a normal of pair n // 2 of v, and the
     start that of step 2^32 - 1."""
-    fixed = {"v_ou_sigma": 0.7, "r_ou_sigma": 0.02, "v_ou_tau": 0.05, "v_ou_mean": 0.2}
+    fixed = {"v_ou_sigma": 0.7, "r_ou_sigma": 0.02, "v_ou_tau": 0.5, "v_ou_mean": 0.2}
     scan = euler_scan(fixed=fixed, seed=11)
     words = point_keys(11, scan.columns((np.zeros(1, dtype=int),)), np.array([0]))
-    std, decay = 0.7 * np.sqrt(0.05 / 2), np.exp(-DT / 0.05)
+    std, decay = 0.7 * np.sqrt(0.5 / 2), np.exp(-DT / 0.5)
     z = [0.2 + std * normals(words, 2**31 - 1, pair=1)[1][0]]
     for n in range(STEPS - 1):
         z.append(
@@ -402,6 +425,69 @@ def test_the_path_of_a_point_is_drawn_from_the_normals_of_its_key():
             + std * np.sqrt(1 - decay**2) * normals(words, n // 2, pair=1)[n % 2][0]
         )
     np.testing.assert_allclose(noise_paths(scan)["v"][0], z, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["r", "v"])
+def test_noise_that_a_step_does_not_resolve_drives_it_by_its_mean_given_both_ends(name):
+    """Law of z at both ends and of its mean over the step, from the integrals of e^(-|s - t|/ou_tau); the
+    normals that the mean must have been drawn from are independent of the path and of each other."""
+    scan = ou_scan()
+    paths = {k: np.moveaxis(z, 0, -1).reshape(3, LANES, -1) for k, z in step_by_step(scan, STEPS).items()}
+    steps = {k: z.reshape(3, LANES, STEPS) for k, z in noise_paths(scan).items()}
+    path, taken = ((x[name] - MEANS[name]) / STDS[name] for x in (paths, steps))
+    # The slowest is resolved, and taken as it is at the start of a step.
+    np.testing.assert_allclose(taken[0], path[0][:, :-1], rtol=0, atol=1e-9)
+    for k in (1, 2):
+        x = DT / OU_TAUS[k]
+        ends = np.array([[1.0, np.exp(-x)], [np.exp(-x), 1.0]])
+        with_ends = -np.expm1(-x) / x
+        weights = np.linalg.solve(ends, [with_ends, with_ends])
+        variance = 2.0 * (x + np.expm1(-x)) / x**2 - weights.sum() * with_ends
+        guess = weights[0] * path[k][:, :-1] + weights[1] * path[k][:, 1:]
+        normal = (taken[k] - guess) / np.sqrt(variance)
+        assert_standard_mean(normal)
+        assert_standard_mean(normal**2 - 1, 2.0)
+        assert_normal(normal)
+        assert_uncorrelated(normal[:, 1:], normal[:, :-1])
+        for z in (path[k][:, :-1], path[k][:, 1:]):
+            assert_standard_mean(normal * z)
+
+
+@pytest.mark.parametrize("integrator", ["riccati", "rk4", "heun"])
+def test_noise_faster_than_a_given_step_moves_v_as_white_noise_of_its_power_does(integrator):
+    """At rest, for weak noise, the variances of r and v under white noise q on v solve Lyapunov's equation.
+
+    Over 256 replicates of 100 ms the variance is known to 0.5 %; at this step a path that is linear between
+    its steps, with x = dt/ou_tau = 10, has x/2 coth(x/2) = 5 times the power, and gives 2.2 times the std.
+    """
+    given = {"eta": -4.6, "J": 15.0, "delta": 1.0, "tau": 1.0}
+    at = qs.equilibria(**given).isel(equilibrium=0)
+    r, v = float(at["r"]), float(at["v"])
+    jacobian = np.array([[2 * v, 2 * r], [15.0 - 2 * np.pi**2 * r, 2 * v]])
+    power = (40.0 * 0.001) ** 2
+    variance = linalg.solve_continuous_lyapunov(jacobian, -np.diag([0.0, power]))
+    scan = qs.Scan(
+        fixed=given | {"v_ou_tau": 0.001, "v_ou_sigma": 40.0},
+        protocol=qs.Protocol(transient=10.0, window=100.0, dt=0.01, initial="down", integrator=integrator),
+        observables=["r_std", "v_std"],
+        replicates=256,
+    )
+    found = run_points(all_points(scan), Schedule.of(scan.protocol), batch_shape(scan.size)).variables
+    for k, name in enumerate("rv"):
+        square = np.mean(found[f"{name}_std"].astype(np.float64) ** 2)
+        assert square == pytest.approx(variance[k, k], rel=0.02)
+
+
+def test_which_program_runs_a_point_with_fast_noise_does_not_depend_on_its_neighbours():
+    fixed = {"v_ou_sigma": 1.0}
+    points = {"v_ou_tau": [5.0, 0.02, 0.08, 0.079, 1.0]}
+    protocol = qs.Protocol(transient=1.0, window=3.0, dt=DT)
+    scan = qs.Scan(points=points, fixed=fixed, protocol=protocol, observables=["r_mean", "v_std", "r_final"])
+    together = run_points(all_points(scan), Schedule.of(protocol), batch_shape(5))
+    for i in range(5):
+        alone = run_points(all_points(scan).take(np.array([i])), Schedule.of(protocol), batch_shape(1))
+        for name in scan.observables:
+            assert alone.variables[name][0].tobytes() == together.variables[name][i].tobytes()
 
 
 def test_common_noise_is_one_path_per_replicate_at_every_point_and_independent_noise_is_not():
@@ -441,27 +527,12 @@ def test_a_point_has_the_same_noise_in_a_scan_and_in_simulate():
 
 CELLS = 16
 FINEST = 3
-advance = jax.jit(kernel._next_noise, static_argnums=0)
 
 
 def filled_paths(scan, depth, cells=CELLS, rows=slice(None)):
-    """Return z of every noisy variable at every step of DT/2^depth of so many ms/DT, `(steps + 1, points)`.
-
-    As the kernel takes it, step by step; the paths are drawn on the grid of DT.
-    """
-    points = all_points(scan).take(np.arange(scan.size)[rows])
-    count = len(points.replicate)
-    program = kernel.Program.of(scan, bridged=True)
-    inputs = points.inputs(program, Steps(np.full(count, depth), np.zeros(count, dtype=int)))
-    block = jax.tree.map(lambda leaf: leaf[0], kernel._gathered(inputs, np.arange(count)[None]))
-    with jax.enable_x64(True):
-        moving, pace = kernel._initial_noise(program, block), {"depth": jnp.int32(depth)}
-        path = [moving["noise"]]
-        for n in range(cells << depth):
-            moving = advance(program, block, pace, jnp.int32(n), moving)
-            path.append(moving["noise"])
-        path = [{name: z["now"] for name, z in noise.items()} for noise in path]
-        return {name: np.stack([z[name] for z in path]) for name in path[0]}
+    """Return z of every noisy variable at every step of DT/2^depth of so many ms/DT, `(steps + 1, points)`;
+    the paths are drawn on the grid of DT."""
+    return step_by_step(scan, cells << depth, depth, rows, bridged=True)
 
 
 @pytest.fixture(scope="module")

@@ -235,6 +235,32 @@ def test_a_right_store_is_sound_and_says_by_how_much(small):
     assert str(verdict).splitlines()[-1] == "verdict       sound"
 
 
+def test_a_store_of_driven_runs_is_compared_with_an_adaptive_solver_in_every_observable(tmp_path):
+    """Bursts after a pulse, levels, exponents: every number of 24 points; one that is off by half a per cent
+    is named with its right value."""
+    path = tmp_path / "driven.zarr"
+    names = ["r_mean", "r_std", "v_min", "r_max", "v_final", "up_fraction", "switch_count", "lyapunov_1"]
+    scan = qs.Scan(
+        axes={"eta": np.linspace(-5.5, -4.0, 8), "drive_amplitude": [0.0, 4.0, 20.0]},
+        drive=qs.Pulse(amplitude=1.0, start=3.0, length=2.0),
+        protocol=qs.Protocol(transient=0.0, window=20.0, initial="down"),
+        observables=names,
+    )
+    dataset = qs.run(scan, path, client="serial")
+    verdict = qs.verify(path, points=200)
+    assert verdict.sound, str(verdict)
+    assert verdict.truth.points > 18
+    assert verdict.truth.numbers > 7 * verdict.truth.points
+    assert verdict.truth.largest < 1.0
+    without_record(path)
+    right = float(dataset["r_max"].isel(eta=4, drive_amplitude=2))
+    zarr.open_group(str(path), mode="r+")["r_max"][4, 2] = right * 1.005
+    faults = qs.verify(path, points=200).truth.faults
+    assert len(faults) == 1
+    assert faults[0].startswith("r_max at eta=")
+    assert f"stored {right * 1.005:.6g}, not true: an adaptive solver finds {right:.3g}"[:40] in faults[0]
+
+
 def without_record(path):
     """Remove the digests of a store, as of one made without: they would tell of a changed number first."""
     shutil.rmtree(path / "qifscan-record")

@@ -203,3 +203,105 @@ def test_only_a_start_at_a_stable_equilibrium_counts_as_one_that_stays(model, gi
         scan = qs.Scan(model=model, fixed=given, protocol=qs.Protocol(initial=initial))
         points = Points.of(scan, (np.zeros(1, dtype=int),))
         assert starts_stable(points, points.steps(), Schedule.of(scan.protocol)).tolist() == [stays]
+
+
+LISTED = [
+    # The std in a window of one step.
+    (
+        qs.Scan(
+            protocol=qs.Protocol(transient=0.26, window=0.02, dt=0.02),
+            points=[
+                {
+                    "tau": 1.6060406990038982,
+                    "delta": 0.24639538808760267,
+                    "eta": -20.22527084932606,
+                    "r_initial": 1.0270541805336488,
+                    "v_initial": -4.276563476078554,
+                    "J": 18.196312360174808,
+                }
+            ],
+            observables=["v_std"],
+            precision="float64",
+        ),
+        0.000835,
+    ),
+    # In one of three steps.
+    (
+        qs.Scan(
+            protocol=qs.Protocol(transient=0.26, window=0.06, dt=0.02),
+            points=[
+                {
+                    "tau": 0.23960228766457808,
+                    "delta": 0.0855621889539866,
+                    "eta": -4.7712757531821595,
+                    "r_initial": 0.014729820183379627,
+                    "v_initial": 5.237525686337888,
+                    "J": 2.3216684340913503,
+                }
+            ],
+            observables=["r_std"],
+        ),
+        0.00044913388839316356,
+    ),
+    # Samples about as far apart as the steps.
+    (
+        qs.Scan(
+            drive=qs.Sampled(
+                values=(-0.934, -0.267, 0.402, -0.512, -0.658, -0.097, 0.266, 0.446),
+                interval=0.0023338787555764176,
+                amplitude=36.79278580407825,
+                start=0.05300879026060876,
+            ),
+            protocol=qs.Protocol(transient=0.0, window=0.12, dt=0.002),
+            points=[
+                {
+                    "tau": 0.48477379184697306,
+                    "delta": 0.058353765006147945,
+                    "eta": -46.88360463384152,
+                    "r_initial": 1.6785549143581604,
+                    "v_initial": 4.6012828116739755,
+                    "J": 35.857818557478666,
+                }
+            ],
+            observables=["r_final"],
+            precision="float64",
+        ),
+        1.9758695285013932,
+    ),
+    # A slow variable that float32 moves by its last digits.
+    (
+        qs.Scan(
+            model="qif_plasticity",
+            drive=qs.Pulse(
+                amplitude=25.889442312205404, start=0.3018188650831083, length=0.006720719001205265
+            ),
+            protocol=qs.Protocol(transient=0.0, window=0.7000000000000001, dt="auto"),
+            points=[
+                {
+                    "tau": 15.907998915157584,
+                    "delta": 0.12514697325870452,
+                    "eta": 36.10397463125888,
+                    "r_initial": 0.001053722559041789,
+                    "v_initial": -9.467610566839168,
+                    "r_ou_mean": 0.001061138493988381,
+                    "v_ou_mean": 0.050910425728055486,
+                    "J": 18.850367015288512,
+                    "U": 0.08176651801149969,
+                    "tau_f": 1200.5977183230862,
+                    "tau_d": 414.0699477394269,
+                    "u_initial": 0.5613418047006982,
+                    "x_initial": 0.5445626505228657,
+                }
+            ],
+            observables=["x_std"],
+        ),
+        0.00017196858138649967,
+    ),
+]
+
+
+@pytest.mark.parametrize(("scan", "right"), LISTED)
+def test_what_random_points_showed_to_be_wrong_is_right_or_flagged(scan, right):
+    found = run_points(Points.of(scan, (np.zeros(1, int),)), Schedule.of(scan.protocol), batch_shape(1))
+    flagged = found.status[0] & int(Status.under_resolved)
+    assert flagged or found.variables[scan.observables[0]][0] == pytest.approx(right, rel=2e-3)

@@ -11,6 +11,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
+from qifscan import adaptive
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "truth.py"
 specification = importlib.util.spec_from_file_location("truth", BENCHMARK)
@@ -25,7 +26,7 @@ NUMBERS = {"drive_amplitude": 6.0, "drive_start": 1.0, "drive_interval": 1.25}
 
 def pieces(point, start, slope):
     """Yield times and states of SciPy's DOP853 between the edges of the drive, `(variables, times)`."""
-    edges = [0.0, point.begin, point.end, *truth.edges_of(point.drive, point.parameters)]
+    edges = [0.0, point.begin, point.end, *adaptive.edges_of(point.drive, point.parameters)]
     edges = sorted({t for t in edges if 0.0 <= t <= point.end})
     y = np.array(start)
     for a, b in pairwise(edges):
@@ -51,7 +52,7 @@ def test_the_solver_agrees_with_scipys(model):
     found = truth.solved(model, [point]).values
 
     def slope(t, y):
-        drive = truth.input_at(point.drive, point.parameters, t)
+        drive = adaptive.input_at(point.drive, point.parameters, t)
         return np.array(equations.slopes(y, point.parameters, drive, None))
 
     t, y = (np.concatenate(parts, axis=-1) for parts in zip(*pieces(point, start, slope), strict=True))
@@ -131,8 +132,9 @@ def test_a_wrong_number_is_seen(monkeypatch):
     right = data.assign({n: ("point", exact.values[n]) for n in case.observables if n in names})
     right["status"][:] = int(qs.Status.computed)
     wrong = right.assign(r_mean=right["r_mean"] * 1.0021)
-    assert truth.deviations(case, exact, right)["r_mean"].max() < 1e-6
-    assert truth.deviations(case, exact, wrong)["r_mean"].min() > 2.0
+    right_values, wrong_values = ({n: x[n].values for n in (*case.observables, "dt")} for x in (right, wrong))
+    assert truth.deviations(case.compared, exact, right_values)["r_mean"].max() < 1e-6
+    assert truth.deviations(case.compared, exact, wrong_values)["r_mean"].min() > 2.0
     for flag, silent in ((qs.Status.computed, 12), (qs.Status.computed | qs.Status.under_resolved, 0)):
         shown = wrong.copy(deep=True)
         shown["status"][:] = int(flag)
