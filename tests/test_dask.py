@@ -89,7 +89,7 @@ if __name__ == "__main__":
 def test_a_scheduler_without_workers_is_said_to_be_waited_for(monkeypatch, caplog, tmp_path):
     monkeypatch.setattr(executors, "PATIENCE", 0.5)
     with (
-        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as alone,
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as alone,
         distributed.Client(alone) as client,
         ThreadPoolExecutor(1) as aside,
         caplog.at_level("WARNING", logger="qifscan"),
