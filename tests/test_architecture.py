@@ -13,7 +13,7 @@ import qifscan
 
 PACKAGE = Path(__file__).parents[1] / "qifscan"
 
-SHARED = {"errors", "printed", "record", "lazy", "arrays", "machine", "definition", "place"}
+SHARED = {"errors", "printed", "record", "lazy", "arrays", "machine", "notebook", "definition", "place"}
 """Small files that every folder may use."""
 
 ORDER = (
@@ -153,7 +153,8 @@ def test_files_are_short():
         ),
         ("distributed", {"runs.executors"}),
         ("click", {"cli"}),
-        ("matplotlib", {"plots.colours", "plots.diagrams", "plots.overlays", "plots.show"}),
+        ("matplotlib", {"plots.colours", "plots.diagrams", "plots.overlays", "plots.picture", "plots.show"}),
+        ("IPython", {"notebook"}),
         ("rich", {"runs.progress"}),
     ],
 )

@@ -221,7 +221,7 @@ def show_theory(
     select: Mapping[str, Any],
 ) -> Figure:
     """Return the figure of datasets of theory, drawn over one parameter or in the plane of two."""
-    from matplotlib.figure import Figure
+    from qifscan.plots.picture import Picture
 
     tables = [
         _selected(read(dataset, where), select, where)
@@ -234,7 +234,7 @@ def show_theory(
     _check_drawable(tables, across, rows)
     for where, points in zip(_places(len(tables)) if up else (), tables, strict=False):
         check_plane(points, where)
-    figure = Figure(figsize=(8.0, 1.0 + 3.2 * len(rows)), layout="constrained", dpi=150)
+    figure = Picture(figsize=(8.0, 1.0 + 3.2 * len(rows)), layout="constrained", dpi=150)
     grid = figure.subplots(len(rows), 1, squeeze=False, sharex=True)[:, 0].tolist()
     for axes, name in zip(grid, rows, strict=True):
         for points in tables:

@@ -347,12 +347,12 @@ def _draw(
     folds: bool,
     over: Sequence[xr.Dataset],
 ) -> Figure:
-    from matplotlib.figure import Figure
+    from qifscan.plots.picture import Picture
 
     columns = shown[layout.facet].values.tolist() if layout.facet and layout.y else [None]
     aside = 2.4 if layout.y is None and (layout.facet or folds) else 0.0
     size = (1.2 + 3.8 * len(columns) + aside, 0.8 + 3.2 * len(chosen))
-    figure = Figure(figsize=size, layout="constrained", dpi=150)
+    figure = Picture(figsize=size, layout="constrained", dpi=150)
     grid = figure.subplots(len(chosen), len(columns), squeeze=False, sharex=True, sharey="row")
     for row, name in zip(grid, chosen, strict=True):
         if layout.y is None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
+from qifscan import notebook
 from qifscan.dynamics.status import Status
 
 
@@ -35,14 +36,33 @@ class Progress:
 
 @contextmanager
 def reporter(progress: Callable[[Progress], None] | str | None) -> Iterator[Callable[[Progress], None]]:
-    """Return what is called with how far a run is: the caller's own, or a bar in a terminal."""
+    """Return what hears how far a run is: the caller's own, a line in a notebook, a bar in a terminal."""
     if callable(progress):
         yield progress
+    elif progress == "auto" and notebook.in_a_notebook():
+        with notebook.line() as write:
+            write("compiling")
+            yield lambda state: write(_in_words(state))
     elif progress == "auto" and _in_a_terminal():
         with _bar() as report:
             yield report
     else:
         yield lambda state: None
+
+
+def _in_words(state: Progress) -> str:
+    """Return how far a run is as a line: with the time that is left, in the end with the time it took."""
+    parts = [str(state), *_flagged(state)]
+    if state.chunks == state.all_chunks:
+        parts.append(f"{state.seconds:.1f} s")
+    elif state.remaining is not None:
+        parts.append(f"{state.remaining:.0f} s left")
+    return ", ".join(parts)
+
+
+def _flagged(state: Progress) -> list[str]:
+    """Return how many points of this run carry each flag."""
+    return [f"{n:,} {name}" for name, n in state.flags.items() if n and name != Status.computed.name]
 
 
 def _in_a_terminal() -> bool:
@@ -78,8 +98,7 @@ def _bar() -> AbstractContextManager[Callable[[Progress], None]]:
             task = bar.add_task("scan", note="")
 
             def report(state: Progress) -> None:
-                flagged = {k: n for k, n in state.flags.items() if n and k != Status.computed.name}
-                note = ", ".join(f"{n:,} {name}" for name, n in flagged.items())
+                note = ", ".join(_flagged(state))
                 bar.update(task, completed=state.points, total=state.all_points, note=note)
 
             yield report
