@@ -10,7 +10,7 @@ demo: .venv/run.stamp
 	$(BIN)/qifscan show scans/quickstart.toml
 
 test: .venv/test.stamp
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/lint.stamp
 	$(BIN)/ruff format --check
