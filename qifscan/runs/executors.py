@@ -182,7 +182,7 @@ class DaskClient:
         future = self.client.submit(question, pure=False)
         done: SimpleQueue[Any] = SimpleQueue()
         future.add_done_callback(done.put)
-        found = _outcome(self._next(done))
+        found = _outcome(self._next(done), self._result)
         if isinstance(found, BaseException):
             reason = " ".join(f"{type(found).__name__}: {found}".split())[:200]
             raise RunError(f"{self.client.scheduler.address}: a worker can't tell its {what} ({reason})")
@@ -217,7 +217,7 @@ class DaskClient:
                     submit(queue.pop())
                 future = self._next(done)
                 _, chunk = pending.pop(str(future.key))
-                outcome = _outcome(future)
+                outcome = _outcome(future, self._result)
                 if isinstance(outcome, tuple):
                     _blame(failed_at.pop(chunk, ()), blamed)
                     yield chunk, outcome[0]
@@ -247,12 +247,20 @@ class DaskClient:
         return [worker for worker in self.client.nthreads() if worker not in avoided]
 
     def _next(self, done: SimpleQueue[Any]) -> Any:
-        """Return the next future that is done; say what is waited for, where that takes long."""
+        """Return the next future that is done."""
+        return self._patiently(lambda seconds: done.get(timeout=seconds), Empty)
+
+    def _result(self, future: Any) -> Any:
+        """Return the result of a future that is done; if its worker has left since, it is computed again."""
+        return self._patiently(lambda seconds: future.result(timeout=seconds), TimeoutError)
+
+    def _patiently(self, ask: Callable[[float], Any], nothing: type[Exception]) -> Any:
+        """Return what is asked for; say what is waited for, where that takes long."""
         begin, told = time.monotonic(), ""
         while True:
             try:
-                return done.get(timeout=PATIENCE)
-            except Empty:
+                return ask(PATIENCE)
+            except nothing:
                 pass
             reason = self._waits_for()
             if reason and reason != told:
@@ -310,11 +318,11 @@ def _at_worker(work: Work, argument: Any, chunk: int) -> tuple[Any] | FailedAt:
 _LOST = (RunError,)
 
 
-def _outcome(future: Any) -> Any:
+def _outcome(future: Any, result: Callable[[Any], Any]) -> Any:
     """Return what came of a future that is done; what was lost on the way is a `RunError`."""
     try:
         if future.status == "finished":
-            return future.result()
+            return result(future)
         if future.status == "error":
             error = future.exception()
             lost = isinstance(error, (distributed.KilledWorker, OSError))
