@@ -84,7 +84,7 @@ def running(address, tmp_path):
     return seen, run
 
 
-def wait_for(condition, seconds=60.0):
+def wait_for(condition, seconds=180.0):
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -99,7 +99,7 @@ def test_a_worker_that_is_stopped_is_named_and_the_run_goes_on_when_it_does(addr
         with_signal(only, signal.SIGSTOP)
         wait_for(lambda: "does not answer" in caplog.text)
         with_signal(only, signal.SIGCONT)
-        assert future.result(timeout=60)["status"].values.all()
+        assert future.result(timeout=240)["status"].values.all()
     assert "nothing came for" in caplog.text
     assert "Ctrl-C ends the run" in caplog.text
 
@@ -110,7 +110,7 @@ def test_a_worker_that_is_killed_is_done_without(address, running):
         future = run()
         wait_for(lambda: seen and seen[-1] >= 2)
         with_signal(first, signal.SIGKILL)
-        assert future.result(timeout=60)["status"].values.all()
+        assert future.result(timeout=240)["status"].values.all()
 
 
 def test_of_a_run_whose_only_worker_is_killed_it_is_said_that_there_are_none(address, running, caplog):
@@ -121,7 +121,7 @@ def test_of_a_run_whose_only_worker_is_killed_it_is_said_that_there_are_none(add
         with_signal(only, signal.SIGKILL)
         wait_for(lambda: "has no workers" in caplog.text)
     with worker(address):
-        assert future.result(timeout=60)["status"].values.all()
+        assert future.result(timeout=240)["status"].values.all()
 
 
 def test_a_worker_over_its_memory_is_said_to_be_paused(address, running, caplog):
@@ -130,7 +130,7 @@ def test_a_worker_over_its_memory_is_said_to_be_paused(address, running, caplog)
         future = run()
         wait_for(lambda: "is paused, over its limit of memory" in caplog.text)
         with worker(address):
-            assert future.result(timeout=60)["status"].values.all()
+            assert future.result(timeout=240)["status"].values.all()
 
 
 def test_a_worker_with_other_options_is_refused_with_the_reason(address, running, tmp_path):
@@ -141,11 +141,11 @@ def test_a_worker_with_other_options_is_refused_with_the_reason(address, running
         future = run()
         wait_for(lambda: seen and seen[-1] >= 2)
         with worker(address, QIFSCAN_XLA_OPTIONS="0", XLA_FLAGS=""):
-            assert future.result(timeout=60)["status"].values.all()
+            assert future.result(timeout=240)["status"].values.all()
             first.kill()
             first.wait()
             (path / "status" / "c" / "3").unlink()
             with pytest.raises(qs.QifscanError, match="other options of XLA"):
-                run().result(timeout=60)
+                run().result(timeout=240)
     assert qs.run(SCAN, path, client="serial")["status"].values.all()
     assert qs.verify(path, points=64).sound
