@@ -182,17 +182,13 @@ def _with_points_between(
     Between two such points the curve is one of Hopf points, or ceases to be one, for less than a chord.
     """
     x, y = np.log(r), plane.height(value)
-    if closed:
-        x, y = np.append(x, x[0]), np.append(y, y[0])
-    start, step = np.column_stack((x, y))[:-1], np.column_stack((np.diff(x), np.diff(y)))
-    length = np.maximum((step**2).sum(axis=1), 1e-300)
     on: dict[int, list[tuple[float, int]]] = {}
-    places = np.column_stack((np.log(turns[0]), plane.height(turns[1])))
-    for number, place in enumerate(places):
-        share = ((place - start) * step).sum(axis=1) / length
-        off = np.hypot(*(place - start - np.clip(share, 0.0, 1.0)[:, None] * step).T)
-        if len(off) and off.min() < _ON * math.sqrt(length[off.argmin()]):
-            on.setdefault(int(off.argmin()), []).append((float(share[off.argmin()]), number))
+    places = zip(np.log(turns[0]), plane.height(turns[1]), strict=True)
+    for number, place in enumerate(places if len(x) > 1 else ()):
+        off, length, share = tracing.from_chords(x, y, *place, closed=closed)
+        chord = int(off.argmin())
+        if off[chord] < _ON * length[chord]:
+            on.setdefault(chord, []).append((float(share[chord]), number))
     new_r, new_value, at = [], [], []
     for chord, members in sorted(on.items()):
         order = [number for _, number in sorted(members)]

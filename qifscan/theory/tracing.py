@@ -472,14 +472,22 @@ def _around(plane: Plane, levels: Array, x: float, y: float, longest: float) -> 
 
 def is_next_to(curve: Curve, x: float, y: float) -> bool:
     """Tell whether a point of some curve is on this one: no further from a chord than that bends."""
-    at = np.column_stack((curve.x, curve.y))
-    if curve.closed:
+    if len(curve.x) < 2:
+        return bool(np.hypot(curve.x[0] - x, curve.y[0] - y) < _SAME)
+    off, length, _ = from_chords(curve.x, curve.y, x, y, closed=curve.closed)
+    return bool(np.any(off < 0.05 * length + 1e-9))
+
+
+def from_chords(
+    along_x: Array, along_y: Array, x: float, y: float, *, closed: bool
+) -> tuple[Array, Array, Array]:
+    """Return how far a point is from each chord of a curve, how long that is, and at which share of it."""
+    at = np.column_stack((along_x, along_y))
+    if closed:
         at = np.vstack((at, at[:1]))
-    if len(at) < 2:
-        return bool(np.hypot(at[0, 0] - x, at[0, 1] - y) < _SAME)
     start, step = at[:-1], np.diff(at, axis=0)
-    length = np.maximum((step**2).sum(axis=1), 1e-300)
+    square = np.maximum((step**2).sum(axis=1), 1e-300)
     to = np.array([x, y]) - start
-    share = np.clip((to * step).sum(axis=1) / length, 0.0, 1.0)
-    off = np.hypot(*(to - share[:, None] * step).T)
-    return bool(np.any(off < 0.05 * np.sqrt(length) + 1e-9))
+    share = (to * step).sum(axis=1) / square
+    off = np.hypot(*(to - np.clip(share, 0.0, 1.0)[:, None] * step).T)
+    return off, np.sqrt(square), share
