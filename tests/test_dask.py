@@ -103,3 +103,27 @@ def test_a_scheduler_without_workers_is_said_to_be_waited_for(monkeypatch, caplo
         running.result(timeout=60)
     assert "no workers" in told
     assert (qs.open_scan(tmp_path / "scan.zarr")["status"] > 0).all()
+
+
+def test_a_result_whose_worker_has_left_is_said_to_be_waited_for(monkeypatch, caplog):
+    """Between the end of a chunk and the fetch of its result a worker can be lost, with the result."""
+    monkeypatch.setattr(executors, "PATIENCE", 0.5)
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        distributed.Client(cluster) as client,
+        ThreadPoolExecutor(1) as aside,
+        caplog.at_level("WARNING", logger="qifscan"),
+    ):
+        future = client.submit(pow, 7, 2, pure=False)
+        distributed.wait(future)
+        (worker,) = cluster.workers.values()
+        cluster.scale(0)
+        cluster.sync(worker.close, reason="lost", nanny=False)
+        fetched = aside.submit(executors.DaskClient(client)._result, future)
+        deadline = time.monotonic() + 30.0
+        while "no workers" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.1)
+        told = caplog.text
+        cluster.scale(1)
+        assert fetched.result(timeout=60) == 49
+    assert "no workers" in told
