@@ -7,6 +7,8 @@ import os
 import re
 from typing import Any
 
+from qifscan.lazy import after_import
+
 __version__ = "0.1.0"
 
 # What is public stands in `__init__.pyi` alone. It is loaded on first use: importing the package must cost
@@ -29,3 +31,14 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _register() -> None:
+    """Give every dataset of xarray the accessor `qs`."""
+    from qifscan.accessor import register
+
+    register()
+
+
+# Not at once: xarray takes a third of a second to load, and without it there is no dataset.
+after_import("xarray", _register)

@@ -175,7 +175,9 @@ def _dataset(
     )
 
 
-def replay(path: str | os.PathLike[str], *, every: int = 1, **labels: Any) -> xr.Dataset:
+def replay(
+    path: str | os.PathLike[str], *, every: int = 1, method: str | None = None, **labels: Any
+) -> xr.Dataset:
     """Run one point of a stored scan again, keep its whole trajectory, and compare it with what was stored.
 
     Parameters
@@ -184,6 +186,9 @@ def replay(path: str | os.PathLike[str], *, every: int = 1, **labels: Any) -> xr
         The store.
     every
         Keep every so many steps.
+    method
+        None: values of the axes. "nearest": the point nearest to the given numbers, between the ends of the
+        axes.
     **labels
         The value on every axis of the scan (and `replicate`), e.g. `eta=-5.0, J=15.0`.
 
@@ -203,7 +208,7 @@ def replay(path: str | os.PathLike[str], *, every: int = 1, **labels: Any) -> xr
     check_count("every", every)
     opened = store.load(local("path", path))
     scan = opened.scan
-    chosen = scan.select(**labels)
+    chosen = scan.select(method=method, **labels)
     if len(chosen) != 1:
         missing = ", ".join(name for name in scan.sizes if name not in labels)
         raise ScanError([Fault("point", f"{len(chosen)} points", "one point", f"give a value for {missing}")])

@@ -277,7 +277,11 @@ def labels_of(axes: Mapping[str, Axis], replicates: int) -> dict[str, Column]:
 
 
 def locate(
-    where: str, point: Mapping[str, Any], labels: Mapping[str, Column], faults: list[Fault]
+    where: str,
+    point: Mapping[str, Any],
+    labels: Mapping[str, Column],
+    faults: list[Fault],
+    nearest: bool = False,
 ) -> dict[str, int]:
     """Return the index along each dimension that the point names; faults are added to the list."""
     for name in point:
@@ -288,11 +292,11 @@ def locate(
             hint = "leave out what is no axis"
             faults.append(Fault(f"{where}.{name}", f"unknown dimension {show(name)}", "no dimension", hint))
     named = [name for name in labels if name in point]
-    return {name: _index(f"{where}.{name}", labels[name], point[name], faults) for name in named}
+    return {name: _index(f"{where}.{name}", labels[name], point[name], faults, nearest) for name in named}
 
 
-def _index(where: str, values: Column, value: Any, faults: list[Fault]) -> int:
-    """Return where a value is on an axis: the nearest one, if that is equal but for rounding."""
+def _index(where: str, values: Column, value: Any, faults: list[Fault], nearest: bool) -> int:
+    """Return where a value is on an axis: equal but for rounding, or the nearest one between its ends."""
     if values.dtype.kind in "US":
         if value in (names := values.tolist()):
             return int(names.index(value))
@@ -304,19 +308,29 @@ def _index(where: str, values: Column, value: Any, faults: list[Fault]) -> int:
         return 0
     with np.errstate(over="ignore"):
         closest = int(np.argmin(np.abs(values - wanted)))
+    if nearest and values.min() <= wanted <= values.max():
+        return closest
     # A linspace over 0 may hold 1e-17 there: rounding on the scale of the axis.
     if not math.isclose(values[closest], wanted, rel_tol=1e-9, abs_tol=1e-14 * np.abs(values).max()):
-        hint = f"the nearest is {show(values[closest])}"
-        faults.append(Fault(where, show(value), "a value of that axis", hint))
+        ends = f"a number from {show(values.min())} to {show(values.max())}"
+        expected, hint = (
+            ends if nearest else "a value of that axis",
+            f"the nearest is {show(values[closest])}",
+        )
+        faults.append(Fault(where, show(value), expected, hint))
     return closest
 
 
 def find(
-    where: str, point: Mapping[str, Any], labels: Mapping[str, Column], faults: list[Fault]
+    where: str,
+    point: Mapping[str, Any],
+    labels: Mapping[str, Column],
+    faults: list[Fault],
+    nearest: bool = False,
 ) -> list[tuple[int, ...]]:
     """Return the indices of the points at these labels, in the order of the dataset."""
     known = len(faults)
-    at = locate(where, point, labels, faults)
+    at = locate(where, point, labels, faults, nearest)
     if len(faults) > known:
         return []
     chosen = [[at[name]] if name in at else range(len(values)) for name, values in labels.items()]

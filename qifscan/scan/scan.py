@@ -430,13 +430,17 @@ class Scan(Readable):
         chosen = [index for point in self.traces.points for index in find("traces", point, labels, [])]
         return list(dict.fromkeys(chosen))
 
-    def select(self, **labels: Any) -> list[tuple[int, ...]]:
+    def select(self, *, method: str | None = None, **labels: Any) -> list[tuple[int, ...]]:
         """Return the index of every point at these axis values; an axis left out means all its values.
 
+        With `method="nearest"` a number between the ends of an axis stands for the nearest value there.
         Raises `ScanError` for a dimension that is not there or a value that is not on its axis.
         """
         faults: list[Fault] = []
-        found = find("point", labels, labels_of(self.axes, self.replicates), faults)
+        if method not in (None, "nearest"):
+            faults.append(Fault("method", show(method), 'None or "nearest"'))
+        labelled = labels_of(self.axes, self.replicates)
+        found = find("point", labels, labelled, faults, nearest=method == "nearest")
         if faults:
             raise ScanError(faults)
         return found

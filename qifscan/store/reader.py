@@ -115,7 +115,10 @@ def read(path: Path, chunks: Any = None) -> xr.Dataset:
     own = [name for name, *_ in coordinates_of(store.chunks) if name in dataset.data_vars]
     added = [name for name in dataset.data_vars if name not in {*order, *own}]
     ordered: xr.Dataset = dataset.set_coords(own)[[*order, *added]]
-    return ordered.assign_attrs(attributes_of(store)).assign_coords(fixed_coordinates(store.scan))
+    ordered = ordered.assign_attrs(attributes_of(store)).assign_coords(fixed_coordinates(store.scan))
+    # xarray keeps it through every step, and knows it of a finished store alone.
+    ordered.encoding["source"] = str(path)
+    return ordered
 
 
 def _without_model(path: Path, chunks: Any) -> xr.Dataset:

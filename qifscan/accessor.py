@@ -1,0 +1,135 @@
+"""The accessor `ds.qs`: what one does with a dataset of this package, as methods of the dataset.
+
+It is there on every dataset of xarray once both packages are imported, in whichever order; `register` is
+called as soon as xarray is. It loads nothing before a method is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import qifscan
+from qifscan.errors import Fault, ScanError
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+STORED = "the dataset of a finished or running store, as qifscan.run and qifscan.open_scan give it"
+
+
+def register() -> None:
+    """Give the datasets and trees of xarray the accessor."""
+    import xarray as xr
+
+    for kind in (xr.Dataset, xr.DataTree):
+        if isinstance(vars(kind).get("qs"), type(None)):
+            register_with = getattr(xr, f"register_{kind.__name__.lower()}_accessor")
+            register_with("qs")(Accessor)
+
+
+class Accessor:
+    """Figures, trajectories and theory of a dataset of qifscan.
+
+    `ds.qs.show()`, `ds.qs.replay(eta=-5.0, J=15.0)`, `ds.qs.decoded()`, ... Each method
+    raises `ScanError` with one line where the dataset is none of this package, or not one that it works on.
+    """
+
+    def __init__(self, dataset: xr.Dataset | xr.DataTree) -> None:
+        self._dataset: Any = dataset
+
+    def __repr__(self) -> str:
+        names = [name for name in dir(Accessor) if not name.startswith("_")]
+        return f"<qifscan accessor of a {type(self._dataset).__name__}: {', '.join(names)}>"
+
+    def show(self, observables: Any = None, **options: Any) -> Figure:
+        """Draw the dataset: `qifscan.show` with all of its options."""
+        return qifscan.show(self._dataset, observables, **options)
+
+    def select(self, *, method: str | None = None, **labels: Any) -> xr.Dataset:
+        """Return the dataset at these values, up to rounding; with `method="nearest"` at the nearest ones.
+
+        Unlike xarray's `sel` this finds 0.1 + 0.2 at 0.3, and refuses a number beyond the ends of an axis.
+        """
+        from qifscan.results.of_dataset import selected
+
+        return selected(self._of("select"), labels, method)
+
+    def decoded(self) -> xr.Dataset:
+        """Return the dataset with its flags as words: `status`, `settled_on`, `type`, `kind`, `outcome`, ...
+
+        A status of 0 is "not_run", one of several flags "computed, not_settled"; NaN is "".
+        """
+        from qifscan.results.of_dataset import decoded
+
+        return decoded(self._of("decoded"))
+
+    def replay(self, *, every: int = 1, method: str | None = None, **labels: Any) -> xr.Dataset:
+        """Run a point of the dataset's store again: `qifscan.replay`.
+
+        An axis at which the dataset has one value need not be given: `ds.sel(eta=-5.0).qs.replay(J=15.0)`.
+        """
+        path = self._store("replay")
+        return qifscan.replay(path, every=every, method=method, **{**self._labels(), **labels})
+
+    def simulate(self, *, t_end: float, **options: Any) -> xr.Dataset:
+        """Simulate the dataset's model at its parameters: `qifscan.simulate` with all of its options.
+
+        Parameters that have one value in the dataset are taken from it, those of the noise too; others must
+        be given. The drive is that of the scan unless another is given.
+        """
+        from qifscan.results.of_dataset import model_of_dataset, point_of, scan_of
+
+        dataset = self._of("simulate")
+        scan = scan_of(dataset)
+        given = {"drive": None if scan is None else scan.drive} | options
+        return qifscan.simulate(model_of_dataset(dataset).name, t_end=t_end, **point_of(dataset, given))
+
+    def theory(self) -> xr.DataTree:
+        """Return the theory that the dataset's store carries: `qifscan.open_theory`."""
+        return qifscan.open_theory(self._store("theory"))
+
+    def explore(self, **options: Any) -> Any:
+        """Open the explorer on the dataset's store, in a notebook below the cell."""
+        path = self._store("explore")
+        try:
+            explorer = importlib.import_module("qifscan.explorer")
+        except ModuleNotFoundError as error:
+            hint = "python -m pip install 'qifscan[explore]'"
+            raise ScanError([Fault("explore", f"no module {error.name}", "the explorer", hint)]) from None
+        return explorer.explore(path, **options)
+
+    def _of(self, method: str) -> Any:
+        """Return the dataset; raise `ScanError` for a tree."""
+        if hasattr(self._dataset, "children"):
+            names = ", ".join(self._dataset.children) or "none"
+            expected = f"a dataset: one of {names}"
+            raise ScanError(
+                [Fault(f"qs.{method}", "a DataTree", expected, 'e.g. tree["equilibria"].to_dataset()')]
+            )
+        return self._dataset
+
+    def _store(self, method: str) -> str:
+        """Return the path of the dataset's store; raise `ScanError` where it has none."""
+        dataset = self._of(method)
+        source = dataset.encoding.get("source")
+        if "qifscan_scan" not in dataset.attrs or source is None:
+            found = "a dataset of no scan" if source is None else "a dataset without its scan"
+            call = "open_theory" if method == "theory" else method
+            hint = f"or call qifscan.{call} with the path of the store"
+            raise ScanError([Fault(f"qs.{method}", found, STORED, hint)])
+        if not os.path.exists(source):
+            raise ScanError([Fault(f"qs.{method}", f"no store at {source} any more", STORED)])
+        return str(source)
+
+    def _labels(self) -> dict[str, Any]:
+        """Return the values of those axes of the scan that have one value in the dataset."""
+        from qifscan.results.of_dataset import scan_of
+
+        scan, coords = scan_of(self._dataset), self._dataset.coords
+        sizes = {} if scan is None else scan.sizes
+        return {
+            name: coords[name].values.item() for name in sizes if name in coords and coords[name].size == 1
+        }
