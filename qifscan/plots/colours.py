@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.dynamics.catalogue import model_named
+from qifscan.errors import Fault, ScanError
+from qifscan.plots.style import Style
 from qifscan.scan.scan import Scan
 
 if TYPE_CHECKING:
@@ -17,6 +19,13 @@ Array = np.ndarray[Any, Any]
 
 MOST_COLOURS = 12
 """Whole numbers that have a colour each; of more there is a range."""
+
+NOT_DEFINED = "0.88"
+"""The colour of points without a value."""
+
+USUAL, CENTRED = "viridis", "PuOr_r"
+"""Colours of values, and of differences, white at 0; in both, people who see red and green alike can tell
+high from low."""
 
 ROUNDING = {"float32": 1e-5, "float64": 1e-12}
 """Spread, relative to the size of the state, that rounding may have over a long run."""
@@ -30,6 +39,7 @@ class Scale:
     norm: Any
     ticks: Any = None
     words: list[str] | None = None
+    extend: str = "neither"
 
 
 def is_flag(values: xr.DataArray) -> bool:
@@ -37,29 +47,59 @@ def is_flag(values: xr.DataArray) -> bool:
     return "flag_meanings" in values.attrs
 
 
-def scale_of(values: xr.DataArray, least: float) -> Scale:
-    """Return the colours of a map: `least` is the spread below which its values are one but for rounding."""
-    import matplotlib as mpl
+def scale_of(
+    values: xr.DataArray, least: float, style: Style | None = None, *, centred: bool = False
+) -> Scale:
+    """Return the colours of a map: `least` is the spread below which its values are one but for rounding;
+    `centred` tells that 0 is in the middle."""
     from matplotlib.colors import ListedColormap, Normalize
     from matplotlib.ticker import MaxNLocator
 
+    style = style or Style()
     flat = values.values.astype(np.float64)
     flat = flat[np.isfinite(flat)]
-    viridis = mpl.colormaps["viridis"]
+    colours = style.colours(CENTRED if centred else USUAL)
+    if style.has_range:
+        return _ranged(values, flat, colours, style)
     if not flat.size:
-        return Scale(viridis, Normalize(0.0, 1.0), [])
+        return Scale(colours, Normalize(0.0, 1.0), [])
     low, high = float(flat.min()), float(flat.max())
     whole = bool((flat == np.round(flat)).all()) and (values.dtype.kind in "iub" or is_flag(values))
     found = np.unique(flat) if whole else np.array([])
     if whole and len(found) <= MOST_COLOURS:
-        return _stepped(values, found, viridis)
+        return _stepped(values, found, colours)
     if high - low <= max(least, 0.0) or low == high:
         text = f"{low:.3g}" if low == high else f"{low:.2g} to {high:.2g}\n(rounding)"
         middle, half = 0.5 * (low + high), max(high - low, 1e-6 * abs(high), 1e-300)
-        one = ListedColormap([viridis(0.5)])
+        one = ListedColormap([colours(0.5)])
         return Scale(one, Normalize(middle - half, middle + half), [middle], [text])
     ticks = MaxNLocator(integer=True) if whole else None
-    return Scale(viridis, Normalize(low, high), ticks)
+    if centred:
+        low, high = -max(-low, high), max(-low, high)
+    return Scale(colours, Normalize(low, high), ticks)
+
+
+def _ranged(values: xr.DataArray, flat: Array, colours: Any, style: Style) -> Scale:
+    """Return the colours of a range that the caller chose."""
+    from matplotlib.colors import LogNorm, Normalize
+
+    if is_flag(values):
+        chosen = "log" if style.log else "vmin, vmax"
+        hint = "each of its words has a colour"
+        raise ScanError([Fault(chosen, f"a range for {values.name}", "none for flags", hint)])
+    held = flat[flat > 0.0] if style.log else flat
+    if not held.size:
+        found = f"no value of {values.name}{' above 0' if style.log else ''}"
+        raise ScanError([Fault("log" if style.log else "vmin, vmax", found, "some")])
+    low = float(held.min()) if style.vmin is None else style.vmin
+    high = float(held.max()) if style.vmax is None else style.vmax
+    if not low < high:
+        found, expected = f"{low:g} and {high:g}", "ascending numbers"
+        hint = f"{values.name} goes from {flat.min():.4g} to {flat.max():.4g}"
+        raise ScanError([Fault("vmin, vmax", found, expected, hint)])
+    below, above = bool((held < low).any()), bool((held > high).any())
+    extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
+    return Scale(colours, (LogNorm if style.log else Normalize)(low, high), extend=extend)
 
 
 def _stepped(values: xr.DataArray, found: Array, colours: Any) -> Scale:

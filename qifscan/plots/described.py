@@ -17,12 +17,13 @@ def described(dataset: xr.Dataset, scan: Scan) -> tuple[Scan, tuple[str, ...]]:
     """Return the scan with the axes and fixed values that the dataset has, and what is no longer known.
 
     A dimension has the parameters whose coordinates lie along it alone. A parameter on a scalar coordinate is
-    fixed there. What was an axis of the scan and has no coordinate left, or lies along several dimensions, is
-    not known.
+    fixed there. Axes are in the order of the scan, whatever steps came between. What was an axis of the scan
+    and has no coordinate left, or lies along several dimensions, is not known.
     """
     names = [*scan.parameters, "initial", "direction"]
     axes: dict[str, Axis] = {}
-    for dim in map(str, dataset.dims):
+    order = list(scan.axes)
+    for dim in sorted(map(str, dataset.dims), key=lambda d: order.index(d) if d in order else len(order)):
         if dim == "replicate":
             continue
         own = {

@@ -8,7 +8,7 @@ parameters only bifurcations are. A marker is hollow where its point is not conv
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from qifscan.plots.style import Style
 else:
     xr = LazyModule("xarray")
 
@@ -63,6 +65,10 @@ MARGINAL = frozenset({"LP", "HB", "CP", "BT", "GH", "LPC", "PD", "TR"})
 
 _ASIDE = 0.6
 """What is shown beside the special points of a branch that goes far beyond, as a share of their range."""
+
+
+_BELOW = 36.0
+"""Points from a panel to a legend below it: its axis has ticks and a label there."""
 
 
 # Drawing
@@ -178,9 +184,15 @@ def mark_points(axes: Axes, x: Array, y: Array, name: str, *, sure: bool = True)
 
 
 def legend(
-    figure: Figure, panels: Sequence[Axes], loc: Literal["outside right upper", "outside lower center"]
+    figure: Figure,
+    panels: Sequence[Axes],
+    loc: Literal["outside right upper", "outside lower center"],
+    style: Style,
 ) -> None:
-    """Put a legend beside the panels of a figure, with every name once that is seen in one of them."""
+    """Put a legend beside the panels of a figure, with every name once that is seen in one of them.
+
+    In a figure of the caller's it is below the panel.
+    """
     seen: dict[str, Any] = {}
     for axes in panels:
         # Until they are asked for the limits are not those of what was drawn.
@@ -189,8 +201,20 @@ def legend(
             if name not in seen and _is_in(axes, handle):
                 seen[name] = handle
     columns = 3 if loc == "outside lower center" else 1
-    if seen:
+    if seen and style.ax is not None:
+        _legend_below(style.ax, seen)
+    elif seen:
         figure.legend([*seen.values()], [*seen], fontsize="small", framealpha=0.8, loc=loc, ncols=columns)
+
+
+def _legend_below(axes: Axes, seen: Mapping[str, Any]) -> None:
+    """Put a legend below a panel and the label of its axis: one over a map hides what is there."""
+    from matplotlib.transforms import ScaledTranslation
+
+    inches: Any = axes.figure.dpi_scale_trans
+    below = axes.transAxes + ScaledTranslation(0.0, -_BELOW / 72.0, inches)
+    where: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "bbox_transform": below}
+    axes.legend([*seen.values()], [*seen], fontsize="small", ncols=2, borderaxespad=0.0, **where)
 
 
 def _is_in(axes: Axes, drawn: Any) -> bool:
@@ -219,10 +243,10 @@ def show_theory(
     x: str | None,
     y: str | None,
     select: Mapping[str, Any],
+    style: Style,
 ) -> Figure:
     """Return the figure of datasets of theory, drawn over one parameter or in the plane of two."""
-    from qifscan.plots.picture import Picture
-
+    style.check_no_colours("branches and points")
     tables = [
         _selected(read(dataset, where), select, where)
         for where, dataset in zip(_places(len(datasets)), datasets, strict=True)
@@ -234,18 +258,20 @@ def show_theory(
     _check_drawable(tables, across, rows)
     for where, points in zip(_places(len(tables)) if up else (), tables, strict=False):
         check_plane(points, where)
-    figure = Picture(figsize=(8.0, 1.0 + 3.2 * len(rows)), layout="constrained", dpi=150)
-    grid = figure.subplots(len(rows), 1, squeeze=False, sharex=True)[:, 0].tolist()
+    figure, panels = style.canvas(len(rows), 1, (8.0, 1.0 + 3.2 * len(rows)), sharex=True)
+    grid = panels[:, 0].tolist()
     for axes, name in zip(grid, rows, strict=True):
         for points in tables:
             (draw_plane if up else draw)(axes, points, across, name)
         axes.set_ylabel(label(name, unit_of(datasets, name)))
     if not up:
         _frame(grid, tables, across, rows)
-    legend(figure, grid, "outside right upper")
+    if style.has_range:
+        style.limit(grid)
+    legend(figure, grid, "outside right upper", style)
     grid[-1].set_xlabel(label(across, unit_of(datasets, across)))
-    figure.suptitle(_title(tables), fontsize="medium")
-    return figure
+    style.head(figure, _title(tables))
+    return cast("Figure", figure)
 
 
 def _check_model(points: Table, where: str, name: str) -> None:

@@ -5,23 +5,47 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from qifscan.definition import number
-from qifscan.dynamics.catalogue import stored_model
+from qifscan.dynamics.catalogue import model_named, stored_model
 from qifscan.errors import Fault, ModelNotImported, ScanError, StoreError, check_flag, unknown
 from qifscan.errors import show as show_value
 from qifscan.lazy import LazyModule
 from qifscan.place import local
-from qifscan.plots.colours import edges, is_flag, is_geometric, rounding, scale_of, set_ticks
+from qifscan.plots.colours import rounding
 from qifscan.plots.described import described
 from qifscan.plots.diagrams import legend, show_theory
 from qifscan.plots.overlays import Layout, draw_branch, draw_exact, draw_given, exact_branch
-from qifscan.plots.results import BANDS, NAMES, STABLE, counted_equilibria, result_of, title_of, unasked
-from qifscan.plots.table import is_theory, label, value_of
+from qifscan.plots.panels import (
+    CONFIDENCE,
+    DIFFERENCE,
+    HIGH,
+    LOW,
+    averaged,
+    difference_along,
+    draw_lines,
+    draw_maps,
+    finish_axes,
+    has_width,
+    labelled,
+    where_run,
+)
+from qifscan.plots.results import (
+    BANDS,
+    NAMES,
+    STABLE,
+    ResultKind,
+    counted_equilibria,
+    result_of,
+    title_of,
+    unasked,
+)
+from qifscan.plots.style import Style
+from qifscan.plots.table import is_theory, value_of
 from qifscan.scan.scan import Scan
 from qifscan.store.reader import read
 from qifscan.store.theory_group import is_theory_alone, open_theory
@@ -30,6 +54,7 @@ from qifscan.theory.of_scan import EQUILIBRIA, known_axes
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 else:
     xr = LazyModule("xarray")
@@ -37,13 +62,8 @@ else:
 MOST_PANELS = 6
 """Columns of panels; a facet with more values asks for a selection."""
 
-FLAT = 1e-5
-"""Range of lines, relative to their values, that is drawn as none."""
-
 MOST_LINES = 12
 """Lines of one panel, by their colours."""
-
-NOT_DEFINED = "0.88"
 
 
 def show(
@@ -56,6 +76,14 @@ def show(
     select: Mapping[str, Any] | None = None,
     folds: bool = True,
     over: Sequence[xr.Dataset] = (),
+    difference: str | None = None,
+    ax: Axes | None = None,
+    cmap: str | Colormap | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    log: bool = False,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
 ) -> Figure:
     """Draw observables of a scan, as maps over two dimensions or lines over one; or draw datasets of theory.
 
@@ -79,13 +107,28 @@ def show(
         The dimension that makes the columns (lines: the colours); by default the shortest one left.
     select
         Values of further dimensions, the nearest on the axis; a dimension that is neither shown nor
-        selected is taken at its middle, which the title says. Replicates are averaged unless selected.
+        selected is taken at its middle, which the title says. Replicates are averaged unless selected; of
+        lines over them a band is the 95 % confidence interval of the mean (Student's t).
     folds
         Draw the exact bifurcations over a scan: of the plain model folds, cusp and node/focus line, of the
         others the curves of folds and Hopf points where the plane has eta (eta_i of qif_pair).
     over
         Datasets of theory to draw over `data`, each with points at the parameters of every panel: over maps
         `curve`, `special_points` and `cycle_branches`, clipped; over lines the others too.
+    difference
+        A dimension with two values, such as "initial" or "direction": what is drawn is the last minus the
+        first, in colours that are white at 0. Where it is not 0 the two runs ended in different states.
+    ax
+        Axes of matplotlib to draw one panel into, in place of a new figure.
+    cmap
+        The colours of maps: a name, or a map of colours of matplotlib.
+    vmin, vmax, log
+        The range of what is drawn, in its unit, and whether it is in its logarithm: the colours of a map, the
+        height of lines. Values beyond it have the colour of its end, and the bar an arrow.
+    figsize
+        Width and height in inches.
+    title
+        The heading, in place of the one that tells what is held.
 
     Returns
     -------
@@ -99,75 +142,117 @@ def show(
     StoreError
         If the store can't be read.
     """
+    style = Style(ax, cmap, vmin, vmax, log, figsize, title)
+    _check_options(over, folds, select)
     if isinstance(observables, str):
         observables = [observables]
+    asked = Drawing(observables, (x, y, facet), dict(select or {}), folds, over, difference, style)
+    dataset: Any = _opened(data) if isinstance(data, (str, os.PathLike)) else data
+    if hasattr(dataset, "children") and "qifscan_scan" not in dataset.attrs:
+        dataset = dataset.to_dataset()
+    if hasattr(dataset, "children"):
+        return _show_atlas(dataset, asked)
+    if is_grid_of_equilibria(dataset, y):
+        dataset = counted_equilibria(dataset)
+    if is_theory(dataset):
+        _check_no_scan("facet", facet)
+        _check_no_scan("difference", difference)
+        return show_theory([dataset, *over], observables, x, y, select or {}, style)
+    if isinstance(dataset, xr.DataArray):
+        dataset = dataset.to_dataset(name="values" if dataset.name is None else str(dataset.name))
+    if not isinstance(dataset, xr.Dataset):
+        expected = "a dataset of a scan, or one of qifscan's theory"
+        raise ScanError([Fault("data", f"a {type(dataset).__name__} of something else", expected)])
+    return _show_scan(dataset, asked)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is to be drawn of a scan, as `show` is asked for it; `dims` are x, y and facet."""
+
+    observables: Sequence[str] | None
+    dims: tuple[str | None, str | None, str | None]
+    select: dict[str, Any]
+    folds: bool
+    over: Sequence[xr.Dataset]
+    difference: str | None
+    style: Style
+
+
+def _check_options(over: Any, folds: Any, select: Any) -> None:
     if hasattr(over, "data_vars"):
         raise ScanError([Fault("over", "a dataset", "a list of datasets", "give over=[dataset]")])
     check_flag("folds", folds)
     if select is not None and not isinstance(select, Mapping):
         expected = "a mapping of dimensions to values"
         raise ScanError([Fault("select", show_value(select), expected, 'e.g. select={"eta": -5.0}')])
-    dataset: Any = _opened(data) if isinstance(data, (str, os.PathLike)) else data
-    if hasattr(dataset, "children") and "qifscan_scan" not in dataset.attrs:
-        dataset = dataset.to_dataset()
-    if hasattr(dataset, "children"):
-        return _show_atlas(dataset, observables, (x, y, facet), dict(select or {}), folds, over)
-    if is_grid_of_equilibria(dataset, y):
-        dataset = counted_equilibria(dataset)
-    if is_theory(dataset):
-        if facet is not None:
-            raise ScanError([Fault("facet", show_value(facet), "nothing", "select a slice of the theory")])
-        return show_theory([dataset, *over], observables, x, y, select or {})
-    if isinstance(dataset, xr.DataArray):
-        dataset = dataset.to_dataset(name="values" if dataset.name is None else str(dataset.name))
-    if not isinstance(dataset, xr.Dataset):
-        expected = "a dataset of a scan, or one of qifscan's theory"
-        raise ScanError([Fault("data", f"a {type(dataset).__name__} of something else", expected)])
-    return _show_scan(dataset, observables, (x, y, facet), dict(select or {}), folds, over)
 
 
-def _show_scan(
-    dataset: xr.Dataset,
-    observables: Sequence[str] | None,
-    dims: tuple[str | None, str | None, str | None],
-    select: dict[str, Any],
-    folds: bool,
-    over: Sequence[xr.Dataset],
-) -> Figure:
+def _check_no_scan(where: str, value: Any) -> None:
+    if value is not None:
+        raise ScanError([Fault(where, show_value(value), "nothing", "select a slice of the theory")])
+
+
+def _show_scan(dataset: xr.Dataset, asked: Drawing) -> Figure:
     """Draw a dataset over the dimensions that it has now; theory only where its parameters are known."""
     whole, is_known, result = *_scan_of(dataset), result_of(dataset)
     _check_of_a_scan(dataset, is_known or result is not None)
-    chosen = list(
-        observables
-        or (unasked(dataset, result) if result else [])
-        or [n for n in whole.observables if n in dataset and dataset[n].ndim][:1]
-        or [n for n in _drawable(dataset) if dataset[n].ndim][:1]
-        or _drawable(dataset)[:1]
-    )
+    chosen = _chosen(dataset, asked.observables, whole, result)
     _check_observables(chosen, dataset)
-    chosen_dims = {str(dim) for name in chosen for dim in dataset[name].dims}
-    beside = ["status", *(end for name in chosen for end in BANDS.get(name, ()))]
-    kept = dataset[list(dict.fromkeys([*chosen, *(name for name in beside if name in dataset)]))]
-    stacked = [str(d) for d in chosen_dims if d in kept.indexes and kept.indexes[d].nlevels > 1]
-    if stacked:
-        hint = f'unstack it first: dataset.unstack("{stacked[0]}")'
-        raise ScanError([Fault("data", f"the stacked dimension {stacked[0]}", "plain dimensions", hint)])
+    kept = _kept(dataset, chosen)
+    starts: set[str] = set()
+    if asked.difference is not None:
+        kept = difference_along(kept.compute(), asked.difference, chosen)
+        starts = _no_parameters(whole, asked.difference)
+    chosen_dims = {str(dim) for name in chosen for dim in kept[name].dims}
     scan, lost = described(kept.drop_dims([d for d in kept.dims if d not in chosen_dims]), whole)
-    x, y, facet = dims
+    is_known = is_known and not set(lost) - starts
+    x, y, facet = asked.dims
     if "time" in chosen_dims and x is None and y is None:
         longest = max((scan.sizes[d] for d in chosen_dims - {"time"}), default=1)
         x, y = "time", "" if longest <= MOST_LINES else None
-    layout = _layout(scan, x, y, facet, select)
+    layout = _layout(scan, x, y, facet, asked.select)
     shown = _selected(kept, layout)
     swept = [name for axis in whole.axes.values() for name in axis.columns if name not in layout.selected]
     there = {n: shown.coords[n].item() for n in swept if n in shown.coords and not shown.coords[n].dims}
     layout = replace(layout, selected={**there, **layout.selected})
-    figure = _draw(shown, chosen, scan, layout, folds and is_known and not lost, over)
+    figure = _draw(shown, chosen, scan, layout, replace(asked, folds=asked.folds and is_known))
     if result is not None:
         head = title_of(dataset, result, _named_parameters(dataset))
         more = [value_of(n, v) for n, v in layout.selected.items() if n in dataset.dims]
-        figure.suptitle(head + (f"\n{', '.join(more)}" if more else ""), fontsize="medium")
+        asked.style.head(figure, head + (f"\n{', '.join(more)}" if more else ""))
     return figure
+
+
+def _chosen(
+    dataset: xr.Dataset, observables: Sequence[str] | None, scan: Scan, result: ResultKind | None
+) -> list[str]:
+    """Return the variables to draw: those that were asked for, else the first that suits."""
+    return list(
+        observables
+        or (unasked(dataset, result) if result else [])
+        or [n for n in scan.observables if n in dataset and dataset[n].ndim][:1]
+        or [n for n in _drawable(dataset) if dataset[n].ndim][:1]
+        or _drawable(dataset)[:1]
+    )
+
+
+def _kept(dataset: xr.Dataset, chosen: Sequence[str]) -> xr.Dataset:
+    """Return the variables to draw, and what is drawn beside them."""
+    beside = ["status", *(end for name in chosen for end in BANDS.get(name, ()))]
+    kept = dataset[list(dict.fromkeys([*chosen, *(name for name in beside if name in dataset)]))]
+    dims = {str(dim) for name in chosen for dim in dataset[name].dims}
+    stacked = [d for d in dims if d in kept.indexes and kept.indexes[d].nlevels > 1]
+    if stacked:
+        hint = f'unstack it first: dataset.unstack("{stacked[0]}")'
+        raise ScanError([Fault("data", f"the stacked dimension {stacked[0]}", "plain dimensions", hint)])
+    return kept
+
+
+def _no_parameters(scan: Scan, dim: str) -> set[str]:
+    """Return the columns of an axis that are no parameters: exact theory is the same at all of them."""
+    columns = scan.axes[dim].columns if dim in scan.axes else [dim]
+    return {dim, *columns} - {row.name for row in model_named(scan.model).parameters}
 
 
 def _scan_of(dataset: xr.Dataset) -> tuple[Scan, bool]:
@@ -218,27 +303,22 @@ def _opened(path: str | os.PathLike[str]) -> Any:
     return open_theory(path) if is_theory_alone(path) else read(path)
 
 
-def _show_atlas(
-    tree: xr.DataTree,
-    variables: Sequence[str] | None,
-    dims: tuple[str | None, str | None, str | None],
-    select: dict[str, Any],
-    folds: bool,
-    over: Sequence[xr.Dataset],
-) -> Figure:
+def _show_atlas(tree: xr.DataTree, asked: Drawing) -> Figure:
     """Draw the theory of a scan: how many equilibria are stable, over two axes; the branch, along one."""
+    _check_no_scan("difference", asked.difference)
     whole = Scan.from_json(tree.attrs["qifscan_scan"])
     scan = whole.model_copy(update={"axes": known_axes(whole), "replicates": 1})
-    layout = _layout(scan, *dims, select)
+    layout = _layout(scan, *asked.dims, asked.select)
     if layout.y is None:
-        return show_theory([exact_branch(scan, layout), *over], variables, layout.x, "", {})
+        branch = exact_branch(scan, layout)
+        return show_theory([branch, *asked.over], asked.observables, layout.x, "", {}, asked.style)
     if EQUILIBRIA not in tree.children:
         raise ScanError(
             [Fault("data", f"no equilibria ({tree.attrs['left_out']})", "them, to draw their number")]
         )
     stable = tree[EQUILIBRIA]["stable"].sum("equilibrium").assign_attrs(units="1")
     shown = xr.Dataset({STABLE: stable, "status": xr.ones_like(stable)})
-    return _draw(_selected(shown, layout), [STABLE], scan, layout, folds, over)
+    return _draw(_selected(shown, layout), [STABLE], scan, layout, asked)
 
 
 def _check_observables(chosen: Sequence[str], dataset: xr.Dataset) -> None:
@@ -315,142 +395,55 @@ def _selected(dataset: xr.Dataset, layout: Layout) -> xr.Dataset:
         raise StoreError(f"{source}: a chunk can't be read ({reason}); {hint}") from None
     for name in (layout.x, layout.y):
         dataset = dataset if name is None else dataset.sortby(name)
-    return _averaged(dataset) if layout.averaged else _where_run(dataset)
+    return averaged(dataset) if layout.averaged else where_run(dataset)
 
 
-def _where_run(dataset: xr.Dataset) -> xr.Dataset:
-    ran = dataset["status"] > 0 if "status" in dataset else xr.DataArray(True)
-    return dataset if bool(ran.all()) else dataset.where(ran)
-
-
-def _averaged(dataset: xr.Dataset) -> xr.Dataset:
-    """Return the mean over the replicates: of flags all that any has, of meanings the one that all have."""
-    run = _where_run(dataset)
-    result = run.mean("replicate", keep_attrs=True)
-    for name, values in dataset.data_vars.items():
-        if values.dtype.kind not in "iu":
-            continue
-        if "flag_masks" in values.attrs:
-            joined = values.reduce(np.bitwise_or.reduce, "replicate", keep_attrs=True)
-            result[name] = joined if name == "status" else joined.where(joined > 0)
-        elif "flag_values" in values.attrs:
-            first = run[name].max("replicate", keep_attrs=True)
-            result[name] = first.where(first == run[name].min("replicate"))
-    return result
-
-
-def _draw(
-    shown: xr.Dataset,
-    chosen: list[str],
-    scan: Scan,
-    layout: Layout,
-    folds: bool,
-    over: Sequence[xr.Dataset],
-) -> Figure:
-    from qifscan.plots.picture import Picture
-
+def _draw(shown: xr.Dataset, chosen: list[str], scan: Scan, layout: Layout, asked: Drawing) -> Figure:
+    """Draw a row of panels for every variable, with the theory over them."""
+    folds, style = asked.folds, asked.style
     columns = shown[layout.facet].values.tolist() if layout.facet and layout.y else [None]
     aside = 2.4 if layout.y is None and (layout.facet or folds) else 0.0
     size = (1.2 + 3.8 * len(columns) + aside, 0.8 + 3.2 * len(chosen))
-    figure = Picture(figsize=size, layout="constrained", dpi=150)
-    grid = figure.subplots(len(chosen), len(columns), squeeze=False, sharex=True, sharey="row")
+    figure, grid = style.canvas(len(chosen), len(columns), size, sharex=True, sharey="row")
     for row, name in zip(grid, chosen, strict=True):
         if layout.y is None:
-            _lines(row[0], shown, name, layout)
-            if folds and scan.protocol.sweep == layout.x:
+            draw_lines(row[0], shown, name, layout, style)
+            if folds and scan.protocol.sweep == layout.x and DIFFERENCE not in shown[name].attrs:
                 draw_branch(row[0], name, scan, layout)
         else:
-            _maps(figure, row, shown[name], columns, layout, rounding(scan, shown, name))
+            draw_maps(figure, row, shown[name], columns, layout, rounding(scan, shown, name), style)
         for axes, column in zip(row, columns, strict=True):
-            _finish_axes(axes, shown, layout)
+            finish_axes(axes, shown, layout)
             panel = layout if column is None else layout.panel(column)
             if folds:
                 draw_exact(axes, scan, panel)
-            draw_given(axes, name, over, scan, panel)
+            draw_given(axes, name, asked.over, scan, panel)
     for axes in grid[:, 0] if layout.y else []:
-        axes.set_ylabel(_labelled(shown[layout.y]))
+        axes.set_ylabel(labelled(shown[layout.y]))
     for axes in grid[-1]:
-        axes.set_xlabel(_labelled(shown[layout.x]))
-    figure.suptitle(_title(shown, scan, layout), fontsize="medium")
+        axes.set_xlabel(labelled(shown[layout.x]))
+    style.head(figure, _title(shown, scan, layout))
     # Beside the panels: a fold that a legend hides is not seen.
-    legend(
-        figure, grid.ravel().tolist(), "outside right upper" if layout.y is None else "outside lower center"
-    )
-    return figure
+    loc: Any = "outside right upper" if layout.y is None else "outside lower center"
+    legend(figure, grid.ravel().tolist(), loc, style)
+    return cast("Figure", figure)
 
 
-def _maps(
-    figure: Figure, row: Any, values: xr.DataArray, columns: list[Any], layout: Layout, least: float
-) -> None:
-    scale = scale_of(values, least)
-    colours = scale.colours.with_extremes(bad=NOT_DEFINED)
-    for axes, column in zip(row, columns, strict=True):
-        panel = values if column is None else values.sel({layout.facet: column})
-        panel = panel.transpose(layout.y, layout.x)
-        mesh = axes.pcolormesh(
-            edges(panel[layout.x].values),
-            edges(panel[layout.y].values),
-            np.ma.masked_invalid(panel.values.astype(np.float64)),
-            shading="flat",
-            cmap=colours,
-            norm=scale.norm,
-            rasterized=True,
-        )
-        axes.set_facecolor(NOT_DEFINED)
-        if column is not None:
-            axes.set_title(value_of(str(layout.facet), column), fontsize="medium")
-    bar = figure.colorbar(mesh, ax=list(row), label=_labelled(values), pad=0.02, ticks=scale.ticks)
-    if scale.words is not None:
-        bar.set_ticklabels(scale.words)
-        bar.ax.minorticks_off()
-
-
-def _lines(axes: Axes, shown: xr.Dataset, name: str, layout: Layout) -> None:
-    values, ends = shown[name], BANDS.get(name, ())
-    columns = values[layout.facet].values.tolist() if layout.facet in values.dims else [None]
-    across = shown[layout.x].values
-    for column in columns:
-        part = shown if column is None else shown.sel({layout.facet: column})
-        told = None if column is None else value_of(str(layout.facet), column)
-        (line,) = axes.plot(across, part[name].values, ".-", markersize=3, linewidth=1, label=told)
-        if ends and all(end in part for end in ends):
-            lower, upper = (part[end].values for end in ends)
-            axes.fill_between(across, lower, upper, color=line.get_color(), alpha=0.2, linewidth=0)
-    axes.set_ylabel(_labelled(values))
-    low, high = axes.get_ylim()
-    if high - low < FLAT * max(abs(low), abs(high)):
-        # What rounding makes of a constant must not look like a curve.
-        axes.set_ylim(*(0.5 * (low + high) + sign * 0.1 * max(abs(low), abs(high)) for sign in (-1, 1)))
-    if is_flag(values):
-        scale = scale_of(values, 0.0)
-        axes.set_yticks(scale.ticks, scale.words)
-
-
-def _finish_axes(axes: Axes, shown: xr.Dataset, layout: Layout) -> None:
-    for name, axis, scale in (
-        (layout.x, axes.xaxis, axes.set_xscale),
-        (layout.y, axes.yaxis, axes.set_yscale),
-    ):
-        values = None if name is None else shown[name].values
-        if values is not None and is_geometric(values):
-            scale("log")
-        if values is not None:
-            set_ticks(axis, values)
+def _is_end(name: str) -> bool:
+    return name.startswith((LOW, HIGH))
 
 
 def _title(shown: xr.Dataset, scan: Scan, layout: Layout) -> str:
     parts = [value_of(name, value) for name, value in layout.selected.items()]
     if layout.averaged:
-        parts.append(f"mean of {scan.replicates} replicates")
+        banded = any(has_width(shown, (f"{LOW}{name}", f"{HIGH}{name}")) for name in shown.data_vars)
+        band = f", band: its {CONFIDENCE:.0%} interval" if layout.y is None and banded else ""
+        parts.append(f"mean of {scan.replicates} replicates{band}")
     status = shown["status"] if "status" in shown else xr.DataArray(1)
     missing = float((status.isnull() | (status == 0)).mean())
     if missing:
         parts.append(f"{missing:.0%} not run yet")
-    if not np.isfinite(shown.to_array().values).all():
+    if not all(np.isfinite(a.values).all() for n, a in shown.data_vars.items() if not _is_end(str(n))):
         parts.append("grey: not defined")
     title = scan.title or f"scan of {scan.model}"
     return title + (f"\n{', '.join(parts)}" if parts else "")
-
-
-def _labelled(values: xr.DataArray) -> str:
-    return label(str(values.name), values.attrs.get("units", "1"))
