@@ -18,6 +18,7 @@ from qifscan.limit_cycles.branches import cycle_branches as cycle_branches
 from qifscan.limit_cycles.cycles import cycles as cycles
 from qifscan.limit_cycles.forced import forced_cycles as forced_cycles
 from qifscan.models import models as models
+from qifscan.plots.phase_plane import phase_plane as phase_plane
 from qifscan.plots.show import show as show
 from qifscan.reference.population import QIF as QIF
 from qifscan.results.basins import basins as basins

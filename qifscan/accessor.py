@@ -33,7 +33,7 @@ def register() -> None:
 class Accessor:
     """Figures, trajectories and theory of a dataset of qifscan.
 
-    `ds.qs.show()`, `ds.qs.replay(eta=-5.0, J=15.0)`, `ds.qs.decoded()`, ... Each method
+    `ds.qs.show()`, `ds.qs.phase_plane(eta=-5.0, J=15.0)`, `ds.qs.replay(eta=-5.0, J=15.0)`, ... Each method
     raises `ScanError` with one line where the dataset is none of this package, or not one that it works on.
     """
 
@@ -90,6 +90,13 @@ class Accessor:
     def theory(self) -> xr.DataTree:
         """Return the theory that the dataset's store carries: `qifscan.open_theory`."""
         return qifscan.open_theory(self._store("theory"))
+
+    def phase_plane(self, **options: Any) -> Figure:
+        """Draw the phase plane at parameters of the dataset: `qifscan.phase_plane` with all of its options.
+
+        Parameters that have one value in the dataset are taken from it; others must be given.
+        """
+        return qifscan.phase_plane(self._of("phase_plane"), **options)
 
     def explore(self, **options: Any) -> Any:
         """Open the explorer on the dataset's store, in a notebook below the cell."""

@@ -161,6 +161,7 @@ def test_files_are_short():
                 "plots.colours",
                 "plots.diagrams",
                 "plots.overlays",
+                "plots.phase_plane",
                 "plots.picture",
                 "plots.panels",
                 "plots.show",
