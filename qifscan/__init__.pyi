@@ -24,6 +24,7 @@ from qifscan.reference.population import QIF as QIF
 from qifscan.results.basins import basins as basins
 from qifscan.results.basins import tipping as tipping
 from qifscan.results.hysteresis import hysteresis as hysteresis
+from qifscan.results.power import power_spectrum as power_spectrum
 from qifscan.results.pulses import pulse_response as pulse_response
 from qifscan.results.residence import residence as residence
 from qifscan.runs.driver import run as run
@@ -41,6 +42,7 @@ from qifscan.store.theory_group import open_theory as open_theory
 from qifscan.theory.branches import branch as branch
 from qifscan.theory.curves import curve as curve
 from qifscan.theory.equilibria import equilibria as equilibria
+from qifscan.theory.linear_response import linear_response as linear_response
 from qifscan.theory.plain import cusp as cusp
 from qifscan.theory.plain import focus_line as focus_line
 from qifscan.theory.plain import folds as folds

@@ -98,6 +98,22 @@ class Accessor:
         """
         return qifscan.phase_plane(self._of("phase_plane"), **options)
 
+    def linear_response(self, frequency: Any = None, **parameters: Any) -> xr.Dataset:
+        """Return the linear response at parameters of the dataset: `qifscan.linear_response`.
+
+        Parameters that have one value in the dataset are taken from it, those of the noise too; others must
+        be given.
+        """
+        from qifscan.results.of_dataset import model_of_dataset, point_of
+
+        dataset = self._of("linear_response")
+        model = model_of_dataset(dataset).name
+        return qifscan.linear_response(model, frequency, **point_of(dataset, parameters))
+
+    def power_spectrum(self, **options: Any) -> xr.Dataset:
+        """Return the power spectrum of the dataset's time series: `qifscan.power_spectrum`."""
+        return qifscan.power_spectrum(self._of("power_spectrum"), **options)
+
     def explore(self, **options: Any) -> Any:
         """Open the explorer on the dataset's store, in a notebook below the cell."""
         path = self._store("explore")

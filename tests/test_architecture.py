@@ -165,6 +165,7 @@ def test_files_are_short():
                 "plots.picture",
                 "plots.panels",
                 "plots.show",
+                "plots.spectra",
                 "plots.style",
             },
         ),

@@ -18,6 +18,7 @@ from qifscan.errors import show as show_value
 from qifscan.lazy import LazyModule
 from qifscan.plots.table import (
     CYCLE_COLOUR,
+    EIGENVALUES,
     FOLD_COLOUR,
     HOPF_COLOUR,
     MARKS,
@@ -79,13 +80,26 @@ def draw(axes: Axes, points: Table, x: str, y: str) -> None:
     across = points.columns[x]
     name = "cycle" if points.of_cycles else "equilibrium"
     colour = CYCLE_COLOUR if points.of_cycles else ink()
+    if y in EIGENVALUES:
+        axes.axhline(0.0, color="0.7", linewidth=0.8, zorder=0.5)
     for up in points.heights(y):
         if points.kind in ON_GRID:
             _dots(axes, across, up, points, colour, name)
         elif points.kind in ("branch", "cycle_branches"):
             for number in np.unique(points.line):
                 _line(axes, across, up, points, points.line == number, colour, name)
-        _marks(axes, across, up, points, MARKS)
+        if y not in EIGENVALUES:
+            _marks(axes, across, up, points, MARKS)
+    if y in EIGENVALUES:
+        _marks(axes, across, _critical(points, y), points, MARKS)
+
+
+def _critical(points: Table, name: str) -> Array:
+    """Return a part of the eigenvalue that is nearest to the imaginary axis, at every point."""
+    real, part = (np.stack(points.heights(n)) for n in (EIGENVALUES[0], name))
+    nearest = np.nanargmin(np.where(np.isfinite(real), np.abs(real), np.inf), axis=0)
+    found: Array = np.take_along_axis(part, nearest[None], axis=0)[0]
+    return found
 
 
 def _line(axes: Axes, x: Array, y: Array, points: Table, here: Array, colour: str, name: str) -> None:
@@ -324,7 +338,8 @@ def _plane(
 def _check_drawable(tables: Sequence[Table], across: str, rows: Sequence[str]) -> None:
     faults = []
     for where, points in zip(_places(len(tables)), tables, strict=True):
-        able = [name.removesuffix("_min") for name in points.columns]
+        able = [name.removesuffix("_min").partition(" ")[0] for name in points.columns]
+        able = list(dict.fromkeys(able))
         faults += [
             unknown(where, name, able, "variable or parameter")
             for name in (across, *rows)

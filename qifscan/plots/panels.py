@@ -155,10 +155,11 @@ def draw_lines(axes: Axes, shown: xr.Dataset, name: str, layout: Layout, style: 
     values, ends = shown[name], BANDS.get(name, (f"{LOW}{name}", f"{HIGH}{name}"))
     columns = values[layout.facet].values.tolist() if layout.facet in values.dims else [None]
     across = shown[layout.x].values
+    style_of = "-" if layout.x == "time" else ".-"
     for column in columns:
         part = shown if column is None else shown.sel({layout.facet: column})
-        told = None if column is None else value_of(str(layout.facet), column)
-        (line,) = axes.plot(across, part[name].values, ".-", markersize=3, linewidth=1, label=told)
+        told = None if column is None else told_of(part, str(layout.facet), column)
+        (line,) = axes.plot(across, part[name].values, style_of, markersize=3, linewidth=1, label=told)
         if has_width(part, ends):
             lower, upper = (part[end].values for end in ends)
             axes.fill_between(across, lower, upper, color=line.get_color(), alpha=0.2, linewidth=0)
@@ -172,6 +173,15 @@ def draw_lines(axes: Axes, shown: xr.Dataset, name: str, layout: Layout, style: 
         axes.set_yticks(scale.ticks, scale.words)
     if style.has_range:
         style.limit([axes])
+
+
+def told_of(part: xr.Dataset, dim: str, value: Any) -> str:
+    """Return a value of a dimension as a text: of a trace the labels of its point."""
+    own = {str(n).removeprefix("trace_"): c for n, c in part.coords.items() if str(n).startswith("trace_")}
+    if dim != "trace" or not own:
+        return value_of(dim, value)
+    names = sorted(own, key="replicate".__eq__)
+    return ", ".join(value_of(name, own[name].values.item()) for name in names)
 
 
 def has_width(shown: xr.Dataset, ends: tuple[str, str]) -> bool:

@@ -32,6 +32,7 @@ from qifscan.plots.panels import (
     finish_axes,
     has_width,
     labelled,
+    told_of,
     where_run,
 )
 from qifscan.plots.results import (
@@ -44,6 +45,7 @@ from qifscan.plots.results import (
     title_of,
     unasked,
 )
+from qifscan.plots.spectra import is_over_frequency, show_spectra
 from qifscan.plots.style import Style
 from qifscan.plots.table import is_theory, value_of
 from qifscan.scan.scan import Scan
@@ -97,9 +99,10 @@ def show(
         A dataset of `run` or `open_scan`, or the path of a store. It may be unfinished. Or a dataset of
         `branch`, `special_points`, `curve`, `cycles` or `cycle_branches`; or what `open_theory` gives, or
         the path of a store with theory alone: the number of stable equilibria with the curves, or a branch.
+        Or of `linear_response` or `power_spectrum`, over frequency.
     observables
-        One row of panels each; by default the first of the scan, of theory the first variable of the model.
-        Cycles have a `period` too.
+        One row of panels each; by default the first of the scan, of theory the first variable of the model,
+        of trajectories all variables. Cycles have a `period` too, and a branch `eigenvalue_real`.
     x, y
         Dimensions across and up; by default the first two numeric ones. With `y=""`, lines over `x`. Of
         theory: parameters, by default those that vary.
@@ -114,7 +117,8 @@ def show(
         others the curves of folds and Hopf points where the plane has eta (eta_i of qif_pair).
     over
         Datasets of theory to draw over `data`, each with points at the parameters of every panel: over maps
-        `curve`, `special_points` and `cycle_branches`, clipped; over lines the others too.
+        `curve`, `special_points` and `cycle_branches`, clipped; over lines the others too. Over a spectrum
+        those of `linear_response` or `power_spectrum`.
     difference
         A dimension with two values, such as "initial" or "direction": what is drawn is the last minus the
         first, in colours that are white at 0. Where it is not 0 the two runs ended in different states.
@@ -152,6 +156,9 @@ def show(
         dataset = dataset.to_dataset()
     if hasattr(dataset, "children"):
         return _show_atlas(dataset, asked)
+    if is_over_frequency(dataset):
+        _check_no_scan("difference", difference)
+        return show_spectra([dataset, *over], observables, select or {}, style)
     if is_grid_of_equilibria(dataset, y):
         dataset = counted_equilibria(dataset)
     if is_theory(dataset):
@@ -211,6 +218,8 @@ def _show_scan(dataset: xr.Dataset, asked: Drawing) -> Figure:
     if "time" in chosen_dims and x is None and y is None:
         longest = max((scan.sizes[d] for d in chosen_dims - {"time"}), default=1)
         x, y = "time", "" if longest <= MOST_LINES else None
+        # The mean of trajectories is none that the population takes.
+        facet = "replicate" if facet is None and chosen_dims == {"time", "replicate"} else facet
     layout = _layout(scan, x, y, facet, asked.select)
     shown = _selected(kept, layout)
     swept = [name for axis in whole.axes.values() for name in axis.columns if name not in layout.selected]
@@ -231,6 +240,7 @@ def _chosen(
     return list(
         observables
         or (unasked(dataset, result) if result else [])
+        or ([n for n in _drawable(dataset) if "time" in dataset[n].dims] if result else [])
         or [n for n in scan.observables if n in dataset and dataset[n].ndim][:1]
         or [n for n in _drawable(dataset) if dataset[n].ndim][:1]
         or _drawable(dataset)[:1]
@@ -239,6 +249,8 @@ def _chosen(
 
 def _kept(dataset: xr.Dataset, chosen: Sequence[str]) -> xr.Dataset:
     """Return the variables to draw, and what is drawn beside them."""
+    if any("trace" in dataset[name].dims for name in chosen) and "trace_status" in dataset:
+        dataset = dataset.drop_vars("status", errors="ignore").rename(trace_status="status")
     beside = ["status", *(end for name in chosen for end in BANDS.get(name, ()))]
     kept = dataset[list(dict.fromkeys([*chosen, *(name for name in beside if name in dataset)]))]
     dims = {str(dim) for name in chosen for dim in dataset[name].dims}
@@ -322,7 +334,7 @@ def _show_atlas(tree: xr.DataTree, asked: Drawing) -> Figure:
 
 
 def _check_observables(chosen: Sequence[str], dataset: xr.Dataset) -> None:
-    known = [str(name) for name in dataset.data_vars if not str(name).endswith("_trace")]
+    known = [str(name) for name in dataset.data_vars]
     faults = [unknown("observable", name, known) for name in chosen if name not in known]
     if faults:
         raise ScanError(faults)
@@ -402,8 +414,10 @@ def _draw(shown: xr.Dataset, chosen: list[str], scan: Scan, layout: Layout, aske
     """Draw a row of panels for every variable, with the theory over them."""
     folds, style = asked.folds, asked.style
     columns = shown[layout.facet].values.tolist() if layout.facet and layout.y else [None]
-    aside = 2.4 if layout.y is None and (layout.facet or folds) else 0.0
+    aside = 2.4 if layout.y is None and (layout.facet or folds) and style.ax is None else 0.0
     size = (1.2 + 3.8 * len(columns) + aside, 0.8 + 3.2 * len(chosen))
+    if layout.x == "time" and layout.y is None:
+        size = (8.0 + aside, 0.9 + 1.9 * len(chosen))
     figure, grid = style.canvas(len(chosen), len(columns), size, sharex=True, sharey="row")
     for row, name in zip(grid, chosen, strict=True):
         if layout.y is None:
@@ -422,6 +436,7 @@ def _draw(shown: xr.Dataset, chosen: list[str], scan: Scan, layout: Layout, aske
         axes.set_ylabel(labelled(shown[layout.y]))
     for axes in grid[-1]:
         axes.set_xlabel(labelled(shown[layout.x]))
+    figure.align_ylabels(grid[:, 0])
     style.head(figure, _title(shown, scan, layout))
     # Beside the panels: a fold that a legend hides is not seen.
     loc: Any = "outside right upper" if layout.y is None else "outside lower center"
@@ -434,7 +449,7 @@ def _is_end(name: str) -> bool:
 
 
 def _title(shown: xr.Dataset, scan: Scan, layout: Layout) -> str:
-    parts = [value_of(name, value) for name, value in layout.selected.items()]
+    parts = [told_of(shown, name, value) for name, value in layout.selected.items()]
     if layout.averaged:
         banded = any(has_width(shown, (f"{LOW}{name}", f"{HIGH}{name}")) for name in shown.data_vars)
         band = f", band: its {CONFIDENCE:.0%} interval" if layout.y is None and banded else ""

@@ -68,6 +68,9 @@ MARKS = {
 
 OF_CYCLES = ("LPC", "PD", "TR", "unresolved")
 
+EIGENVALUES = ("eigenvalue_real", "eigenvalue_imag")
+"""Names under which all eigenvalues of an equilibrium are drawn; each has a column, with its number."""
+
 ON_GRID = ("cycles", "equilibria")
 """Kinds of datasets whose points lie on a grid of parameters, and on no line."""
 
@@ -101,8 +104,10 @@ class Table:
     def heights(self, name: str) -> list[Array]:
         """Return what is drawn of a variable: of a cycle its least and its greatest value.
 
-        Some programs tell but the greatest.
+        Some programs tell but the greatest. Of eigenvalues each is drawn.
         """
+        if name in EIGENVALUES:
+            return [values for n, values in self.columns.items() if n.startswith(f"{name} ")]
         names = [name] if name in self.columns else [f"{name}_min", f"{name}_max"]
         return [self.columns[n] for n in names if n in self.columns]
 
@@ -156,6 +161,9 @@ def read(dataset: xr.Dataset, where: str = "data") -> Table:
 def _of_points(dataset: xr.Dataset, kind: str, model: Model) -> Table:
     """Return the table of a ragged array, along `point`."""
     values = {str(n): a.values for n, a in dataset.data_vars.items() if a.dims == ("point",)}
+    for name in EIGENVALUES:
+        if name in dataset and dataset[name].dims == ("point", "eigenvalue"):
+            values |= {f"{name} {i}": column for i, column in enumerate(dataset[name].values.T)}
     size = len(values["type"])
     like, of_slice = xr.DataArray(0.0), np.zeros(size, dtype=int)
     if kind == "special_points":

@@ -19,7 +19,7 @@ from qifscan.engine import backend, chunk_work
 from qifscan.engine.measured import Measured
 from qifscan.engine.points import Points, run_points
 from qifscan.engine.program import Schedule, batch_shape
-from qifscan.errors import Fault, ScanError, StoreError, check_count
+from qifscan.errors import Fault, ScanError, StoreError, check_count, show
 from qifscan.lazy import LazyModule
 from qifscan.place import local
 from qifscan.scan.checks import check_precision
@@ -44,7 +44,9 @@ def simulate(
     initial: str | dict[str, float] = "rest",
     drive: DriveBase | None = None,
     integrator: str = "auto",
+    replicates: int = 1,
     seed: int = 0,
+    noise: str = "independent",
     precision: str = "float64",
     **parameters: Any,
 ) -> xr.Dataset:
@@ -67,8 +69,12 @@ def simulate(
         The input current, or None.
     integrator
         "riccati", "rk4", "heun", "euler", "exp_auto", or "auto": the first of these that the model has.
+    replicates
+        Trajectories of each point, with noise of their own: the last dimension before `time`, if several.
     seed
-        Seed of the noise; a point has the same path here as in a scan of that seed.
+        Seed of the noise; a point has the same path here as in a scan of that seed, and so has its replicate.
+    noise
+        "independent": every point has a path of its own. "common": those of one replicate share it.
     precision
         "float64" or "float32".
     **parameters
@@ -78,7 +84,7 @@ def simulate(
     Returns
     -------
     xarray.Dataset
-        `r` (1/ms) and `v` with the dimensions of the parameters and `time` (ms), and `status`.
+        `r` (1/ms) and `v` with the dimensions of the parameters, `replicate` and `time` (ms), and `status`.
 
     Raises
     ------
@@ -89,6 +95,9 @@ def simulate(
     values = labelled(parameters)
     template = next(iter(values.values())) if values else xr.DataArray(0.0)
     points = {name: value.values.ravel() for name, value in values.items()}
+    check_count("replicates", replicates)
+    if replicates > 1 and "replicate" in template.dims:
+        raise ScanError([Fault("replicates", show(replicates), "1", "a parameter has a dimension replicate")])
     with _faults_at_arguments():
         rate = model_named(model).rates[0].name
         protocol = Protocol(transient=0.0, window=t_end, dt=dt, initial=initial, integrator=integrator)
@@ -98,13 +107,18 @@ def simulate(
             protocol=protocol,
             points=_distinct(points, template.size),
             fixed={name: float(column[0]) for name, column in points.items() if template.size == 1},
+            replicates=replicates,
             seed=seed,
+            noise=noise,
             precision=precision,
             observables=[f"{rate}_final"],
         )
         check_precision(scan)
+    points = {name: np.repeat(column, replicates) for name, column in points.items()}
+    if replicates > 1:
+        template = template.expand_dims(replicate=np.arange(replicates), axis=-1)
     columns = _all_columns(scan, points, template.size)
-    chosen = Points.at(scan, columns, np.zeros(template.size, dtype=int))
+    chosen = Points.at(scan, columns, np.arange(template.size) % replicates)
     protocol = scan.protocol
     result = run_points(chosen, Schedule.of(protocol, every), batch_shape(template.size))
     made = _dataset(model_named(model), result, template, protocol, every, scan)

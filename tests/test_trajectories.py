@@ -1,0 +1,107 @@
+"""Trajectories: replicates and common noise of simulate, the same paths as in a scan, figures over time."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import xarray as xr
+
+import qifscan as qs
+
+mpl.use("agg")
+
+NOISY = {"v_ou_sigma": 0.5, "J": 15.0}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("trajectories") / "scan.zarr"
+    scan = qs.Scan(
+        axes={"eta": [-6.0, -5.0]},
+        fixed=NOISY,
+        replicates=3,
+        seed=7,
+        protocol=qs.Protocol(transient=2.0, window=6.0),
+        traces=qs.Traces(points=[{"eta": -5.0, "replicate": i} for i in (0, 2)], every=2),
+    )
+    qs.run(scan, path, progress=None)
+    return path
+
+
+def test_replicates_have_the_paths_of_those_of_a_scan(store):
+    made = qs.simulate(t_end=8.0, eta=[-6.0, -5.0], replicates=3, seed=7, precision="float32", **NOISY)
+    assert made["r"].dims == ("eta", "replicate", "time")
+    assert made["status"].dims == ("eta", "replicate")
+    for eta in (-6.0, -5.0):
+        for replicate in range(3):
+            again = qs.replay(store, eta=eta, replicate=replicate)
+            own = made.sel(eta=eta, replicate=replicate)
+            assert np.array_equal(own["r"].values, again["r"].values), (eta, replicate)
+
+
+def test_the_first_replicate_is_what_there_is_without_others():
+    several = qs.simulate(t_end=4.0, eta=-5.0, replicates=2, **NOISY)
+    one = qs.simulate(t_end=4.0, eta=-5.0, **NOISY)
+    assert np.array_equal(several["r"].sel(replicate=0), one["r"])
+    assert not np.array_equal(several["r"].sel(replicate=1), one["r"])
+    assert "replicate" not in one.dims
+
+
+def test_common_noise_is_the_same_at_every_point_and_another_in_every_replicate():
+    # Far below threshold the noise adds up: v - v0 is the same at the same eta but for what eta does.
+    sigma = {"v_ou_sigma": 1e-4, "J": 0.0}
+    eta = xr.DataArray([-5.0, -5.0 + 1e-12], dims="point")
+    common = qs.simulate(t_end=4.0, eta=eta, replicates=2, noise="common", **sigma)["v"]
+    apart = qs.simulate(t_end=4.0, eta=eta, replicates=2, **sigma)["v"]
+    assert np.abs(common[0, 0] - common[1, 0]).max() < 1e-9
+    assert np.abs(common[0, 0] - common[0, 1]).max() > 1e-6
+    assert np.abs(apart[0, 0] - apart[1, 0]).max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"replicates": 0}, "replicates: found 0"),
+        ({"replicates": 1.5}, "replicates: found 1.5, expected an integer"),
+        ({"noise": "shared"}, "noise"),
+        (
+            {"replicates": 2, "eta": xr.DataArray([-5.0, -4.0], dims="replicate")},
+            "a parameter has a dimension replicate",
+        ),
+    ],
+)
+def test_a_wrong_request_gets_one_line(options, words):
+    with pytest.raises(qs.ScanError, match=words) as caught:
+        qs.simulate(t_end=1.0, **options)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def labels(axes):
+    return [line.get_label() for line in axes.lines]
+
+
+def test_all_variables_are_drawn_over_time():
+    figure = qs.show(qs.simulate("qif_adaptation_alpha", t_end=2.0))
+    assert [axes.get_ylabel() for axes in figure.axes] == ["r (1/ms)", "v", "a", "b"]
+    assert figure.axes[-1].get_xlabel() == "time (ms)"
+
+
+def test_every_replicate_is_a_line(store):
+    made = qs.simulate(t_end=2.0, eta=-5.0, replicates=3, **NOISY)
+    figure = made.qs.show()
+    assert labels(figure.axes[0]) == ["replicate = 0", "replicate = 1", "replicate = 2"]
+    assert figure.axes[1].lines[2].get_ydata() == pytest.approx(made["v"].values[2])
+
+
+def test_traces_are_drawn_with_the_labels_of_their_points(store):
+    dataset = qs.open_scan(store)
+    figure = qs.show(dataset, ["r_trace", "v_trace"])
+    assert labels(figure.axes[0]) == [r"$\eta$ = -5, replicate = 0", r"$\eta$ = -5, replicate = 2"]
+    assert figure.axes[0].lines[1].get_ydata() == pytest.approx(dataset["r_trace"].values[1])
+    one = qs.show(dataset.isel(trace=1), ["r_trace"])
+    assert one.axes[0].lines[0].get_ydata() == pytest.approx(dataset["r_trace"].values[1])
+    assert r"$\eta$ = -5" in qs.show(dataset.isel(trace=[1]), ["r_trace"]).get_suptitle()
+
+
+def test_a_replay_is_drawn(store):
+    again = qs.open_scan(store).qs.replay(eta=-5.0, replicate=2)
+    assert again.qs.show().axes[0].lines[0].get_ydata() == pytest.approx(again["r"].values)
