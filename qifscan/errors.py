@@ -89,7 +89,11 @@ class RunError(QifscanError):
 
 
 class RunInterrupted(RunError, KeyboardInterrupt):
-    """A run that was stopped by Ctrl-C; what was written stays."""
+    """A run, or another call that takes long, that was stopped by Ctrl-C; what was written stays."""
+
+    def _render_traceback_(self) -> list[str]:
+        # A notebook shows this in place of a screen of code: who stopped it knows where.
+        return [str(self)]
 
 
 def short(error: BaseException) -> str:

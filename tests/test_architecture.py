@@ -13,7 +13,18 @@ import qifscan
 
 PACKAGE = Path(__file__).parents[1] / "qifscan"
 
-SHARED = {"errors", "printed", "record", "lazy", "arrays", "machine", "notebook", "definition", "place"}
+SHARED = {
+    "errors",
+    "printed",
+    "record",
+    "lazy",
+    "arrays",
+    "machine",
+    "notebook",
+    "definition",
+    "place",
+    "phases",
+}
 """Small files that every folder may use."""
 
 ORDER = (

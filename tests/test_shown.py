@@ -109,7 +109,7 @@ def test_a_stacked_dimension_is_refused_in_one_line(made):
 
 def test_trajectories_are_drawn_over_time():
     figure = qs.show(qs.simulate(t_end=2.0, eta=[-5.0, -4.0]))
-    assert figure.axes[0].get_xlabel() == "time (ms)"
+    assert figure.axes[-1].get_xlabel() == "time (ms)"
     assert len(figure.axes[0].lines) == 2
 
 

@@ -33,6 +33,7 @@ from qifscan.limit_cycles.collocation import Border, Orbits, Problem
 from qifscan.limit_cycles.cycle_columns import STATUS, TYPES, columns_of, meanings, multiplier_axis
 from qifscan.limit_cycles.found import SAME, found_cycles, no_rows
 from qifscan.limit_cycles.steps import CUTS, HB, Extent
+from qifscan.phases import phased
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import equilibria
 from qifscan.theory.certain import zeros_along
@@ -75,6 +76,7 @@ class Starts:
     hopf: dict[str, Any] | None
 
 
+@phased("cycle_branches")
 def cycle_branches(
     model: str = "qif_adaptation_alpha",
     along: str | None = None,

@@ -54,6 +54,7 @@ from qifscan.limit_cycles.steps import (
     tangents,
     torus,
 )
+from qifscan.phases import tell
 
 FIRST, LARGEST, SMALLEST = 0.02, 0.2, 1e-7
 """Steps, in sizes of the states: at the start, at most, and the one below which a branch is given up."""
@@ -81,6 +82,7 @@ def followed(branches: Branches, limits: Extent) -> list[dict[str, Any]]:
     who, group = np.arange(len(branches.cut)), branches
     while True:
         while (group.cut < 0).any():
+            tell("following branches,", int(group.count.sum()), None)
             _one_step(group, np.flatnonzero(group.cut < 0), limits)
         rows += group.rows + [row for c in group.crossings for row in located(group, c, limits)]
         branches.cut[who] = group.cut

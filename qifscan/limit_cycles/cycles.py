@@ -16,6 +16,7 @@ from qifscan.limit_cycles import collocation, steps
 from qifscan.limit_cycles.collocation import Problem
 from qifscan.limit_cycles.cycle_columns import columns_of, grid
 from qifscan.limit_cycles.found import found_cycles, no_rows
+from qifscan.phases import phased, tell
 from qifscan.scan.labels import Values, complete, labelled
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _BLOCK = 128
 # Cycles by simulation
 
 
+@phased("cycles")
 def cycles(
     model: str = "qif_adaptation_alpha",
     *,
@@ -76,6 +78,7 @@ def simulated_cycles(
     count = len(next(iter(flat.values())))
     outcomes, whose, tables = [], [], []
     for first in range(0, count, _BLOCK):
+        tell("simulating, points", first, count)
         some = np.arange(first, min(count, first + _BLOCK))
         ends, orbits = found_cycles(
             Problem(model, {name: values[some] for name, values in flat.items()}), starts, transient, window

@@ -14,6 +14,7 @@ from qifscan.limit_cycles.collocation import Orbits, Problem
 from qifscan.limit_cycles.continuation import FINEST
 from qifscan.limit_cycles.cycle_columns import OUTCOMES
 from qifscan.limit_cycles.floquet import multipliers
+from qifscan.phases import tell
 from qifscan.theory.normal_forms import states
 from qifscan.theory.rate_curve import rate_unit
 
@@ -117,6 +118,7 @@ def refined(
     found = []
     intervals = collocation.INTERVALS
     while len(left):
+        tell(f"refining cycles on {intervals} intervals, left", len(left))
         begin, whose = guess(left, intervals), problem.chosen(left)
         orbits, good, _ = method.solve(whose, begin)
         for _ in range(2):

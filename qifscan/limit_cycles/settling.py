@@ -16,6 +16,7 @@ import numpy as np
 
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import Problem
+from qifscan.phases import tell
 
 PERIODIC, AT_REST, NOT_PERIODIC, DIVERGED = range(4)
 
@@ -90,6 +91,7 @@ def simulated(
         flow, going = _flow(problem.chosen(left)), left
         # The constants of those that are left are made anew only when some have ended.
         while len(going) == len(left) > 0:
+            tell("simulating, trajectories", len(begin) - len(left), len(begin))
             going = _stepped(flow, now, left, end, scale)
             if record:
                 steps.append((now.t.copy(), now.y.copy(), now.slope.copy()))

@@ -6,8 +6,9 @@ import errno
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -34,7 +35,7 @@ from qifscan.place import AnyPath, local
 from qifscan.runs import extension
 from qifscan.runs.executors import Executor, FailedAt, Work, executor
 from qifscan.runs.plan import Plan, least_memory, memory, planned
-from qifscan.runs.progress import Progress, reporter
+from qifscan.runs.progress import Progress, Report, reporter
 from qifscan.scan.matching import adopted
 from qifscan.scan.scan import Scan, check_is_scan
 from qifscan.store import chunk_files, integrity, layout, reader, store, unknown_model, writer
@@ -208,29 +209,60 @@ def execute(
         return
     device, options = chosen.device(), chosen.options()
     _check_origins((found, older), device, options)
-    compiling = threading.Event()
+    with reporter(progress) as report, _one_line_if_stopped(path, report):
+        begun: Store | Plan = found or planned(scan, chosen.workers, chunk_points, checkpoint, device)
+        if isinstance(begun, Plan):
+            _check_size(begun, path, chosen.local)
+        _computed(scan, path, begun, older, chosen, (device, options), report)
+
+
+def _computed(
+    scan: Scan,
+    path: Path,
+    begun: Store | Plan,
+    older: Store | None,
+    chosen: Executor,
+    where: tuple[str, str],
+    report: Report,
+) -> None:
+    """Make the store that is planned, or take the one that is there, and compute what it lacks; `where` are
+    the device and the options of XLA."""
+    (device, options), compiling = where, threading.Event()
+    report.phase("compiling")
     # One core compiles the kernel without Python: meanwhile this thread makes the store, then the theory.
     with ThreadPoolExecutor(1) as aside:
         try:
-            if found is None:
-                estimate = planned(scan, chosen.workers, chunk_points, checkpoint, device)
-                _check_size(estimate, path, chosen.local)
-                draft = aside.submit(_once, compiling, store.draft, path, estimate.chunks, device)
+            if isinstance(begun, Plan):
+                draft = aside.submit(_once, compiling, store.draft, path, begun.chunks, device)
             theory = aside.submit(_once, compiling, atlas, scan, AFTER_A_RUN)
-            opened = found or _created(path, estimate, draft, chosen.local, compiling.set)
+            if isinstance(begun, Plan):
+                begun = _created(path, begun, draft, chosen.local, compiling.set)
         finally:
             compiling.set()
-        pending = _pending(opened)
+        opened, pending = begun, _pending(begun)
         extending = f", extending {older.path} ({older.scan.fingerprint[:12]})" if older else ""
         store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}", options)
         work = partial(compute_chunk, extend=str(older.path) if older else None, model=scan.model)
         try:
-            with reporter(progress) as report:
-                _run_pending(opened, chosen, device, work, pending, report)
+            _run_pending(opened, chosen, device, work, pending, report)
         finally:
             if older is not None:
                 _tell_extended(opened, older)
+        report.phase("adding the theory")
         _add_theory(opened, theory.result())
+
+
+@contextmanager
+def _one_line_if_stopped(path: Path, report: Report) -> Iterator[None]:
+    """Turn Ctrl-C, where no chunk is computed, into the error that one there raises."""
+    try:
+        yield
+    except RunInterrupted:
+        raise
+    except KeyboardInterrupt:
+        raise RunInterrupted(
+            f"{path}: stopped while {report.now}; the same command goes on from there"
+        ) from None
 
 
 def _check_origins(begun: tuple[Store | None, Store | None], device: str, options: str) -> None:

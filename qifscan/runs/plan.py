@@ -23,6 +23,7 @@ from qifscan.engine.points import Points
 from qifscan.engine.program import Program, batch_shape
 from qifscan.errors import Fault, ScanError, check_count, check_flag, counted
 from qifscan.machine import available_memory, resident_memory, usual_workers
+from qifscan.phases import phased, tell
 from qifscan.place import AnyPath, local
 from qifscan.printed import Printed
 from qifscan.scan.checks import check_precision
@@ -116,6 +117,7 @@ class Plan(Printed):
             raise ScanError(faults)
 
 
+@phased("plan")
 def plan(
     scan: Scan,
     *,
@@ -161,6 +163,7 @@ def plan(
     if not probe:
         return made
     chunks, workers = made.chunks, made.workers
+    tell("compiling")
     # Of the chunks that a GPU is given it runs one at a time.
     seconds = _probe(chunks) / (workers if device.startswith("cpu") else 1)
     return replace(made, seconds=seconds, memory=memory(chunks, workers), mean_steps=_mean_steps(chunks))
@@ -230,7 +233,9 @@ def _probe(chunks: Chunks) -> float:
         points.run(steps, schedule.limited(count), shape)
         return time.perf_counter() - begin
 
-    timed(1)  # it compiles
+    tell("compiling")
+    timed(1)
+    tell("timing a part of the scan")
     # What a batch takes beside its steps: much of the time of a few steps, little of that of a whole run.
     around = timed(1)
     tried = min(64, schedule.steps)

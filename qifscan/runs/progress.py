@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from qifscan import notebook
 from qifscan.dynamics.status import Status
+from qifscan.phases import in_a_terminal
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,57 @@ class Progress:
         return f"{self.chunks} of {self.all_chunks} chunks, {self.points:,} of {self.all_points:,} points"
 
 
+class Report:
+    """Hears how far a run is: `report(state)` after every chunk, and before and after them `report.phase`."""
+
+    def __init__(self, on_state: Callable[[Progress], None], on_phase: Callable[[str], None]) -> None:
+        self._on_state, self._on_phase = on_state, on_phase
+        self.now = "preparing"
+
+    def phase(self, text: str) -> None:
+        """Tell what is done while no chunk is computed."""
+        self.now = text
+        self._on_phase(text)
+
+    def __call__(self, state: Progress) -> None:
+        """Tell how far the run is."""
+        self.now = str(state)
+        self._on_state(state)
+
+
 @contextmanager
-def reporter(progress: Callable[[Progress], None] | str | None) -> Iterator[Callable[[Progress], None]]:
+def reporter(progress: Callable[[Progress], None] | str | None) -> Iterator[Report]:
     """Return what hears how far a run is: the caller's own, a line in a notebook, a bar in a terminal."""
     if callable(progress):
-        yield progress
+        yield Report(progress, _nothing)
     elif progress == "auto" and notebook.in_a_notebook():
         with notebook.line() as write:
-            write("compiling")
-            yield lambda state: write(_in_words(state))
-    elif progress == "auto" and _in_a_terminal():
+            line = _RunLine(write)
+            yield Report(line.on_state, line.on_phase)
+            line.on_phase("")
+    elif progress == "auto" and in_a_terminal():
         with _bar() as report:
             yield report
     else:
-        yield lambda state: None
+        yield Report(_nothing, _nothing)
+
+
+def _nothing(told: object) -> None:
+    """Tell nobody."""
+
+
+class _RunLine:
+    """A line of a notebook: how far the run is, and what is done beside."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write, self._state = write, ""
+
+    def on_state(self, state: Progress) -> None:
+        self._state = _in_words(state)
+        self._write(self._state)
+
+    def on_phase(self, text: str) -> None:
+        self._write(", ".join(part for part in (self._state, text) if part))
 
 
 def _in_words(state: Progress) -> str:
@@ -65,16 +103,7 @@ def _flagged(state: Progress) -> list[str]:
     return [f"{n:,} {name}" for name, n in state.flags.items() if n and name != Status.computed.name]
 
 
-def _in_a_terminal() -> bool:
-    """Whether standard error is a terminal: there may be none, or something in its place."""
-    asked = getattr(sys.stderr, "isatty", None)
-    try:
-        return asked is not None and bool(asked())
-    except ValueError:
-        return False
-
-
-def _bar() -> AbstractContextManager[Callable[[Progress], None]]:
+def _bar() -> AbstractContextManager[Report]:
     """Return a progress bar on standard error, which is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -84,7 +113,7 @@ def _bar() -> AbstractContextManager[Callable[[Progress], None]]:
     bar = RichProgress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f} points"),
+        TextColumn("{task.fields[points]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -93,14 +122,21 @@ def _bar() -> AbstractContextManager[Callable[[Progress], None]]:
     )
 
     @contextmanager
-    def shown() -> Iterator[Callable[[Progress], None]]:
+    def shown() -> Iterator[Report]:
         with bar:
-            task = bar.add_task("scan", note="")
+            task = bar.add_task("preparing", total=None, note="", points="")
 
-            def report(state: Progress) -> None:
-                note = ", ".join(_flagged(state))
-                bar.update(task, completed=state.points, total=state.all_points, note=note)
+            def on_state(state: Progress) -> None:
+                done, whole = state.points, state.all_points
+                told: dict[str, Any] = {
+                    "note": ", ".join(_flagged(state)),
+                    "points": f"{done:,} of {whole:,} points",
+                }
+                bar.update(task, description="scan", completed=done, total=whole, **told)
 
-            yield report
+            def on_phase(text: str) -> None:
+                bar.update(task, description=text)
+
+            yield Report(on_state, on_phase)
 
     return shown()

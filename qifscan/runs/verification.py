@@ -17,6 +17,7 @@ from qifscan.engine.measured import PLAIN_AT_REST, Measured
 from qifscan.engine.points import Points, run_finer, run_points
 from qifscan.engine.program import batch_shape
 from qifscan.errors import StoreError, check_count, check_flag, counted
+from qifscan.phases import phased, tell
 from qifscan.place import local
 from qifscan.printed import Printed
 from qifscan.scan.scan import Scan
@@ -126,6 +127,7 @@ class Verdict(Printed):
         return f"sound{there}{', but for last bits: other options' if self.others else ''}"
 
 
+@phased("verify")
 def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = False) -> Verdict:
     """Check a store: read it through, compute a random sample of it again, and hold it against the theory.
 
@@ -166,6 +168,7 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
     check_count("points", points, least=0)
     check_flag("repair", repair)
     opened = store.load(local("path", path))
+    tell("reading")
     structure = (integrity.mend if repair else integrity.faults)(opened, deep=True)
     done = chunk_files.finished(opened)
     damaged = _damaged(opened, done, structure, repair)
@@ -177,19 +180,21 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
         others = _of_other_options(opened, sample)
         chosen = chunk_work.started(opened.scan, sample)
         stored = reader.read_points(opened, dict(zip(opened.scan.sizes, sample, strict=False)))
+        tell("computing a sample again")
         again = run_points(chosen, opened.chunks.schedule, batch_shape(len(sample[0])))
         faults += _differing(opened.scan, sample, stored, again, ~others)
+        tell("computing it with half the step")
         half = _against_half_step(opened, chosen, sample, stored)
+        tell("solving it adaptively")
         true = truth.compare(chosen, stored, lambda row: _place(opened.scan, sample, row))
         faults += [*half.faults, *true.faults, *_against_count(opened.scan, chosen, sample, stored)]
     settled, disagreement, further = _against_rest(opened, grid)
     faults += further
-    recomputed = len(sample[0]) - int(others.sum()) if sample else 0
     return Verdict(
         opened.path,
         len(opened.chunks),
         len(done),
-        recomputed,
+        len(sample[0]) - int(others.sum()) if sample else 0,
         half,
         true,
         opened.scan.protocol.tolerance,
@@ -360,6 +365,7 @@ def _of_signs(rest: Rest, row: int) -> int | None:
 
 def _against_rest(opened: Store, grid: list[int]) -> tuple[int, float, list[str]]:
     """Return how many points settled, their largest distance from rest, and a fault if it is too large."""
+    tell("comparing with the exact theory")
     if not grid or not opened.scan.can_rest:
         return 0, 0.0, []
     settled, largest = 0, 0.0
