@@ -163,7 +163,7 @@ def test_files_are_short():
                 "store.unknown_model",
             },
         ),
-        ("distributed", {"runs.executors"}),
+        ("distributed", {"runs.cluster"}),
         ("click", {"cli"}),
         (
             "matplotlib",
