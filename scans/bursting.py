@@ -79,6 +79,15 @@ below.set(ylabel="adaptation", xlabel="time (ms)")
 figure.savefig("bursting-trace.png")
 
 # %% [markdown]
+# In the plane of rate and potential a burst winds around the state that adaptation would allow if it were at
+# rest at each rate, until the adaptation itself has moved it away.
+
+# %%
+figure = qs.phase_plane(**adapting, alpha=1.0, eta=-2.0, start={"r": 0.1, "v": -1.0}, t_end=2.0 * period)
+figure.savefig("bursting-plane.png")
+figure
+
+# %% [markdown]
 # ## The fold of cycles in two parameters
 #
 # At each of a few values of eta, the stable cycle beside the upper Hopf point is followed to lower alpha,

@@ -61,6 +61,9 @@ figure
 apart = dataset["r_mean"].sel(initial="up") - dataset["r_mean"].sel(initial="down")
 share = float((apart > 0.05).mean())
 print(f"bistable in {share:.0%} of this rectangle")
+figure = dataset.qs.show(difference="initial")
+figure.savefig("explore-difference.png")
+figure
 
 # %% [markdown]
 # ## One slice, beside the theory
@@ -93,14 +96,26 @@ exact = qs.equilibria(eta=-5.0, J=[10.0, 15.0, 20.0])
 print(exact[["r", "eigenvalue_real"]].to_dataframe()[["r", "eigenvalue_real"]].dropna().to_string())
 
 # %% [markdown]
+# ## Why there? The phase plane of a point
+#
+# Both nullclines cross at three equilibria. The stable manifold of the saddle parts the starts that end down
+# from those that end up: `dataset.qs` has it for any point of the map.
+
+# %%
+point = {"eta": -5.0, "J": 15.0}
+starts = [{"r": 0.1, "v": 0.5}, {"r": 0.1, "v": 1.5}]
+figure = dataset.qs.select(method="nearest", **point).qs.phase_plane(start=starts)
+figure.savefig("explore-plane.png")
+figure
+
+# %% [markdown]
 # ## Replay a point
 #
 # `replay` runs one stored point again, keeps the whole trajectory, and makes sure that it ends in the very
 # bits that are stored.
 
 # %%
-point = {"eta": float(dataset["eta"].sel(eta=-5.0, method="nearest")), "J": J, "initial": "up"}
-trajectory = qs.replay("explore.zarr", **point)
+trajectory = dataset.qs.replay(initial="up", method="nearest", **point)
 print(trajectory.attrs["checked"], f"r_mean = {float(trajectory['r_mean']):.4f} / ms")
 
 # %% [markdown]
@@ -120,3 +135,18 @@ below.axvspan(10, 40, color="0.92")
 above.set_ylabel("rate (1/ms)")
 below.set(ylabel="mean potential", xlabel="time (ms)")
 figure.savefig("explore-pulse.png")
+
+# %% [markdown]
+# ## How it rings
+#
+# Weak noise excites the active state at all frequencies, and it answers most at that of its eigenvalue. The
+# exact spectrum stands beside that of eight simulations.
+
+# %%
+noisy = {"eta": -5.0, "J": 15.0, "v_ou_sigma": 0.02}
+simulated = qs.simulate(initial="up", t_end=4.0 * size + 50.0, replicates=8, **noisy)
+spectrum = simulated.qs.power_spectrum(transient=50.0)
+response = qs.linear_response(**noisy)
+figure = qs.show(spectrum, over=[response], select={"equilibrium": 2})
+figure.savefig("explore-spectrum.png")
+figure

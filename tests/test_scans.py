@@ -1,10 +1,15 @@
-"""The scans that are shipped: right where theory knows the answer, and the notebook runs."""
+"""The scans that are shipped: right where theory knows the answer; the notebooks run, with every figure."""
 
-import runpy
+import base64
+import io
+import re
 from pathlib import Path
 
+import matplotlib.image
+import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
 
 import qifscan as qs
 
@@ -66,27 +71,56 @@ def test_the_map_is_bistable_exactly_where_theory_has_three_equilibria(quickstar
     assert bool((same | near_cusp).all())
 
 
-def test_the_notebook_runs_at_small_size(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def run_as_notebook(name, folder, monkeypatch, check):
+    """Run a percent script as a notebook, small, then `check` in its names; return its cells."""
     monkeypatch.setenv("QIFSCAN_NOTEBOOK_SIZE", "12")
-    monkeypatch.setenv("MPLBACKEND", "agg")
-    spaces = runpy.run_path(str(SCANS / "explore.py"))
-    assert spaces["trajectory"].attrs["checked"] == "equal bit for bit"
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    parts = re.split(r"^# %%(.*)$", (SCANS / name).read_text(), flags=re.MULTILINE)[1:]
+    cells = []
+    for kind, text in zip(parts[::2], parts[1::2], strict=True):
+        text = text.strip("\n")
+        if "markdown" in kind:
+            cells.append(nbformat.v4.new_markdown_cell(re.sub(r"^# ?", "", text, flags=re.MULTILINE)))
+        else:
+            cells.append(nbformat.v4.new_code_cell(text))
+    notebook = nbformat.v4.new_notebook(cells=[*cells, nbformat.v4.new_code_cell(check)])
+    where = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=where).execute()
+    return notebook.cells
 
 
-def test_the_notebook_on_bursting_runs_at_small_size(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("QIFSCAN_NOTEBOOK_SIZE", "12")
-    monkeypatch.setenv("MPLBACKEND", "agg")
-    spaces = runpy.run_path(str(SCANS / "bursting.py"))
-    # AUTO: at eta = -2.0000141569 the period is 47.4627105571; d T / d eta is about -3.
-    assert spaces["period"] == pytest.approx(47.46266, abs=1e-4)
-    r, time = spaces["trace"]["r"].values, spaces["trace"]["time"].values
-    begins = time[1:][(r[1:] > 0.3) & (r[:-1] <= 0.3)]
-    assert np.diff(begins) == pytest.approx([47.46266, 47.46266], abs=0.06)  # one step
-    assert {p.name for p in tmp_path.glob("*.png")} == {
-        f"bursting-{n}.png" for n in ("branch", "trace", "map")
-    }
+def check_figures(cells, folder, names):
+    """Every cell that draws shows one image, large enough and not of one colour; and has saved it."""
+    drawn = [cell for cell in cells if "savefig" in cell.source]
+    assert len(drawn) == len(names)
+    for cell in drawn:
+        (image,) = [o["data"]["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})]
+        pixels = matplotlib.image.imread(io.BytesIO(base64.b64decode(image)))
+        assert min(pixels.shape[:2]) > 200
+        assert pixels[..., :3].std() > 0.05
+    assert {path.name for path in folder.glob("*.png")} == names
+
+
+def test_the_notebook_runs_and_every_figure_is_an_image(tmp_path, monkeypatch):
+    check = 'assert trajectory.attrs["checked"] == "equal bit for bit"'
+    cells = run_as_notebook("explore.py", tmp_path, monkeypatch, check)
+    names = ("map", "difference", "slice", "plane", "pulse", "spectrum")
+    check_figures(cells, tmp_path, {f"explore-{name}.png" for name in names})
+
+
+BURSTS = """
+# AUTO: at eta = -2.0000141569 the period is 47.4627105612; d T / d eta is about -3.
+assert abs(period - 47.46266) < 1e-4, period
+r, time = trace["r"].values, trace["time"].values
+begins = time[1:][(r[1:] > 0.3) & (r[:-1] <= 0.3)]
+assert np.abs(np.diff(begins) - 47.46266).max() < 0.06, begins  # one step
+assert len(begins) == 3
+"""
+
+
+def test_the_notebook_on_bursting_runs_and_every_figure_is_an_image(tmp_path, monkeypatch):
+    cells = run_as_notebook("bursting.py", tmp_path, monkeypatch, BURSTS)
+    check_figures(cells, tmp_path, {f"bursting-{name}.png" for name in ("branch", "trace", "plane", "map")})
 
 
 def test_a_wider_map_of_the_plain_model_is_bistable_above_its_cusp_alone(tmp_path):
