@@ -9,7 +9,7 @@ import numpy as np
 
 from qifscan.dynamics.catalogue import model_named
 from qifscan.errors import Fault, ScanError
-from qifscan.plots.style import Style
+from qifscan.plots.style import Style, log_ticks
 from qifscan.scan.scan import Scan
 
 if TYPE_CHECKING:
@@ -171,20 +171,10 @@ def is_geometric(values: Array) -> bool:
 def set_ticks(axis: Any, values: Array) -> None:
     """Put the ticks of an axis of these values at whole numbers where they are such, and of a logarithmic one
     at few numbers written out."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import MaxNLocator
 
     values = np.asarray(values)
     if values.dtype.kind in "iu":
         axis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
-    if not is_geometric(values):
-        return
-    decades = float(np.log10(values.max() / values.min()))
-    # Within less than a decade there may be no power of ten, and matplotlib writes 6 x 10^-1 at every other.
-    few = MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10])
-    axis.set_major_locator(
-        few if decades < 0.8 else LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.0 else (1.0,))
-    )
-    plain = all(1e-4 <= end < 1e5 for end in (values.min(), values.max()))
-    if plain or decades < 2.0:
-        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.4g}"))
-    axis.set_minor_formatter(NullFormatter())
+    if is_geometric(values):
+        log_ticks(axis, float(values.min()), float(values.max()))

@@ -176,7 +176,13 @@ def draw_lines(axes: Axes, shown: xr.Dataset, name: str, layout: Layout, style: 
 
 
 def told_of(part: xr.Dataset, dim: str, value: Any) -> str:
-    """Return a value of a dimension as a text: of a trace the labels of its point."""
+    """Return a value of a dimension as a text: of a trace the labels of its point, of a flag its word."""
+    flags = part.coords[dim].attrs if dim in part.coords else {}
+    if "flag_values" in flags:
+        words = dict(
+            zip(np.asarray(flags["flag_values"]).tolist(), flags["flag_meanings"].split(), strict=True)
+        )
+        return f"{dim}: {words.get(value, value)}"
     own = {str(n).removeprefix("trace_"): c for n, c in part.coords.items() if str(n).startswith("trace_")}
     if dim != "trace" or not own:
         return value_of(dim, value)

@@ -50,7 +50,7 @@ LONG = 30.0
 FINE_STEP = 0.005
 """A step of trajectories, of the shortest membrane time constant: curves are to look round."""
 
-WIDEST = 60
+WIDEST = 45
 """Letters of a line of the heading."""
 
 

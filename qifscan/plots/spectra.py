@@ -57,7 +57,7 @@ def show_spectra(
     style.check_no_colours("lines")
     chosen = list(names or _usual(datasets))
     _check(datasets, chosen)
-    figure, grid = style.canvas(len(chosen), 1, (7.0, 1.0 + 2.8 * len(chosen)), sharex=True)
+    figure, grid = style.canvas(len(chosen), 1, (7.6, 1.0 + 2.8 * len(chosen)), sharex=True)
     panels = grid[:, 0].tolist()
     for axes, name in zip(panels, chosen, strict=True):
         colours = itertools.cycle(EXACT)
@@ -193,7 +193,7 @@ def _title(datasets: Sequence[xr.Dataset], select: Mapping[str, Any]) -> str:
         if name in dims and name != "equilibrium":
             fixed[name] = first[name].values[_nearest(first, name, value)].item()
     told = [value_of(name, value) for name, value in fixed.items()]
-    lines = [", ".join(told[i : i + 6]) for i in range(0, len(told), 6)]
+    lines = [", ".join(told[i : i + 4]) for i in range(0, len(told), 4)]
     return "\n".join([str(first.attrs.get("model", "")), *lines])
 
 

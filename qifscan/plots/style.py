@@ -114,6 +114,8 @@ class Style:
                 _check_above_0(axes)
                 axes.set_yscale("log")
             axes.set_ylim(self.vmin, self.vmax)
+            if self.log:
+                log_ticks(axes.yaxis, *map(float, axes.get_ylim()))
 
     def check_no_colours(self, what: str) -> None:
         """Raise `ScanError` where a map of colours is chosen and values have none."""
@@ -127,3 +129,19 @@ def _check_above_0(axes: Axes) -> None:
     if heights and not (np.concatenate([x.ravel() for x in heights]) > 0.0).any():
         found = f"no value of {axes.get_ylabel()} above 0"
         raise ScanError([Fault("log", found, "some", "leave log out")])
+
+
+def log_ticks(axis: Any, low: float, high: float) -> None:
+    """Put the ticks of a logarithmic axis between two values at few numbers, written out."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    decades = float(np.log10(high / low))
+    # Within less than a decade there may be no power of ten, and matplotlib writes 6 x 10^-1 at every other.
+    few = MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10])
+    axis.set_major_locator(
+        few if decades < 0.8 else LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.0 else (1.0,))
+    )
+    plain = all(1e-4 <= end < 1e5 for end in (low, high))
+    if plain or decades < 2.0:
+        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.4g}"))
+    axis.set_minor_formatter(NullFormatter())

@@ -102,6 +102,7 @@ def equilibria_of(dataset: xr.Dataset) -> xr.DataArray:
     names = dict(zip(np.asarray(told["flag_values"]).tolist(), told["flag_meanings"].split(), strict=True))
     places = [value for value in names if value >= 0]
     attributes = {"long_name": f"equilibrium: {', '.join(f'{k} {names[k]}' for k in places)}"}
+    attributes |= flags({place: names[place] for place in places})
     return xr.DataArray(places, dims="equilibrium", coords={"equilibrium": places}).assign_coords(
         equilibrium=("equilibrium", places, attributes)
     )

@@ -30,8 +30,8 @@ _BESIDE = 1e-6
 _LONGEST = 200.0
 """Membrane time constants that a manifold is followed for at most."""
 
-_DRAWN = 2001
-"""Points of a manifold, evenly in time."""
+_DRAWN = 100
+"""Points of a manifold in a membrane time constant."""
 
 
 @dataclass(frozen=True)
@@ -149,5 +149,6 @@ class PhasePlane:
         longest = _LONGEST * self.effective[f"tau{self.model.rates[0].population}"]
         options: dict[str, Any] = {"method": "DOP853", "rtol": 1e-9, "atol": 1e-12, "dense_output": True}
         solved = solve_ivp(backwards, (0.0, longest), saddle + step, events=inside, **options)
-        points: Array = solved.sol(np.linspace(0.0, solved.t[-1], _DRAWN)).T
+        count = 2 + int(_DRAWN * _LONGEST * solved.t[-1] / longest)
+        points: Array = solved.sol(np.linspace(0.0, solved.t[-1], count)).T
         return np.concatenate([saddle[None], points])
