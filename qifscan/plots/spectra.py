@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qifscan.plots.style import Style
 
 EXACT = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-SIMULATED = "0.45"
+SIMULATED = "0.6"
 
 DECADES = 1e-8
 """The smallest power that is drawn, of the largest: beyond it a spectrum falls on and on."""
@@ -110,10 +110,10 @@ def _draw(
     for place, told in lines:
         values = dataset[name].isel(place).transpose("frequency").values
         if not _is_simulated(dataset):
-            axes.plot(f, values, color=next(colours), linewidth=1.8, label=f"exact{told}", zorder=3)
+            axes.plot(f, values, color=next(colours), linewidth=1.3, label=f"exact{told}", zorder=3)
             continue
         colour = SIMULATED if len(lines) == 1 else next(colours)
-        (line,) = axes.plot(f, values, color=colour, linewidth=0.8, label=f"simulated{told}, 95 % interval")
+        (line,) = axes.plot(f, values, color=colour, linewidth=2.0, label=f"simulated{told}, 95 % interval")
         low, high = (dataset[f"{name}_{end}"].isel(place).values for end in ("low", "high"))
         axes.fill_between(f, low, high, color=line.get_color(), alpha=0.25, linewidth=0)
 
