@@ -170,7 +170,7 @@ def _taken(chunks: Chunks, indices: Indices, older: Store) -> list[Part]:
     count = len(read["status"])
     # Whether a point has come to rest is not told in a scan of which every point has noise.
     variables = {n: np.full(count, row.fill, row.dtype) for n, row in diagnostics(chunks.scan).items()}
-    names = (*chunks.scan.observables, *variables, *([CHECKPOINT] if chunks.checkpoint else []))
+    names = (*chunks.scan.measures, *variables, *([CHECKPOINT] if chunks.checkpoint else []))
     variables |= {name: read[name] for name in names if name in read}
     return [(np.flatnonzero(has), Measured(variables, read["status"], None))]
 
