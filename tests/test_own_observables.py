@@ -81,7 +81,7 @@ def test_a_mean_of_a_product_is_the_integral_of_an_adaptive_solver(own, tmp_path
     steps = 4.0 / found["dt"].values
     assert np.abs(found["above_zero"].values - steps * above).max() < 2.0
     assert found["drift"].attrs == {
-        "units": "ms-1",
+        "units": "1/ms",
         "long_name": "rate times mean potential, mean over the window",
     }
 
@@ -98,11 +98,21 @@ def test_it_changes_no_bit_of_the_others_and_is_itself_the_same_in_any_chunks(ow
 
 def test_a_longer_window_goes_on_with_it(own, tmp_path):
     long = scan(ALL, protocol=qs.Protocol(transient=0.0, window=20.0))
-    qs.run(scan(ALL), tmp_path / "a.zarr", client="serial", checkpoint=True)
-    extended = qs.run(long, tmp_path / "a.zarr", client="serial", extend=True)
+    qs.run(scan(ALL), tmp_path / "short.zarr", client="serial")
+    extended = qs.run(long, tmp_path / "a.zarr", client="serial", extend=tmp_path / "short.zarr")
+    assert "extended" in extended.attrs
     fresh = qs.run(long, tmp_path / "b.zarr", client="serial")
     for name in ("r_mean", "drift", "peak", "above_zero"):
         assert np.array_equal(extended[name].values, fresh[name].values)
+
+
+@pytest.mark.cluster
+def test_a_worker_imports_the_file_that_the_scan_names(own, tmp_path):
+    here = qs.run(scan(ALL), tmp_path / "a.zarr", client="serial")
+    with qs.local_cluster(1, env={"PYTHONPATH": str(own)}) as client:
+        there = qs.run(scan(ALL), tmp_path / "b.zarr", client=client)
+    for name in ("r_mean", "drift", "peak", "above_zero"):
+        assert np.array_equal(here[name].values, there[name].values)
 
 
 def test_its_file_is_part_of_the_fingerprint_and_the_scan_comes_back_from_toml_and_store(own, tmp_path):

@@ -351,7 +351,8 @@ def _part(result: Result, rows: Array) -> Result:
 def _adopted(result: Result, rows: Array, other: Result, theirs: Array) -> Result:
     """Return a result with these rows from another that was run in float64.
 
-    The checkpoints stay those of the first run; a longer window does not go on from such a point.
+    Their checkpoints are emptied: that of the first run is of another step, that of the other run of other
+    observables, and a longer window goes on from neither.
     """
     given = _part(other, theirs)
     observables = {
@@ -362,7 +363,7 @@ def _adopted(result: Result, rows: Array, other: Result, theirs: Array) -> Resul
     changed: dict[str, Any] = {
         "observables": observables,
         "final": given.final.astype(result.final.dtype),
-        "checkpoint": None if result.checkpoint is None else result.checkpoint[rows],
+        "checkpoint": None if result.checkpoint is None else np.zeros_like(result.checkpoint[rows]),
     }
     if result.record is not None and given.record is not None:
         changed["record"] = given.record.astype(result.record.dtype)
