@@ -2,4 +2,4 @@
 
 from qifscan.observables import mean_of
 
-product = mean_of(lambda state: state[0] * state[1], "1/ms", "rate times mean potential, mean over the window")
+product = mean_of(lambda state: state[0] * state[1], "1/ms", "rate times mean potential, mean over time")
