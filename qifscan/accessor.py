@@ -6,7 +6,6 @@ called as soon as xarray is. It loads nothing before a method is called.
 
 from __future__ import annotations
 
-import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -116,13 +115,11 @@ class Accessor:
 
     def explore(self, **options: Any) -> Any:
         """Open the explorer on the dataset's store, in a notebook below the cell."""
-        path = self._store("explore")
-        try:
-            explorer = importlib.import_module("qifscan.explorer")
-        except ModuleNotFoundError as error:
-            hint = "python -m pip install 'qifscan[explore]'"
-            raise ScanError([Fault("explore", f"no module {error.name}", "the explorer", hint)]) from None
-        return explorer.explore(path, **options)
+        path, explore = self._store("explore"), getattr(qifscan, "explore", None)
+        if explore is None:
+            hint = "install a version with the extra: python -m pip install 'qifscan[serve]'"
+            raise ScanError([Fault("explore", "no explorer in this version", "qifscan.explore", hint)])
+        return explore(path, **options)
 
     def _of(self, method: str) -> Any:
         """Return the dataset; raise `ScanError` for a tree."""

@@ -12,13 +12,12 @@ import qifscan as qs
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A small scan with traces, three points of which rest and three of which do not."""
+    """A small scan with a pulse."""
     path = tmp_path_factory.mktemp("accessor") / "scan.zarr"
     scan = qs.Scan(
         axes={"eta": [-6.0, -5.0, -4.0], "J": [10.0, 15.0], "initial": ["down", "up"]},
         protocol=qs.Protocol(transient=5.0, window=5.0),
         drive=qs.Pulse(amplitude=3.0, start=1.0, length=2.0),
-        traces=qs.Traces(points=[{"eta": -5.0, "J": 15.0, "initial": "up"}], every=10),
     )
     qs.run(scan, path, progress=None)
     return path
@@ -155,6 +154,16 @@ def test_a_dataset_that_is_not_ours_gets_one_line(kind, method):
         getattr(OTHERS[kind].qs, method)(**options)
     assert len(str(caught.value).splitlines()) == 1
     assert "expected" in str(caught.value)
+
+
+def test_the_explorer_gets_the_store(store, monkeypatch):
+    asked = []
+    monkeypatch.setattr(qs, "explore", lambda path, **options: asked.append((path, options)), raising=False)
+    qs.open_scan(store).sel(J=10.0).qs.explore(port=0)
+    assert asked == [(str(store), {"port": 0})]
+    monkeypatch.setattr(qs, "explore", None)
+    with pytest.raises(qs.ScanError, match="found no explorer in this version"):
+        qs.open_scan(store).qs.explore()
 
 
 def test_a_store_that_has_gone_gets_one_line(store, tmp_path):

@@ -30,6 +30,7 @@ SHARED = {
 ORDER = (
     "dynamics",
     "models",
+    "observables",
     "scan",
     "theory",
     "limit_cycles",

@@ -80,7 +80,7 @@ def test_a_terminal_shows_what_is_done(tmp_path):
 
 
 def test_a_pipe_gets_nothing(tmp_path):
-    code = f"{SCAN}{CALLS['cycles'][0]}\n{CALLS['run'][0]}"
+    code = SCAN + CALLS["cycles"][0]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

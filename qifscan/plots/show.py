@@ -241,7 +241,7 @@ def _chosen(
         observables
         or (unasked(dataset, result) if result else [])
         or ([n for n in _drawable(dataset) if "time" in dataset[n].dims] if result else [])
-        or [n for n in scan.observables if n in dataset and dataset[n].ndim][:1]
+        or [n for n in scan.measures if n in dataset and dataset[n].ndim][:1]
         or [n for n in _drawable(dataset) if dataset[n].ndim][:1]
         or _drawable(dataset)[:1]
     )
