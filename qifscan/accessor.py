@@ -76,15 +76,13 @@ class Accessor:
     def simulate(self, *, t_end: float, **options: Any) -> xr.Dataset:
         """Simulate the dataset's model at its parameters: `qifscan.simulate` with all of its options.
 
-        Parameters that have one value in the dataset are taken from it, those of the noise too; others must
-        be given. The drive is that of the scan unless another is given.
+        What has one value in the dataset is taken from it: parameters, those of the noise and the drive, and
+        the initial state; what has several must be given. The drive is that of the scan unless another is.
         """
-        from qifscan.results.of_dataset import model_of_dataset, point_of, scan_of
+        from qifscan.results.of_dataset import model_of_dataset, run_of
 
         dataset = self._of("simulate")
-        scan = scan_of(dataset)
-        given = {"drive": None if scan is None else scan.drive} | options
-        return qifscan.simulate(model_of_dataset(dataset).name, t_end=t_end, **point_of(dataset, given))
+        return qifscan.simulate(model_of_dataset(dataset).name, t_end=t_end, **run_of(dataset, options))
 
     def theory(self) -> xr.DataTree:
         """Return the theory that the dataset's store carries: `qifscan.open_theory`."""

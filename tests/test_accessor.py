@@ -111,6 +111,50 @@ def test_what_one_simulates_has_the_values_of_the_dataset(store):
         dataset.qs.simulate(t_end=4.0, eta=-5.0)
 
 
+@pytest.fixture(scope="module")
+def driven(tmp_path_factory):
+    """A scan over the amplitude of a constant drive, and the initial rate."""
+    scan = qs.Scan(
+        axes={"drive_amplitude": [0.0, 0.5], "r_initial": [0.1, 1.0]},
+        fixed={"eta": -5.5, "J": 15.0, "v_initial": 0.0},
+        drive=qs.Constant(amplitude=0.0),
+        protocol=qs.Protocol(transient=0.1, window=0.1),
+    )
+    return qs.run(scan, tmp_path_factory.mktemp("driven") / "scan.zarr", progress=None)
+
+
+def test_what_one_simulates_has_the_drive_and_the_start_of_the_point(driven):
+    made = driven.sel(drive_amplitude=0.5, r_initial=1.0).qs.simulate(t_end=2.0)
+    begin = {"r": 1.0, "v": 0.0}
+    own = qs.simulate(t_end=2.0, eta=-5.5, J=15.0, drive=qs.Constant(amplitude=0.5), initial=begin)
+    assert np.array_equal(made["r"], own["r"])
+    again = driven.sel(drive_amplitude=0.5).qs.simulate(t_end=2.0, r_initial=1.0)
+    assert np.array_equal(again["r"], own["r"])
+    named = driven.sel(drive_amplitude=0.5).qs.simulate(t_end=2.0, initial="up")
+    assert not np.array_equal(named["r"], own["r"])
+    with pytest.raises(qs.ScanError, match="drive_amplitude: found 2 values"):
+        driven.sel(r_initial=1.0).qs.simulate(t_end=2.0)
+
+
+def test_a_constant_drive_moves_the_equilibria_of_a_point(driven):
+    moved = driven.sel(drive_amplitude=0.5).qs.linear_response(0.1)
+    assert np.allclose(
+        moved["r_gain"], qs.linear_response("qif", 0.1, eta=-5.0, J=15.0)["r_gain"], equal_nan=True
+    )
+    given = driven.qs.linear_response(0.1, drive_amplitude=0.5)
+    assert np.array_equal(given["r_gain"], moved["r_gain"], equal_nan=True)
+    figure = driven.sel(drive_amplitude=0.5).qs.phase_plane()
+    drawn = [x.get_xdata()[0] for x in figure.axes[0].lines if x.get_marker() == "o"]
+    assert drawn == pytest.approx(qs.equilibria(eta=-5.0, J=15.0)["r"].values)
+    with pytest.raises(qs.ScanError, match="drive_amplitude: found 2 values"):
+        driven.qs.phase_plane()
+
+
+def test_a_plane_says_which_drive_it_leaves_out(store):
+    figure = qs.open_scan(store).qs.phase_plane(eta=-5.0, J=15.0)
+    assert figure.get_suptitle().endswith("without the pulse of the scan")
+
+
 def test_its_theory_is_that_of_the_store(store):
     dataset = qs.open_scan(store)
     xr.testing.assert_identical(dataset.qs.theory(), qs.open_theory(store))

@@ -77,6 +77,14 @@ def test_a_logarithmic_map_has_the_logarithm_of_its_values(made):
     assert drawn.norm.vmax == pytest.approx(float(made["r_mean"].max()))
 
 
+def test_values_that_have_no_logarithm_are_said_to_be_grey(made):
+    values = made["r_mean"].copy()
+    values[0] = -1.0
+    figure = qs.show(made.assign(r_mean=values), log=True)
+    assert "grey: not above 0" in figure.get_suptitle()
+    assert "grey" not in qs.show(made, log=True).get_suptitle()
+
+
 def test_values_beyond_the_range_are_told_by_the_bar(made):
     figure = qs.show(made, vmin=0.1, vmax=1.0)
     assert figure.axes[-1]._colorbar.extend == "both"

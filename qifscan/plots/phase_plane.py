@@ -18,7 +18,7 @@ from qifscan.place import local
 from qifscan.plots.diagrams import ink, legend, paper
 from qifscan.plots.style import Style
 from qifscan.plots.table import label, value_of
-from qifscan.results.of_dataset import model_of_dataset, point_of
+from qifscan.results.of_dataset import drive_left_out, model_of_dataset, point_of
 from qifscan.runs.trajectory import simulate
 from qifscan.store.reader import read
 from qifscan.theory.plane import PhasePlane
@@ -80,7 +80,7 @@ def phase_plane(
     ----------
     model
         Name of the model; or a dataset of this package, or the path of a store: then parameters that have one
-        value in it are taken from it.
+        value in it are taken from it, and a constant drive of the scan as a mean of the noise.
     start
         Where trajectories begin: a state such as `{"r": 0.5, "v": -1.0}`, or several in a list. Variables
         that are left out are as in the plane. With `v_ou_sigma=...` they have noise.
@@ -109,7 +109,7 @@ def phase_plane(
     """
     style = Style(ax=ax, figsize=figsize, title=title)
     check_time("t_end", t_end)
-    plane, given = _plane(model, parameters)
+    plane, given, left_out = _plane(model, parameters)
     starts = _starts(start, plane.model)
     runs = _trajectories(plane, given, starts, t_end)
     low, high = _window(plane, runs, within or {})
@@ -124,7 +124,7 @@ def phase_plane(
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     for axis, row in zip((axes.set_xlabel, axes.set_ylabel), plane.model.variables[:2], strict=True):
         axis(label(row.name, row.unit))
-    style.head(figure, _heading(plane, given))
+    style.head(figure, "\n".join([_heading(plane, given), *([left_out] if left_out else [])]))
     legend(figure, [axes], "outside right upper", style)
     return cast("Figure", figure)
 
@@ -132,14 +132,17 @@ def phase_plane(
 # What is asked for
 
 
-def _plane(model: Any, parameters: Mapping[str, Any]) -> tuple[PhasePlane, dict[str, float]]:
-    """Return the plane that is asked for, and the parameters that are given for it, or by a dataset."""
+def _plane(model: Any, parameters: Mapping[str, Any]) -> tuple[PhasePlane, dict[str, float], str]:
+    """Return the plane that is asked for, the parameters that are given for it, or by a dataset, and what it
+    leaves out."""
+    left_out = ""
     if isinstance(model, os.PathLike) or (isinstance(model, str) and model.endswith(".zarr")):
         model = read(local("model", model))
     if isinstance(model, str):
         row, given = model_named(model), dict(parameters)
     elif hasattr(model, "data_vars"):
-        row, given = model_of_dataset(model), point_of(model, parameters)
+        row, given, kind = model_of_dataset(model), point_of(model, parameters), drive_left_out(model)
+        left_out = f"without the {kind} of the scan" if kind else ""
     else:
         expected = "the name of a model, a dataset, or the path of a store"
         raise ScanError([Fault("model", show_value(model), expected)])
@@ -155,7 +158,7 @@ def _plane(model: Any, parameters: Mapping[str, Any]) -> tuple[PhasePlane, dict[
     if faults:
         raise ScanError(faults)
     own = {name: p.default for name, p in known.items() if p.default is not None}
-    return PhasePlane(row, own | {name: float(value) for name, value in given.items()}), given
+    return PhasePlane(row, own | {name: float(value) for name, value in given.items()}), given, left_out
 
 
 def _starts(start: Any, model: Model) -> list[Mapping[str, float]]:

@@ -437,7 +437,7 @@ def _draw(shown: xr.Dataset, chosen: list[str], scan: Scan, layout: Layout, aske
     for axes in grid[-1]:
         axes.set_xlabel(labelled(shown[layout.x]))
     figure.align_ylabels(grid[:, 0])
-    style.head(figure, _title(shown, scan, layout))
+    style.head(figure, _title(shown, scan, layout, chosen, style.log))
     # Beside the panels: a fold that a legend hides is not seen.
     loc: Any = "outside right upper" if layout.y is None else "outside lower center"
     legend(figure, grid.ravel().tolist(), loc, style)
@@ -448,7 +448,7 @@ def _is_end(name: str) -> bool:
     return name.startswith((LOW, HIGH))
 
 
-def _title(shown: xr.Dataset, scan: Scan, layout: Layout) -> str:
+def _title(shown: xr.Dataset, scan: Scan, layout: Layout, chosen: Sequence[str], log: bool) -> str:
     parts = [told_of(shown, name, value) for name, value in layout.selected.items()]
     if layout.averaged:
         banded = any(has_width(shown, (f"{LOW}{name}", f"{HIGH}{name}")) for name in shown.data_vars)
@@ -460,5 +460,7 @@ def _title(shown: xr.Dataset, scan: Scan, layout: Layout) -> str:
         parts.append(f"{missing:.0%} not run yet")
     if not all(np.isfinite(a.values).all() for n, a in shown.data_vars.items() if not _is_end(str(n))):
         parts.append("grey: not defined")
+    if log and layout.y and any((shown[name].values <= 0).any() for name in chosen):
+        parts.append("grey: not above 0")
     title = scan.title or f"scan of {scan.model}"
     return title + (f"\n{', '.join(parts)}" if parts else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,22 +43,58 @@ def model_of_dataset(dataset: xr.Dataset) -> Model:
     return stored_model(name)
 
 
-def point_of(dataset: xr.Dataset, given: Mapping[str, Any], *, noise: bool = True) -> dict[str, Any]:
-    """Return the parameters of a model: those given, and of the others the one value that a dataset has.
+def point_of(dataset: xr.Dataset, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters of a model and its noise: those given, and of the others the one value that a dataset
+    has.
 
-    With `noise` those of the noise too. A parameter that the dataset does not tell is left out, and has its
-    default. Raises `ScanError` for one that has several values in the dataset and is not given.
+    A parameter that the dataset does not tell is left out, and has its default. A constant drive is there as
+    the mean of the noise on its variable, which does the same; of another drive nothing is there. Raises
+    `ScanError` for a parameter that has several values in the dataset and is not given.
     """
-    model = model_of_dataset(dataset)
-    rows = [*model.parameters, *(row for v in model.variables for row in ou_parameters(v) if noise)]
+    model, scan = model_of_dataset(dataset), scan_of(dataset)
+    rows = [*model.parameters, *(row for v in model.variables for row in ou_parameters(v))]
+    names = [row.name for row in rows]
+    drive = None if scan is None else scan.drive
+    if drive is None or drive.kind != "constant":
+        return _completed(dataset, given, names)
+    found = _completed(dataset, {"drive_amplitude": drive.amplitude} | dict(given), names)
+    if "drive_amplitude" not in given and "drive_amplitude" in dataset.coords:
+        found |= _completed(dataset, {}, ["drive_amplitude"])
+    mean = f"{model.stimulated}_ou_mean"
+    return found | {mean: found.get(mean, 0.0) + found.pop("drive_amplitude")}
+
+
+def drive_left_out(dataset: xr.Dataset) -> str:
+    """Return what is left out of a dataset's point: the kind of a drive that is not constant, or nothing."""
+    scan = scan_of(dataset)
+    kind = "constant" if scan is None or scan.drive is None else scan.drive.kind
+    return "" if kind == "constant" else kind
+
+
+def run_of(dataset: xr.Dataset, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `simulate` takes for a point of a dataset: what is given, then what the dataset has, its
+    drive and its initial state too. Raises `ScanError` as `point_of`."""
+    scan = scan_of(dataset)
+    if scan is None:
+        return point_of(dataset, given)
+    names = [*scan.parameters, "initial"]
+    if "initial" in given:
+        names = [name for name in names if not name.endswith("_initial")]
+    elif any(name.endswith("_initial") for name in given):
+        names.remove("initial")
+    return _completed(dataset, {"drive": scan.drive} | dict(given), names)
+
+
+def _completed(dataset: xr.Dataset, given: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     found, faults = dict(given), []
-    for name in (row.name for row in rows if row.name not in given and row.name in dataset.coords):
-        values = np.unique(dataset.coords[name].values)
+    for name in (n for n in names if n not in given and n in dataset.coords):
+        values = np.unique(np.array(dataset.coords[name].values.tolist()))
         if len(values) == 1:
-            found[name] = float(values[0])
+            found[name] = values[0].item()
         else:
-            expected, hint = "one value", f"give it, e.g. {name}={values[len(values) // 2]:.4g}"
-            faults.append(Fault(name, f"{counted(len(values), 'value')} in the dataset", expected, hint))
+            middle = show_value(values[len(values) // 2])
+            there = f"{counted(len(values), 'value')} in the dataset"
+            faults.append(Fault(name, there, "one value", f"give it, e.g. {name}={middle}"))
     if faults:
         raise ScanError(faults)
     return found
