@@ -19,6 +19,7 @@ import matplotlib
 import pytest
 
 import qifscan as qs
+from qifscan.accessor import Accessor
 from qifscan.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -122,8 +123,9 @@ def test_every_public_name_has_its_place_in_the_api_and_what_pages_name_is_publi
     # The accessor is public as `ds.qs`.
     assert told == set(qs.__all__) - {"__version__"} | {"Accessor"}
     for page in PAGES:
-        called = set(re.findall(r"\bqs\.(\w+)", page.read_text(encoding="utf-8")))
-        assert called <= set(qs.__all__), page
+        text = page.read_text(encoding="utf-8")
+        assert set(re.findall(r"(?<![.\w])qs\.(\w+)", text)) <= set(qs.__all__), page
+        assert set(re.findall(r"\w\.qs\.(\w+)", text)) <= set(dir(Accessor)), page
 
 
 def test_every_page_is_in_the_table_of_contents():
