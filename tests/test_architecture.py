@@ -30,6 +30,7 @@ ORDER = (
     "plots",
     "interop",
     "reference",
+    "service",
     "cli",
 )
 """Folders, and two files beside them: each imports from itself and from those above it in this list."""
