@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from qifscan.errors import QifscanError, StoreError
 from qifscan.service.problems import ProblemError, problem
-from qifscan.service.safety import LOOPBACK, Limits, Safety
+from qifscan.service.safety import LOOPBACK, Quotas, Safety
 
 Lookup = Callable[[str], Path]
 """Gives the path of a store by its name; raises `KeyError` where there is none of that name."""
@@ -29,7 +29,7 @@ def create_app(
     hosts: Iterable[str] = LOOPBACK,
     origins: Iterable[str] = (),
     token: str | None = None,
-    limits: Limits | None = None,
+    quotas: Quotas | None = None,
 ) -> Safety:
     """Return the server of a folder of stores, an ASGI application.
 
@@ -39,7 +39,7 @@ def create_app(
         Where the stores are, and where new ones are made.
     pages
         What gives the routes of the explorer; without it there is no page.
-    hosts, origins, token, limits
+    hosts, origins, token, quotas
         As in `Safety`.
     """
 
@@ -51,7 +51,7 @@ def create_app(
     routes = [Route("/", _landing), *shown]
     handlers = {ProblemError: _problem, QifscanError: _fault, HTTPException: _http, Exception: _bug}
     app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
-    return Safety(app, hosts=hosts, origins=origins, token=token, limits=limits)
+    return Safety(app, hosts=hosts, origins=origins, token=token, quotas=quotas)
 
 
 async def _landing(request: Request) -> Response:

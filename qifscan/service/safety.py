@@ -42,7 +42,7 @@ CONTENT_POLICY = {
 
 
 @dataclass(frozen=True)
-class Limits:
+class Quotas:
     """What one client may ask for."""
 
     body: int = 4 << 20
@@ -65,15 +65,15 @@ class Limits:
 class Rates:
     """The requests of each address: a bucket that fills with time, and each request takes one out of it."""
 
-    limits: Limits
+    quotas: Quotas
     buckets: dict[tuple[str, bool], tuple[float, float]] = field(default_factory=dict)
 
     MOST_ADDRESSES = 10_000
 
     def check(self, address: str, reads: bool, now: float) -> None:
         """Take a request into account; raise `ProblemError` if there are too many."""
-        rate = self.limits.reads if reads else self.limits.writes
-        full = rate * self.limits.burst
+        rate = self.quotas.reads if reads else self.quotas.writes
+        full = rate * self.quotas.burst
         left, before = self.buckets.get((address, reads), (full, now))
         left = min(full, left + rate * (now - before))
         if len(self.buckets) >= self.MOST_ADDRESSES:
@@ -102,7 +102,7 @@ class Safety:
         may use it.
     frames
         Sources whose pages may show a page of ours in a frame, as `frame-ancestors` names them.
-    limits
+    quotas
         How much one client may ask for.
     """
 
@@ -114,12 +114,12 @@ class Safety:
         origins: Iterable[str] = (),
         token: str | None = None,
         frames: Iterable[str] = (),
-        limits: Limits | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
-        self.app, self.token, self.limits = app, token, limits or Limits()
+        self.app, self.token, self.quotas = app, token, quotas or Quotas()
         self.hosts = frozenset(host.lower() for host in hosts)
         self.origins = frozenset(origin.lower().rstrip("/") for origin in origins)
-        self.rates = Rates(self.limits)
+        self.rates = Rates(self.quotas)
         policy = CONTENT_POLICY | {"frame-ancestors": " ".join(("'self'", *frames))}
         self.policy = "; ".join(f"{name} {sources}" for name, sources in policy.items())
 
@@ -189,7 +189,7 @@ class Safety:
         told = headers.get("content-length", "0")
         if told == "0" and "transfer-encoding" not in headers:
             return receive
-        most = self.limits.body
+        most = self.quotas.body
         refusal = ProblemError(
             413, f"found a body of more than {most:,} bytes, expected at most so many", limit=most
         )
@@ -197,7 +197,7 @@ class Safety:
             raise refusal
         body = b""
         try:
-            async with asyncio.timeout(self.limits.body_seconds):
+            async with asyncio.timeout(self.quotas.body_seconds):
                 while True:
                     message = await receive()
                     body += message.get("body", b"")
@@ -206,7 +206,7 @@ class Safety:
                     if not message.get("more_body", False):
                         break
         except TimeoutError:
-            raise ProblemError(408, f"the body took more than {self.limits.body_seconds:g} s") from None
+            raise ProblemError(408, f"the body took more than {self.quotas.body_seconds:g} s") from None
         first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def again() -> Message:
