@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from qifscan.errors import QifscanError, StoreError
+from qifscan.service.jobs import Jobs
 from qifscan.service.problems import ProblemError, problem
+from qifscan.service.requests import Bounds
+from qifscan.service.routes import Routes
 from qifscan.service.safety import LOOPBACK, Quotas, Safety
+from qifscan.service.stores import Stores
 
 Lookup = Callable[[str], Path]
 """Gives the path of a store by its name; raises `KeyError` where there is none of that name."""
@@ -30,6 +35,9 @@ def create_app(
     origins: Iterable[str] = (),
     token: str | None = None,
     quotas: Quotas | None = None,
+    bounds: Bounds | None = None,
+    scheduler: str | None = None,
+    models: Sequence[str] = (),
 ) -> Safety:
     """Return the server of a folder of stores, an ASGI application.
 
@@ -38,24 +46,38 @@ def create_app(
     folder
         Where the stores are, and where new ones are made.
     pages
-        What gives the routes of the explorer; without it there is no page.
+        What gives the routes of the explorer; without it there is no page. It is handed a function that gives
+        the path of a store by name.
     hosts, origins, token, quotas
         As in `Safety`.
+    bounds
+        What the server takes on.
+    scheduler
+        Address of a Dask scheduler whose workers compute the jobs; by default this machine's cores do.
+    models
+        Models of a user's own, "package.module:variable", that a request may name.
     """
+    bounds = bounds or Bounds()
+    stores = Stores(folder)
+    jobs = Jobs(stores, bounds, scheduler, models)
 
-    def lookup(name: str) -> Path:
-        """Return the store of a name; names are compared, never joined to a path."""
-        return {path.stem: path for path in folder.glob("*.zarr")}[name]
+    @asynccontextmanager
+    async def running(app: Starlette) -> AsyncIterator[None]:
+        jobs.read()
+        jobs.start()
+        try:
+            yield
+        finally:
+            await jobs.close()
 
-    shown = list(pages(lookup)) if pages else []
-    routes = [Route("/", _landing), *shown]
+    shown = list(pages(stores.path)) if pages else []
+    page = next((route for route in shown if isinstance(route, Route) and route.path == "/"), None)
+    here = Routes(stores, jobs, bounds, models, guarded=token is not None, page=page)
+    routes = [*here.table(), *(route for route in shown if route is not page)]
     handlers = {ProblemError: _problem, QifscanError: _fault, HTTPException: _http, Exception: _bug}
-    app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
+    app = Starlette(routes=routes, exception_handlers=handlers, lifespan=running)  # type: ignore[arg-type]
+    app.state.jobs = jobs
     return Safety(app, hosts=hosts, origins=origins, token=token, quotas=quotas)
-
-
-async def _landing(request: Request) -> Response:
-    return JSONResponse({"title": "qifscan", "links": []})
 
 
 async def _problem(request: Request, error: ProblemError) -> Response:
@@ -63,13 +85,15 @@ async def _problem(request: Request, error: ProblemError) -> Response:
 
 
 async def _fault(request: Request, error: QifscanError) -> Response:
+    lines = str(error).splitlines() or [type(error).__name__]
+    more = "" if len(lines) == 1 else f" (and {len(lines) - 1} more)"
     status = 404 if isinstance(error, StoreError) else 422
-    lines = str(error).splitlines()
-    return problem(ProblemError(status, lines[0] if lines else "", errors=lines))
+    return problem(ProblemError(status, f"{lines[0]}{more}", errors=lines))
 
 
 async def _http(request: Request, error: HTTPException) -> Response:
-    return problem(ProblemError(error.status_code, str(error.detail), headers=error.headers))
+    found = f"{request.method} {request.url.path[:80]}: {str(error.detail).lower()}"
+    return problem(ProblemError(error.status_code, found, headers=error.headers))
 
 
 async def _bug(request: Request, error: Exception) -> Response:
