@@ -142,6 +142,7 @@ def test_files_are_short():
         (
             "zarr",
             {
+                "service.remote",
                 "store.chunk_files",
                 "store.integrity",
                 "store.layout",
@@ -157,6 +158,7 @@ def test_files_are_short():
         ("matplotlib", {"plots.colours", "plots.diagrams", "plots.overlays", "plots.picture", "plots.show"}),
         ("IPython", {"notebook"}),
         ("rich", {"runs.progress"}),
+        ("uvicorn", {"service.serve"}),
     ],
 )
 def test_a_library_has_few_files_that_know_it(library, owners):

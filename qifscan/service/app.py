@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -38,7 +39,7 @@ def create_app(
     bounds: Bounds | None = None,
     scheduler: str | None = None,
     models: Sequence[str] = (),
-) -> Safety:
+) -> Server:
     """Return the server of a folder of stores, an ASGI application.
 
     Parameters
@@ -76,8 +77,15 @@ def create_app(
     routes = [*here.table(), *(route for route in shown if route is not page)]
     handlers = {ProblemError: _problem, QifscanError: _fault, HTTPException: _http, Exception: _bug}
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=running)  # type: ignore[arg-type]
-    app.state.jobs = jobs
-    return Safety(app, hosts=hosts, origins=origins, token=token, quotas=quotas)
+    return Server(app, jobs, hosts=hosts, origins=origins, token=token, quotas=quotas)
+
+
+class Server(Safety):
+    """The application, with its jobs."""
+
+    def __init__(self, app: Starlette, jobs: Jobs, **options: Any) -> None:
+        super().__init__(app, **options)
+        self.jobs = jobs
 
 
 async def _problem(request: Request, error: ProblemError) -> Response:

@@ -271,10 +271,7 @@ class Routes:
 
     def _file(self, request: Request) -> Response:
         name = request.path_params["store"]
-        try:
-            found = self.stores.get(name)
-        except KeyError:
-            raise ProblemError(404, f'there is no store "{name[:80]}"') from None
+        found = self.stores.get(name)
         by_fingerprint = name == found.fingerprint
         return self.files.answer(found, request.path_params["file"], request.headers, by_fingerprint)
 
@@ -310,6 +307,8 @@ class Routes:
             told |= {
                 "chunks": [state.chunks, state.all_chunks],
                 "points": [state.points, state.all_points],
+                "computed": state.computed,
+                "seconds": state.seconds,
                 "flags": state.flags,
                 "remaining": state.remaining,
             }

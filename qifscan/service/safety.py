@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,21 +25,20 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 ADDRESSES = "addresses"
 """Stands in `hosts` for every address that is written in numbers. DNS rebinding needs a name."""
 
-OPEN = ("/", "/favicon.ico", "/static/")
-"""Paths that need no token, as a browser loads them before the page can read it: the page itself, and what it
-is made of, which is all that lies below a path that ends with a slash. Nothing of a scan is in them."""
+OPEN = re.compile(r"/|/favicon\.ico|/page/[^/]+|/explore/[^/]+|/explore/[^/]+/(page/[^/]+)?")
+"""Paths that need no token, as a browser loads them before the page can read it: the pages, and what they are
+made of. Nothing of a scan is in them."""
 
 CONTENT_POLICY = {
     "default-src": "'self'",
-    # BokehJS puts <style> elements into the shadow roots of its views. Scripts have no such exception.
-    "style-src": "'self' 'unsafe-inline'",
     # A picture that is saved from a canvas is a blob: or data: URL.
     "img-src": "'self' data: blob:",
     "object-src": "'none'",
     "base-uri": "'none'",
     "form-action": "'none'",
 }
-"""What a page of ours may load (Content-Security-Policy): nothing from elsewhere, and no inline script."""
+"""What a page of ours may load (Content-Security-Policy): nothing from elsewhere, no inline script or style.
+An answer that has a policy of its own keeps it."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Safety:
         if elsewhere and not origin and headers.get("sec-fetch-mode") != "navigate":
             raise ProblemError(403, "pages of other origins may not load anything from here")
         preflight = scope["method"] == "OPTIONS" and origin in self.origins
-        if self.token is not None and not preflight and not (reads and _is_open(scope["path"])):
+        if self.token is not None and not preflight and not (reads and OPEN.fullmatch(scope["path"])):
             self._check_token(headers)
 
     def _is_ours(self, host: str) -> bool:
@@ -220,7 +220,7 @@ class Safety:
         async def sender(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["content-security-policy"] = self.policy
+                headers.setdefault("content-security-policy", self.policy)
                 headers["x-content-type-options"] = "nosniff"
                 headers["referrer-policy"] = "no-referrer"
                 headers["cross-origin-resource-policy"] = "cross-origin" if origin else "same-origin"
@@ -242,9 +242,3 @@ def _without_port(host: str) -> str:
     """Return the name in a `Host` header: the address of IPv6 is in brackets."""
     head, bracket, _ = host.partition("]")
     return head + bracket if bracket else host.partition(":")[0]
-
-
-def _is_open(path: str) -> bool:
-    return any(
-        path == each or (each.endswith("/") and len(each) > 1 and path.startswith(each)) for each in OPEN
-    )

@@ -129,9 +129,8 @@ def serve(
         told = f"; the token is in {token_file}" if token_file else ""
         host = f"[{address.host}]" if ":" in address.host else address.host
         url = f"http://{host}:{listener.getsockname()[1]}"
-        server = _Server(
-            _config(app, address), lambda: say(f"serving {folder} at {url}{told} (Ctrl-C ends it)")
-        )
+        line = f"serving {folder} at {url}{told} (Ctrl-C ends it)"
+        server = _Server(_config(app, address), lambda: say(line), app.jobs.end_streams)
         with suppress(KeyboardInterrupt):
             server.run([listener])
     say("stopped; what was running goes on when the folder is served again")
@@ -157,9 +156,11 @@ def _config(app: Callable[..., object], address: Address) -> uvicorn.Config:
 class _Server(uvicorn.Server):
     """A server that says when it listens, and ends its streams of events when it is stopped."""
 
-    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, listening: Callable[[], None], ending: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._listening = listening
+        self._listening, self._ending = listening, ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
@@ -169,8 +170,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop at a signal: streams of events would never end by themselves."""
-        jobs = self.config.app.app.app.state.jobs  # type: ignore[union-attr]
-        jobs.end_streams()
+        self._ending()
         super().handle_exit(sig, frame)
 
 

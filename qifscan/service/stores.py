@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qifscan import record
-from qifscan.errors import QifscanError
+from qifscan.errors import QifscanError, StoreError
 from qifscan.runs.progress import Progress
 from qifscan.store import chunk_files, store
 
@@ -17,6 +17,13 @@ ENDING = ".zarr"
 
 FRESH = 1.0
 """Seconds for which what was found of a store that is growing is given again."""
+
+
+class NoSuchStore(StoreError, KeyError):
+    """There is no store of this name in the folder."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Stores:
         return Found(path, identity, attributes) if isinstance(attributes, dict) else None
 
     def get(self, name: str) -> Found:
-        """Return the store of a name, or of a fingerprint; raise `KeyError` where there is none.
+        """Return the store of a name, or of a fingerprint; raise `NoSuchStore` if there is none.
 
         What is asked for is compared with what is there, and is never a part of a path.
         """
@@ -73,10 +80,10 @@ class Stores:
             found = self._of(own) if name and own else None
             if found is not None and (own == name or found.fingerprint == name):
                 return found
-        raise KeyError(name)
+        raise NoSuchStore(f'there is no store "{name[:80]}"')
 
     def path(self, name: str) -> Path:
-        """Return the path of the store of a name, or of a fingerprint; raise `KeyError` if there is none."""
+        """Return the path of a store by its name or fingerprint; raise `NoSuchStore` if there is none."""
         return self.get(name).path
 
     def progress(self, found: Found) -> Progress:
