@@ -332,21 +332,21 @@ def verify(store: Path, points: int, repair: bool) -> None:
     "--model", "models", multiple=True, metavar="MODULE:NAME", help="Model of your own that may be asked for."
 )
 @_clear_errors
-def serve(folder: Path, limit_points: int | None, jobs: int, **options: Any) -> None:
+def serve(folder: Path, limit_points: int, jobs: int, models: tuple[str, ...], **options: Any) -> None:
     """Serve the stores in FOLDER over HTTP, and run scans that are sent to it.
 
     With qifscan.Client in Python, with xarray.open_zarr, with any client of OGC API - Processes, or in a
     browser. Only this machine reaches it unless --host says otherwise. It needs the extra: qifscan[serve].
     """
     try:
-        from qifscan.service.requests import Bounds
+        from qifscan.service.bounds import Bounds
         from qifscan.service.serve import Address, serve
     except ModuleNotFoundError as error:
         raise QifscanError(
             f'the server needs {error.name}, which is not installed; pip install "qifscan[serve]"'
         ) from None
     place = Address(options.pop("host"), options.pop("port"), options.pop("names"))
-    bounds = Bounds(jobs=jobs) if limit_points is None else Bounds(jobs=jobs, points=limit_points)
+    bounds = Bounds(jobs=jobs, points=limit_points, models=models)
     serve(folder, place, bounds=bounds, pages=_pages(), say=_say, **options)
 
 

@@ -6,38 +6,27 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import qifscan
 from qifscan.errors import Fault, ScanError, near, show, unknown
-from qifscan.runs.trajectory import simulate
 from qifscan.scan.protocol import Protocol
 from qifscan.service.problems import ProblemError
-from qifscan.service.requests import Bounds, check_model
-from qifscan.theory.branches import branch
-from qifscan.theory.curves import curve
-from qifscan.theory.equilibria import equilibria
-from qifscan.theory.special_points import special_points
+from qifscan.service.processes import THEORY
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from qifscan.service.bounds import Bounds
+
 SIMULATE = ("model", "t_end", "dt", "every", "initial", "drive", "integrator", "seed", "precision")
 """What `simulate` takes beside parameters."""
 
-THEORY: dict[str, tuple[Callable[..., xr.Dataset], tuple[str, ...], int]] = {
-    "equilibria": (equilibria, ("distances",), 1),
-    "special_points": (special_points, ("along", "rates", "within"), 300),
-    "branch": (branch, ("along", "rates", "within", "points"), 1000),
-    "curve": (curve, ("kind", "along", "through", "rates", "within", "points"), 1000),
-}
-"""What theory there is: the function, what it takes beside model and parameters, and how many equilibria take
-as long as one set of parameters."""
 
-
-def trajectory(given: Mapping[str, Any], bounds: Bounds, models: Iterable[str]) -> xr.Dataset:
+def trajectory(given: Mapping[str, Any], bounds: Bounds) -> xr.Dataset:
     """Return the trajectories that a request asks for, as `simulate` gives them.
 
     Raises `ScanError` for what is wrong with it, `ProblemError` if it is too much to be answered at once.
     """
-    parameters = _parameters(given, SIMULATE, models)
+    parameters = _parameters(given, SIMULATE, bounds)
     options = {name: given[name] for name in SIMULATE if name in given}
     if "t_end" not in options:
         raise ScanError([Fault("t_end", "nothing", "the length of the run, ms", "add it")])
@@ -47,10 +36,10 @@ def trajectory(given: Mapping[str, Any], bounds: Bounds, models: Iterable[str]) 
     kept = steps // every if isinstance(every, int) and every > 0 else steps
     _check("steps", steps, bounds.steps)
     _check("values", kept, bounds.values)
-    return simulate(**options, **parameters)
+    return qifscan.simulate(**options, **parameters)
 
 
-def theory(given: Mapping[str, Any], bounds: Bounds, models: Iterable[str]) -> xr.Dataset:
+def theory(given: Mapping[str, Any], bounds: Bounds) -> xr.Dataset:
     """Return the theory that a request asks for.
 
     Raises `ScanError` for what is wrong with it, `ProblemError` if it is too much to be answered at once.
@@ -58,14 +47,15 @@ def theory(given: Mapping[str, Any], bounds: Bounds, models: Iterable[str]) -> x
     of = given.get("of", "equilibria")
     if of not in THEORY:
         raise ScanError([unknown("of", of, THEORY)])
-    function, options, cost = THEORY[of]
-    parameters = _parameters(given, ("model", "of", *options), models)
+    options, cost = THEORY[of]
+    parameters = _parameters(given, ("model", "of", *options), bounds)
     _check("sets of parameters", _count(parameters), bounds.equilibria // cost)
     chosen = {name: _pair(given[name]) for name in options if name in given}
+    function: Callable[..., xr.Dataset] = getattr(qifscan, of)
     return function(given.get("model", "qif"), **chosen, **parameters)
 
 
-def _parameters(given: Mapping[str, Any], known: Iterable[str], models: Iterable[str]) -> dict[str, Any]:
+def _parameters(given: Mapping[str, Any], known: Iterable[str], bounds: Bounds) -> dict[str, Any]:
     """Return the parameters of a request: numbers, or lists of numbers that are a dimension each."""
     if not isinstance(given, Mapping):
         raise ScanError([Fault("inputs", show(given), "an object")])
@@ -79,7 +69,7 @@ def _parameters(given: Mapping[str, Any], known: Iterable[str], models: Iterable
         faults.append(Fault(f"parameters.{clash[0]}", "no parameter", "a parameter of the model", hint))
     if faults:
         raise ScanError(faults)
-    check_model(given.get("model", "qif"), models)
+    bounds.check_model(given.get("model", "qif"))
     return dict(parameters)
 
 

@@ -14,9 +14,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from qifscan.errors import QifscanError, StoreError
+from qifscan.service.bounds import Bounds
+from qifscan.service.files import Files
 from qifscan.service.jobs import Jobs
 from qifscan.service.problems import ProblemError, problem
-from qifscan.service.requests import Bounds
 from qifscan.service.routes import Routes
 from qifscan.service.safety import LOOPBACK, Quotas, Safety
 from qifscan.service.stores import Stores
@@ -38,7 +39,6 @@ def create_app(
     quotas: Quotas | None = None,
     bounds: Bounds | None = None,
     scheduler: str | None = None,
-    models: Sequence[str] = (),
 ) -> Server:
     """Return the server of a folder of stores, an ASGI application.
 
@@ -55,12 +55,10 @@ def create_app(
         What the server takes on.
     scheduler
         Address of a Dask scheduler whose workers compute the jobs; by default this machine's cores do.
-    models
-        Models of a user's own, "package.module:variable", that a request may name.
     """
     bounds = bounds or Bounds()
     stores = Stores(folder)
-    jobs = Jobs(stores, bounds, scheduler, models)
+    jobs = Jobs(stores, bounds, scheduler)
 
     @asynccontextmanager
     async def running(app: Starlette) -> AsyncIterator[None]:
@@ -73,7 +71,7 @@ def create_app(
 
     shown = list(pages(stores.path)) if pages else []
     page = next((route for route in shown if isinstance(route, Route) and route.path == "/"), None)
-    here = Routes(stores, jobs, bounds, models, guarded=token is not None, page=page)
+    here = Routes(stores, Files(), jobs, bounds, guarded=token is not None, page=page)
     routes = [*here.table(), *(route for route in shown if route is not page)]
     handlers = {ProblemError: _problem, QifscanError: _fault, HTTPException: _http, Exception: _bug}
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=running)  # type: ignore[arg-type]

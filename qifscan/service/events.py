@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response, StreamingResponse
 
-from qifscan.service.jobs import Job, Jobs
+if TYPE_CHECKING:
+    from qifscan.service.jobs import Job, Jobs
 
 HEARTBEAT = 15.0
 """Seconds without an event after which a comment is sent, so that nobody in between closes the connection."""
@@ -23,7 +24,7 @@ RETRY = 2000
 
 _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
-Describe = Callable[[Job], dict[str, Any]]
+Describe = Callable[["Job"], dict[str, Any]]
 """Gives the status of a job as JSON data."""
 
 

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
@@ -23,9 +23,11 @@ from qifscan import record
 from qifscan.engine.measured import grid_names, trace_names
 from qifscan.errors import QifscanError
 from qifscan.service.problems import ProblemError
-from qifscan.service.stores import Found
 from qifscan.store import chunk_files, store
-from qifscan.store.store import Store
+
+if TYPE_CHECKING:
+    from qifscan.service.stores import NamedStore
+    from qifscan.store.store import Store
 
 PIECE = 1 << 20
 """Bytes of a large file that are read and sent at a time."""
@@ -41,7 +43,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 @dataclass(frozen=True)
-class Layout:
+class StoreFiles:
     """What there is in a store: the metadata of every array and group by name, and the store itself where its
     scan can be read."""
 
@@ -53,7 +55,7 @@ class Layout:
     opened: Store | None
 
     @classmethod
-    def of(cls, found: Found) -> Layout:
+    def of(cls, found: NamedStore) -> StoreFiles:
         """Read the layout of a store."""
         path = found.path.resolve()
         try:
@@ -142,21 +144,21 @@ def _place(node: dict[str, Any], parts: list[str]) -> tuple[int, ...]:
 class Files:
     """Answers requests for files of stores; what was read of the layout of a few stores is kept."""
 
-    _layouts: OrderedDict[tuple[Path, tuple[int, int]], Layout] = field(default_factory=OrderedDict)
+    _layouts: OrderedDict[tuple[Path, tuple[int, int]], StoreFiles] = field(default_factory=OrderedDict)
 
     MOST = 16
 
-    def layout(self, found: Found) -> Layout:
+    def layout(self, found: NamedStore) -> StoreFiles:
         """Return the layout of a store, read again when its metadata have changed."""
         key = (found.path, found.identity)
         known = self._layouts.get(key)
         if known is None:
-            known = self._layouts[key] = Layout.of(found)
+            known = self._layouts[key] = StoreFiles.of(found)
             while len(self._layouts) > self.MOST:
                 self._layouts.popitem(last=False)
         return known
 
-    def answer(self, found: Found, name: str, headers: Headers, by_fingerprint: bool) -> Response:
+    def answer(self, found: NamedStore, name: str, headers: Headers, by_fingerprint: bool) -> Response:
         """Return the response with a file of a store, or the part of it that is asked for."""
         layout = self.layout(found)
         try:

@@ -12,20 +12,22 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qifscan import record
 from qifscan.errors import QifscanError
 from qifscan.runs.progress import Progress
-from qifscan.scan.scan import Scan
 from qifscan.service.problems import OGC, ProblemError
-from qifscan.service.requests import Bounds
-from qifscan.service.stores import ENDING, Found, Stores
+
+if TYPE_CHECKING:
+    from qifscan.scan.scan import Scan
+    from qifscan.service.bounds import Bounds
+    from qifscan.service.stores import NamedStore, Stores
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,9 @@ ACCEPTED, RUNNING, SUCCESSFUL, FAILED, DISMISSED = (
     "dismissed",
 )
 """The states of a job, as OGC API - Processes spells them."""
+
+ENDING = ".zarr"
+"""The ending of a store."""
 
 NOTE = ".job.json"
 """The ending of the file beside a store that says what was asked for."""
@@ -114,14 +119,10 @@ class Jobs:
         How many jobs may run and wait.
     scheduler
         The address of a Dask scheduler whose workers compute; None for this machine's cores.
-    models
-        Models of a user's own that a job may name.
     """
 
-    def __init__(
-        self, stores: Stores, bounds: Bounds, scheduler: str | None = None, models: Sequence[str] = ()
-    ) -> None:
-        self.stores, self.bounds, self.models = stores, bounds, list(models)
+    def __init__(self, stores: Stores, bounds: Bounds, scheduler: str | None = None) -> None:
+        self.stores, self.bounds = stores, bounds
         self.client = scheduler or "threads"
         self.known: dict[str, Job] = {}
         self.closing = False
@@ -169,7 +170,7 @@ class Jobs:
                 return of_store
         raise ProblemError(404, f'there is no job "{name[:80]}"', f"{OGC}no-such-job")
 
-    def _of_store(self, found: Found) -> Job | None:
+    def _of_store(self, found: NamedStore) -> Job | None:
         """Return the job that a store stands for that was made elsewhere, such as by the command."""
         told = found.attributes
         if not found.fingerprint:
@@ -231,7 +232,7 @@ class Jobs:
             return False
         return self.stores.finished(found) if job.process == "scan" else job.status == SUCCESSFUL
 
-    def _store_of(self, job: Job) -> Found | None:
+    def _store_of(self, job: Job) -> NamedStore | None:
         """Return the store of a job, None where it is not there, yet or any more."""
         with suppress(KeyError):
             return self.stores.get(job.path.name.removesuffix(ENDING))
@@ -326,7 +327,7 @@ class Jobs:
         assert worker.stdout is not None
         assert worker.stderr is not None
         asked = {"process": job.process, "path": str(job.path), "scan": job.scan, "points": job.points}
-        asked |= {"client": self.client, "models": self.models}
+        asked |= {"client": self.client, "models": self.bounds.models}
         log: deque[str] = deque(maxlen=20)
         following = asyncio.ensure_future(_follow(worker.stderr, log))
         try:

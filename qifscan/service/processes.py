@@ -7,7 +7,6 @@ from typing import Any
 
 import qifscan
 from qifscan.dynamics.models import MODELS
-from qifscan.service.answers import THEORY
 
 PART = "http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf"
 
@@ -20,6 +19,16 @@ CONFORMANCE = (
     f"{PART}/dismiss",
 )
 """The classes of OGC API - Processes, Part 1: Core, 1.0 that the server has. Not: html, callback."""
+
+
+THEORY: dict[str, tuple[tuple[str, ...], int]] = {
+    "equilibria": (("distances",), 1),
+    "special_points": (("along", "rates", "within"), 300),
+    "branch": (("along", "rates", "within", "points"), 1000),
+    "curve": (("kind", "along", "through", "rates", "within", "points"), 1000),
+}
+"""What theory there is: functions of the package, what each takes beside model and parameters, and how many
+equilibria take as long as one set of parameters."""
 
 
 @dataclass(frozen=True)

@@ -5,54 +5,24 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import qifscan
 from qifscan.dynamics.catalogue import source_hash
-from qifscan.dynamics.models import MODELS
-from qifscan.errors import Fault, ScanError, show, unknown
-from qifscan.machine import available_memory
-from qifscan.runs.plan import Plan, format_bytes, least_memory, plan
+from qifscan.errors import Fault, ScanError, show
 from qifscan.scan.scan import NUMBERS_VERSION, Scan
 from qifscan.service.problems import ProblemError
 
-
-@dataclass(frozen=True)
-class Bounds:
-    """What a server takes on."""
-
-    points: int = 10_000_000
-    """Points of a scan, replicates included: a map of 3,000 x 3,000."""
-
-    traces: int = 100_000
-    """Points that keep their trajectory."""
-
-    jobs: int = 1
-    """Jobs that run at once; each uses all cores."""
-
-    queue: int = 32
-    """Jobs that wait."""
-
-    streams: int = 256
-    """Streams of events that are open at once."""
-
-    values: int = 2_000_000
-    """Numbers in an answer that is given at once: 40 MB of JSON."""
-
-    steps: int = 50_000_000
-    """Steps, of all trajectories, for an answer that is given at once: about a second."""
-
-    equilibria: int = 20_000
-    """Sets of parameters for an answer of theory that is given at once."""
+if TYPE_CHECKING:
+    from qifscan.runs.plan import Plan
+    from qifscan.service.bounds import Bounds
 
 
-def scan_of(given: Any, models: Iterable[str] = ()) -> Scan:
+def scan_of(given: Any, bounds: Bounds) -> Scan:
     """Return the scan in a request: a definition as JSON, or the text of a TOML file.
-
-    `models`: those of a user's own that the server was started with. No other is imported, whatever a
-    request names.
 
     Raises `ScanError` with one line for every mistake.
     """
@@ -60,7 +30,7 @@ def scan_of(given: Any, models: Iterable[str] = ()) -> Scan:
         given = _of_toml(given)
     if not isinstance(given, Mapping):
         raise ScanError([Fault("scan", show(given), "a definition as JSON, or the text of a TOML file")])
-    check_model(given.get("model", "qif"), models)
+    bounds.check_model(given.get("model", "qif"))
     told = given.get("numbers_version", NUMBERS_VERSION)
     if told != NUMBERS_VERSION:
         hint = "client and server need the same version of qifscan"
@@ -87,13 +57,6 @@ def _of_toml(text: str) -> Any:
         raise ScanError([Fault("scan", f'"{error}"', "the text of a TOML file of a scan")]) from None
 
 
-def check_model(name: Any, models: Iterable[str]) -> None:
-    """Raise `ScanError` unless a model is one of the package, or one that the server was started with."""
-    known = [*MODELS, *models]
-    if not isinstance(name, str) or name not in known:
-        raise ScanError([unknown("model", name, known)])
-
-
 def check_size(scan: Scan, folder: Path, bounds: Bounds) -> Plan:
     """Return the plan of a scan; raise `ProblemError` with its numbers if it is too large for the server."""
     if scan.size > bounds.points:
@@ -103,16 +66,12 @@ def check_size(scan: Scan, folder: Path, bounds: Bounds) -> Plan:
     if traced > bounds.traces:
         found = f"found {traced:,} points that keep their trajectory, expected at most {bounds.traces:,}"
         raise ProblemError(413, f"{found} on this server", plan={"traces": traced}, limit=bounds.traces)
-    made = plan(scan, probe=False)
-    told = numbers(made)
+    made = qifscan.plan(scan, probe=False)
     try:
-        made.check(folder)
+        # No more is known before anything is compiled; the run itself looks again.
+        replace(made, memory=made.least_memory).check(folder)
     except ScanError as error:
-        raise ProblemError(413, str(error).splitlines()[0], plan=told) from None
-    least, free = told["memory_at_least"], available_memory()
-    if least > free:
-        found = f"found {format_bytes(least)} of memory at least, expected at most {format_bytes(free)}"
-        raise ProblemError(413, found, plan=told, limit=free)
+        raise ProblemError(413, str(error).splitlines()[0], plan=numbers(made)) from None
     return made
 
 
@@ -130,5 +89,5 @@ def numbers(made: Plan) -> dict[str, int]:
         "traces": made.chunks.traces,
         "steps": made.steps,
         "bytes_on_disk": made.bytes_on_disk,
-        "memory_at_least": least_memory(made.chunks, made.workers),
+        "memory_at_least": made.least_memory,
     }

@@ -6,26 +6,30 @@ import asyncio
 import io
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+import qifscan
 from qifscan.errors import Fault, ScanError, check_count, show
-from qifscan.plots.show import show as drawn
 from qifscan.scan.scan import Scan
 from qifscan.service import answers, api, events
 from qifscan.service.encoding import encoded
-from qifscan.service.files import Files
-from qifscan.service.jobs import FAILED, SUCCESSFUL, Job, Jobs
+from qifscan.service.jobs import ENDING, FAILED, SUCCESSFUL
 from qifscan.service.problems import OGC, ProblemError
 from qifscan.service.processes import CONFORMANCE, PROCESSES
-from qifscan.service.requests import Bounds, check_size, scan_of
-from qifscan.service.stores import Stores
+from qifscan.service.requests import check_size, scan_of
+
+if TYPE_CHECKING:
+    from qifscan.service.bounds import Bounds
+    from qifscan.service.files import Files
+    from qifscan.service.jobs import Job, Jobs
+    from qifscan.service.stores import Stores
 
 MOST_LISTED = 1000
 """Jobs in one answer."""
@@ -48,15 +52,15 @@ class Routes:
     def __init__(
         self,
         stores: Stores,
+        files: Files,
         jobs: Jobs,
         bounds: Bounds,
-        models: Sequence[str],
         guarded: bool,
         page: Route | None,
     ) -> None:
-        self.stores, self.jobs, self.bounds, self.models = stores, jobs, bounds, models
+        self.stores, self.jobs, self.bounds = stores, jobs, bounds
         self.guarded, self.page = guarded, page
-        self.files = Files()
+        self.files = files
         self.streams = 0
         self._figures: OrderedDict[tuple[Path, tuple[int, int], int], bytes] = OrderedDict()
         self._computing = asyncio.Semaphore(AT_ONCE)
@@ -135,7 +139,7 @@ class Routes:
         if PROCESSES[name].waits:
             function = answers.trajectory if name == "simulate" else answers.theory
             async with self._computing:
-                return await run_in_threadpool(_answer, function, inputs, self.bounds, self.models)
+                return await run_in_threadpool(_answer, function, inputs, self.bounds)
         _check_names(inputs, PROCESSES[name].inputs)
         points = inputs.get("points", 256)
         check_count("points", points, 0)
@@ -151,7 +155,7 @@ class Routes:
     def _checked(self, process: str, inputs: Mapping[str, Any]) -> Scan:
         if "scan" not in inputs:
             raise ScanError([Fault("inputs.scan", "nothing", "a scan, as JSON or the text of a TOML file")])
-        scan = scan_of(inputs["scan"], self.models)
+        scan = scan_of(inputs["scan"], self.bounds)
         if process == "scan":
             check_size(scan, self.stores.folder, self.bounds)
         return scan
@@ -327,7 +331,7 @@ def _link(request: Request, path: str, rel: str, kind: str = "application/json")
 
 
 def _store_name(job: Job) -> str:
-    return job.path.name.removesuffix(".zarr")
+    return job.path.name.removesuffix(ENDING)
 
 
 def _process(request: Request) -> str:
@@ -369,11 +373,11 @@ def _whole(asked: Mapping[str, str], name: str, usual: int, most: int) -> int:
     return min(int(given), most)
 
 
-def _answer(function: Callable[..., Any], inputs: Mapping[str, Any], *more: Any) -> Response:
-    return JSONResponse(encoded(function(inputs, *more)), headers=_FRESH)
+def _answer(function: Callable[..., Any], inputs: Mapping[str, Any], bounds: Bounds) -> Response:
+    return JSONResponse(encoded(function(inputs, bounds)), headers=_FRESH)
 
 
 def _picture(path: Path) -> bytes:
     file = io.BytesIO()
-    drawn(path).savefig(file, format="png")
+    qifscan.show(path).savefig(file, format="png")
     return file.getvalue()

@@ -17,7 +17,7 @@ import uvicorn
 from qifscan.dynamics.catalogue import model_named
 from qifscan.errors import Fault, QifscanError, ScanError
 from qifscan.service.app import Pages, create_app
-from qifscan.service.requests import Bounds
+from qifscan.service.bounds import Bounds
 from qifscan.service.safety import ADDRESSES, LOOPBACK
 
 LOCK = ".qifscan-serve.lock"
@@ -82,8 +82,7 @@ def serve(
     token_file: Path | None = None,
     origins: Sequence[str] = (),
     scheduler: str | None = None,
-    models: Sequence[str] = (),
-    bounds: Bounds | None = None,
+    bounds: Bounds,
     pages: Pages | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
@@ -97,7 +96,7 @@ def serve(
         Where to listen. Beyond this machine, `token_file` must be given.
     token_file
         The file with the token that each request must carry; it is made if it is not there.
-    origins, scheduler, models, bounds, pages
+    origins, scheduler, bounds, pages
         As in `create_app`.
     say
         Prints a line.
@@ -113,7 +112,7 @@ def serve(
         hint = "a new token is written into the file if it is not there"
         raise ScanError([Fault("--token-file", "nothing", expected, hint)])
     token = None if token_file is None else token_of(token_file)
-    for name in models:
+    for name in bounds.models:
         model_named(name)
     app = create_app(
         folder.absolute(),
@@ -123,7 +122,6 @@ def serve(
         token=token,
         bounds=bounds,
         scheduler=scheduler,
-        models=models,
     )
     with _locked(folder), address.listening() as listener:
         told = f"; the token is in {token_file}" if token_file else ""

@@ -14,6 +14,7 @@ from qifscan.runs.progress import Progress
 from qifscan.store import chunk_files, store
 
 ENDING = ".zarr"
+"""The ending of a store."""
 
 FRESH = 1.0
 """Seconds for which what was found of a store that is growing is given again."""
@@ -27,7 +28,7 @@ class NoSuchStore(StoreError, KeyError):
 
 
 @dataclass(frozen=True)
-class Found:
+class NamedStore:
     """What the attributes of a store say of it."""
 
     path: Path
@@ -45,10 +46,10 @@ class Stores:
     """The stores in a folder. What was read of one is kept for as long as it is the same."""
 
     folder: Path
-    _found: dict[str, Found] = field(default_factory=dict)
+    _found: dict[str, NamedStore] = field(default_factory=dict)
     _states: dict[Path, tuple[float, tuple[int, int], Progress]] = field(default_factory=dict)
 
-    def all(self) -> dict[str, Found]:
+    def all(self) -> dict[str, NamedStore]:
         """Return every store by its name, which is that of its folder without `.zarr`."""
         entries = (entry for entry in os.scandir(self.folder) if entry.name.endswith(ENDING))
         names = sorted(entry.name.removesuffix(ENDING) for entry in entries)
@@ -56,7 +57,7 @@ class Stores:
         self._found = found
         return found
 
-    def _of(self, name: str) -> Found | None:
+    def _of(self, name: str) -> NamedStore | None:
         path = self.folder / f"{name}{ENDING}"
         try:
             identity = chunk_files.identity(path)
@@ -66,9 +67,9 @@ class Stores:
             attributes = record.read_json(path / record.METADATA)["attributes"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return Found(path, identity, attributes) if isinstance(attributes, dict) else None
+        return NamedStore(path, identity, attributes) if isinstance(attributes, dict) else None
 
-    def get(self, name: str) -> Found:
+    def get(self, name: str) -> NamedStore:
         """Return the store of a name, or of a fingerprint; raise `NoSuchStore` if there is none.
 
         What is asked for is compared with what is there, and is never a part of a path.
@@ -86,7 +87,7 @@ class Stores:
         """Return the path of a store by its name or fingerprint; raise `NoSuchStore` if there is none."""
         return self.get(name).path
 
-    def progress(self, found: Found) -> Progress:
+    def progress(self, found: NamedStore) -> Progress:
         """Return how far a store is, from what is on disk; raise `QifscanError` if that can't be read."""
         now, known = time.monotonic(), self._states.get(found.path)
         if known is not None and known[1] == found.identity:
@@ -100,7 +101,7 @@ class Stores:
         self._states[found.path] = (now, found.identity, state)
         return state
 
-    def finished(self, found: Found) -> bool:
+    def finished(self, found: NamedStore) -> bool:
         """Whether every chunk of a store is there; not, where it can't be read."""
         try:
             state = self.progress(found)
