@@ -326,7 +326,11 @@ def verify(store: Path, points: int, repair: bool) -> None:
 )
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Jobs at once.")
 @click.option(
-    "--limit-points", type=click.IntRange(min=1), help="Most points of a scan; by default 10 million."
+    "--limit-points",
+    default=10_000_000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Most points of a scan.",
 )
 @click.option(
     "--model", "models", multiple=True, metavar="MODULE:NAME", help="Model of your own that may be asked for."
