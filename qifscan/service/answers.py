@@ -45,7 +45,7 @@ def theory(given: Mapping[str, Any], bounds: Bounds) -> xr.Dataset:
     Raises `ScanError` for what is wrong with it, `ProblemError` if it is too much to be answered at once.
     """
     of = given.get("of", "equilibria")
-    if of not in THEORY:
+    if not isinstance(of, str) or of not in THEORY:
         raise ScanError([unknown("of", of, THEORY)])
     options, cost = THEORY[of]
     parameters = _parameters(given, ("model", "of", *options), bounds)

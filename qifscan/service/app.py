@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from qifscan.dynamics.catalogue import model_named
 from qifscan.errors import QifscanError, StoreError
 from qifscan.service.bounds import Bounds
 from qifscan.service.files import Files
@@ -57,6 +58,8 @@ def create_app(
         Address of a Dask scheduler whose workers compute the jobs; by default this machine's cores do.
     """
     bounds = bounds or Bounds()
+    for name in bounds.models:
+        model_named(name)
     stores = Stores(folder)
     jobs = Jobs(stores, bounds, scheduler)
 

@@ -14,7 +14,6 @@ from types import FrameType
 
 import uvicorn
 
-from qifscan.dynamics.catalogue import model_named
 from qifscan.errors import Fault, QifscanError, ScanError
 from qifscan.service.app import Pages, create_app
 from qifscan.service.bounds import Bounds
@@ -112,8 +111,6 @@ def serve(
         hint = "a new token is written into the file if it is not there"
         raise ScanError([Fault("--token-file", "nothing", expected, hint)])
     token = None if token_file is None else token_of(token_file)
-    for name in bounds.models:
-        model_named(name)
     app = create_app(
         folder.absolute(),
         pages=pages,
@@ -128,13 +125,14 @@ def serve(
         host = f"[{address.host}]" if ":" in address.host else address.host
         url = f"http://{host}:{listener.getsockname()[1]}"
         line = f"serving {folder} at {url}{told} (Ctrl-C ends it)"
-        server = _Server(_config(app, address), lambda: say(line), app.jobs.end_streams)
+        server = _Server(configuration(app, address), lambda: say(line), app.jobs.end_streams)
         with suppress(KeyboardInterrupt):
             server.run([listener])
     say("stopped; what was running goes on when the folder is served again")
 
 
-def _config(app: Callable[..., object], address: Address) -> uvicorn.Config:
+def configuration(app: Callable[..., object], address: Address) -> uvicorn.Config:
+    """Return how the server runs."""
     return uvicorn.Config(
         app,
         loop="asyncio",
