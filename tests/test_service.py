@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -436,6 +437,7 @@ def test_the_document_of_the_interface_has_every_address_and_no_other(server):
         (method.lower(), route.path.replace("{file:path}", "{file}"))
         for route in create_app(server.folder).app.routes
         for method in route.methods - {"HEAD"}
+        if not route.path.startswith(("/page/", "/favicon"))
     }
     assert routes == {(method, path) for method, path, *_ in ADDRESSES}
     document = server.get("/api").json
@@ -446,6 +448,23 @@ def test_the_document_of_the_interface_has_every_address_and_no_other(server):
         for each in methods.values():
             given = {one["name"] for one in each.get("parameters", [])}
             assert given == {part[1:-1] for part in path.split("/") if part.startswith("{")}
+
+
+def test_a_browser_gets_the_list_of_scans_and_what_it_is_made_of(server):
+    page = server.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert page.headers["content-type"].startswith("text/html")
+    text = page.data.decode()
+    # Its policy allows nothing inline.
+    assert "style=" not in text
+    assert "<style" not in text
+    assert "onclick" not in text
+    for name, kind in re.findall(r'(?:src|href)="(page/[a-z]+\.([a-z]+))"', text):
+        made = server.get(f"/{name}")
+        assert made.status == 200
+        assert {"js": "javascript", "css": "css", "svg": "svg"}[kind] in made.headers["content-type"]
+    assert server.get("/page/none.js").status == 404
+    assert server.get("/favicon.ico").status == 200
+    assert server.get("/").json["title"] == "qifscan"
 
 
 def test_every_description_follows_the_schema_of_the_standard(server):
