@@ -198,7 +198,15 @@ class Jobs:
         if known is not None and (not known.ended or (process != "verify" and self._is_done(known))):
             return known
         path = self._path_for(process, name, scan.fingerprint)
-        job = Job(name, process, path, scan.definition(), scan.title, points, created=now())
+        job = Job(
+            name,
+            process,
+            path,
+            scan.definition(),
+            scan.title or f"scan of {scan.model}",
+            points,
+            created=now(),
+        )
         if process == "scan" and path.exists() and self._is_done(job):
             return self.get(name)
         waiting = sum(job.status == ACCEPTED for job in self.known.values())
