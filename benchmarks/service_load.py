@@ -26,9 +26,6 @@ from qifscan.service.transport import ServiceError, Transport
 SETTLED = 0.4
 """Share of the time after which memory is compared: before, code and caches are loaded."""
 
-SCANS = 12
-"""Different scans that are sent."""
-
 THINKING = 0.2
 """Seconds between two clicks of a client, on average."""
 
@@ -45,8 +42,8 @@ def scan(seed):
 class Load:
     """What is measured while the load is on."""
 
-    def __init__(self, url, store):
-        self.url, self.store = url, store
+    def __init__(self, url, store, scans):
+        self.url, self.store, self.scans = url, store, scans
         self.stop = threading.Event()
         self.seconds = defaultdict(list)
         self.statuses = Counter()
@@ -100,7 +97,7 @@ class Load:
         chance, client = random.Random(0), qs.Client(self.url)
         while not self.stop.wait(chance.uniform(0.1, 1.0)):
             try:
-                seed = chance.randrange(SCANS)
+                seed = chance.randrange(self.scans)
                 self.sent[seed] = client.submit(scan(seed))
                 if chance.random() < 0.7:
                     self.sent[chance.choice(list(self.sent))].cancel()
@@ -120,14 +117,14 @@ def started(folder):
     return running, running.stdout.readline().split()[3]
 
 
-def measured(seconds, clients, streams):
-    """Put the load on for so many seconds; return what was found."""
+def measured(seconds, clients, streams, scans):
+    """Put the load on for so many seconds, with so many different scans; return what was found."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         first = scan(10**6)
         qs.run(first, folder / "first.zarr", chunk_points=24 * 24, progress=None)
         running, url = started(folder)
-        load = Load(url, first.fingerprint)
+        load = Load(url, first.fingerprint, scans)
         threads = [threading.Thread(target=load.click, args=(i,)) for i in range(clients)]
         threads += [threading.Thread(target=load.listen) for _ in range(streams)]
         threads.append(threading.Thread(target=load.send))
@@ -195,8 +192,9 @@ def main():
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--streams", type=int, default=10)
+    parser.add_argument("--scans", type=int, default=12)
     given = parser.parse_args()
-    found = measured(given.seconds, given.clients, given.streams)
+    found = measured(given.seconds, given.clients, given.streams, given.scans)
     for line in lines(found, given.clients, given.streams):
         print(line, flush=True)
     settled, ended = growth(found)

@@ -1,5 +1,6 @@
 """Scans over HTTP: sent, watched, stopped, killed, gone on with, read by other programs."""
 
+import importlib.util
 import json
 import os
 import re
@@ -25,6 +26,8 @@ from qifscan.service.api import ADDRESSES
 from qifscan.service.app import create_app
 from qifscan.service.encoding import decoded, encoded
 from tests.serving import served
+
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "service_load.py"
 
 NOISY = qs.Scan(
     title="small and noisy",
@@ -630,3 +633,17 @@ def test_a_job_is_stopped_by_its_own_process_when_its_server_is_gone(tmp_path):
         assert worker.wait(30) == 130
     assert not list(Path(tmp_path).rglob("*.partial"))
     assert os.path.isdir(tmp_path / "x.zarr")
+
+
+def test_nothing_is_lost_under_load():
+    """The short form of benchmarks/service_load.py."""
+    specification = importlib.util.spec_from_file_location("service_load", BENCHMARK)
+    benchmark = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(benchmark)
+    found = benchmark.measured(seconds=4.0, clients=8, streams=3, scans=3)
+    load = found["load"]
+    assert (found["lost"], load.faults, found["ended"]) == ([], [], 0)
+    assert len(load.sent) >= 2
+    assert load.statuses[200] > 20
+    assert load.events > 3
+    assert len(list(benchmark.lines(found, 8, 3))) > 8
