@@ -503,6 +503,27 @@ def test_jobs_are_listed_page_by_page(server):
     assert [first["jobs"][0]["jobID"], second.json["jobs"][0]["jobID"]] == [j["jobID"] for j in every["jobs"]]
     assert len(server.get("/jobs?status=dismissed").json["jobs"]) == 1
     assert server.get("/jobs?processID=verify").json["jobs"] == []
+
+    def count(query):
+        return server.get(f"/jobs?{query}").json["numberMatched"]
+
+    assert count("type=process&status=dismissed,successful") == 2
+    assert count("type=other") == 0
+    assert count("datetime=2020-01-01T00:00:00Z/..") == 2
+    assert count("datetime=../2020-01-01T00:00:00Z") == 0
+    assert count("datetime=2020-01-01/2999-01-01T00:00:00%2B01:00") == 2
+    assert count("minDuration=100000") == 0
+    assert count("maxDuration=100000") == 2
+    for wrong in (
+        "datetime=now",
+        "datetime=../..",
+        "datetime=a/b/c",
+        "minDuration=-1",
+        "offset=x",
+        "limit=1e3",
+    ):
+        assert server.get(f"/jobs?{wrong}").status == 400
+    assert len(server.get("/jobs?limit=0").json["jobs"]) == 1
     assert server.get("/jobs?limit=-1").status == 400
 
 
