@@ -27,7 +27,8 @@ from qifscan.service.app import create_app
 from qifscan.service.encoding import decoded, encoded
 from tests.serving import served
 
-BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "service_load.py"
+ROOT = Path(__file__).parents[1]
+BENCHMARK = ROOT / "benchmarks" / "service_load.py"
 
 NOISY = qs.Scan(
     title="small and noisy",
@@ -288,6 +289,20 @@ def test_obstore_reads_a_store_over_http(server, here):
     remote = xr.open_zarr(ObjectStore(store, read_only=True), consolidated=True).load()
     assert np.isnan(remote.r_mean[0:6, 0, 0]).any()
     assert len(remote.variables) > 10
+
+
+@pytest.mark.skipif(
+    shutil.which("node") is None or not (ROOT / "node_modules" / "zarrita").exists(),
+    reason="needs node, and zarrita: npm install --no-save zarrita",
+)
+def test_a_reader_in_javascript_reads_a_store_over_http(server):
+    script = ["node", str(ROOT / "tests" / "read_zarr.mjs"), f"{server.url}/stores/half"]
+    run = subprocess.run(script, capture_output=True, text=True, check=True, cwd=ROOT, timeout=60)
+    # A value that is not defined, in a chunk that is not run, is null in JSON.
+    found, local = json.loads(run.stdout), qs.open_scan(server.folder / "half.zarr")
+    np.testing.assert_array_equal(np.array(found["r_mean"], dtype="float32"), local.r_mean.values.ravel())
+    assert found["status"] == local.status.values.ravel().tolist()
+    assert found["members"] > 20
 
 
 def test_a_chunk_that_is_not_finished_is_not_there_whatever_is_on_disk(server):
