@@ -26,7 +26,7 @@ from qifscan.service.transport import ServiceError, Transport
 SETTLED = 0.4
 """Share of the time after which memory is compared: before, code and caches are loaded."""
 
-THINKING = 0.2
+THINKING = 1.0
 """Seconds between two clicks of a client, on average."""
 
 

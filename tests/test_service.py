@@ -25,6 +25,7 @@ from qifscan.service import events
 from qifscan.service.api import ADDRESSES
 from qifscan.service.app import create_app
 from qifscan.service.encoding import decoded, encoded
+from qifscan.service.safety import Quotas
 from tests.serving import served
 
 ROOT = Path(__file__).parents[1]
@@ -618,6 +619,12 @@ def test_a_broken_connection_is_not_taken_for_a_chunk_that_is_not_run(server, mo
     monkeypatch.setattr(client_module.Transport, "ask", broken)
     with pytest.raises(qs.QifscanError, match="answered with 502"):
         dataset.r_mean.load()
+
+
+def test_a_client_comes_again_when_there_were_too_many_requests(here, tmp_path):
+    with served(tmp_path, quotas=Quotas(reads=4.0, burst=0.25)) as running:
+        client = qs.Client(running.url)
+        assert [client.jobs() for _ in range(2)] == [[], []]
 
 
 def test_a_client_reads_through_a_token_and_is_pickled(here, tmp_path):
