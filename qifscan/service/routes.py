@@ -159,7 +159,7 @@ class Routes:
         return scan
 
     async def list_jobs(self, request: Request) -> Response:
-        """Answer with the jobs that the query asks for, the latest first: `limit` of them from `offset` on."""
+        """Answer with the jobs that the query asks for, the latest first, page by page."""
         asked = request.query_params
         limit = max(1, listing.whole(asked, "limit", 100, MOST_LISTED))
         offset = listing.whole(asked, "offset", 0, 10**9)
