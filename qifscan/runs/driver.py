@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.observables import named as observables_named
 from qifscan.dynamics.status import Status
 from qifscan.engine import backend
 from qifscan.engine.chunk_work import run_chunk
@@ -70,6 +71,10 @@ ADVICE = {
 """What to do about an error of the file system."""
 
 
+Named = tuple[str, tuple[str, ...]]
+"""A model and observables, as a scan names them."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a worker returns of a chunk: how many points it has, how many carry each flag, how long it took,
@@ -81,11 +86,13 @@ class Outcome:
     device: str
 
 
-def compute_chunk(path: str, chunk: int, extend: str | None = None, model: str | None = None) -> Outcome:
+def compute_chunk(path: str, chunk: int, extend: str | None = None, named: Named | None = None) -> Outcome:
     """Run one chunk of the store at `path`, but for what the store at `extend` has of it, and write it: the
-    task of every executor. `model` is that of the scan, which the caller has named."""
-    if model is not None:
-        model_named(model)
+    task of every executor. `named` are model and observables of the scan, which the caller has named; a
+    user's own are imported here."""
+    if named is not None:
+        model, names = named
+        observables_named(model_named(model), names)
     begin = time.perf_counter()
     opened = _opened(path)
     if extend is None:
@@ -224,7 +231,8 @@ def execute(
         pending = _pending(opened)
         extending = f", extending {older.path} ({older.scan.fingerprint[:12]})" if older else ""
         store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}", options)
-        work = partial(compute_chunk, extend=str(older.path) if older else None, model=scan.model)
+        named = (scan.model, scan.observables)
+        work = partial(compute_chunk, extend=str(older.path) if older else None, named=named)
         try:
             with reporter(progress) as report:
                 _run_pending(opened, chosen, device, work, pending, report)
