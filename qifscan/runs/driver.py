@@ -208,12 +208,12 @@ def execute(
     if older is not None:
         checkpoint = checkpoint and older.chunks.checkpoint > 0
         scan = adopted(scan, older.scan)
-    # Equal but for rounding, where there is a store: its own values are kept.
-    scan = scan if found is None else found.scan
     if found is not None:
+        # Equal but for rounding: the values of the store are kept.
+        scan = found.scan
         _mend(found)
-    if found is not None and not _pending(found):
-        return
+        if not _pending(found):
+            return
     device, options = chosen.device(), chosen.options()
     _check_origins((found, older), device, options)
     compiling = threading.Event()
@@ -231,8 +231,8 @@ def execute(
         pending = _pending(opened)
         extending = f", extending {older.path} ({older.scan.fingerprint[:12]})" if older else ""
         store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}", options)
-        named = (scan.model, scan.observables)
-        work = partial(compute_chunk, extend=str(older.path) if older else None, named=named)
+        given = {"extend": str(older.path) if older else None, "named": (scan.model, scan.observables)}
+        work = partial(compute_chunk, **given)
         try:
             with reporter(progress) as report:
                 _run_pending(opened, chosen, device, work, pending, report)
