@@ -31,6 +31,7 @@ ORDER = (
     "plots",
     "interop",
     "reference",
+    "service",
     "cli",
 )
 """Folders, and two files beside them: each imports from itself and from those above it in this list."""
@@ -142,6 +143,7 @@ def test_files_are_short():
         (
             "zarr",
             {
+                "service.remote",
                 "store.chunk_files",
                 "store.integrity",
                 "store.layout",
@@ -157,6 +159,7 @@ def test_files_are_short():
         ("matplotlib", {"plots.colours", "plots.diagrams", "plots.overlays", "plots.picture", "plots.show"}),
         ("IPython", {"notebook"}),
         ("rich", {"runs.progress"}),
+        ("uvicorn", {"service.serve"}),
     ],
 )
 def test_a_library_has_few_files_that_know_it(library, owners):
