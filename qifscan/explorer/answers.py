@@ -80,19 +80,26 @@ def answer(source: Source, name: str, asked: Any) -> dict[str, Any]:
     return ANSWERS[name](source, asked)
 
 
-def warm(source: Source) -> None:
-    """Ask once for what a first click needs: the programs of the kernel are compiled, the modules loaded."""
-    plane_asked = {"x": None, "y": None}
+def warm(source: Source, goes_on: Callable[[], bool] = lambda: True) -> None:
+    """Ask once for what a first click needs: the programs of the kernel are compiled, the modules loaded.
+
+    The first answers are those of the first look; `goes_on` is asked before each.
+    """
+    start = [0.1] * len(source.model.variables)
+    pulse = {"kind": "pulse", "amplitude": 1.0, "start": 1.0, "length": 1.0}
+    # The page begins with 50 ms, of a scan with noise with 200.
+    first = {"t_end": 200.0, "noise": True} if source.scan.noisy else {"t_end": 50.0}
     for name, asked in (
         ("point", {}),
         ("phase", {}),
-        ("trajectory", {}),
-        ("trajectory", {"noise": True} if source.scan.noisy else {}),
+        ("trajectory", first | {"drive": "scan"}),
         ("diagram", {"along": source.model.graph}),
-        ("trajectory", {"start": [0.1] * len(source.model.variables)}),
-        ("trajectory", {"drive": {"kind": "pulse", "amplitude": 1.0, "start": 1.0, "length": 1.0}}),
-        ("replay", plane_asked),
+        ("replay", {}),
+        ("trajectory", first | {"start": start}),
+        ("trajectory", first | {"drive": pulse}),
     ):
+        if not goes_on():
+            return
         try:
             answer(source, name, asked)
         except Exception:  # noqa: BLE001 - what can't be computed says so when somebody asks for it

@@ -10,6 +10,7 @@ import time
 import webbrowser
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -50,6 +51,7 @@ class Explorer:
         self._socket = _bound(port)
         self._server = _server(self._application())
         self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
 
     @property
     def url(self) -> str:
@@ -102,13 +104,16 @@ class Explorer:
         self._serve()
 
     def _warm(self) -> None:
-        threading.Thread(target=warm, args=(self._source,), name="qifscan warming", daemon=True).start()
+        # No daemon: a process that ends while XLA compiles would be aborted.
+        goes_on = lambda: not self._closed.is_set()  # noqa: E731
+        threading.Thread(target=warm, args=(self._source, goes_on), name="qifscan warming").start()
 
     def _serve(self) -> None:
         self._server.run(sockets=[self._socket])
 
     def close(self) -> None:
         """End the server."""
+        self._closed.set()
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(_PATIENCE)
@@ -173,10 +178,9 @@ def command(path: Path, *, port: int = 0, browser: bool = True) -> None:
     print("to end        Ctrl-C", flush=True)
     if browser:
         threading.Thread(target=webbrowser.open, args=(explorer.url,), daemon=True).start()
-    try:
+    with suppress(KeyboardInterrupt):
         explorer.run()
-    except KeyboardInterrupt:
-        pass
+    explorer.close()
     print("explorer      ended", flush=True)
 
 
@@ -211,6 +215,6 @@ def _server(application: Any) -> uvicorn.Server:
     import uvicorn
 
     settings = uvicorn.Config(
-        application, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1
+        application, log_level="critical", access_log=False, lifespan="off", timeout_graceful_shutdown=1
     )
     return uvicorn.Server(settings)
