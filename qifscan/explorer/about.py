@@ -9,9 +9,7 @@ import numpy as np
 
 from qifscan.dynamics.model import Parameter
 from qifscan.dynamics.status import STATUS_MEANINGS, Status
-from qifscan.explorer.planes import EXACT, TILE, variables_of
-from qifscan.explorer.points import TIMES
-from qifscan.explorer.source import Source
+from qifscan.explorer.source import EXACT, TILE, TIMES, Source, variables_of
 from qifscan.plots.colours import is_geometric
 
 Array = np.ndarray[Any, Any]
@@ -95,7 +93,13 @@ def _axis(source: Source, name: str, size: int) -> dict[str, Any]:
     labels = np.arange(size) if axis is None else axis.labels
     text = labels.dtype.kind not in "iuf"
     known = source.scan.parameters.get(name)
-    told = {"name": name, "size": size, "text": text, "labels": labels.tolist(), "scale": _scale(labels, axis)}
+    told = {
+        "name": name,
+        "size": size,
+        "text": text,
+        "labels": labels.tolist(),
+        "scale": _scale(labels, axis),
+    }
     told["unit"] = "1" if known is None else known.unit
     told["meaning"] = "" if known is None else known.meaning
     if axis is not None and axis.zipped:

@@ -14,9 +14,9 @@ from qifscan.errors import Fault, ScanError, check_count, show, unknown
 from qifscan.explorer.about import about, progress
 from qifscan.explorer.diagrams import curves, diagram
 from qifscan.explorer.phase import phase, states_at
-from qifscan.explorer.planes import plane_of, variables_of
+from qifscan.explorer.planes import plane_of
 from qifscan.explorer.points import repeated, trajectory
-from qifscan.explorer.source import Place, Source
+from qifscan.explorer.source import TILE, Place, Source, variables_of
 from qifscan.explorer.texts import refine, script, toml
 
 Answer = Callable[[Source, Mapping[str, Any]], dict[str, Any]]
@@ -36,7 +36,7 @@ def tile(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
         check_count(name, value, 0)
     if level >= made.levels:
         raise ScanError([Fault("level", show(level), f"0 to {made.levels - 1}")])
-    counts = [max(1, -(-n // (512 << level))) for n in made.shape]
+    counts = [max(1, -(-n // (TILE << level))) for n in made.shape]
     if row >= counts[0] or column >= counts[1]:
         raise ScanError([Fault("row, column", show([row, column]), f"below {counts[0]} and {counts[1]}")])
     return made.tile(int(level), int(row), int(column))

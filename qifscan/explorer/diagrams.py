@@ -7,16 +7,12 @@ from typing import Any
 
 import numpy as np
 
+import qifscan
 from qifscan.errors import Fault, ScanError, show, unknown
-from qifscan.explorer.planes import check_dims, variables_of
-from qifscan.explorer.source import Place, Source
+from qifscan.explorer.source import Place, Source, check_dims, variables_of
 from qifscan.plots.table import MARKS
 from qifscan.scan.axes import Axis
-from qifscan.theory.branches import branch
-from qifscan.theory.curves import curve
-from qifscan.theory.equilibria import equilibria
 from qifscan.theory.rate_curve import degree_in
-from qifscan.theory.special_points import special_points
 
 Array = np.ndarray[Any, Any]
 
@@ -59,7 +55,11 @@ def diagram(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return answer | _branch(source, place, along, ends)
     except ScanError:
-        fine = np.geomspace(*ends, _FINE) if ends[0] > 0 and ends[1] > 50 * ends[0] else np.linspace(*ends, _FINE)
+        fine = (
+            np.geomspace(*ends, _FINE)
+            if ends[0] > 0 and ends[1] > 50 * ends[0]
+            else np.linspace(*ends, _FINE)
+        )
         return answer | _at_points(source, place, axis, fine, {along: fine})
 
 
@@ -79,7 +79,7 @@ def _branch(source: Source, place: Place, along: str, ends: tuple[float, float])
     """Return the branch in order, with its special points."""
     given, shifts = _shifted(source, place, along)
     shift = shifts[along]
-    found = branch(source.scan.model, along, within=(ends[0] + shift, ends[1] + shift), **given)
+    found = qifscan.branch(source.scan.model, along, within=(ends[0] + shift, ends[1] + shift), **given)
     names = source.model.variable_names
     types = found["type"].values
     answer: dict[str, Any] = {
@@ -107,7 +107,9 @@ def _shifted(source: Source, place: Place, *along: str) -> tuple[dict[str, Any],
     steady = all(np.isclose(moved[n] - given[n] - 1.0, shifts[n], rtol=0.0, atol=1e-9) for n in along)
     if not steady or any(moved[name] != value for name, value in others.items()):
         hint = "set the mean of the noise to 0"
-        raise ScanError([Fault(", ".join(along), "a mean input that depends on it", "one that does not", hint)])
+        raise ScanError(
+            [Fault(", ".join(along), "a mean input that depends on it", "one that does not", hint)]
+        )
     return others, shifts
 
 
@@ -115,7 +117,9 @@ def _special(
     source: Source, found: Any, along: tuple[str, ...], shifts: Mapping[str, float]
 ) -> list[dict[str, Any]]:
     codes = found["type"]
-    meanings = dict(zip(codes.attrs["flag_values"].tolist(), codes.attrs["flag_meanings"].split(), strict=True))
+    meanings = dict(
+        zip(codes.attrs["flag_values"].tolist(), codes.attrs["flag_meanings"].split(), strict=True)
+    )
     criticality = {1: "supercritical", 2: "subcritical"}
     rows = []
     for i in np.flatnonzero(codes.values != 0):
@@ -147,8 +151,10 @@ def _at_points(
     own = {n: np.asarray(v, dtype=float) for n, v in columns.items() if n in source.scan.parameters}
     arrays = place.theory(source, **own)
     size = len(at)
-    given = {n: xr.DataArray(np.broadcast_to(v, (size,)).astype(float), dims="along") for n, v in arrays.items()}
-    found = equilibria(source.scan.model, **given).transpose("equilibrium", "along", ...)
+    given: dict[str, Any] = {
+        n: xr.DataArray(np.broadcast_to(v, (size,)).astype(float), dims="along") for n, v in arrays.items()
+    }
+    found = qifscan.equilibria(source.scan.model, **given).transpose("equilibrium", "along", ...)
     names = source.model.variable_names
     there = np.isfinite(found[names[0]].values)
     across = np.broadcast_to(at, there.shape)
@@ -218,7 +224,7 @@ def _curve(source: Source, place: Place, kind: str, x: str, y: str) -> dict[str,
     through = y if x == graph else x
     given, shifts = _shifted(source, place, graph, through)
     low, high = (end + shifts[through] for end in _ends(source.scan.axes[through], None))
-    found = curve(source.scan.model, kind, graph, through, within=(low, high), **given)
+    found = qifscan.curve(source.scan.model, kind, graph, through, within=(low, high), **given)
     moved = {name: found[name].values - shifts[name] for name in (graph, through)}
     return {
         "method": "curve",
@@ -226,9 +232,7 @@ def _curve(source: Source, place: Place, kind: str, x: str, y: str) -> dict[str,
         "up": moved[y],
         "piece": found["piece"].values.astype(np.int32),
         "special": [
-            row
-            for row in _special(source, found, (x, y), shifts)
-            if row["type"] in ("CP", "BT", "GH")
+            row for row in _special(source, found, (x, y), shifts) if row["type"] in ("CP", "BT", "GH")
         ],
     }
 
@@ -243,13 +247,15 @@ def _points_of_slices(source: Source, place: Place, kind: str, x: str, y: str) -
     low, high = (end + shifts[other] for end in _ends(source.scan.axes[other], None))
     ends = (end + shifts[along] for end in _ends(source.scan.axes[along], None))
     values = np.linspace(low, high, _SLICES)
-    found = special_points(source.scan.model, along, within=(next(ends), next(ends)), **given, **{other: values})
-    codes = dict(zip(found["type"].attrs["flag_meanings"].split(), found["type"].attrs["flag_values"], strict=True))
+    slices: dict[str, Any] = {**given, other: values}
+    within = (next(ends), next(ends))
+    found = qifscan.special_points(source.scan.model, along, within=within, **slices)
+    codes = dict(
+        zip(found["type"].attrs["flag_meanings"].split(), found["type"].attrs["flag_values"], strict=True)
+    )
     here = found["type"].values == codes[kind]
     at = {
         along: found[along].values[here] - shifts[along],
         other: values[found["slice"].values[here]] - shifts[other],
     }
     return {"method": "points", "across": at[x], "up": at[y]}
-
-

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import qifscan
 from qifscan.errors import Fault, ScanError, show, unknown
 from qifscan.explorer.source import Place, Source
 from qifscan.lazy import LazyModule
-from qifscan.theory.equilibria import equilibria
 
 if TYPE_CHECKING:
     import contourpy
@@ -36,7 +36,7 @@ KINDS = {1: "node", 2: "focus", 3: "saddle"}
 
 
 @dataclass(frozen=True)
-class Window:
+class PhaseWindow:
     """A window of the plane of two variables, by their positions in the state."""
 
     across: int
@@ -80,7 +80,7 @@ def phase(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def states_at(source: Source, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return every equilibrium: its state, kind, stability and eigenvalues."""
-    found = equilibria(source.scan.model, **parameters)
+    found = qifscan.equilibria(source.scan.model, **parameters)
     rows = []
     names = source.model.variable_names
     for i in range(found.sizes["equilibrium"]):
@@ -127,16 +127,22 @@ def _held(source: Source, at: Any, found: Sequence[Mapping[str, Any]]) -> Array:
     return np.array(at, dtype=np.float64)
 
 
-def _window(source: Source, pair: Sequence[str], found: Sequence[Mapping[str, Any]], asked: Any) -> Window:
+def _window(
+    source: Source, pair: Sequence[str], found: Sequence[Mapping[str, Any]], asked: Any
+) -> PhaseWindow:
     names = source.model.variable_names
     across, up = (names.index(name) for name in pair)
     if asked is not None:
         corners = np.asarray(asked, dtype=object)
         fine = corners.shape == (2, 2) and all(isinstance(x, (int, float)) for x in corners.ravel())
-        if not fine or not np.isfinite(corners.astype(float)).all() or not (corners[:, 0] < corners[:, 1]).all():
+        if (
+            not fine
+            or not np.isfinite(corners.astype(float)).all()
+            or not (corners[:, 0] < corners[:, 1]).all()
+        ):
             raise ScanError([Fault("window", show(asked), "[[low, high], [low, high]]")])
         numbers = corners.astype(np.float64)
-        return Window(across, up, numbers[:, 0], numbers[:, 1])
+        return PhaseWindow(across, up, numbers[:, 0], numbers[:, 1])
     states = np.array([row["state"] for row in found]) if found else np.ones((1, len(names)))
     low, high = np.empty(2), np.empty(2)
     for k, i in enumerate((across, up)):
@@ -147,14 +153,14 @@ def _window(source: Source, pair: Sequence[str], found: Sequence[Mapping[str, An
             half = max(0.8 * np.ptp(column), 0.6 * float(np.abs(column).max()), 0.5)
             middle = 0.5 * (column.min() + column.max())
             low[k], high[k] = middle - half, middle + half
-    return Window(across, up, low, high)
+    return PhaseWindow(across, up, low, high)
 
 
-def _corners(window: Window) -> list[list[float]]:
-    return np.stack([window.low, window.high], axis=1).tolist()
+def _corners(window: PhaseWindow) -> list[list[float]]:
+    return [[float(a), float(b)] for a, b in zip(window.low, window.high, strict=True)]
 
 
-def _in_plane(field: Field, window: Window, held: Array) -> Field:
+def _in_plane(field: Field, window: PhaseWindow, held: Array) -> Field:
     """Return the field of two variables alone, `(2, ...)`, the others held."""
 
     def planar(xy: Array) -> Array:
@@ -166,7 +172,7 @@ def _in_plane(field: Field, window: Window, held: Array) -> Field:
     return planar
 
 
-def _nullclines(planar: Field, window: Window) -> dict[str, Array]:
+def _nullclines(planar: Field, window: PhaseWindow) -> dict[str, Array]:
     """Return where each of the two derivatives is 0, as lines `(2, points)` with NaN between them."""
     x, y = (np.linspace(low, high, _GRID) for low, high in zip(window.low, window.high, strict=True))
     moved = planar(np.stack(np.meshgrid(x, y)))
@@ -184,7 +190,7 @@ def joined(lines: Sequence[Array]) -> Array:
     return np.concatenate(parts, axis=1).astype(np.float32) if parts else np.zeros((2, 0), np.float32)
 
 
-def _flow(planar: Field, window: Window) -> Array:
+def _flow(planar: Field, window: PhaseWindow) -> Array:
     """Return short pieces of the flow, `(pieces, points, 2)`, each through the middle of a cell of a grid."""
     axes = [
         low + (np.arange(n) + 0.5) / n * (high - low)
@@ -198,7 +204,7 @@ def _flow(planar: Field, window: Window) -> Array:
     return np.concatenate([before, after]).transpose(2, 0, 1).astype(np.float32)
 
 
-def _along(planar: Field, window: Window, start: Array, step: float, count: int) -> Array:
+def _along(planar: Field, window: PhaseWindow, start: Array, step: float, count: int) -> Array:
     """Return points along the flow, `(count + 1, 2, lines)`, `step` apart as a share of the window."""
     size = window.size[:, None]
 
@@ -217,7 +223,7 @@ def _along(planar: Field, window: Window, start: Array, step: float, count: int)
     return np.stack(found)
 
 
-def _manifold(planar: Field, window: Window, found: Sequence[Mapping[str, Any]]) -> Array:
+def _manifold(planar: Field, window: PhaseWindow, found: Sequence[Mapping[str, Any]]) -> Array:
     """Return the stable manifold of the saddle, the border of the basins, as lines `(2, points)`."""
     saddles = [row for row in found if row["kind"] == "saddle"]
     if not saddles:

@@ -14,34 +14,21 @@ from typing import Any
 
 import numpy as np
 
+import qifscan
 from qifscan.dynamics.status import Status
 from qifscan.errors import Fault, ScanError, show, unknown
-from qifscan.explorer.source import Place, Source, theory_of
-from qifscan.theory import equilibria
+from qifscan.explorer.source import EXACT, TILE, Place, Source, check_dims, theory_of, variables_of
 
 Array = np.ndarray[Any, Any]
-
-TILE = 512
-"""Pixels of a tile along a side."""
 
 _SAMPLE = 64
 """Points along a side from which the range of an exact variable is read."""
 
 FLAGGED = int(Status.diverged | Status.rate_negative | Status.under_resolved | Status.not_settled)
 
-EXACT = {
-    "exact:count": ("number of equilibria", "1"),
-    "exact:stable": ("number of stable equilibria", "1"),
-    "exact:lowest": ("rate of the lowest stable equilibrium", "1/ms"),
-    "exact:highest": ("rate of the highest stable equilibrium", "1/ms"),
-    "exact:leading": ("largest real part of an eigenvalue at the highest stable equilibrium", "1/ms"),
-    "exact:ringing": ("frequency at which the highest stable equilibrium rings", "1/ms"),
-}
-"""Variables that need no run: their meaning and unit."""
-
 
 @dataclass(frozen=True)
-class Plane:
+class MapPlane:
     """A variable over two dimensions: `part(rows, columns)` gives values and flags at these points.
 
     `reduced` gives the flags of whole blocks, None where a variable has no flags.
@@ -83,19 +70,7 @@ class Plane:
         return np.asarray(np.bitwise_or.reduceat(found, np.arange(0, self.shape[1], step), axis=1))
 
 
-def check_dims(source: Source, asked: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Return the dimensions across and up; raise `ScanError` for what the scan has not."""
-    sizes = source.scan.sizes
-    x, y = asked.get("x"), asked.get("y")
-    faults = [unknown(n, d, sizes, "dimension") for n, d in (("x", x), ("y", y)) if d and d not in sizes]
-    if x and x == y:
-        faults.append(Fault("x, y", f'"{x}" twice', "two dimensions"))
-    if faults:
-        raise ScanError(faults)
-    return x or None, y or None
-
-
-def plane_of(source: Source, asked: Mapping[str, Any]) -> Plane:
+def plane_of(source: Source, asked: Mapping[str, Any]) -> MapPlane:
     """Return the map that is asked for: `variable`, `x`, `y`, `index`, `changed`, `mean` over replicates."""
     x, y = check_dims(source, asked)
     place, variable = Place.of(source, asked), asked.get("variable")
@@ -105,11 +80,13 @@ def plane_of(source: Source, asked: Mapping[str, Any]) -> Plane:
     if variable not in names:
         raise ScanError([unknown("variable", variable, [*names, *EXACT], "variable")])
     mean = bool(asked.get("mean")) and "replicate" in source.scan.sizes and "replicate" not in (x, y)
-    others = tuple((n, i) for n, i in place.index.items() if n not in (x, y) and not (mean and n == "replicate"))
+    others = tuple(
+        (n, i) for n, i in place.index.items() if n not in (x, y) and not (mean and n == "replicate")
+    )
     key = (str(variable), x, y, others, mean)
     values, flags = _read(source, source.done, key)
     kept = None if variable == "status" else flags
-    return Plane(
+    return MapPlane(
         values.shape,
         lambda rows, columns: np.asarray(values[np.ix_(rows, columns)]),
         flags,
@@ -157,19 +134,10 @@ def _range(values: Array, flags: Array | None) -> dict[str, Any]:
     return {"low": some.min(), "high": some.max(), "percent": middle, "counts": counts}
 
 
-def variables_of(source: Source) -> dict[str, dict[str, Any]]:
-    """Return the variables of a store that can be maps, with their attributes."""
-    if source.store is None:
-        return {}
-    dims = set(source.scan.sizes)
-    found = {str(n): a for n, a in source.dataset().data_vars.items() if set(map(str, a.dims)) == dims}
-    return {name: dict(a.attrs) for name, a in found.items() if a.dtype.kind in "fiub"}
-
-
 # The exact theory as a map
 
 
-def _exact(source: Source, place: Place, name: str, x: str | None, y: str | None) -> Plane:
+def _exact(source: Source, place: Place, name: str, x: str | None, y: str | None) -> MapPlane:
     if source.model.rest is None:
         raise ScanError([Fault("variable", show(name), "one of the store", "its theory is not exact")])
     shape = _shape(source, x, y)
@@ -178,7 +146,7 @@ def _exact(source: Source, place: Place, name: str, x: str | None, y: str | None
         return exact_values(source, place, name, {y: rows, x: columns})
 
     sample = [np.unique(np.linspace(0, n - 1, min(n, _SAMPLE)).astype(int)) for n in shape]
-    return Plane(shape, part, None, _range(part(sample[0], sample[1]), None))
+    return MapPlane(shape, part, None, _range(part(sample[0], sample[1]), None))
 
 
 def exact_values(source: Source, place: Place, name: str, along: Mapping[str | None, Array]) -> Array:
@@ -195,8 +163,10 @@ def exact_values(source: Source, place: Place, name: str, along: Mapping[str | N
     arrays = {n: np.broadcast_to(v, (size,)) for n, v in theory_of(source, given).items()}
     import xarray as xr
 
-    columns = {n: xr.DataArray(np.array(v, dtype=np.float64), dims="pixel") for n, v in arrays.items()}
-    return _of_equilibria(equilibria.equilibria(source.scan.model, **columns), name).reshape(shape)
+    columns: dict[str, Any] = {
+        n: xr.DataArray(np.array(v, dtype=np.float64), dims="pixel") for n, v in arrays.items()
+    }
+    return _of_equilibria(qifscan.equilibria(source.scan.model, **columns), name).reshape(shape)
 
 
 def _of_equilibria(found: Any, name: str) -> Array:
@@ -204,7 +174,7 @@ def _of_equilibria(found: Any, name: str) -> Array:
     if name == "exact:count":
         return np.asarray(found["count"].values, dtype=np.float32)
     if name == "exact:stable":
-        return stable.sum(axis=1).astype(np.float32)
+        return np.asarray(stable.sum(axis=1), dtype=np.float32)
     first = next(str(n) for n in found.data_vars)
     rates = np.where(stable, found[first].values, np.nan)
     some = np.isfinite(rates).any(axis=1)
@@ -218,4 +188,4 @@ def _of_equilibria(found: Any, name: str) -> Array:
     imag = np.asarray(found["eigenvalue_imag"].values)[rows, highest]
     lead = np.nanargmax(np.where(np.isfinite(real), real, -np.inf), axis=1)
     picked = real[rows, lead] if name == "exact:leading" else np.abs(imag[rows, lead]) / (2.0 * np.pi)
-    return np.where(some, picked, np.nan)
+    return np.asarray(np.where(some, picked, np.nan))

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+import qifscan
 from qifscan.dynamics.drive import Drive, DriveBase
 from qifscan.dynamics.initial import NAMED_STATES
 from qifscan.dynamics.status import Status
 from qifscan.errors import Fault, ScanError, one_of, show
-from qifscan.explorer.source import Place, Source
-from qifscan.runs.trajectory import replay, simulate
+from qifscan.explorer.source import TIMES, Place, Source
 
 Array = np.ndarray[Any, Any]
-
-TIMES = (20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
-"""Lengths of a trajectory in ms: each is a program of its own, which is compiled once."""
 
 SAMPLES = 4000
 """Samples of a trajectory that are sent, at most."""
@@ -38,28 +35,29 @@ def trajectory(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return a trajectory at a place: `time` (ms) and the state `(variables, times)`, and the drive.
 
     `t_end` is one of `TIMES`; `start` "scan", "rest", "down", "up" or a number for every variable; `drive`
-    "scan", None, or a drive as in a scan's file; `noise` whether the noise of the scan is on; `seed` its seed.
+    "scan", None, or a drive as in a scan's file; `noise` turns the scan's on; `seed` names it.
     """
     place = Place.of(source, asked)
     t_end, seed = _time(asked.get("t_end", 200.0)), _seed(asked.get("seed", 0))
-    given = place.parameters(source)
+    given: dict[str, Any] = place.parameters(source)
     drive = _drive(source, asked.get("drive"))
     if asked.get("drive") != "scan":
         given = {name: x for name, x in given.items() if not name.startswith("drive_")}
     if not asked.get("noise"):
         given = {name: x for name, x in given.items() if not name.endswith(_NOISE)}
     initial, starts = _start(source, given, asked.get("start", "scan"))
-    parameters = {name: x for name, x in given.items() if name not in _OURS and not name.endswith("_initial")}
+    parameters: dict[str, Any] = {
+        name: x for name, x in given.items() if name not in _OURS and not name.endswith("_initial")
+    }
     every = max(1, math.ceil(t_end / _BASE / SAMPLES))
-    found = simulate(
+    found = qifscan.simulate(
         source.scan.model,
         t_end=t_end,
         every=every,
         initial=initial,
         drive=drive,
         seed=seed,
-        **parameters,
-        **starts,
+        **parameters | starts,
     )
     return _answer(source, found) | {"input": _input(drive, given, found["time"].values)}
 
@@ -77,7 +75,7 @@ def repeated(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
     if steps * source.scan.line > MOST_STEPS:
         raise ScanError([Fault("replay", f"{steps:,} steps", f"at most {MOST_STEPS:,}", "use qs.replay")])
     every = max(1, math.ceil(steps / SAMPLES))
-    found = replay(source.store.path, every=every, **place.labels(source))
+    found = qifscan.replay(source.store.path, every=every, **place.labels(source))
     measured = {n: found[n].values.item() for n in map(str, found.data_vars) if found[n].ndim == 0}
     return _answer(source, found) | {
         "checked": found.attrs["checked"],
@@ -148,7 +146,7 @@ def _input(drive: DriveBase | None, given: Mapping[str, Any], times: Array) -> A
     c = {p.name: given.get(p.name, p.default) for p in drive.parameters()}
     amplitude, start = c["drive_amplitude"], c.get("drive_start", 0.0)
     after = times - start
-    shapes = {
+    shapes: dict[str, Callable[[], Array]] = {
         "constant": lambda: np.ones_like(times),
         "pulse": lambda: ((after >= 0.0) & (after < c["drive_length"])).astype(float),
         "sine": lambda: np.sin(2.0 * np.pi * times / c["drive_period"] + c["drive_phase"]),

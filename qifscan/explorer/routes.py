@@ -10,6 +10,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anyio import Semaphore, to_thread
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
 from qifscan.errors import Fault, QifscanError, ScanError, StoreError, short, show
 from qifscan.explorer.answers import ANSWERS, answer
 from qifscan.explorer.source import open_source
@@ -17,7 +21,6 @@ from qifscan.explorer.wire import packed
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.responses import Response
     from starlette.routing import BaseRoute
 
 logger = logging.getLogger(__name__)
@@ -69,65 +72,69 @@ def routes(lookup: Lookup, chosen: Chosen | None = None) -> list[BaseRoute]:
     """Return the routes under `/explore/{name}/`.
 
     `lookup` gives the store or TOML file of a name, and raises `StoreError` or `ScanError` for others.
-    `chosen` is called with the name and the labels of every point that is clicked on.
+    `chosen` is called with the name and the request of every point that is clicked on.
     """
-    from anyio import Semaphore, to_thread
-    from starlette.responses import JSONResponse, RedirectResponse, Response
-    from starlette.routing import Route
+    pages = _Pages(lookup, chosen)
+    return [
+        Route("/explore/{name}", pages.without_slash),
+        Route("/explore/{name}/", pages.page),
+        Route("/explore/{name}/page/{file}", pages.part),
+        Route("/explore/{name}/{answer}", pages.answered),
+    ]
 
-    turns: list[Semaphore] = []
 
-    async def page(request: Request) -> Response:
-        return file_of(request, "index.html")
+class _Pages:
+    """The page and its answers, for the names that are known."""
 
-    async def part(request: Request) -> Response:
-        return file_of(request, request.path_params["file"])
+    def __init__(self, lookup: Lookup, chosen: Chosen | None) -> None:
+        self._lookup, self._chosen = lookup, chosen
+        self._turns: Semaphore | None = None
 
-    def file_of(request: Request, name: str) -> Response:
-        try:
-            lookup(request.path_params["name"])
-        except QifscanError as error:
-            return refused(error, 404)
-        if name not in page_files():
-            return JSONResponse({"title": "not found", "detail": "no such file"}, 404, _HEADERS)
-        return Response(page_files()[name], headers=_HEADERS, media_type=TYPES[Path(name).suffix])
-
-    async def folder(request: Request) -> Response:
+    async def without_slash(self, request: Request) -> Response:
         return RedirectResponse(f"{request.path_params['name']}/")
 
-    def refused(error: Exception, code: int) -> Response:
-        body = {"title": "refused" if code < 500 else "failed", "status": code, "detail": str(error)}
-        return JSONResponse(body, code, _HEADERS, "application/problem+json")
+    async def page(self, request: Request) -> Response:
+        return self._file(request, "index.html")
 
-    async def answered(request: Request) -> Response:
+    async def part(self, request: Request) -> Response:
+        return self._file(request, request.path_params["file"])
+
+    def _file(self, request: Request, name: str) -> Response:
+        try:
+            self._lookup(request.path_params["name"])
+        except QifscanError as error:
+            return _refused(404, str(error))
+        if name not in page_files():
+            return _refused(404, "no such file")
+        return Response(page_files()[name], headers=_HEADERS, media_type=TYPES[Path(name).suffix])
+
+    async def answered(self, request: Request) -> Response:
         name, what = request.path_params["name"], request.path_params["answer"]
         if what not in ANSWERS:
-            return JSONResponse({"title": "not found", "detail": "no such answer"}, 404, _HEADERS)
-        turns[:] = turns or [Semaphore(AT_ONCE)]
-        async with turns[0]:
+            return _refused(404, "no such answer")
+        # A semaphore belongs to the loop in which it is first used.
+        self._turns = self._turns or Semaphore(AT_ONCE)
+        async with self._turns:
             if await request.is_disconnected():
                 return Response(status_code=499)
             try:
                 asked = _asked(request.query_params.get("ask", "{}"))
-                path = lookup(name)
-                body = await to_thread.run_sync(_body, path, what, asked)
+                body = await to_thread.run_sync(_body, self._lookup(name), what, asked)
             except ScanError as error:
-                return refused(error, 422)
+                return _refused(422, str(error))
             except StoreError as error:
-                return refused(error, 404)
+                return _refused(404, str(error))
             except Exception as error:
                 logger.exception("%s of %s", what, name)
-                return refused(RuntimeError(f"{what}: {type(error).__name__}: {short(error)}"), 500)
-        if what == "point" and chosen is not None and asked.get("chosen"):
-            chosen(name, {key: asked.get(key) for key in ("index", "changed")})
+                return _refused(500, f"{what}: {type(error).__name__}: {short(error)}")
+        if what == "point" and self._chosen is not None and asked.get("chosen"):
+            self._chosen(name, asked)
         return Response(body, headers=_HEADERS, media_type="application/octet-stream")
 
-    return [
-        Route("/explore/{name}", folder),
-        Route("/explore/{name}/", page),
-        Route("/explore/{name}/page/{file}", part),
-        Route("/explore/{name}/{answer}", answered),
-    ]
+
+def _refused(code: int, detail: str) -> Response:
+    body = {"title": "refused" if code < 500 else "failed", "status": code, "detail": detail}
+    return JSONResponse(body, code, _HEADERS, "application/problem+json")
 
 
 def _asked(text: str) -> dict[str, Any]:
@@ -144,4 +151,3 @@ def _asked(text: str) -> dict[str, Any]:
 
 def _body(path: Path, what: str, asked: Mapping[str, Any]) -> bytes:
     return packed(answer(open_source(path), what, asked))
-

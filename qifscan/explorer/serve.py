@@ -17,7 +17,6 @@ from urllib.parse import quote
 
 from qifscan.errors import Fault, ScanError, StoreError
 from qifscan.explorer.answers import warm
-from qifscan.explorer.routes import routes
 from qifscan.explorer.source import Place, Source, open_source
 from qifscan.place import local
 
@@ -70,13 +69,13 @@ class Explorer:
         from starlette.responses import RedirectResponse
         from starlette.routing import Route
 
+        from qifscan.explorer.routes import routes
+
         async def home(request: Any) -> RedirectResponse:
             return RedirectResponse(f"/explore/{quote(self._name)}/")
 
         guard = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"], www_redirect=False)
-        return Starlette(
-            routes=[Route("/", home), *routes(self._lookup, self._chosen)], middleware=[guard]
-        )
+        return Starlette(routes=[Route("/", home), *routes(self._lookup, self._chosen)], middleware=[guard])
 
     def _lookup(self, name: str) -> Path:
         if name != self._name:
@@ -98,10 +97,16 @@ class Explorer:
             time.sleep(0.01)
         return self
 
-    def run(self) -> None:
-        """Serve until Ctrl-C."""
-        self._warm()
-        self._serve()
+    def open(self) -> None:
+        """Open the page in the browser of this machine."""
+        threading.Thread(target=webbrowser.open, args=(self.url,), daemon=True).start()
+
+    def wait(self) -> None:
+        """Return when the server has ended, or on Ctrl-C, which ends it."""
+        with suppress(KeyboardInterrupt):
+            while self._thread is not None and self._thread.is_alive():
+                self._thread.join(0.5)
+        self.close()
 
     def _warm(self) -> None:
         # No daemon: a process that ends while XLA compiles would be aborted.
@@ -135,13 +140,15 @@ class Explorer:
         )
 
 
-def explore(data: xr.Dataset | str | os.PathLike[str], *, height: int = 860) -> Explorer:
+def explore(data: xr.Dataset | str | os.PathLike[str], *, port: int = 0, height: int = 860) -> Explorer:
     """Open the explorer on a store, a scan's TOML file, or a dataset that was opened from a store.
 
     Parameters
     ----------
     data
         The store or the TOML file, or a dataset of `run` or `open_scan`, which knows its store.
+    port
+        Port of the server, on this machine alone; by default a free one.
     height
         Pixels of the frame in a notebook.
 
@@ -149,7 +156,7 @@ def explore(data: xr.Dataset | str | os.PathLike[str], *, height: int = 860) -> 
     -------
     Explorer
         Shows itself in a notebook; `url` is its address, `selected` are the points that were clicked on,
-        `close` ends it.
+        `open` opens the browser on it, `close` ends it.
 
     Raises
     ------
@@ -157,7 +164,7 @@ def explore(data: xr.Dataset | str | os.PathLike[str], *, height: int = 860) -> 
         If there is no such store or scan, or the extra `serve` is not installed.
     """
     check_installed()
-    return Explorer(_path_of(data), height=height).start()
+    return Explorer(_path_of(data), port, height).start()
 
 
 def _path_of(data: Any) -> Path:
@@ -166,22 +173,10 @@ def _path_of(data: Any) -> Path:
     source = getattr(data, "encoding", {}).get("source") or getattr(data, "attrs", {}).get("qifscan_path")
     if not source:
         hint = "give the path of the store"
-        raise ScanError([Fault("data", f"a {type(data).__name__} that does not know its store", "a store", hint)])
+        raise ScanError(
+            [Fault("data", f"a {type(data).__name__} that does not know its store", "a store", hint)]
+        )
     return local("data", source)
-
-
-def command(path: Path, *, port: int = 0, browser: bool = True) -> None:
-    """Serve the explorer of a store or scan until Ctrl-C, and open the browser on it."""
-    check_installed()
-    explorer = Explorer(path, port)
-    print(f"explorer      {explorer.url}", flush=True)
-    print("to end        Ctrl-C", flush=True)
-    if browser:
-        threading.Thread(target=webbrowser.open, args=(explorer.url,), daemon=True).start()
-    with suppress(KeyboardInterrupt):
-        explorer.run()
-    explorer.close()
-    print("explorer      ended", flush=True)
 
 
 def check_installed() -> None:

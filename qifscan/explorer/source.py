@@ -24,6 +24,22 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+TILE = 512
+"""Pixels of a tile along a side."""
+
+TIMES = (20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
+"""Lengths of a trajectory in ms: each is a program of its own, which is compiled once."""
+
+EXACT = {
+    "exact:count": ("number of equilibria", "1"),
+    "exact:stable": ("number of stable equilibria", "1"),
+    "exact:lowest": ("rate of the lowest stable equilibrium", "1/ms"),
+    "exact:highest": ("rate of the highest stable equilibrium", "1/ms"),
+    "exact:leading": ("largest real part of an eigenvalue at the highest stable equilibrium", "1/ms"),
+    "exact:ringing": ("frequency at which the highest stable equilibrium rings", "1/ms"),
+}
+"""Variables that need no run: their meaning and unit."""
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -108,7 +124,9 @@ def _identity(path: Path) -> tuple[int, int]:
     try:
         return chunk_files.identity(path)
     except OSError as error:
-        raise StoreError(f"{path}: {(error.strerror or str(error)).lower()}; give a store or a scan") from None
+        raise StoreError(
+            f"{path}: {(error.strerror or str(error)).lower()}; give a store or a scan"
+        ) from None
 
 
 @lru_cache(maxsize=8)
@@ -184,3 +202,24 @@ def _number_faults(where: str, value: Any, parameter: Any) -> list[Fault]:
     if not parameter.domain.holds(value):
         return [Fault(where, show(value), parameter.domain.words)]
     return []
+
+
+def variables_of(source: Source) -> dict[str, dict[str, Any]]:
+    """Return the variables of a store that can be maps, with their attributes."""
+    if source.store is None:
+        return {}
+    dims = set(source.scan.sizes)
+    found = {str(n): a for n, a in source.dataset().data_vars.items() if set(map(str, a.dims)) == dims}
+    return {name: dict(a.attrs) for name, a in found.items() if a.dtype.kind in "fiub"}
+
+
+def check_dims(source: Source, asked: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Return the dimensions across and up; raise `ScanError` for what the scan has not."""
+    sizes = source.scan.sizes
+    x, y = asked.get("x"), asked.get("y")
+    faults = [unknown(n, d, sizes, "dimension") for n, d in (("x", x), ("y", y)) if d and d not in sizes]
+    if x and x == y:
+        faults.append(Fault("x, y", f'"{x}" twice', "two dimensions"))
+    if faults:
+        raise ScanError(faults)
+    return x or None, y or None

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from qifscan.errors import Fault, ScanError, one_of, show
-from qifscan.explorer.planes import EXACT, check_dims
-from qifscan.explorer.source import Place, Source
+from qifscan.explorer.source import EXACT, Place, Source, check_dims
 from qifscan.plots.colours import is_geometric
 from qifscan.scan.axes import Axis
 from qifscan.scan.scan import Scan
@@ -42,8 +41,8 @@ def script(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
     theory = place.theory(source)
     lines += ["", f"point = dict(model={model!r}, {_called(theory)})", "print(qs.equilibria(**point))"]
     if asked.get("along") in theory:
-        lines.append(f'point.pop({asked["along"]!r})')
-        lines.append(f'qs.show(qs.branch(along={asked["along"]!r}, **point))')
+        lines.append(f"point.pop({asked['along']!r})")
+        lines.append(f"qs.show(qs.branch(along={asked['along']!r}, **point))")
     return {"text": "\n".join(lines) + "\n"}
 
 
@@ -76,7 +75,9 @@ def refine(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
     for name, ends in within.items():
         axes[name] = _refined(name, scan.axes.get(name), ends, int(factor))
     made = _changed(scan, place).replace(
-        title=f"{scan.title or 'A scan'}, refined", axes={n: x for n, x in axes.items() if n != "point"}, traces=None
+        title=f"{scan.title or 'A scan'}, refined",
+        axes={n: x for n, x in axes.items() if n != "point"},
+        traces=None,
     )
     store = "refined.zarr"
     old = "" if source.store is None or place.changed else str(source.store.path)
@@ -106,13 +107,11 @@ def _refined(name: str, axis: Axis | None, ends: Any, factor: int) -> Array:
     if (len(kept) - 1) * factor + 1 > _MOST:
         raise ScanError([Fault(where, f"{len(kept):,} values {factor}-fold", f"at most {_MOST:,}")])
     if factor == 1:
-        return kept
+        return np.asarray(kept)
     scaled = np.log(kept) if is_geometric(labels) else kept
     at = np.arange((len(kept) - 1) * factor + 1) / factor
     between = np.interp(at, np.arange(len(kept)), scaled)
-    values = np.exp(between) if is_geometric(labels) else between
+    values = np.array(np.exp(between) if is_geometric(labels) else between)
     # What was run keeps its bits, so that it is found again.
     values[::factor] = kept
-    return np.asarray(values)
-
-
+    return values

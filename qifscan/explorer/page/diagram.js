@@ -9,6 +9,8 @@ import { change, placed, view } from "./view.js";
 
 const SERIES = ["#0072b2", "#e69f00", "#009e73", "#cc79a7"];
 
+const APART = 8; // pixels between dots of a series
+
 export class DiagramPanel {
   constructor(root, about, say) {
     Object.assign(this, { root, about, say, found: null, card: root.querySelector("[data-card]"), readout: root.querySelector("[data-readout]") });
@@ -109,7 +111,7 @@ export class DiagramPanel {
       add({ css: { background: "var(--ink)" } }, "stable");
       add({ className: "stroke dashed", css: {} }, "unstable");
     }
-    (found.series ?? []).forEach((name, k) => { if (found.simulated.length) add({ className: "", css: { background: SERIES[k] } }, name ? `simulated, ${name}` : "simulated"); });
+    (found.series ?? []).forEach((name, k) => { if (found.simulated.length) add({ className: k % 2 ? "ring" : "dot", css: k % 2 ? { borderColor: SERIES[k] } : { background: SERIES[k] } }, name ? `simulated, ${name}` : "simulated"); });
     this.legend.replaceChildren(...parts);
   }
 
@@ -118,9 +120,9 @@ export class DiagramPanel {
     if (!found) return void note(ctx, plot, colours, "the diagram of a slice is drawn here");
     ctx.save();
     this.drawPosition(ctx, plot, colours);
-    this.drawSimulated(ctx, plot, colours);
     if (found.method === "branch") this.drawBranch(ctx, plot, colours);
     if (found.method === "points") this.drawDots(ctx, plot, colours);
+    this.drawSimulated(ctx, plot, colours);
     for (const row of found.special) {
       const [x, y] = this.placeOf(row);
       marker(ctx, x, y, SHAPES[row.type], 5, colours.panel, THEORY[row.type], 1.2);
@@ -196,18 +198,22 @@ export class DiagramPanel {
     const { simulated_min: low, simulated_max: high, simulated_status: status } = found;
     found.series.forEach((_, k) => {
       ctx.strokeStyle = ctx.fillStyle = SERIES[k % SERIES.length];
+      let last = -Infinity;
       for (let i = 0; i < count; i++) {
         const at = k * count + i;
         if (!status[at]) continue;
         const x = plot.px(plot.x.scale.at(found.labels[i]));
+        // Dots that would hide each other are left out until one zooms in; those with a flag never are.
+        if (Math.abs(x - last) < APART && !(status[at] & 14)) continue;
+        last = x;
         if (low && high && high[at] > low[at]) {
           Object.assign(ctx, { lineWidth: 2, globalAlpha: 0.3 });
           line(ctx, x, plot.py(low[at]), x, plot.py(high[at]));
         }
         ctx.globalAlpha = 0.85;
         ctx.beginPath();
-        ctx.arc(x, plot.py(main[at]), 2.6, 0, 7);
-        if (status[at] & 14) { ctx.lineWidth = 1; ctx.stroke(); } else ctx.fill();
+        ctx.arc(x, plot.py(main[at]), k % 2 ? 4.4 : 2.8, 0, 7);
+        if (k % 2 || status[at] & 14) { ctx.lineWidth = 1.4; ctx.stroke(); } else ctx.fill();
       }
     });
     ctx.globalAlpha = 1;

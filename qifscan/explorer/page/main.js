@@ -44,7 +44,7 @@ async function start() {
   }
   document.title = `${about.title} · qifscan explorer`;
   get("title").textContent = about.title;
-  get("subtitle").textContent = `${about.model.meaning}   ·   ${about.protocol}`;
+  get("subtitle").textContent = `${written(about.model.meaning)}   ·   ${about.protocol}`;
   get("subtitle").title = about.model.reference;
   begin(defaults(about));
   setDark();
@@ -82,6 +82,12 @@ async function start() {
   live(about, { map, diagram, points });
   // For tests and for the console: what is shown, and how long it took.
   window.explorer = { about, view, change, map, diagram, points, ask };
+}
+
+/** Equations as one writes them. */
+function written(text) {
+  const letters = { tau: "τ", delta: "Δ", eta: "η", alpha: "α", pi: "π" };
+  return text.replace(/\b(tau|delta|eta|alpha|pi)(?=\b|_)/g, (name) => letters[name]).replace(/\^2/g, "²").replace(/-/g, "−").replace(/'/g, "′");
 }
 
 function showSecond(points, makePoint) {

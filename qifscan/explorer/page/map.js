@@ -303,9 +303,8 @@ export class MapPanel {
       const x = plot.px(this.cx.place(index[view.x] ?? 0)), y = plot.py(this.cy.place(index[view.y] ?? 0));
       const { left, top, width, height } = plot.area;
       ctx.save();
-      for (const [w, c, a] of [[3, "#ffffff", 0.35], [1, colour, 0.95]]) {
+      for (const [w, c, a] of [[2.6, "#ffffff", 0.28], [1, colour, 0.95]]) {
         Object.assign(ctx, { lineWidth: w, strokeStyle: c, globalAlpha: a });
-        ctx.setLineDash(w === 1 ? [] : []);
         if (name === "A") { line(ctx, left, y, x - 7, y); line(ctx, x + 7, y, left + width, y); line(ctx, x, top, x, y - 7); line(ctx, x, y + 7, x, top + height); }
       }
       ctx.globalAlpha = 1;
@@ -374,16 +373,18 @@ export class MapPanel {
     }
     ctx.strokeStyle = colours.muted;
     ctx.strokeRect(x + 0.5, top + 0.5, w - 1, height - 1);
-    if (this.plane) this.barTicks(ctx, x + w, top, height);
+    if (this.plane) this.barTicks(ctx, x + w, top, height, colours);
     const variable = this.variable;
     ctx.textAlign = "center";
+    ctx.fillStyle = colours.ink;
     ctx.translate(plot.width - 8, top + height / 2);
     ctx.rotate(-Math.PI / 2);
     ctx.fillText(nameOf(variable) + (unitText(variable?.unit) ? ` (${unitText(variable.unit)})` : ""), 0, 0);
     ctx.restore();
   }
 
-  barTicks(ctx, x, top, height) {
+  barTicks(ctx, x, top, height, colours) {
+    ctx.fillStyle = colours.ink;
     let [low, high] = this.limits();
     const scale = new Scale(this.logarithmic ? "log" : "linear");
     if (this.logarithmic) low = low > 0 ? low : high / 1e4;

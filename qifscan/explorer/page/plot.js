@@ -112,7 +112,7 @@ export class Plot {
     }
     ctx.textAlign = "right";
     ctx.textBaseline = "middle";
-    for (const { place, text } of this.y.scale.ticks(...this.range.y, height / 42)) {
+    for (const { place, text } of this.y.scale.ticks(...this.range.y, Math.max(3, height / 42))) {
       const at = Math.round(this.py(place)) + 0.5;
       if (at < top - 1 || at > bottom + 1) continue;
       line(ctx, left - 4, at, left, at);
@@ -249,6 +249,27 @@ export function polyline(ctx, plot, xs, ys, from = 0, to = xs.length) {
   ctx.stroke();
 }
 
+/** Draw a smooth line through samples of a trajectory: cubics whose slopes are those of the neighbours. */
+export function smooth(ctx, plot, xs, ys) {
+  const fx = plot.x.scale, fy = plot.y.scale;
+  const at = (i) => [plot.px(fx.at(xs[i])), plot.py(fy.at(ys[i]))];
+  ctx.beginPath();
+  let [before, now] = [null, null];
+  for (let i = 0; i < xs.length; i++) {
+    const next = at(i);
+    if (!(Math.abs(next[0]) < 1e6 && Math.abs(next[1]) < 1e6)) { before = now = null; continue; }
+    if (!now) ctx.moveTo(...next);
+    else if (Math.hypot(next[0] - now[0], next[1] - now[1]) < 3) ctx.lineTo(...next);
+    else {
+      const after = i + 1 < xs.length ? at(i + 1) : next;
+      const [a, b] = [before ?? now, Number.isFinite(after[0] + after[1]) ? after : next];
+      ctx.bezierCurveTo(now[0] + (next[0] - a[0]) / 6, now[1] + (next[1] - a[1]) / 6, next[0] - (b[0] - now[0]) / 6, next[1] - (b[1] - now[1]) / 6, ...next);
+    }
+    [before, now] = [now, next];
+  }
+  ctx.stroke();
+}
+
 /** Draw a marker; hollow where `face` is null. */
 export function marker(ctx, x, y, shape, size, edge, face, width = 1.4) {
   ctx.save();
@@ -284,6 +305,7 @@ export function spread(values, margin = 0.06, least = 1e-9) {
   let low = Infinity, high = -Infinity;
   for (const list of values) for (const v of list) if (Number.isFinite(v)) { if (v < low) low = v; if (v > high) high = v; }
   if (!(high >= low)) return [0, 1];
-  const size = Math.max(high - low, least, 1e-6 * Math.abs(high));
-  return [low - margin * size, high + margin * size];
+  const size = Math.max(high - low, least, 0.02 * Math.max(Math.abs(low), Math.abs(high)));
+  const around = (size - (high - low)) / 2 + margin * size;
+  return [low - around, high + around];
 }

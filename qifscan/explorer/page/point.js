@@ -1,7 +1,7 @@
 // A point: its phase plane, its trajectories, its eigenvalues, and the scan's own run of it.
 
 import { ask, newest } from "./api.js";
-import { Plot, line, marker, polyline, spread, FONT } from "./plot.js";
+import { Plot, line, marker, polyline, smooth, spread, FONT } from "./plot.js";
 import { short, titled } from "./scales.js";
 import { note } from "./map.js";
 import { change, placed, view } from "./view.js";
@@ -80,7 +80,7 @@ export class PointPanel {
     const has = (...names) => names.some((name) => keys.has(name));
     const moved = has("index", "changed") || (this.which === "B" && has("second"));
     if (this.which === "B" && !view.second) return;
-    if (moved) { this.window = null; this.loadPhase(); this.loadPoint(false); }
+    if (moved) { this.window = this.widened = null; this.loadPhase(); this.loadPoint(false); }
     if (moved || has("time", "start", "starts", "drive", "noise", "seed")) this.loadRuns();
     if (moved || has("replay")) this.loadReplay();
     if (has("second")) this.title();
@@ -111,7 +111,8 @@ export class PointPanel {
 
   async fetchPhase(signal) {
     const request = { ...this.place };
-    if (this.window) request.window = this.window;
+    const window = this.window ?? this.widened;
+    if (window) request.window = window;
     const found = await ask("phase", request, signal);
     this.phase = found;
     this.error = null;
@@ -128,6 +129,23 @@ export class PointPanel {
     this.onLoaded?.();
   }
 
+  /** Show the whole of what runs leave the window with; nullclines and flow then come anew. */
+  widen() {
+    if (this.window || !this.phase) return;
+    const runs = [...this.runs, ...(this.replay ? [this.replay] : [])];
+    const wide = [0, 1].map((k) => {
+      const [low, high] = this.phase.window[k];
+      let [a, b] = [Infinity, -Infinity];
+      for (const run of runs) for (const v of this.rows(run)[k]) if (Number.isFinite(v)) { a = Math.min(a, v); b = Math.max(b, v); }
+      const pad = 0.05 * Math.max(high - low, b - a);
+      return [a < low ? a - pad : low, b > high ? b + pad : high];
+    });
+    const same = wide.every((pair, k) => pair.every((v, i) => v === this.phase.window[k][i]));
+    if (same) return;
+    this.widened = wide;
+    this.loadPhase();
+  }
+
   fitted(found) { return [found.window[0], found.window[1]]; }
 
   async fetchRuns(signal) {
@@ -137,6 +155,7 @@ export class PointPanel {
     this.runs = found;
     this.frameSeries();
     this.drawSeries();
+    this.widen();
     this.phasePlot.draw();
     this.onRuns?.();
   }
@@ -148,9 +167,10 @@ export class PointPanel {
       return void this.drawSeries();
     }
     this.replay = await ask("replay", { ...this.place, done: this.about.done }, signal);
-    this.checked.textContent = `replay of the scan: ${this.replay.checked}`;
+    this.checked.textContent = `replay: ${this.replay.checked}`;
     this.frameSeries();
     this.drawSeries();
+    this.widen();
     this.phasePlot.draw();
   }
 
@@ -220,13 +240,13 @@ export class PointPanel {
     if (this.replay) {
       const [x, y] = this.rows(this.replay);
       Object.assign(ctx, { strokeStyle: colours.replay, lineWidth: 1, globalAlpha: 0.7 });
-      polyline(ctx, plot, x, y);
+      smooth(ctx, plot, x, y);
       ctx.globalAlpha = 1;
     }
     this.runs.forEach((run, k) => {
       const [x, y] = this.rows(run);
       Object.assign(ctx, { strokeStyle: this.colour(k), lineWidth: 1.8 });
-      polyline(ctx, plot, x, y);
+      smooth(ctx, plot, x, y);
       marker(ctx, plot.px(x[0]), plot.py(y[0]), "circle", 3, this.colour(k), colours.panel, 1.6);
     });
     this.drawEquilibria(ctx, plot, colours, (row) => row.state);

@@ -24,6 +24,7 @@ export class SvgContext {
   closePath() { this.path += "Z"; }
   moveTo(x, y) { this.path += `M${fixed(x)} ${fixed(y)}`; }
   lineTo(x, y) { this.path += `L${fixed(x)} ${fixed(y)}`; }
+  bezierCurveTo(...points) { this.path += `C${points.map(fixed).join(" ")}`; }
   rect(x, y, w, h) { this.path += `M${fixed(x)} ${fixed(y)}h${fixed(w)}v${fixed(h)}h${fixed(-w)}Z`; }
   arc(x, y, r) { this.path += `M${fixed(x - r)} ${fixed(y)}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0Z`; }
   setLineDash(dash) { this.dash = dash; }
