@@ -110,7 +110,7 @@ def test_an_exact_map_is_what_equilibria_gives(source, name):
 
 def test_ringing_and_leading_are_of_the_highest_stable_equilibrium(source):
     exact = qs.equilibria(eta=-5.0, J=15.0)
-    top = exact.isel(equilibrium=int(exact["r"].where(exact["stable"]).argmax()))
+    top = exact.isel(equilibrium=int(np.nanargmax(exact["r"].where(exact["stable"]).values)))
     asked = {"x": "eta", "y": "J"}
     ringing = ask(source, "tile", variable="exact:ringing", **asked)["values"][5, 6]
     leading = ask(source, "tile", variable="exact:leading", **asked)["values"][5, 6]
@@ -234,8 +234,10 @@ def test_the_diagram_is_branch_with_its_special_points(source):
     assert found["method"] == "branch"
     folds = sorted(row["at"]["eta"] for row in found["special"] if row["type"] == "LP")
     assert folds == pytest.approx(sorted(qs.folds(J=15.0)["eta"].values))
-    exact = qs.equilibria(eta=found["across"], J=15.0)["r"].values
-    assert np.nanmin(np.abs(exact - found["states"][0][:, None]), axis=1).max() < 1e-6
+    # At a fold itself rounding decides whether there are one or three.
+    ordinary = found["marginal"] == 0
+    exact = qs.equilibria(eta=found["across"][ordinary], J=15.0)["r"].values
+    assert np.nanmin(np.abs(exact - found["states"][0][ordinary, None]), axis=1).max() < 1e-9
 
 
 def test_simulated_values_of_a_slice_are_the_dataset(source, store):
@@ -248,7 +250,7 @@ def test_simulated_values_of_a_slice_are_the_dataset(source, store):
 
 
 def test_a_diagram_with_mean_input_is_moved_by_it(noisy_source):
-    found = ask(noisy_source, "diagram", along="eta", index={"delta": 2})
+    found = ask(noisy_source, "diagram", along="eta", index={"delta": 2}, range=[-8.0, 0.0])
     delta = float(NOISY.axes["delta"].labels[2])
     folds = sorted(row["at"]["eta"] for row in found["special"] if row["type"] == "LP")
     assert folds == pytest.approx(sorted(qs.folds(J=15.0, delta=delta)["eta"].values - 0.3))
@@ -262,8 +264,9 @@ def test_along_what_is_no_parameter_equilibria_stay(noisy_source):
 
 def test_along_a_fixed_parameter_there_is_a_diagram(source):
     found = ask(source, "diagram", along="delta", index=INDEX, range=[0.2, 3.0])
-    exact = qs.equilibria(eta=-5.0, J=15.0, delta=found["across"])["r"].values
-    assert np.nanmin(np.abs(exact - found["states"][0][:, None]), axis=1).max() < 1e-6
+    ordinary = found["marginal"] == 0
+    exact = qs.equilibria(eta=-5.0, J=15.0, delta=found["across"][ordinary])["r"].values
+    assert np.nanmin(np.abs(exact - found["states"][0][ordinary, None]), axis=1).max() < 1e-9
 
 
 def test_curves_over_the_map_are_curve(source):
@@ -338,7 +341,9 @@ def test_a_scan_that_was_not_run_has_its_exact_theory(tmp_path, monkeypatch):
     assert told["variable"] == "exact:count"
     assert ask(source, "tile", variable="exact:count", x="eta", y="J")["values"].max() == 3
     assert ask(source, "trajectory", t_end=20.0)["time"][-1] == 20.0
-    with pytest.raises(ScanError, match="variable: found no store, expected one of the exact theory"):
+    with pytest.raises(
+        ScanError, match='variable: found unknown variable "r_mean", expected one of exact:count'
+    ):
         ask(source, "tile", variable="r_mean", x="eta", y="J")
     qs.run(SCAN, tmp_path / "mine.zarr", progress=None)
     assert ask(open_source(tmp_path / "mine.toml"), "about")["stored"], "found when it has been run"
@@ -414,7 +419,6 @@ WRONG = [
     ("trajectory", {"t_end": 17}, "t_end: found 17"),
     ("trajectory", {"start": "sideways"}, "one of scan, rest"),
     ("trajectory", {"start": [1.0]}, "a number for each of r, v"),
-    ("trajectory", {"start": [-1.0, 0.0]}, "r_initial"),
     ("trajectory", {"drive": {"kind": "pulse"}}, "drive"),
     ("trajectory", {"drive": 5}, "drive"),
     ("trajectory", {"seed": -1}, "seed"),
@@ -427,7 +431,7 @@ WRONG = [
     ("refine", {"within": {}}, "a range by dimension"),
     ("refine", {"within": {"eta": [-8, -2]}, "factor": 3}, "factor"),
     ("replay", {"changed": {"delta": 2.0}}, "back to those of the scan"),
-    ("nothing", {}, "unknown answer"),
+    ("nothing", {}, "expected one of about"),
     ("about", [], "a JSON object"),
 ]
 

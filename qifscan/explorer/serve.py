@@ -48,6 +48,7 @@ class Explorer:
         self._name = _name_of(path)
         self._selected: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self._socket = _bound(port)
+        self._port: int = self._socket.getsockname()[1]
         self._server = _server(self._application())
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
@@ -55,7 +56,7 @@ class Explorer:
     @property
     def url(self) -> str:
         """The address of the page."""
-        return f"http://{HOST}:{self._socket.getsockname()[1]}/explore/{quote(self._name)}/"
+        return f"http://{HOST}:{self._port}/explore/{quote(self._name)}/"
 
     @property
     def selected(self) -> list[dict[str, Any]]:
