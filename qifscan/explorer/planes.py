@@ -7,7 +7,7 @@ mean; its flags are those of all of them, so that a flagged point is seen from h
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -143,17 +143,17 @@ def _exact(source: Source, place: Place, name: str, x: str | None, y: str | None
     shape = _shape(source, x, y)
 
     def part(rows: Array, columns: Array) -> Array:
-        return exact_values(source, place, name, {y: rows, x: columns})
+        return exact_values(source, place, name, [(y, rows), (x, columns)])
 
     sample = [np.unique(np.linspace(0, n - 1, min(n, _SAMPLE)).astype(int)) for n in shape]
     return MapPlane(shape, part, None, _range(part(sample[0], sample[1]), None))
 
 
-def exact_values(source: Source, place: Place, name: str, along: Mapping[str | None, Array]) -> Array:
+def exact_values(source: Source, place: Place, name: str, along: Sequence[tuple[str | None, Array]]) -> Array:
     """Return an exact variable at these indices of two dimensions, `(len of the first, of the second)`."""
     given = place.parameters(source)
-    shape = tuple(len(indices) for indices in along.values())
-    for axis, (dim, indices) in enumerate(along.items()):
+    shape = tuple(len(indices) for _, indices in along)
+    for axis, (dim, indices) in enumerate(along):
         if dim in source.scan.axes:
             for column, values in source.scan.axes[dim].columns.items():
                 if column in source.scan.parameters:

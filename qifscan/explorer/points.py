@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
 import qifscan
-from qifscan.dynamics.drive import Drive, DriveBase
+from qifscan.dynamics.drive import DRIVES, DriveBase
 from qifscan.dynamics.initial import NAMED_STATES
 from qifscan.dynamics.status import Status
 from qifscan.errors import Fault, ScanError, one_of, show
@@ -123,20 +123,18 @@ def _seed(value: Any) -> int:
     return value
 
 
-_DRIVE: TypeAdapter[Any] = TypeAdapter(Drive)
-
-
 def _drive(source: Source, asked: Any) -> DriveBase | None:
     if asked is None:
         return None
     if asked == "scan":
         return source.scan.drive
+    if not isinstance(asked, Mapping) or asked.get("kind") not in DRIVES:
+        raise ScanError([Fault("drive", show(asked), f"a drive with its kind, {one_of(DRIVES)}")])
+    numbers = {name: value for name, value in asked.items() if name != "kind"}
     try:
-        made: DriveBase = _DRIVE.validate_python(asked)
-    except ValidationError as error:
-        where = ".".join(map(str, ("drive", *error.errors()[0]["loc"])))
-        raise ScanError([Fault(where, show(asked), error.errors()[0]["msg"])]) from None
-    return made
+        return DRIVES[asked["kind"]](**numbers)
+    except ScanError as error:
+        raise ScanError(replace(fault, where=f"drive.{fault.where}") for fault in error.faults) from None
 
 
 def _input(drive: DriveBase | None, given: Mapping[str, Any], times: Array) -> Array:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anyio import Semaphore, to_thread
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
@@ -88,7 +89,9 @@ class _Pages:
 
     def __init__(self, lookup: Lookup, chosen: Chosen | None) -> None:
         self._lookup, self._chosen = lookup, chosen
-        self._turns: Semaphore | None = None
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        # Python waits for these threads when it ends; one that is killed within XLA aborts the process.
+        self._threads = ThreadPoolExecutor(AT_ONCE, "qifscan answer")
 
     async def without_slash(self, request: Request) -> Response:
         return RedirectResponse(f"{request.path_params['name']}/")
@@ -112,14 +115,13 @@ class _Pages:
         name, what = request.path_params["name"], request.path_params["answer"]
         if what not in ANSWERS:
             return _refused(404, "no such answer")
-        # A semaphore belongs to the loop in which it is first used.
-        self._turns = self._turns or Semaphore(AT_ONCE)
         async with self._turns:
             if await request.is_disconnected():
                 return Response(status_code=499)
             try:
                 asked = _asked(request.query_params.get("ask", "{}"))
-                body = await to_thread.run_sync(_body, self._lookup(name), what, asked)
+                loop = asyncio.get_running_loop()
+                body = await loop.run_in_executor(self._threads, _body, self._lookup(name), what, asked)
             except ScanError as error:
                 return _refused(422, str(error))
             except StoreError as error:

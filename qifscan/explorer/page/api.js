@@ -15,6 +15,9 @@ export function takeToken() {
 const KEPT = 300;
 const kept = new Map();
 
+/** How many questions are open, and what was asked and cancelled: for tests and measurements. */
+export const traffic = { open: 0, asked: 0, cancelled: 0, names: [] };
+
 export class Refused extends Error {}
 
 /** The answer to a request; the same one twice is asked once. */
@@ -24,9 +27,20 @@ export async function ask(name, request = {}, signal = undefined) {
   if (known) return known;
   const begin = performance.now();
   const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
-  const response = await fetch(query, { signal, headers, cache: "no-store" });
-  if (!response.ok) throw await refusal(response);
-  const answer = unpacked(await response.arrayBuffer());
+  traffic.open++;
+  traffic.asked++;
+  traffic.names.push(name);
+  let answer;
+  try {
+    const response = await fetch(query, { signal, headers, cache: "no-store" });
+    if (!response.ok) throw await refusal(response);
+    answer = unpacked(await response.arrayBuffer());
+  } catch (error) {
+    if (error.name === "AbortError") traffic.cancelled++;
+    throw error;
+  } finally {
+    traffic.open--;
+  }
   answer.took = performance.now() - begin;
   keep(query, answer);
   return answer;

@@ -24,6 +24,7 @@ export class DiagramPanel {
     });
     this.plot.layers = [(...a) => this.draw(...a)];
     this.load = newest((_, signal) => this.fetch(signal), (error) => { this.found = null; this.say(error.message); this.plot.draw(); }, 600);
+    addEventListener("keydown", (event) => { if (event.key === "Escape") this.card.hidden = true; });
     this.fillAlong(root.querySelector("select"));
   }
 

@@ -1,6 +1,6 @@
 // The page: reads what is opened, builds the panels, and lets them follow the view.
 
-import { ask, forget, takeToken } from "./api.js";
+import { ask, forget, takeToken, traffic } from "./api.js";
 import { theme } from "./colours.js";
 import { controls } from "./controls.js";
 import { DiagramPanel } from "./diagram.js";
@@ -81,7 +81,7 @@ async function start() {
   keyboard(about, map);
   live(about, { map, diagram, points });
   // For tests and for the console: what is shown, and how long it took.
-  window.explorer = { about, view, change, map, diagram, points, ask };
+  window.explorer = { about, view, change, map, diagram, points, ask, traffic, forget };
 }
 
 /** Equations as one writes them. */

@@ -113,8 +113,10 @@ export class PointPanel {
     const request = { ...this.place };
     const window = this.window ?? this.widened;
     if (window) request.window = window;
+    const at = JSON.stringify(this.place);
     const found = await ask("phase", request, signal);
     this.phase = found;
+    this.phaseAt = at;
     this.error = null;
     if (!this.window) {
       const [x, y] = this.fitted(found);
@@ -122,6 +124,7 @@ export class PointPanel {
       this.phasePlot.setHome(x, y);
       this.phasePlot.range = { x: [...x], y: [...y] };
     }
+    if (!window) this.widen();
     this.fillTable();
     this.frameEigen();
     this.phasePlot.draw();
@@ -131,8 +134,9 @@ export class PointPanel {
 
   /** Show the whole of what runs leave the window with; nullclines and flow then come anew. */
   widen() {
-    if (this.window || !this.phase) return;
-    const runs = [...this.runs, ...(this.replay ? [this.replay] : [])];
+    const here = JSON.stringify(this.place);
+    if (this.window || !this.phase || this.phaseAt !== here) return;
+    const runs = [...(this.runsAt === here ? this.runs : []), ...(this.replay && this.replayAt === here ? [this.replay] : [])];
     const wide = [0, 1].map((k) => {
       const [low, high] = this.phase.window[k];
       let [a, b] = [Infinity, -Infinity];
@@ -149,10 +153,12 @@ export class PointPanel {
   fitted(found) { return [found.window[0], found.window[1]]; }
 
   async fetchRuns(signal) {
-    const common = { ...this.place, t_end: view.time, drive: view.drive, noise: view.noise, seed: view.seed };
+    const place = this.place;
+    const common = { ...place, t_end: view.time, drive: view.drive, noise: view.noise, seed: view.seed };
     const starts = view.starts.length ? view.starts : [view.start];
     const found = await Promise.all(starts.map((start) => ask("trajectory", { ...common, start }, signal)));
     this.runs = found;
+    this.runsAt = JSON.stringify(place);
     this.frameSeries();
     this.drawSeries();
     this.widen();
@@ -166,7 +172,9 @@ export class PointPanel {
       this.checked.textContent = !this.about.stored ? "" : view.replay ? "replay: only with the scan's own parameters" : "";
       return void this.drawSeries();
     }
-    this.replay = await ask("replay", { ...this.place, done: this.about.done }, signal);
+    const place = this.place;
+    this.replay = await ask("replay", { ...place, done: this.about.done }, signal);
+    this.replayAt = JSON.stringify(place);
     this.checked.textContent = `replay: ${this.replay.checked}`;
     this.frameSeries();
     this.drawSeries();
