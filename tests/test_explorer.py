@@ -419,7 +419,7 @@ WRONG = [
     ("trajectory", {"t_end": 17}, "t_end: found 17"),
     ("trajectory", {"start": "sideways"}, "one of scan, rest"),
     ("trajectory", {"start": [1.0]}, "a number for each of r, v"),
-    ("trajectory", {"drive": {"kind": "pulse"}}, "drive"),
+    ("trajectory", {"drive": {"kind": "pulse", "amplitude": 1.0}}, "drive.length: found nothing"),
     ("trajectory", {"drive": 5}, "drive"),
     ("trajectory", {"seed": -1}, "seed"),
     ("phase", {"variables": ["r", "w"]}, "variables"),

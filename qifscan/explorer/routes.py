@@ -119,9 +119,13 @@ class _Pages:
             if await request.is_disconnected():
                 return Response(status_code=499)
             try:
+                path = self._lookup(name)
+            except QifscanError as error:
+                return _refused(404, str(error))
+            try:
                 asked = _asked(request.query_params.get("ask", "{}"))
                 loop = asyncio.get_running_loop()
-                body = await loop.run_in_executor(self._threads, _body, self._lookup(name), what, asked)
+                body = await loop.run_in_executor(self._threads, _body, path, what, asked)
             except ScanError as error:
                 return _refused(422, str(error))
             except StoreError as error:

@@ -23,11 +23,15 @@ from qifscan.place import local
 if TYPE_CHECKING:
     import uvicorn
     import xarray as xr
-    from starlette.applications import Starlette
+
+    from qifscan.service.safety import Safety
 
 logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
+NOTEBOOKS = ("http://localhost:*", "http://127.0.0.1:*")
+"""Whose pages may show the explorer in a frame."""
+
 KEPT = 100
 """Points that were clicked on and are remembered."""
 
@@ -63,20 +67,19 @@ class Explorer:
         """The points that were clicked on: the value on every axis, and parameters that were changed."""
         return list(self._selected)
 
-    def _application(self) -> Starlette:
+    def _application(self) -> Safety:
         from starlette.applications import Starlette
-        from starlette.middleware import Middleware
-        from starlette.middleware.trustedhost import TrustedHostMiddleware
         from starlette.responses import RedirectResponse
         from starlette.routing import Route
 
         from qifscan.explorer.routes import routes
+        from qifscan.service.safety import Safety
 
         async def home(request: Any) -> RedirectResponse:
             return RedirectResponse(f"/explore/{quote(self._name)}/")
 
-        guard = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"], www_redirect=False)
-        return Starlette(routes=[Route("/", home), *routes(self._lookup, self._chosen)], middleware=[guard])
+        app = Starlette(routes=[Route("/", home), *routes(self._lookup, self._chosen)])
+        return Safety(app, frames=NOTEBOOKS)
 
     def _lookup(self, name: str) -> Path:
         if name != self._name:

@@ -22,7 +22,7 @@ export class PointPanel {
     const failed = (error) => this.failed(error);
     this.loadPhase = newest((_, signal) => this.fetchPhase(signal), failed, 600);
     this.loadRuns = newest((_, signal) => this.fetchRuns(signal), failed, 1500);
-    this.loadReplay = newest((_, signal) => this.fetchReplay(signal), (error) => { this.replay = null; this.checked.textContent = error.message; this.drawSeries(); }, 1500);
+    this.loadReplay = newest((_, signal) => this.fetchReplay(signal), (error) => { this.replay = null; this.replayAt = JSON.stringify(this.place); this.checked.textContent = error.message; this.drawSeries(); }, 1500);
     this.loadPoint = newest((chosen, signal) => this.fetchPoint(chosen, signal), failed, 600);
   }
 
@@ -135,8 +135,10 @@ export class PointPanel {
   /** Show the whole of what runs leave the window with; nullclines and flow then come anew. */
   widen() {
     const here = JSON.stringify(this.place);
-    if (this.window || !this.phase || this.phaseAt !== here) return;
-    const runs = [...(this.runsAt === here ? this.runs : []), ...(this.replay && this.replayAt === here ? [this.replay] : [])];
+    // Once, when all of them are there.
+    const waits = this.runsAt !== here || (this.replays && this.replayAt !== here);
+    if (this.window || !this.phase || this.phaseAt !== here || waits) return;
+    const runs = [...this.runs, ...(this.replay ? [this.replay] : [])];
     const wide = [0, 1].map((k) => {
       const [low, high] = this.phase.window[k];
       let [a, b] = [Infinity, -Infinity];
@@ -166,8 +168,10 @@ export class PointPanel {
     this.onRuns?.();
   }
 
+  get replays() { return view.replay && this.about.stored && !Object.keys(view.changed).length; }
+
   async fetchReplay(signal) {
-    if (!view.replay || !this.about.stored || Object.keys(view.changed).length) {
+    if (!this.replays) {
       this.replay = null;
       this.checked.textContent = !this.about.stored ? "" : view.replay ? "replay: only with the scan's own parameters" : "";
       return void this.drawSeries();
