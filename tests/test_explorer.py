@@ -555,7 +555,7 @@ def test_a_closed_server_is_gone(store):
     explorer.close()
     with pytest.raises(urllib.error.URLError):
         fetched(explorer.url)
-    assert not [t for t in threading.enumerate() if t.name == "qifscan explorer" and t.is_alive()]
+    assert not explorer._thread.is_alive()
 
 
 def test_many_clicks_at_once_are_all_answered(server):
