@@ -19,7 +19,8 @@ else:
     contourpy = LazyModule("contourpy")
 
 Array = np.ndarray[Any, Any]
-Field = Callable[[Array], Array]
+Field = Callable[[Sequence[Array]], Sequence[Array]]
+Planar = Callable[[Array], Array]
 
 _GRID = 161
 """Points along a side on which the field is known for its nullclines."""
@@ -29,7 +30,7 @@ _STREAM = 7
 _STREAM_LENGTH = 0.045
 """Pieces of the flow: how many, with how many points, and how long, as a share of the window."""
 
-_MANIFOLD_STEPS, _MANIFOLD_STEP = 300, 0.02
+_MANIFOLD_STEPS, _MANIFOLD_STEP = 200, 0.03
 _NEAR = 1e-4
 
 KINDS = {1: "node", 2: "focus", 3: "saddle"}
@@ -68,13 +69,14 @@ def phase(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
     found = states_at(source, parameters)
     held = _held(source, asked.get("at"), found)
     window = _window(source, pair, found, asked.get("window"))
-    field = field_of(source, parameters)
-    planar = _in_plane(field, window, held)
+    planar = _in_plane(field_of(source, parameters), window, held)
     answer: dict[str, Any] = {"equilibria": found, "variables": pair, "window": _corners(window)}
-    answer |= _nullclines(planar, window)
-    answer["flow"] = _flow(planar, window)
-    if len(names) == 2 and not source.model.delay:
-        answer["manifold"] = _manifold(planar, window, found)
+    # Far beyond the window a trajectory back in time may leave the numbers.
+    with np.errstate(all="ignore"):
+        answer |= _nullclines(planar, window)
+        answer["flow"] = _flow(planar, window)
+        if len(names) == 2 and not source.model.delay:
+            answer["manifold"] = _manifold(planar, window, found)
     return answer
 
 
@@ -105,15 +107,17 @@ def states_at(source: Source, parameters: Mapping[str, Any]) -> list[dict[str, A
 def field_of(source: Source, parameters: Mapping[str, Any]) -> Field:
     """Return the field as a function of states `(variables, ...)`; with a delay that of slow changes."""
     model = source.model
-    constants = {n: np.asarray(x) for n, x in model.constants(parameters).items()}
+    # Numbers of Python: a manifold asks for a thousand states, one after the other.
+    constants = {n: np.asarray(x).item() for n, x in model.constants(parameters).items()}
     driven = model.variable_names.index(model.driven)
+    still: list[Any] = [0.0] * len(model.variables)
 
-    def field(state: Array) -> Array:
-        inputs = [np.zeros_like(state[0]) for _ in model.variables]
+    def field(state: Sequence[Array]) -> Sequence[Array]:
+        inputs = list(still)
         if model.delay:
-            inputs[driven] = inputs[driven] + constants["past"] * state[0]
-        with np.errstate(all="ignore"):
-            return np.stack(np.broadcast_arrays(*model.field(tuple(state), tuple(inputs), constants)))
+            inputs[driven] = constants["past"] * state[0]
+        found: Sequence[Array] = model.field(tuple(state), tuple(inputs), constants)
+        return found
 
     return field
 
@@ -160,19 +164,19 @@ def _corners(window: PhaseWindow) -> list[list[float]]:
     return [[float(a), float(b)] for a, b in zip(window.low, window.high, strict=True)]
 
 
-def _in_plane(field: Field, window: PhaseWindow, held: Array) -> Field:
+def _in_plane(field: Field, window: PhaseWindow, held: Array) -> Planar:
     """Return the field of two variables alone, `(2, ...)`, the others held."""
+    state: list[Any] = held.tolist()
 
     def planar(xy: Array) -> Array:
-        state = np.repeat(held[:, None], xy[0].size, axis=1).reshape(len(held), *xy[0].shape)
         state[window.across], state[window.up] = xy
         moved = field(state)
-        return np.stack([moved[window.across], moved[window.up]])
+        return np.array([moved[window.across] + 0.0 * xy[0], moved[window.up] + 0.0 * xy[0]])
 
     return planar
 
 
-def _nullclines(planar: Field, window: PhaseWindow) -> dict[str, Array]:
+def _nullclines(planar: Planar, window: PhaseWindow) -> dict[str, Array]:
     """Return where each of the two derivatives is 0, as lines `(2, points)` with NaN between them."""
     x, y = (np.linspace(low, high, _GRID) for low, high in zip(window.low, window.high, strict=True))
     moved = planar(np.stack(np.meshgrid(x, y)))
@@ -190,7 +194,7 @@ def joined(lines: Sequence[Array]) -> Array:
     return np.concatenate(parts, axis=1).astype(np.float32) if parts else np.zeros((2, 0), np.float32)
 
 
-def _flow(planar: Field, window: PhaseWindow) -> Array:
+def _flow(planar: Planar, window: PhaseWindow) -> Array:
     """Return short pieces of the flow, `(pieces, points, 2)`, each through the middle of a cell of a grid."""
     axes = [
         low + (np.arange(n) + 0.5) / n * (high - low)
@@ -204,13 +208,13 @@ def _flow(planar: Field, window: PhaseWindow) -> Array:
     return np.concatenate([before, after]).transpose(2, 0, 1).astype(np.float32)
 
 
-def _along(planar: Field, window: PhaseWindow, start: Array, step: float, count: int) -> Array:
+def _along(planar: Planar, window: PhaseWindow, start: Array, step: float, count: int) -> Array:
     """Return points along the flow, `(count + 1, 2, lines)`, `step` apart as a share of the window."""
-    size = window.size[:, None]
+    width, height = window.size.tolist()
 
     def direction(xy: Array) -> Array:
-        moved = planar(xy) / size
-        return np.asarray(moved / np.maximum(np.hypot(*moved), 1e-300) * size)
+        moved = planar(xy)
+        return np.asarray(moved / np.maximum(np.hypot(moved[0] / width, moved[1] / height), 1e-300))
 
     found = [start]
     for _ in range(count):
@@ -223,7 +227,7 @@ def _along(planar: Field, window: PhaseWindow, start: Array, step: float, count:
     return np.stack(found)
 
 
-def _manifold(planar: Field, window: PhaseWindow, found: Sequence[Mapping[str, Any]]) -> Array:
+def _manifold(planar: Planar, window: PhaseWindow, found: Sequence[Mapping[str, Any]]) -> Array:
     """Return the stable manifold of the saddle, the border of the basins, as lines `(2, points)`."""
     saddles = [row for row in found if row["kind"] == "saddle"]
     if not saddles:
