@@ -24,7 +24,10 @@ def about(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
     stored = variables_of(source)
     variables = [_variable(name, attributes) for name, attributes in stored.items()]
     if model.rest is not None:
-        variables += [{"name": n, "meaning": m, "unit": u, "exact": True} for n, (m, u) in EXACT.items()]
+        variables += [
+            {"name": name, "short": short, "meaning": meaning, "unit": unit, "exact": True}
+            for name, (short, meaning, unit) in EXACT.items()
+        ]
     names = [v["name"] for v in variables]
     # Two axes of numbers make a map; the longer ones are those that one wants to see.
     axes = [_axis(source, name, size) for name, size in scan.sizes.items()]

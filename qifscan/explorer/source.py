@@ -31,14 +31,22 @@ TIMES = (20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
 """Lengths of a trajectory in ms: each is a program of its own, which is compiled once."""
 
 EXACT = {
-    "exact:count": ("number of equilibria", "1"),
-    "exact:stable": ("number of stable equilibria", "1"),
-    "exact:lowest": ("rate of the lowest stable equilibrium", "1/ms"),
-    "exact:highest": ("rate of the highest stable equilibrium", "1/ms"),
-    "exact:leading": ("largest real part of an eigenvalue at the highest stable equilibrium", "1/ms"),
-    "exact:ringing": ("frequency at which the highest stable equilibrium rings", "1/ms"),
+    "exact:count": ("equilibria", "number of equilibria", "1"),
+    "exact:stable": ("stable equilibria", "number of stable equilibria", "1"),
+    "exact:lowest": ("lowest stable rate", "rate of the lowest stable equilibrium", "1/ms"),
+    "exact:highest": ("highest stable rate", "rate of the highest stable equilibrium", "1/ms"),
+    "exact:leading": (
+        "largest Re λ",
+        "largest real part of an eigenvalue of the highest stable equilibrium",
+        "1/ms",
+    ),
+    "exact:ringing": (
+        "ringing frequency",
+        "frequency at which the highest stable equilibrium rings",
+        "1/ms",
+    ),
 }
-"""Variables that need no run: their meaning and unit."""
+"""Variables that need no run: in short, their meaning, their unit."""
 
 
 @dataclass(frozen=True, eq=False)

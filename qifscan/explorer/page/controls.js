@@ -36,7 +36,7 @@ function variables(about) {
     const made = document.createElement("optgroup");
     made.label = label;
     for (const v of about.variables.filter((v) => v.exact === exact)) {
-      const option = new Option(exact ? v.meaning : v.name, v.name);
+      const option = new Option(v.short ?? v.name, v.name);
       option.title = v.meaning;
       made.append(option);
     }

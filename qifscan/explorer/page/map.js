@@ -38,8 +38,8 @@ export class MapPanel {
     const empty = { name: "", labels: [0], scale: "index", unit: "1" };
     this.cx = new Cells(this.axes[view.x] ?? empty);
     this.cy = new Cells(this.axes[view.y] ?? empty);
-    this.plot.x = { scale: this.cx.scale, label: view.x ? titled(view.x, this.axes[view.x].unit) : "" };
-    this.plot.y = { scale: this.cy.scale, label: view.y ? titled(view.y, this.axes[view.y].unit) : "" };
+    this.plot.x = { scale: this.cx.scale, hidden: !view.x, label: view.x ? titled(view.x, this.axes[view.x].unit) : "" };
+    this.plot.y = { scale: this.cy.scale, hidden: !view.y, label: view.y ? titled(view.y, this.axes[view.y].unit) : "" };
     this.plot.setHome(this.cx.ends, this.cy.ends);
     this.plot.range = view.window ? { x: [...view.window[0]], y: [...view.window[1]] } : { x: [...this.cx.ends], y: [...this.cy.ends] };
   }
@@ -356,8 +356,10 @@ export class MapPanel {
     ctx.fillStyle = colours.ink;
     const categories = this.categories();
     if (categories) {
-      categories.forEach(({ text }, i) => {
-        const y = top + 6 + i * 17;
+      let shown = 0;
+      categories.forEach(({ code, text }, i) => {
+        if (this.plane && (code < this.plane.low || code > this.plane.high) && code !== -1) return;
+        const y = top + 6 + shown++ * 17;
         ctx.fillStyle = categoryColour(categories, i);
         ctx.fillRect(x, y - 5, 10, 10);
         ctx.fillStyle = colours.ink;
@@ -516,7 +518,7 @@ function textChip(text) {
   return chip;
 }
 
-export const nameOf = (variable) => (variable?.exact ? variable.meaning : variable?.name ?? "");
+export const nameOf = (variable) => variable?.short ?? variable?.name ?? "";
 
 function categoryColour(categories, i) {
   const { text } = categories[i];

@@ -112,7 +112,7 @@ export class Plot {
     }
     ctx.textAlign = "right";
     ctx.textBaseline = "middle";
-    for (const { place, text } of this.y.scale.ticks(...this.range.y, Math.max(3, height / 42))) {
+    for (const { place, text } of this.y.hidden ? [] : this.y.scale.ticks(...this.range.y, Math.max(3, height / 42))) {
       const at = Math.round(this.py(place)) + 0.5;
       if (at < top - 1 || at > bottom + 1) continue;
       line(ctx, left - 4, at, left, at);

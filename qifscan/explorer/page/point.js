@@ -37,7 +37,7 @@ export class PointPanel {
 
   buildPhase(canvas) {
     this.phasePlot = new Plot(canvas, {
-      margin: { left: 48, right: 10, top: 8, bottom: 38 },
+      margin: { left: 52, right: 10, top: 8, bottom: 38 },
       on: {
         click: (at) => this.addStart(at), hover: (at) => this.phaseHovered(at), leave: () => { this.readout.textContent = ""; },
         ranged: (range, home) => { this.window = home ? null : [range.x, range.y]; this.loadPhase(); },
@@ -51,7 +51,7 @@ export class PointPanel {
   buildSeries(root) {
     this.series = [0, 1].map((k) => {
       const plot = new Plot(root.children[k].querySelector("canvas"), {
-        margin: { left: 48, right: 10, top: 8, bottom: k === 1 ? 38 : 8 },
+        margin: { left: 58, right: 12, top: 8, bottom: k === 1 ? 38 : 8 },
         on: { hover: (at) => this.seriesHovered(at, k), leave: () => { this.readout.textContent = ""; }, ranging: () => this.together(k), ranged: () => this.together(k) },
       });
       plot.y.label = titled(this.names[k], this.units[k]);
@@ -60,7 +60,7 @@ export class PointPanel {
       return plot;
     });
     this.input = new Plot(root.children[2].querySelector("canvas"), {
-      margin: { left: 48, right: 10, top: 4, bottom: 4 },
+      margin: { left: 58, right: 12, top: 4, bottom: 4 },
       on: { fixed: true, box: (box) => this.drawnPulse(box), hover: () => { this.readout.textContent = "drag to draw a pulse of input"; }, leave: () => { this.readout.textContent = ""; } },
     });
     this.input.tool = "box";
@@ -70,7 +70,7 @@ export class PointPanel {
   }
 
   buildEigen(canvas) {
-    this.eigenPlot = new Plot(canvas, { margin: { left: 44, right: 10, top: 8, bottom: 38 }, on: { hover: (at) => this.eigenHovered(at), leave: () => { this.readout.textContent = ""; } } });
+    this.eigenPlot = new Plot(canvas, { margin: { left: 58, right: 12, top: 8, bottom: 38 }, on: { hover: (at) => this.eigenHovered(at), leave: () => { this.readout.textContent = ""; } } });
     Object.assign(this.eigenPlot.x, { label: "Re λ (ms⁻¹)" });
     Object.assign(this.eigenPlot.y, { label: "Im λ" });
     this.eigenPlot.layers = [(...a) => this.drawEigen(...a)];
