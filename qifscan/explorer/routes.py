@@ -70,13 +70,15 @@ def page_files() -> dict[str, bytes]:
 
 
 def routes(lookup: Lookup, chosen: Chosen | None = None) -> list[BaseRoute]:
-    """Return the routes under `/explore/{name}/`.
+    """Return the routes under `/explore/{name}/`, and the front page of a server with its files.
 
     `lookup` gives the store or TOML file of a name, and raises `StoreError` or `ScanError` for others.
     `chosen` is called with the name and the request of every point that is clicked on.
     """
     pages = _Pages(lookup, chosen)
     return [
+        Route("/", pages.home),
+        Route("/page/{file}", pages.home_part),
         Route("/explore/{name}", pages.without_slash),
         Route("/explore/{name}/", pages.page),
         Route("/explore/{name}/page/{file}", pages.part),
@@ -93,23 +95,27 @@ class _Pages:
         # Python waits for these threads when it ends; one that is killed within XLA aborts the process.
         self._threads = ThreadPoolExecutor(AT_ONCE, "qifscan answer")
 
+    async def home(self, request: Request) -> Response:
+        return _file("home.html")
+
+    async def home_part(self, request: Request) -> Response:
+        return _file(request.path_params["file"])
+
     async def without_slash(self, request: Request) -> Response:
         return RedirectResponse(f"{request.path_params['name']}/")
 
     async def page(self, request: Request) -> Response:
-        return self._file(request, "index.html")
+        return self._known(request, "index.html")
 
     async def part(self, request: Request) -> Response:
-        return self._file(request, request.path_params["file"])
+        return self._known(request, request.path_params["file"])
 
-    def _file(self, request: Request, name: str) -> Response:
+    def _known(self, request: Request, name: str) -> Response:
         try:
             self._lookup(request.path_params["name"])
         except QifscanError as error:
             return _refused(404, str(error))
-        if name not in page_files():
-            return _refused(404, "no such file")
-        return Response(page_files()[name], headers=_HEADERS, media_type=TYPES[Path(name).suffix])
+        return _file(name)
 
     async def answered(self, request: Request) -> Response:
         name, what = request.path_params["name"], request.path_params["answer"]
@@ -136,6 +142,12 @@ class _Pages:
         if what == "point" and self._chosen is not None and asked.get("chosen"):
             self._chosen(name, asked)
         return Response(body, headers=_HEADERS, media_type="application/octet-stream")
+
+
+def _file(name: str) -> Response:
+    if name not in page_files():
+        return _refused(404, "no such file")
+    return Response(page_files()[name], headers=_HEADERS, media_type=TYPES[Path(name).suffix])
 
 
 def _refused(code: int, detail: str) -> Response:

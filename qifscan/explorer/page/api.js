@@ -12,6 +12,11 @@ export function takeToken() {
   }
 }
 
+export const withToken = (headers) => (token === null ? headers : { ...headers, Authorization: `Bearer ${token}` });
+
+/** What a link to another page of ours needs: the token does not travel by itself. */
+export const tokenFragment = () => (token === null ? "" : `#token=${encodeURIComponent(token)}`);
+
 const KEPT = 300;
 const kept = new Map();
 
@@ -26,7 +31,7 @@ export async function ask(name, request = {}, signal = undefined) {
   const known = name === "progress" ? undefined : kept.get(query);
   if (known) return known;
   const begin = performance.now();
-  const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
+  const headers = withToken({});
   traffic.open++;
   traffic.asked++;
   traffic.names.push(name);

@@ -54,6 +54,6 @@ export function theme() {
   return {
     ink: get("ink"), muted: get("muted"), faint: get("faint"), line: get("line"), paper: get("paper"), panel: get("panel"),
     a: get("point-a"), b: get("point-b"), nullR: get("null-r"), nullV: get("null-v"), flow: get("flow"),
-    undefined: get("undefined"), stable: get("ink"), replay: get("replay"), manifold: get("manifold"),
+    undefined: get("undefined"), stable: get("ink"), replay: get("replay"), manifold: get("manifold"), series: get("series"),
   };
 }

@@ -112,7 +112,7 @@ export class DiagramPanel {
       add({ css: { background: "var(--ink)" } }, "stable");
       add({ className: "stroke dashed", css: {} }, "unstable");
     }
-    (found.series ?? []).forEach((name, k) => { if (found.simulated.length) add({ className: k % 2 ? "ring" : "dot", css: k % 2 ? { borderColor: SERIES[k] } : { background: SERIES[k] } }, name ? `simulated, ${name}` : "simulated"); });
+    (found.series ?? []).forEach((name, k) => { if (found.simulated.length) add({ className: k % 2 ? "ring" : "dot", css: k % 2 ? { borderColor: SERIES[k % SERIES.length] } : { background: k ? SERIES[k % SERIES.length] : "var(--series)" } }, name ? `simulated, ${name}` : "simulated"); });
     this.legend.replaceChildren(...parts);
   }
 
@@ -198,7 +198,7 @@ export class DiagramPanel {
     const main = found.simulated_mean ?? found.simulated_final ?? found.simulated_max;
     const { simulated_min: low, simulated_max: high, simulated_status: status } = found;
     found.series.forEach((_, k) => {
-      ctx.strokeStyle = ctx.fillStyle = SERIES[k % SERIES.length];
+      ctx.strokeStyle = ctx.fillStyle = k ? SERIES[k % SERIES.length] : colours.series;
       let last = -Infinity;
       for (let i = 0; i < count; i++) {
         const at = k * count + i;

@@ -358,7 +358,7 @@ export class MapPanel {
     if (categories) {
       let shown = 0;
       categories.forEach(({ code, text }, i) => {
-        if (this.plane && (code < this.plane.low || code > this.plane.high) && code !== -1) return;
+        if (this.plane && (code < this.plane.low || code > this.plane.high)) return;
         const y = top + 6 + shown++ * 17;
         ctx.fillStyle = categoryColour(categories, i);
         ctx.fillRect(x, y - 5, 10, 10);
