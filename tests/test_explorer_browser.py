@@ -1,7 +1,11 @@
 """Every gesture of the explorer in a real browser: chromium, driven by playwright, without a window."""
 
 import json
+import re
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 import xml.etree.ElementTree
@@ -725,3 +729,39 @@ def test_other_scans_open_too(browser, tmp_path, kind):
         assert page.js("explorer.points.A.phase.equilibria.length") > 0
         assert page.faults == []
         page.page.close()
+
+
+# Part of a service
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    code = "from qifscan.cli import script; script()"
+    command = [sys.executable, "-c", code, "serve", str(folder), "--port", "0"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    yield re.search(r"http://[\d.:]+", running.stdout.readline())[0]
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=30)
+
+
+def test_a_scan_is_submitted_watched_and_refined(browser, service):
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(service)
+    page.fill("#scan", "[axes]\neta = { linspace = [1, 2] }")
+    page.click("#submit")
+    page.wait_for_function("() => document.querySelector('#refused').textContent.includes('axes.eta')")
+    page.fill("#scan", SCAN.replace(title="submitted").to_toml())
+    page.click("#submit")
+    page.locator(".job a").click(timeout=20_000)
+    page.wait_for_function("() => window.explorer?.map.plane?.counts.not_run === 0", timeout=60_000)
+    assert page.inner_text("h1") == "submitted"
+    page.evaluate("() => { explorer.map.onBox({ x: [-6, -4], y: [14, 16] }); }")
+    page.click("#refine [data-submit]", timeout=10_000)
+    page.wait_for_function(
+        "() => document.querySelector('h1').textContent === 'submitted, refined'", timeout=30_000
+    )
+    assert faults == []
+    page.close()

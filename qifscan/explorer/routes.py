@@ -70,15 +70,14 @@ def page_files() -> dict[str, bytes]:
 
 
 def routes(lookup: Lookup, chosen: Chosen | None = None) -> list[BaseRoute]:
-    """Return the routes under `/explore/{name}/`, and the front page of a server with its files.
+    """Return the routes under `/explore/{name}/`.
 
-    `lookup` gives the store or TOML file of a name, and raises `StoreError` or `ScanError` for others.
+    `lookup` gives the store or TOML file of a name, and raises `KeyError` or `StoreError` for others. The page
+    itself is the same for every name, and has nothing of a scan in it.
     `chosen` is called with the name and the request of every point that is clicked on.
     """
     pages = _Pages(lookup, chosen)
     return [
-        Route("/", pages.home),
-        Route("/page/{file}", pages.home_part),
         Route("/explore/{name}", pages.without_slash),
         Route("/explore/{name}/", pages.page),
         Route("/explore/{name}/page/{file}", pages.part),
@@ -95,27 +94,18 @@ class _Pages:
         # Python waits for these threads when it ends; one that is killed within XLA aborts the process.
         self._threads = ThreadPoolExecutor(AT_ONCE, "qifscan answer")
 
-    async def home(self, request: Request) -> Response:
-        return _file("home.html")
-
-    async def home_part(self, request: Request) -> Response:
-        return _file(request.path_params["file"])
-
     async def without_slash(self, request: Request) -> Response:
         return RedirectResponse(f"{request.path_params['name']}/")
 
     async def page(self, request: Request) -> Response:
-        return self._known(request, "index.html")
+        body = page_files()["index.html"]
+        if self._chosen is None:
+            # Part of a service: a new scan can be submitted there.
+            body = body.replace(b"<body>", b"<body data-service>")
+        return Response(body, headers=_HEADERS, media_type=TYPES[".html"])
 
     async def part(self, request: Request) -> Response:
-        return self._known(request, request.path_params["file"])
-
-    def _known(self, request: Request, name: str) -> Response:
-        try:
-            self._lookup(request.path_params["name"])
-        except QifscanError as error:
-            return _refused(404, str(error))
-        return _file(name)
+        return _file(request.path_params["file"])
 
     async def answered(self, request: Request) -> Response:
         name, what = request.path_params["name"], request.path_params["answer"]
@@ -126,8 +116,8 @@ class _Pages:
                 return Response(status_code=499)
             try:
                 path = self._lookup(name)
-            except QifscanError as error:
-                return _refused(404, str(error))
+            except (KeyError, QifscanError) as error:
+                return _refused(404, str(error.args[0]) if error.args else f"{name}: is not there")
             try:
                 asked = _asked(request.query_params.get("ask", "{}"))
                 loop = asyncio.get_running_loop()

@@ -62,7 +62,19 @@ export function forget() { kept.clear(); }
 async function refusal(response) {
   let detail = `${response.status} ${response.statusText}`;
   try { detail = (await response.json()).detail ?? detail; } catch { /* no JSON: the status says it */ }
-  return new Refused(detail);
+  return Object.assign(new Refused(detail), { status: response.status });
+}
+
+/** Submit a scan, as the text of a TOML file, to the service that this page is part of; returns its job. */
+export async function submitted(toml, root = "") {
+  const response = await fetch(`${root}processes/scan/execution`, {
+    method: "POST",
+    headers: withToken({ "content-type": "application/json", accept: "application/json", prefer: "respond-async" }),
+    body: JSON.stringify({ inputs: { scan: toml } }),
+  });
+  const body = await response.json();
+  if (!response.ok) throw new Refused((body.errors ?? [body.detail ?? response.statusText]).join("\n"));
+  return body;
 }
 
 const TYPES = { float32: Float32Array, float64: Float64Array, uint8: Uint8Array, int32: Int32Array };

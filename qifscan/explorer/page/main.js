@@ -38,8 +38,10 @@ async function start() {
   try {
     about = await ask("about");
   } catch (error) {
-    get("title").textContent = "This can't be opened";
+    get("title").textContent = error.status === 404 ? "Not there yet" : "This can't be opened";
     get("subtitle").textContent = error.message;
+    // A scan that was just submitted has its store in a moment.
+    if (error.status === 404) setTimeout(start, LIVE);
     return;
   }
   document.title = `${about.title} · qifscan explorer`;

@@ -1,6 +1,6 @@
 // A box on the map: a new scan of that part, as TOML and Python.
 
-import { ask } from "./api.js";
+import { ask, submitted, tokenFragment } from "./api.js";
 import { copy, save } from "./export.js";
 import { placed, view } from "./view.js";
 
@@ -13,6 +13,8 @@ export class RefineDialog {
     for (const button of dialog.querySelectorAll("[data-copy]")) {
       button.onclick = async () => { await copy(this.answer[button.dataset.copy]); say(`${button.textContent.replace("Copy ", "")} copied`); };
     }
+    get("submit").hidden = !("service" in document.body.dataset);
+    get("submit").onclick = () => this.submit();
     get("save").onclick = () => save("refined.toml", new Blob([this.answer.toml], { type: "application/toml" }));
   }
 
@@ -21,6 +23,16 @@ export class RefineDialog {
     if (view.x) this.within[view.x] = box.x.map((v) => map.cx.scale.value(v));
     if (view.y) this.within[view.y] = box.y.map((v) => map.cy.scale.value(v));
     this.fill();
+  }
+
+  /** Submit the new scan to the service, and open it: its map fills while it runs. */
+  async submit() {
+    try {
+      const { jobID } = await submitted(this.answer.toml, "../../");
+      location.assign(`../${encodeURIComponent(jobID)}/${tokenFragment()}`);
+    } catch (error) {
+      this.say(error.message);
+    }
   }
 
   async fill() {
