@@ -154,7 +154,7 @@ def test_files_are_short():
                 "store.unknown_model",
             },
         ),
-        ("distributed", {"runs.executors"}),
+        ("distributed", {"runs.cluster"}),
         ("click", {"cli"}),
         ("matplotlib", {"plots.colours", "plots.diagrams", "plots.overlays", "plots.picture", "plots.show"}),
         ("IPython", {"notebook"}),

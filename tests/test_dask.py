@@ -5,13 +5,14 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import distributed
 import numpy as np
 import pytest
 
 import qifscan as qs
-from qifscan.runs import executors
+from qifscan.runs import cluster as dask_cluster
 
 pytestmark = pytest.mark.cluster
 
@@ -87,7 +88,7 @@ if __name__ == "__main__":
 
 
 def test_a_scheduler_without_workers_is_said_to_be_waited_for(monkeypatch, caplog, tmp_path):
-    monkeypatch.setattr(executors, "PATIENCE", 0.5)
+    monkeypatch.setattr(dask_cluster, "PATIENCE", 0.5)
     with (
         distributed.LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as alone,
         distributed.Client(alone) as client,
@@ -105,9 +106,56 @@ def test_a_scheduler_without_workers_is_said_to_be_waited_for(monkeypatch, caplo
     assert (qs.open_scan(tmp_path / "scan.zarr")["status"] > 0).all()
 
 
+GOES_ON = Event()
+
+
+def busy():
+    GOES_ON.wait()
+
+
+def number(argument, chunk):
+    return argument + chunk
+
+
+def test_a_chunk_that_waits_at_a_worker_that_is_paused_is_given_to_another(monkeypatch, caplog):
+    """Dask leaves it there: it takes no short tasks, and none of a worker that has one a thread."""
+    monkeypatch.setattr(dask_cluster, "PATIENCE", 0.5)
+    with (
+        # Without a limit of its memory nothing lets the worker go on.
+        distributed.LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            processes=False,
+            memory_limit=0,
+            dashboard_address="127.0.0.1:0",
+        ) as cluster,
+        distributed.Client(cluster) as client,
+        caplog.at_level("WARNING", logger="qifscan"),
+    ):
+        tasks = dask_cluster._Tasks(client, number, 40)
+        for chunk in range(20):
+            tasks.submit(chunk)
+            assert tasks.next_outcome() == (chunk, (40 + chunk,))
+        before = client.submit(busy, pure=False)
+        tasks.submit(2)
+        (worker,) = cluster.workers.values()
+
+        async def pause():
+            worker.status = distributed.Status.paused
+
+        while len(client.processing()[worker.address]) < 2:
+            time.sleep(0.01)
+        cluster.sync(pause)
+        GOES_ON.set()
+        distributed.wait(before)
+        cluster.scale(2)
+        assert tasks.next_outcome() == (2, (42,))
+    assert f"{worker.address} is paused" in caplog.text
+
+
 def test_a_result_whose_worker_has_left_is_said_to_be_waited_for(monkeypatch, caplog):
     """Between the end of a chunk and the fetch of its result a worker can be lost, with the result."""
-    monkeypatch.setattr(executors, "PATIENCE", 0.5)
+    monkeypatch.setattr(dask_cluster, "PATIENCE", 0.5)
     with (
         distributed.LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         distributed.Client(cluster) as client,
@@ -119,7 +167,7 @@ def test_a_result_whose_worker_has_left_is_said_to_be_waited_for(monkeypatch, ca
         (worker,) = cluster.workers.values()
         cluster.scale(0)
         cluster.sync(worker.close, reason="lost", nanny=False)
-        fetched = aside.submit(executors.DaskClient(client)._result, future)
+        fetched = aside.submit(dask_cluster._Tasks(client, None, None).result, future)
         deadline = time.monotonic() + 30.0
         while "no workers" not in caplog.text and time.monotonic() < deadline:
             time.sleep(0.1)

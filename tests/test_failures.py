@@ -19,7 +19,7 @@ import pytest
 
 import qifscan as qs
 from qifscan.engine import backend, chunk_work, chunks
-from qifscan.runs import driver, executors, plan
+from qifscan.runs import cluster, driver, plan
 from qifscan.store import chunk_files, store, writer
 
 
@@ -267,7 +267,7 @@ backend.device = device
 @pytest.mark.cluster
 def test_a_worker_of_a_cluster_is_asked_for_its_device(tmp_path):
     with qs.local_cluster(1), qs.local_cluster(1) as client:
-        assert executors.DaskClient(client).device() == backend.processor()
+        assert cluster.DaskClient(client).device() == backend.processor()
         client.run(exec, BROKEN)
         with pytest.raises(
             qs.RunError, match=r"tell its device \(RuntimeError: no GPU interface was found\)"
@@ -278,7 +278,7 @@ def test_a_worker_of_a_cluster_is_asked_for_its_device(tmp_path):
 
 def test_a_client_whose_cluster_could_not_start_is_not_waited_for(tmp_path, monkeypatch):
     """distributed leaves it as the active one."""
-    monkeypatch.setattr(executors.distributed, "get_client", lambda: SimpleNamespace(scheduler=None))
+    monkeypatch.setattr(cluster.distributed, "get_client", lambda: SimpleNamespace(scheduler=None))
     assert "threads of this process" in qs.run(small_scan(), tmp_path / "scan.zarr").attrs["history"]
 
 

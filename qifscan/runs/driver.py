@@ -32,7 +32,8 @@ from qifscan.errors import (
 )
 from qifscan.place import AnyPath, local
 from qifscan.runs import extension
-from qifscan.runs.executors import Executor, FailedAt, Work, executor
+from qifscan.runs.cluster import FailedAt, Work
+from qifscan.runs.executors import Executor, executor
 from qifscan.runs.plan import Plan, least_memory, memory, planned
 from qifscan.runs.progress import Progress, reporter
 from qifscan.scan.matching import adopted

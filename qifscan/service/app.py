@@ -11,10 +11,11 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from qifscan.dynamics.catalogue import model_named
 from qifscan.errors import QifscanError, StoreError
+from qifscan.service import front
 from qifscan.service.bounds import Bounds
 from qifscan.service.files import Files
 from qifscan.service.jobs import Jobs
@@ -27,7 +28,7 @@ Lookup = Callable[[str], Path]
 """Gives the path of a store by its name; raises `KeyError` where there is none of that name."""
 
 Pages = Callable[[Lookup], Sequence[BaseRoute]]
-"""Gives the routes of the pages that show stores; the one at `/` is for browsers."""
+"""Gives the routes of the pages that show a store, below `/explore/`."""
 
 
 def create_app(
@@ -48,8 +49,8 @@ def create_app(
     folder
         Where the stores are, and where new ones are made.
     pages
-        What gives the routes of the explorer; without it there is no page. It is handed a function that gives
-        the path of a store by name.
+        What gives the routes of the explorer, from a function that gives the path of a store by name; without
+        it there is the list of scans alone.
     hosts, origins, token, quotas
         As in `Safety`.
     bounds
@@ -73,9 +74,8 @@ def create_app(
             await jobs.close()
 
     shown = list(pages(stores.path)) if pages else []
-    page = next((route for route in shown if isinstance(route, Route) and route.path == "/"), None)
-    here = Routes(stores, Files(), jobs, bounds, guarded=token is not None, page=page)
-    routes = [*here.table(), *(route for route in shown if route is not page)]
+    here = Routes(stores, Files(), jobs, bounds, guarded=token is not None)
+    routes = [*here.table(), *front.routes(), *shown]
     handlers = {ProblemError: _problem, QifscanError: _fault, HTTPException: _http, Exception: _bug}
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=running)  # type: ignore[arg-type]
     return Server(app, jobs, hosts=hosts, origins=origins, token=token, quotas=quotas)

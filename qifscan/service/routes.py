@@ -18,7 +18,7 @@ from starlette.routing import Route
 import qifscan
 from qifscan.errors import Fault, ScanError, check_count, show
 from qifscan.scan.scan import Scan
-from qifscan.service import answers, api, events
+from qifscan.service import answers, api, events, front
 from qifscan.service.encoding import encoded
 from qifscan.service.jobs import ENDING, FAILED, SUCCESSFUL
 from qifscan.service.problems import OGC, ProblemError
@@ -56,10 +56,9 @@ class Routes:
         jobs: Jobs,
         bounds: Bounds,
         guarded: bool,
-        page: Route | None,
     ) -> None:
         self.stores, self.jobs, self.bounds = stores, jobs, bounds
-        self.guarded, self.page = guarded, page
+        self.guarded = guarded
         self.files = files
         self.streams = 0
         self._figures: OrderedDict[tuple[Path, tuple[int, int], int], bytes] = OrderedDict()
@@ -89,10 +88,8 @@ class Routes:
 
     async def landing(self, request: Request) -> Response:
         """Answer a browser with the page, and others with links."""
-        if self.page is not None and "text/html" in request.headers.get("accept", ""):
-            answer: Response = await self.page.endpoint(request)
-            answer.headers.add_vary_header("accept")
-            return answer
+        if front.wants_page(request):
+            return front.page("index.html")
         links = [
             _link(request, "/", "self", "application/json"),
             _link(request, "/api", "service-desc", "application/vnd.oai.openapi+json;version=3.0"),
