@@ -750,12 +750,9 @@ def test_a_scan_is_submitted_watched_and_refined(browser, service):
     faults = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.goto(service)
-    page.fill("#scan", "[axes]\neta = { linspace = [1, 2] }")
-    page.click("#submit")
-    page.wait_for_function("() => document.querySelector('#refused').textContent.includes('axes.eta')")
-    page.fill("#scan", SCAN.replace(title="submitted").to_toml())
-    page.click("#submit")
-    page.locator(".job a").click(timeout=20_000)
+    page.fill("#toml", SCAN.replace(title="submitted").to_toml())
+    page.click("#run")
+    page.locator("a.explore").click(timeout=30_000)
     page.wait_for_function("() => window.explorer?.map.plane?.counts.not_run === 0", timeout=60_000)
     assert page.inner_text("h1") == "submitted"
     page.evaluate("() => { explorer.map.onBox({ x: [-6, -4], y: [14, 16] }); }")

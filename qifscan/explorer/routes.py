@@ -72,8 +72,8 @@ def page_files() -> dict[str, bytes]:
 def routes(lookup: Lookup, chosen: Chosen | None = None) -> list[BaseRoute]:
     """Return the routes under `/explore/{name}/`.
 
-    `lookup` gives the store or TOML file of a name, and raises `KeyError` or `StoreError` for others. The page
-    itself is the same for every name, and has nothing of a scan in it.
+    `lookup` gives the store or TOML file of a name, and raises `KeyError` or `StoreError` for others. The
+    page itself is the same for every name, and has nothing of a scan in it.
     `chosen` is called with the name and the request of every point that is clicked on.
     """
     pages = _Pages(lookup, chosen)
