@@ -97,7 +97,9 @@ export class PointPanel {
   }
 
   title() {
-    const text = Object.entries(this.index).filter(([name]) => this.about.axes.find((a) => a.name === name))
+    // Side by side there is room for what may differ.
+    const shown = ([name]) => this.about.axes.find((a) => a.name === name) && (!view.second || name === view.x || name === view.y);
+    const text = Object.entries(this.index).filter(shown)
       .map(([name, i]) => {
         const label = this.about.axes.find((a) => a.name === name).labels[i];
         return `${titled(name)} = ${short(label, 4)}`;
