@@ -1,13 +1,14 @@
-# make demo | test | lint | docs | bench | proof | battery | exact | truth; each sets up what it needs in .venv on first use.
+# make demo | test | lint | docs | bench | proof | battery | exact | truth | load; each sets up what it needs in .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint docs bench proof battery exact truth clean
+.PHONY: demo test lint docs bench proof battery exact truth load clean
 
-demo: .venv/run.stamp
+demo: .venv/demo.stamp
 	$(BIN)/qifscan run scans/quickstart.toml
 	$(BIN)/qifscan show scans/quickstart.toml
+	@echo "to explore    $(BIN)/qifscan explore quickstart.zarr"
 
 test: .venv/test.stamp
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -38,6 +39,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/bifurcation.py
 	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/device.py
+	$(BIN)/python benchmarks/explorer.py
 
 proof: .venv/test.stamp
 	$(BIN)/python benchmarks/theory_and_simulation.py
@@ -45,8 +47,11 @@ proof: .venv/test.stamp
 truth: .venv/test.stamp
 	$(BIN)/python benchmarks/truth.py
 
+load: .venv/test.stamp
+	$(BIN)/python benchmarks/service_load.py
+
 clean:
-	rm -rf .venv docs/_build quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json exact.json theory_and_simulation.json truth.json
+	rm -rf .venv docs/_build quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json explorer.json exact.json theory_and_simulation.json truth.json
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -57,6 +62,11 @@ clean:
 .venv/run.stamp: .venv/python.stamp pyproject.toml constraints.txt
 	@echo "setting up .venv (about a minute)"
 	@$(PIP) --editable .
+	@touch $@
+
+# The explorer's server with it: 3 MB.
+.venv/demo.stamp: .venv/run.stamp
+	@$(PIP) --editable '.[serve]'
 	@touch $@
 
 .venv/test.stamp: .venv/run.stamp

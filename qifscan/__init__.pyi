@@ -12,6 +12,7 @@ from qifscan.errors import RunError as RunError
 from qifscan.errors import RunInterrupted as RunInterrupted
 from qifscan.errors import ScanError as ScanError
 from qifscan.errors import StoreError as StoreError
+from qifscan.explorer.serve import explore as explore
 from qifscan.interop.auto import read_auto as read_auto
 from qifscan.interop.pycobi import read_pycobi as read_pycobi
 from qifscan.limit_cycles.branches import cycle_branches as cycle_branches
@@ -37,6 +38,7 @@ from qifscan.runs.verification import verify as verify
 from qifscan.scan.protocol import Protocol as Protocol
 from qifscan.scan.protocol import Traces as Traces
 from qifscan.scan.scan import Scan as Scan
+from qifscan.service.client import Client as Client
 from qifscan.store.reader import open_scan as open_scan
 from qifscan.store.theory_group import open_theory as open_theory
 from qifscan.theory.branches import branch as branch

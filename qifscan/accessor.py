@@ -112,12 +112,8 @@ class Accessor:
         return qifscan.power_spectrum(self._of("power_spectrum"), **options)
 
     def explore(self, **options: Any) -> Any:
-        """Open the explorer on the dataset's store, in a notebook below the cell."""
-        path, explore = self._store("explore"), getattr(qifscan, "explore", None)
-        if explore is None:
-            hint = "install a version with the extra: python -m pip install 'qifscan[serve]'"
-            raise ScanError([Fault("explore", "no explorer in this version", "qifscan.explore", hint)])
-        return explore(path, **options)
+        """Open the explorer on the dataset's store, in a notebook below the cell: `qifscan.explore`."""
+        return qifscan.explore(self._store("explore"), **options)
 
     def _of(self, method: str) -> Any:
         """Return the dataset; raise `ScanError` for a tree."""

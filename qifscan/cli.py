@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -232,6 +233,26 @@ def show(
 
 
 @main.command()
+@_STORE
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; by default a free one.")
+@click.option("--no-browser", is_flag=True, help="Print the address alone.")
+@_clear_errors
+def explore(store: Path, port: int, no_browser: bool) -> None:
+    """Look at a store, or at a scan that was not run, in the browser.
+
+    A click on the map shows the trajectory, the phase plane and the exact diagram there. The page is served
+    on this machine alone, until Ctrl-C.
+    """
+    explorer = qifscan.explore(store, port=port)
+    _say(f"explorer      {explorer.url}")
+    _say("to end        Ctrl-C")
+    if not no_browser:
+        explorer.open()
+    explorer.wait()
+    _say("explorer      ended")
+
+
+@main.command()
 @click.argument("model", required=False)
 @_clear_errors
 def models(model: str | None) -> None:
@@ -299,6 +320,65 @@ def verify(store: Path, points: int, repair: bool) -> None:
     verdict = qifscan.verify(_store_of(store), points=points, repair=repair)
     _say(str(verdict))
     sys.exit(0 if verdict.sound else 1)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    help="File with the token of each request; made if it is not there. Needed beyond this machine.",
+)
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="HOST",
+    help="Further name that it is reached by, as by a proxy.",
+)
+@click.option(
+    "--origin", "origins", multiple=True, metavar="URL", help="Origin whose pages may read from it (CORS)."
+)
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers compute; else this machine."
+)
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Jobs at once.")
+@click.option(
+    "--limit-points",
+    default=10_000_000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Most points of a scan.",
+)
+@click.option(
+    "--model", "models", multiple=True, metavar="MODULE:NAME", help="Model of your own that may be asked for."
+)
+@_clear_errors
+def serve(folder: Path, limit_points: int, jobs: int, models: tuple[str, ...], **options: Any) -> None:
+    """Serve the stores in FOLDER over HTTP, and run scans that are sent to it.
+
+    With qifscan.Client in Python, with xarray.open_zarr, with any client of OGC API - Processes, or in a
+    browser. Only this machine reaches it unless --host says otherwise. It needs the extra: qifscan[serve].
+    """
+    try:
+        from qifscan.service.bounds import Bounds
+        from qifscan.service.serve import Address, serve
+    except ModuleNotFoundError as error:
+        raise QifscanError(
+            f'the server needs {error.name}, which is not installed; pip install "qifscan[serve]"'
+        ) from None
+    place = Address(options.pop("host"), options.pop("port"), options.pop("names"))
+    bounds = Bounds(jobs=jobs, points=limit_points, models=models)
+    serve(folder, place, bounds=bounds, pages=_pages(), say=_say, **options)
+
+
+def _pages() -> Any:
+    """Return what gives the routes of the explorer, None where it is not installed."""
+    if importlib.util.find_spec("qifscan.explorer") is None:
+        return None
+    return importlib.import_module("qifscan.explorer.routes").routes
 
 
 def _scan_of(path: Path) -> Scan:

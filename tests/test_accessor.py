@@ -202,12 +202,9 @@ def test_a_dataset_that_is_not_ours_gets_one_line(kind, method):
 
 def test_the_explorer_gets_the_store(store, monkeypatch):
     asked = []
-    monkeypatch.setattr(qs, "explore", lambda path, **options: asked.append((path, options)), raising=False)
+    monkeypatch.setattr(qs, "explore", lambda path, **options: asked.append((path, options)))
     qs.open_scan(store).sel(J=10.0).qs.explore(port=0)
     assert asked == [(str(store), {"port": 0})]
-    monkeypatch.setattr(qs, "explore", None)
-    with pytest.raises(qs.ScanError, match="found no explorer in this version"):
-        qs.open_scan(store).qs.explore()
 
 
 def test_a_store_that_has_gone_gets_one_line(store, tmp_path):

@@ -281,3 +281,16 @@ def test_stores_of_earlier_versions_open_run_and_verify(path, whole):
     qs.run(scan_of(), path)
     assert driver.state_of(path)[0].chunks == 5
     assert qs.open_scan(path).load().equals(qs.open_scan(whole).load())
+
+
+def test_a_coordinate_of_zeros_alone_is_no_damage(tmp_path):
+    """zarr writes no file for a chunk that has the fill value alone, and reads it back as that."""
+    traced = qs.Traces(points=[{"eta": 0.0, "J": 1.0, "replicate": 0}], every=10)
+    scan = qs.Scan(
+        axes={"eta": [0.0], "J": [1.0, 2.0]},
+        replicates=2,
+        traces=traced,
+        protocol=qs.Protocol(transient=1.0, window=2.0),
+    )
+    qs.run(scan, tmp_path / "zeros.zarr", progress=None)
+    assert qs.verify(tmp_path / "zeros.zarr", points=2).faults == ()

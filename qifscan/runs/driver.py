@@ -209,12 +209,11 @@ def execute(
     if older is not None:
         checkpoint = checkpoint and older.chunks.checkpoint > 0
         scan = adopted(scan, older.scan)
-    # Equal but for rounding, where there is a store: its own values are kept.
-    scan = scan if found is None else found.scan
     if found is not None:
-        _mend(found)
-    if found is not None and not _pending(found):
-        return
+        # Equal but for rounding: the values of the store are kept.
+        scan = _mended(found)
+        if not _pending(found):
+            return
     device, options = chosen.device(), chosen.options()
     _check_origins((found, older), device, options)
     with reporter(progress) as report, _one_line_if_stopped(path, report):
@@ -250,8 +249,8 @@ def _computed(
         opened, pending = begun, _pending(begun)
         extending = f", extending {older.path} ({older.scan.fingerprint[:12]})" if older else ""
         store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}", options)
-        named = (scan.model, scan.observables)
-        work = partial(compute_chunk, extend=str(older.path) if older else None, named=named)
+        names = (scan.model, scan.observables)
+        work = partial(compute_chunk, extend=str(older.path) if older else None, named=names)
         try:
             _run_pending(opened, chosen, device, work, pending, report)
         finally:
@@ -283,10 +282,12 @@ def _check_origins(begun: tuple[Store | None, Store | None], device: str, option
             _warn_of_other_device(each, device)
 
 
-def _mend(found: Store) -> None:
-    """Put right what follows from the scan, such as a coordinate or the theory of a finished store."""
+def _mended(found: Store) -> Scan:
+    """Put right what follows from the scan, such as a coordinate or the theory of a finished store; return
+    the scan."""
     for line in integrity.mend(found):
         logger.warning("%s: %s; mended, or computed again", found.path, line)
+    return found.scan
 
 
 def _tell_extended(opened: Store, older: Store) -> None:

@@ -69,6 +69,11 @@ class Plan(Printed):
         return f"{self.steps * self.mean_steps:,.0f} on average, of {base / self.mean_steps:.2g} ms"
 
     @property
+    def least_memory(self) -> int:
+        """Bytes that a run takes at least, as far as that is known before anything is compiled."""
+        return least_memory(self.chunks, self.workers)
+
+    @property
     def padding(self) -> float:
         """Share of the lanes that compute nothing new."""
         blocks, lanes = batch_shape(self.chunks.batch)

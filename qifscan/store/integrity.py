@@ -128,7 +128,9 @@ def _of_coordinates(opened: Store) -> Iterator[str]:
         try:
             found = np.asarray(zarr.open_array(str(opened.path / name), mode="r")[...])
             same = found.shape == values.shape and found.tolist() == values.tolist()
-            there = values.size == 0 or (opened.path / name / "c" / "0").is_file()
+            # Of zeros alone, which is the fill value, zarr writes no file.
+            is_fill = values.dtype.kind not in "OUS" and not values.any()
+            there = values.size == 0 or is_fill or (opened.path / name / "c" / "0").is_file()
         except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
             yield f"{name}: the coordinate can't be read ({short(error)})"
             continue

@@ -32,6 +32,10 @@ else:
 Array = np.ndarray[Any, Any]
 
 
+TRACE_ROWS = f"{record.RECORD}/traces"
+"""The array with the rows of batches of traces."""
+
+
 @dataclass(frozen=True)
 class _StoredArray:
     """An array of the dataset, as it is created."""
@@ -71,12 +75,14 @@ def write_template(path: Path, chunks: Chunks, device: str) -> None:
         coordinate[:] = values.astype(object) if text else values
     for name, counts, arrays in rows_of(chunks):
         length = record.words(len(arrays))
+        # Dimensions of one name would have to be of one length for xarray to open the group.
+        prefix = "trace_" if name == TRACE_ROWS else ""
         group.create_array(
             name=name,
             shape=(*counts, length),
             chunks=(*(1 for _ in counts), length),
             dtype="uint64",
-            dimension_names=(*(f"chunk_{i}" for i in range(len(counts))), "word"),
+            dimension_names=(*(f"{prefix}chunk_{i}" for i in range(len(counts))), f"{prefix}word"),
             compressors=None,
         )
     attributes = template_attributes(chunks) | provenance(device)
@@ -88,7 +94,7 @@ def rows_of(chunks: Chunks) -> Iterator[tuple[str, tuple[int, ...], list[str]]]:
     """Return the arrays that hold the rows of chunks: name, number of rows, and of which arrays."""
     yield f"{record.RECORD}/points", chunks.counts, grid_names(chunks)
     if chunks.traces:
-        yield f"{record.RECORD}/traces", (len(chunks) - chunks.grid,), trace_names(chunks)
+        yield TRACE_ROWS, (len(chunks) - chunks.grid,), trace_names(chunks)
 
 
 def codecs(name: str) -> list[Any]:

@@ -231,9 +231,10 @@ def open_theory(path: str | os.PathLike[str]) -> xr.DataTree:
         )
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"{path}: its theory can't be read ({short(error)})") from None
-    return tree.map_over_datasets(_as_computed)
+    return tree.map_over_datasets(as_computed)
 
 
-def _as_computed(dataset: xr.Dataset) -> xr.Dataset:
+def as_computed(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset of theory with the names that it was computed with."""
     names = {str(name): str(name).removesuffix(OF_POINT) for name in dataset.data_vars}
     return dataset.rename({old: new for old, new in names.items() if new != old})

@@ -1,0 +1,49 @@
+"""What a server takes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from qifscan.dynamics.models import MODELS
+from qifscan.errors import ScanError, unknown
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a server takes on."""
+
+    points: int = 10_000_000
+    """Points of a scan, replicates included: a map of 3,000 x 3,000."""
+
+    traces: int = 100_000
+    """Points that keep their trajectory."""
+
+    jobs: int = 1
+    """Jobs that run at once; each uses all cores."""
+
+    queue: int = 32
+    """Jobs that wait."""
+
+    streams: int = 256
+    """Streams of events that are open at once."""
+
+    values: int = 2_000_000
+    """Numbers in an answer that is given at once: 40 MB of JSON."""
+
+    steps: int = 50_000_000
+    """Steps, of all trajectories, for an answer that is given at once: about a second."""
+
+    equilibria: int = 20_000
+    """Sets of parameters for an answer of theory that is given at once."""
+
+    models: tuple[str, ...] = ()
+    """Models of a user's own, "package.module:variable", that a request may name."""
+
+    def check_model(self, name: Any) -> None:
+        """Raise `ScanError` unless a model is one of the package or of `models`: no other is imported,
+        whatever a request names.
+        """
+        known = [*MODELS, *self.models]
+        if not isinstance(name, str) or name not in known:
+            raise ScanError([unknown("model", name, known)])
