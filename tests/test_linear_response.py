@@ -186,6 +186,8 @@ def test_a_scan_gives_the_spectra_of_its_traces(tmp_path):
     found = dataset.qs.power_spectrum(transient=5.0)
     assert found["r_power"].dims == ("trace", "frequency")
     assert float(found["trace_eta"].squeeze()) == -5.0
+    names = [line.get_label() for line in found.qs.show().axes[0].lines]
+    assert names == ["simulated, 95 % interval"]
     response = dataset.sel(eta=-5.0).qs.linear_response(0.1)
     assert float(response["v_ou_sigma"]) == 0.1
     assert "r_power" in response
@@ -255,6 +257,10 @@ WRONG = {
     "text": (lambda both: qs.linear_response("qif", "a"), "frequency: found"),
     "none": (lambda both: qs.linear_response("qif", []), "frequency"),
     "twice": (lambda both: qs.linear_response("qif", [1.0, 1.0]), "frequency: found a value twice"),
+    "size": (
+        lambda both: qs.linear_response("qif", eta=np.linspace(-9, -1, 300), J=np.linspace(9, 20, 100)),
+        "frequency: found 72,180,000 responses in all, expected at most 20,000,000",
+    ),
     "name": (lambda both: qs.linear_response("qif", etta=1.0), 'did you mean "eta"'),
     "series": (lambda both: qs.power_spectrum(both[1]), "found a Dataset without time series"),
     "transient": (

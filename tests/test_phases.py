@@ -8,9 +8,11 @@ import sys
 import threading
 
 import pytest
+from click.testing import CliRunner
 
 import qifscan as qs
 from qifscan import phases
+from qifscan.cli import main
 from qifscan.runs import progress
 
 SCAN = """
@@ -121,6 +123,25 @@ def test_ctrl_c_ends_it_with_one_line(case, tmp_path, monkeypatch):
     if name == "run":
         again = qs.run(known["scan"], "scan.zarr", progress=None)
         assert int((again["status"] > 0).sum()) == 6
+
+
+@pytest.mark.parametrize(("command", "phase"), [("plan", "compiling"), ("verify", "reading")])
+def test_ctrl_c_ends_a_command_with_one_line(command, phase, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scan = qs.Scan(axes={"eta": [-6.0, -5.0]}, protocol=qs.Protocol(transient=1.0, window=1.0))
+    (tmp_path / "scan.toml").write_text(scan.to_toml())
+    qs.run(scan, "scan.zarr", progress=None)
+    before = phases.Phases.tell
+
+    def pressed(self, text, *count):
+        before(self, text, *count)
+        if text.startswith(phase):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(phases.Phases, "tell", pressed)
+    done = CliRunner().invoke(main, [command, "scan.toml"])
+    assert done.exit_code == 130
+    assert done.output == f"error: {command}: stopped while {phase}\n"
 
 
 def test_what_is_called_in_a_thread_says_nothing_and_is_computed(monkeypatch):

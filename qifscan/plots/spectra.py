@@ -12,6 +12,7 @@ from qifscan.definition import number
 from qifscan.errors import Fault, ScanError, unknown
 from qifscan.errors import show as show_value
 from qifscan.plots.diagrams import legend
+from qifscan.plots.panels import told_of
 from qifscan.plots.table import label, value_of
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _told(dataset: xr.Dataset, dim: str, place: Mapping[str, int]) -> str:
     if dim == "equilibrium":
         first = next(str(n) for n in dataset.data_vars)
         return f"at {first} = {float(dataset[first].isel(place)):.3g}"
-    return value_of(dim, dataset[dim].values[place[dim]].item())
+    return told_of(dataset.isel({dim: place[dim]}), dim, dataset[dim].values[place[dim]].item())
 
 
 def _nearest(dataset: xr.Dataset, dim: str, value: Any) -> int:

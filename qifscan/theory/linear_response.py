@@ -31,6 +31,10 @@ BEYOND = 30.0
 """How far they go below the lowest and above the highest eigenvalue, as a factor."""
 
 
+MOST = 20_000_000
+"""Responses in all, of every variable at every equilibrium and frequency: some gigabytes."""
+
+
 def linear_response(model: str = "qif", frequency: Any = None, **parameters: Values) -> xr.Dataset:
     """Return how every stable equilibrium follows a weak input, and its power spectrum under weak noise.
 
@@ -83,13 +87,20 @@ def linear_response(model: str = "qif", frequency: Any = None, **parameters: Val
     linear, gains = _linearised(row, state, rest.parameters)
     stable = np.asarray(rest.stable).ravel()
     f = _frequencies(frequency, linear, stable)
-    found = _responses(
-        row, linear, gains, stable, f, {n: np.repeat(x, state.shape[1]) for n, x in flat.items()}
-    )
+    _check_size(state.size * len(f))
+    several = {name: np.repeat(values, state.shape[1]) for name, values in flat.items()}
+    found = _responses(row, linear, gains, stable, f, several)
     variables = {name: state[..., i] for i, name in enumerate(row.variable_names)} | {"stable": rest.stable}
     shaped = {n: x.reshape((*first.shape, *x.shape[1:])) for n, x in variables.items()}
     shaped |= {n: x.reshape((*first.shape, state.shape[1], len(f))) for n, x in found.items()}
     return _described(row, given, first.dims, shaped, f)
+
+
+def _check_size(count: int) -> None:
+    """Raise `ScanError` where the responses would fill the memory."""
+    if count > MOST:
+        hint = "give fewer points of the parameters, or frequencies"
+        raise ScanError([Fault("frequency", f"{count:,} responses in all", f"at most {MOST:,}", hint)])
 
 
 def _noise_rows(model: Model) -> list[Any]:
