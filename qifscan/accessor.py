@@ -20,10 +20,10 @@ STORED = "the dataset of a finished or running store, as qifscan.run and qifscan
 
 
 def register() -> None:
-    """Give the datasets and trees of xarray the accessor."""
+    """Give the datasets, trees and arrays of xarray the accessor."""
     import xarray as xr
 
-    for kind in (xr.Dataset, xr.DataTree):
+    for kind in (xr.Dataset, xr.DataTree, xr.DataArray):
         if isinstance(vars(kind).get("qs"), type(None)):
             register_with = getattr(xr, f"register_{kind.__name__.lower()}_accessor")
             register_with("qs")(Accessor)
@@ -32,8 +32,9 @@ def register() -> None:
 class Accessor:
     """Figures, trajectories and theory of a dataset of qifscan.
 
-    `ds.qs.show()`, `ds.qs.phase_plane(eta=-5.0, J=15.0)`, `ds.qs.replay(eta=-5.0, J=15.0)`, ... Each method
-    raises `ScanError` with one line where the dataset is none of this package, or not one that it works on.
+    `ds.qs.show()`, `ds.qs.phase_plane(eta=-5.0, J=15.0)`, `ds.qs.replay(eta=-5.0, J=15.0)`, ... A tree and an
+    array can be shown too: `ds["r_mean"].qs.show()`. Each method raises `ScanError` with one line where the
+    dataset is none of this package, or not one that it works on.
     """
 
     def __init__(self, dataset: xr.Dataset | xr.DataTree) -> None:
@@ -54,7 +55,7 @@ class Accessor:
         """
         from qifscan.results.of_dataset import selected
 
-        return selected(self._of("select"), labels, method)
+        return selected(self._dataset if _is_array(self._dataset) else self._of("select"), labels, method)
 
     def decoded(self) -> xr.Dataset:
         """Return the dataset with its flags as words: `status`, `settled_on`, `type`, `kind`, `outcome`, ...
@@ -116,7 +117,10 @@ class Accessor:
         return qifscan.explore(self._store("explore"), **options)
 
     def _of(self, method: str) -> Any:
-        """Return the dataset; raise `ScanError` for a tree."""
+        """Return the dataset; raise `ScanError` for a tree or an array."""
+        if _is_array(self._dataset):
+            hint = 'take dataset[["r_mean"]] in place of dataset["r_mean"]'
+            raise ScanError([Fault(f"qs.{method}", "a DataArray", "the dataset that it is of", hint)])
         if hasattr(self._dataset, "children"):
             names = ", ".join(self._dataset.children) or "none"
             expected = f"a dataset: one of {names}"
@@ -147,3 +151,7 @@ class Accessor:
         return {
             name: coords[name].values.item() for name in sizes if name in coords and coords[name].size == 1
         }
+
+
+def _is_array(data: Any) -> bool:
+    return not hasattr(data, "data_vars")

@@ -207,6 +207,16 @@ def test_the_explorer_gets_the_store(store, monkeypatch):
     assert asked == [(str(store), {"port": 0})]
 
 
+def test_an_array_is_shown_and_selected_from(store):
+    array = qs.open_scan(store)["r_mean"]
+    assert array.sel(initial="up").qs.show().axes[0].collections
+    xr.testing.assert_identical(array.qs.select(eta=-5.2, method="nearest"), array.sel(eta=-5.0))
+    with pytest.raises(
+        qs.ScanError, match=r"qs.replay: found a DataArray, expected the dataset that it is of"
+    ):
+        array.qs.replay(eta=-5.0, J=15.0, initial="up")
+
+
 def test_a_store_that_has_gone_gets_one_line(store, tmp_path):
     dataset = qs.open_scan(store)
     dataset.encoding["source"] = str(tmp_path / "gone.zarr")
