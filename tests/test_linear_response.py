@@ -1,5 +1,7 @@
 """Linear response and spectra: by closed forms, differences, Lyapunov's equation and long simulations."""
 
+import doctest
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -191,6 +193,14 @@ def test_a_scan_gives_the_spectra_of_its_traces(tmp_path):
     response = dataset.sel(eta=-5.0).qs.linear_response(0.1)
     assert float(response["v_ou_sigma"]) == 0.1
     assert "r_power" in response
+
+
+@pytest.mark.parametrize("function", [qs.linear_response, qs.power_spectrum, qs.phase_plane])
+def test_the_example_of_a_docstring_prints_what_stands_there(function):
+    tests = doctest.DocTestFinder(recurse=False).find(function, function.__name__, globs={})
+    assert sum(len(test.examples) for test in tests) > 2
+    runner = doctest.DocTestRunner()
+    assert [runner.run(test).failed for test in tests] == [0]
 
 
 @pytest.fixture(scope="module")

@@ -106,6 +106,13 @@ def phase_plane(
     Notes
     -----
     Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015), figure 3, has such planes of the plain model.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> figure = qs.phase_plane(eta=-5.0, J=15.0, start={"r": 0.1, "v": 0.5}, t_end=20.0)
+    >>> figure.axes[0].get_xlabel()
+    'r (1/ms)'
     """
     style = Style(ax=ax, figsize=figsize, title=title)
     check_time("t_end", t_end)

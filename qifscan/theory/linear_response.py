@@ -74,6 +74,15 @@ def linear_response(model: str = "qif", frequency: Any = None, **parameters: Val
     Notes
     -----
     Risken, The Fokker-Planck Equation (1989), section 3.2.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> found = qs.linear_response(eta=-5.0, J=15.0, frequency=[0.0, 0.5])
+    >>> found["r_gain"].values.round(4)
+    array([[0.0123, 0.0065],
+           [   nan,    nan],
+           [0.1855, 0.8952]])
     """
     row = model_of(model, delayed=True, restless=True)
     given = complete(parameters, [*row.parameters, *_noise_rows(row)])
