@@ -197,7 +197,9 @@ class Jobs:
         """
         name = f"{scan.fingerprint}{SUFFIX[process]}"
         known = self.known.get(name)
-        if known is not None and (not known.ended or (process != "verify" and self._is_done(known))):
+        # One that was stopped or failed after its last chunk lacks the theory: it is run again, too.
+        whole = known is not None and known.status == SUCCESSFUL and process != "verify"
+        if known is not None and (not known.ended or (whole and self._is_done(known))):
             return known
         path = self._path_for(process, name, scan.fingerprint)
         job = Job(
@@ -209,7 +211,7 @@ class Jobs:
             points,
             created=now(),
         )
-        if process == "scan" and path.exists() and self._is_done(job):
+        if known is None and process == "scan" and path.exists() and self._is_done(job):
             return self.get(name)
         waiting = sum(job.status == ACCEPTED for job in self.known.values())
         if waiting >= self.bounds.queue:
@@ -338,7 +340,7 @@ class Jobs:
         assert worker.stdout is not None
         assert worker.stderr is not None
         asked = {"process": job.process, "path": str(job.path), "scan": job.scan, "points": job.points}
-        asked |= {"client": self.client, "models": self.bounds.models}
+        asked |= {"client": self.client, "own": self.bounds.own}
         log: deque[str] = deque(maxlen=20)
         following = asyncio.ensure_future(_follow(worker.stderr, log))
         try:
