@@ -5,9 +5,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .PHONY: demo test lint docs bench proof battery exact truth load clean
 
-demo: .venv/run.stamp
+demo: .venv/demo.stamp
 	$(BIN)/qifscan run scans/quickstart.toml
 	$(BIN)/qifscan show scans/quickstart.toml
+	@echo "to explore    $(BIN)/qifscan explore quickstart.zarr"
 
 test: .venv/test.stamp
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -38,6 +39,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/bifurcation.py
 	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/device.py
+	$(BIN)/python benchmarks/explorer.py
 
 proof: .venv/test.stamp
 	$(BIN)/python benchmarks/theory_and_simulation.py
@@ -49,7 +51,7 @@ load: .venv/test.stamp
 	$(BIN)/python benchmarks/service_load.py
 
 clean:
-	rm -rf .venv docs/_build quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json exact.json theory_and_simulation.json truth.json
+	rm -rf .venv docs/_build quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json explorer.json exact.json theory_and_simulation.json truth.json
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -60,6 +62,11 @@ clean:
 .venv/run.stamp: .venv/python.stamp pyproject.toml constraints.txt
 	@echo "setting up .venv (about a minute)"
 	@$(PIP) --editable .
+	@touch $@
+
+# The explorer's server with it: 3 MB.
+.venv/demo.stamp: .venv/run.stamp
+	@$(PIP) --editable '.[serve]'
 	@touch $@
 
 .venv/test.stamp: .venv/run.stamp

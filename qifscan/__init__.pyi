@@ -12,6 +12,7 @@ from qifscan.errors import RunError as RunError
 from qifscan.errors import RunInterrupted as RunInterrupted
 from qifscan.errors import ScanError as ScanError
 from qifscan.errors import StoreError as StoreError
+from qifscan.explorer.serve import explore as explore
 from qifscan.interop.auto import read_auto as read_auto
 from qifscan.interop.pycobi import read_pycobi as read_pycobi
 from qifscan.limit_cycles.branches import cycle_branches as cycle_branches

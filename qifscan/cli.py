@@ -233,6 +233,26 @@ def show(
 
 
 @main.command()
+@_STORE
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; by default a free one.")
+@click.option("--no-browser", is_flag=True, help="Print the address alone.")
+@_clear_errors
+def explore(store: Path, port: int, no_browser: bool) -> None:
+    """Look at a store, or at a scan that was not run, in the browser.
+
+    A click on the map shows the trajectory, the phase plane and the exact diagram there. The page is served
+    on this machine alone, until Ctrl-C.
+    """
+    explorer = qifscan.explore(store, port=port)
+    _say(f"explorer      {explorer.url}")
+    _say("to end        Ctrl-C")
+    if not no_browser:
+        explorer.open()
+    explorer.wait()
+    _say("explorer      ended")
+
+
+@main.command()
 @click.argument("model", required=False)
 @_clear_errors
 def models(model: str | None) -> None:

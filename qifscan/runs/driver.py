@@ -210,8 +210,7 @@ def execute(
         scan = adopted(scan, older.scan)
     if found is not None:
         # Equal but for rounding: the values of the store are kept.
-        scan = found.scan
-        _mend(found)
+        scan = _mended(found)
         if not _pending(found):
             return
     device, options = chosen.device(), chosen.options()
@@ -231,8 +230,8 @@ def execute(
         pending = _pending(opened)
         extending = f", extending {older.path} ({older.scan.fingerprint[:12]})" if older else ""
         store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}", options)
-        given = {"extend": str(older.path) if older else None, "named": (scan.model, scan.observables)}
-        work = partial(compute_chunk, **given)
+        names = (scan.model, scan.observables)
+        work = partial(compute_chunk, extend=str(older.path) if older else None, named=names)
         try:
             with reporter(progress) as report:
                 _run_pending(opened, chosen, device, work, pending, report)
@@ -251,10 +250,12 @@ def _check_origins(begun: tuple[Store | None, Store | None], device: str, option
             _warn_of_other_device(each, device)
 
 
-def _mend(found: Store) -> None:
-    """Put right what follows from the scan, such as a coordinate or the theory of a finished store."""
+def _mended(found: Store) -> Scan:
+    """Put right what follows from the scan, such as a coordinate or the theory of a finished store; return
+    the scan."""
     for line in integrity.mend(found):
         logger.warning("%s: %s; mended, or computed again", found.path, line)
+    return found.scan
 
 
 def _tell_extended(opened: Store, older: Store) -> None:
