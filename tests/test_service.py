@@ -273,6 +273,22 @@ def test_stores_that_are_there_are_jobs_and_a_note_that_is_damaged_is_left_out(s
     assert created.jobs.known == {}
 
 
+def test_a_store_whose_model_the_server_does_not_know_is_served_all_the_same(tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, '.'); import qifscan as qs\n"
+        "qs.run(qs.Scan(model='mine:model', axes={'eta': [-5.0, -4.0]}, "
+        "protocol=qs.Protocol(transient=1.0, window=2.0)), 'own.zarr', progress=None)\n"
+    )
+    (tmp_path / "mine.py").write_text("from qifscan.models import QIF\nmodel = QIF\n")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    with served(tmp_path) as running:
+        (job,) = running.get("/jobs").json["jobs"]
+        assert (job["status"], job["chunks"]) == ("successful", [1, 1])
+        assert np.isfinite(xr.open_zarr(f"{running.url}/stores/own").r_mean.values).all()
+        dataset = qs.Client(running.url).job(job["jobID"]).open()
+        assert np.isfinite(dataset.r_mean.values).all()
+
+
 def test_sending_a_scan_that_is_there_already_is_that_job(server):
     answer = server.execute("scan", {"scan": NOISY.to_toml()}, headers={"Prefer": "respond-async"})
     assert answer.status == 201

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qifscan import record
-from qifscan.errors import QifscanError, UnknownModel
+from qifscan.errors import QifscanError
 from qifscan.runs.progress import Progress
 from qifscan.service.problems import OGC, ProblemError
 
@@ -181,9 +181,7 @@ class Jobs:
         try:
             job.progress = self.stores.progress(found)
         except QifscanError as error:
-            # How far a store is whose model this server was not started with can't be told; it may be whole.
-            job.status = DISMISSED if isinstance(error, UnknownModel) else FAILED
-            job.message = str(error).splitlines()[0]
+            job.status, job.message = FAILED, str(error).splitlines()[0]
             return job
         complete = job.progress.chunks == job.progress.all_chunks
         job.status = SUCCESSFUL if complete else DISMISSED
