@@ -341,12 +341,28 @@ def test_a_chunk_that_is_not_finished_is_not_there_whatever_is_on_disk(server):
     position = "0/0/0"
     assert (path / "r_mean/c" / position).is_file()
     assert server.get(f"/stores/half/r_mean/c/{position}").status == 404
-    remote = xr.open_zarr(f"{server.url}/stores/half").load()
     local = qs.open_scan(path).load()
-    for name in ("r_mean", "status", "dt"):
-        np.testing.assert_array_equal(remote[name], local[name])
+    client = qs.Client(server.url).job(NOISY.replace(seed=1))
+    for remote in (client.open().load(), xr.open_zarr(f"{server.url}/stores/half").load()):
+        for name in ("r_mean", "status", "dt", "r_trace", "trace_status"):
+            np.testing.assert_array_equal(remote[name], local[name])
     assert np.isnan(remote.r_mean).any()
     assert np.isfinite(remote.r_mean).any()
+
+
+def test_a_dataset_is_that_of_one_moment_while_its_scan_runs(server, tmp_path):
+    """Values are read before `status`: what was finished in between has neither."""
+    half, scan = tmp_path / "half.zarr", NOISY.replace(seed=1)
+    shutil.copytree(server.folder / "half.zarr", half)
+    with served(tmp_path) as running:
+        job = qs.Client(running.url).job(scan)
+        dataset = job.open()
+        values = dataset.r_mean.load()
+        shutil.copy(server.folder / "noisy.zarr/status/c/0/0/0", half / "status/c/0/0/0")
+        np.testing.assert_array_equal(dataset.status.values == 0, np.isnan(values))
+        assert (dataset.status.values == 0).any()
+        time.sleep(1.1)
+        assert (job.open().status.values > 0).all()
 
 
 def test_metadata_are_consolidated_from_the_draft_on_and_after_theory(server, here, tmp_path):
