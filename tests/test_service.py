@@ -247,6 +247,14 @@ def test_a_job_whose_process_dies_has_failed_and_the_next_one_runs(tmp_path):
         client.submit(long_scan(seed=4)).cancel()
 
 
+@pytest.mark.cluster
+def test_jobs_are_computed_by_the_workers_of_a_scheduler(tmp_path):
+    scan = qs.Scan(axes={"eta": [-5.0, -4.0]}, protocol=qs.Protocol(transient=1.0, window=2.0))
+    with qs.local_cluster(1) as client, served(tmp_path, scheduler=client.scheduler.address) as running:
+        dataset = qs.Client(running.url).submit(scan).wait(None).open()
+        assert client.scheduler.address in dataset.attrs["history"]
+
+
 def test_what_is_wrong_with_a_store_is_told_by_its_job(tmp_path):
     scan = NOISY.replace(seed=9)
     (tmp_path / f"{scan.fingerprint}.zarr").mkdir()
