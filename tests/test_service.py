@@ -158,6 +158,16 @@ def test_theory_verification_picture_and_file_of_a_scan(ran, tmp_path):
     assert missing.status == 404
 
 
+def _median_on_a_kept_connection(client):
+    """Return the seconds of an answer: one that waits until the one before is acknowledged takes 40 ms."""
+    seconds = []
+    for _ in range(30):
+        begin = time.perf_counter()
+        assert client._transport.ask("GET", "/conformance").status == 200
+        seconds.append(time.perf_counter() - begin)
+    return np.median(seconds)
+
+
 def test_a_server_that_is_killed_goes_on_and_nothing_is_computed_twice(tmp_path):
     scan, folder = long_scan(), tmp_path / "stores"
     folder.mkdir()
@@ -179,6 +189,7 @@ def test_a_server_that_is_killed_goes_on_and_nothing_is_computed_twice(tmp_path)
     with process(folder) as (running, client):
         assert client.job(scan).status in ("accepted", "running")
         client.job(scan).wait(None)
+        assert _median_on_a_kept_connection(client) < 0.02
         assert not {file for file, time in before.items() if file.stat().st_mtime_ns != time}
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)
