@@ -11,10 +11,8 @@ from typing import Any
 from qifscan import record
 from qifscan.errors import QifscanError, StoreError, UnknownModel
 from qifscan.runs.progress import Progress
+from qifscan.service.jobs import ENDING
 from qifscan.store import chunk_files, store, unknown_model
-
-ENDING = ".zarr"
-"""The ending of a store."""
 
 FRESH = 1.0
 """Seconds for which what was found of a store that is growing is given again."""
