@@ -1,6 +1,10 @@
 """What the explorer answers is what the public functions give; wrong requests are one clear line."""
 
 import json
+import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 import tomllib
@@ -10,8 +14,10 @@ import urllib.request
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import qifscan as qs
+from qifscan.cli import main
 from qifscan.errors import ScanError, StoreError
 from qifscan.explorer.answers import ANSWERS, answer
 from qifscan.explorer.source import TIMES, Place, Source, open_source
@@ -578,3 +584,23 @@ def test_many_clicks_at_once_are_all_answered(server):
 
 def test_a_place_is_a_point_of_the_scan(source):
     assert Place.of(source, {"index": INDEX}).labels(source) == {"eta": -5.0, "J": 15.0, "initial": "up"}
+
+
+def test_the_command_serves_until_it_is_interrupted(store):
+    code = "from qifscan.cli import script; script()"
+    command = [sys.executable, "-c", code, "explore", str(store), "--no-browser"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    url = re.search(r"http://\S+", running.stdout.readline())[0]
+    assert fetched(url)[0] == 200
+    assert fetched(url + "about")[0] == 200
+    running.send_signal(signal.SIGINT)
+    printed, errors = running.communicate(timeout=60)
+    assert printed.splitlines()[-1] == "explorer      ended"
+    assert (errors, running.returncode) == ("", 0)
+
+
+def test_the_command_says_in_a_line_what_is_wrong(tmp_path):
+    done = CliRunner().invoke(main, ["explore", str(tmp_path / "nowhere.zarr")])
+    assert done.exit_code == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ")

@@ -95,7 +95,7 @@ class Source:
         return array.isel({dim: i for dim, i in place.items() if dim in array.dims})
 
 
-_KEPT = 1 << 27
+_KEPT = 1 << 26
 """Bytes of a variable that is kept in memory as a whole."""
 
 
@@ -105,7 +105,7 @@ def _dataset(source: Source, done: int) -> xr.Dataset:
     return reader.read(source.store.path)
 
 
-@lru_cache(maxsize=12)
+@lru_cache(maxsize=8)
 def _in_memory(source: Source, done: int, name: str) -> xr.DataArray:
     array = _dataset(source, done)[name]
     return array.drop_vars(list(array.coords)).compute()
