@@ -36,6 +36,14 @@ SCAN = qs.Scan(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cold():
+    """Compile what a test needs, and nothing that only might be."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qifscan.explorer.serve.warm", lambda *_: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("browser") / "scan.zarr"
