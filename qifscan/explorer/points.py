@@ -59,7 +59,7 @@ def trajectory(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
         seed=seed,
         **parameters | starts,
     )
-    return _answer(source, found) | {"input": _input(drive, given, found["time"].values)}
+    return _answer(source, found) | {"input": input_of(drive, given, found["time"].values)}
 
 
 def repeated(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def _drive(source: Source, asked: Any) -> DriveBase | None:
         raise ScanError(replace(fault, where=f"drive.{fault.where}") for fault in error.faults) from None
 
 
-def _input(drive: DriveBase | None, given: Mapping[str, Any], times: Array) -> Array:
+def input_of(drive: DriveBase | None, given: Mapping[str, Any], times: Array) -> Array:
     """Return the input current over time, for looking at it."""
     if drive is None:
         return np.zeros(0, dtype=np.float32)
