@@ -1,9 +1,9 @@
-# make demo | test | lint | docs | bench | proof | battery | exact | truth; each sets up what it needs in .venv on first use.
+# make demo | test | lint | docs | bench | proof | battery | exact | truth | load; each sets up what it needs in .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint docs bench proof battery exact truth clean
+.PHONY: demo test lint docs bench proof battery exact truth load clean
 
 demo: .venv/demo.stamp
 	$(BIN)/qifscan run scans/quickstart.toml
@@ -46,6 +46,9 @@ proof: .venv/test.stamp
 
 truth: .venv/test.stamp
 	$(BIN)/python benchmarks/truth.py
+
+load: .venv/test.stamp
+	$(BIN)/python benchmarks/service_load.py
 
 clean:
 	rm -rf .venv docs/_build quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json explorer.json exact.json theory_and_simulation.json truth.json

@@ -19,6 +19,7 @@ SHARED = {"errors", "printed", "record", "lazy", "arrays", "machine", "notebook"
 ORDER = (
     "dynamics",
     "models",
+    "observables",
     "scan",
     "theory",
     "limit_cycles",

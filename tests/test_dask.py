@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Barrier, Event
 
 import distributed
 import numpy as np
@@ -151,6 +151,26 @@ def test_a_chunk_that_waits_at_a_worker_that_is_paused_is_given_to_another(monke
         cluster.scale(2)
         assert tasks.next_outcome() == (2, (42,))
     assert f"{worker.address} is paused" in caplog.text
+
+
+TOGETHER = Barrier(8)
+
+
+def meeting(argument, chunk):
+    TOGETHER.wait(timeout=60)
+    return chunk
+
+
+def test_every_thread_of_a_cluster_has_work_however_many_there_are(monkeypatch):
+    monkeypatch.setattr(dask_cluster, "WINDOW", 2)
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=4, processes=False, dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        outcomes = dask_cluster.DaskClient(client).outcomes(meeting, None, range(24))
+        assert sorted(outcomes) == [(chunk, chunk) for chunk in range(24)]
 
 
 def test_a_result_whose_worker_has_left_is_said_to_be_waited_for(monkeypatch, caplog):

@@ -69,7 +69,9 @@ def same(printed, output):
 )
 def test_the_python_of_a_page_runs_and_prints_what_stands_there(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    monkeypatch.syspath_prepend(tmp_path)
+    for needed in (ROOT / "tests", *page.parent.glob("*.py")):
+        (tmp_path / needed.name).symlink_to(needed)
     names = {"__name__": "__main__"}
     with matplotlib.rc_context({"figure.max_open_warning": 0, "backend": "agg"}):
         for code, output in python(page):

@@ -325,6 +325,27 @@ def bare(old, tmp_path_factory):
     return path
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_longer_window_over_points_that_move_equals_the_scan_at_once(tmp_path, precision):
+    """Those that were run again at a finer step, until two runs agreed, have no state to go on from."""
+
+    def scan(window):
+        return qs.Scan(
+            axes={"eta": [-4.0, -1.0, 2.0], "v_initial": [-3.0, 4.0]},
+            fixed={"J": 15.0, "r_initial": 0.2},
+            protocol=qs.Protocol(transient=0.0, window=window),
+            observables=["r_mean", "v_min"],
+            precision=precision,
+        )
+
+    run(scan(4.0), tmp_path / "short.zarr")
+    run(scan(20.0), tmp_path / "long.zarr", extend=tmp_path / "short.zarr")
+    run(scan(20.0), tmp_path / "at once.zarr")
+    assert (qs.open_scan(tmp_path / "short.zarr")["redo_count"] > 0).any()
+    assert "0 continued" not in qs.open_scan(tmp_path / "long.zarr").attrs["extended"]
+    assert_identical(tmp_path / "long.zarr", contents(tmp_path / "at once.zarr"))
+
+
 def test_a_longer_window_goes_on_from_the_checkpoint(old, tmp_path, computed, monkeypatch):
     changes = {"axes": {"J": J, "eta": [*ETA, -5.0]}, "replicates": 3, "traces": None}
     run(longer(41.3, **changes), tmp_path / "at once.zarr")

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import qifscan as qs
-from qifscan.dynamics import catalogue
+from qifscan.dynamics import catalogue, imported
 
 MODEL = """
 from dataclasses import replace
@@ -113,7 +113,7 @@ def test_sys_exit_in_a_model_ends_nothing(tmp_path, monkeypatch):
 
 
 def test_an_installed_model_with_the_stores_source_is_imported_and_no_other(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalogue, "_site", lambda: [str(tmp_path / "site-packages")])
+    monkeypatch.setattr(imported, "_site", lambda: [str(tmp_path / "site-packages")])
     for place in ("site-packages", "elsewhere"):
         (tmp_path / place / f"of_{place[:4]}").mkdir(parents=True)
         monkeypatch.syspath_prepend(tmp_path / place)

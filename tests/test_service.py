@@ -1,5 +1,6 @@
 """Scans over HTTP: sent, watched, stopped, killed, gone on with, read by other programs."""
 
+import importlib.util
 import json
 import os
 import re
@@ -24,7 +25,11 @@ from qifscan.service import events
 from qifscan.service.api import ADDRESSES
 from qifscan.service.app import create_app
 from qifscan.service.encoding import decoded, encoded
+from qifscan.service.safety import Quotas
 from tests.serving import served
+
+ROOT = Path(__file__).parents[1]
+BENCHMARK = ROOT / "benchmarks" / "service_load.py"
 
 NOISY = qs.Scan(
     title="small and noisy",
@@ -287,6 +292,20 @@ def test_obstore_reads_a_store_over_http(server, here):
     assert len(remote.variables) > 10
 
 
+@pytest.mark.skipif(
+    shutil.which("node") is None or not (ROOT / "node_modules" / "zarrita").exists(),
+    reason="needs node, and zarrita: npm install --no-save zarrita",
+)
+def test_a_reader_in_javascript_reads_a_store_over_http(server):
+    script = ["node", str(ROOT / "tests" / "read_zarr.mjs"), f"{server.url}/stores/half"]
+    run = subprocess.run(script, capture_output=True, text=True, check=True, cwd=ROOT, timeout=60)
+    # A value that is not defined, in a chunk that is not run, is null in JSON.
+    found, local = json.loads(run.stdout), qs.open_scan(server.folder / "half.zarr")
+    np.testing.assert_array_equal(np.array(found["r_mean"], dtype="float32"), local.r_mean.values.ravel())
+    assert found["status"] == local.status.values.ravel().tolist()
+    assert found["members"] > 20
+
+
 def test_a_chunk_that_is_not_finished_is_not_there_whatever_is_on_disk(server):
     path = server.folder / "half.zarr"
     position = "0/0/0"
@@ -500,6 +519,27 @@ def test_jobs_are_listed_page_by_page(server):
     assert [first["jobs"][0]["jobID"], second.json["jobs"][0]["jobID"]] == [j["jobID"] for j in every["jobs"]]
     assert len(server.get("/jobs?status=dismissed").json["jobs"]) == 1
     assert server.get("/jobs?processID=verify").json["jobs"] == []
+
+    def count(query):
+        return server.get(f"/jobs?{query}").json["numberMatched"]
+
+    assert count("type=process&status=dismissed,successful") == 2
+    assert count("type=other") == 0
+    assert count("datetime=2020-01-01T00:00:00Z/..") == 2
+    assert count("datetime=../2020-01-01T00:00:00Z") == 0
+    assert count("datetime=2020-01-01/2999-01-01T00:00:00%2B01:00") == 2
+    assert count("minDuration=100000") == 0
+    assert count("maxDuration=100000") == 2
+    for wrong in (
+        "datetime=now",
+        "datetime=../..",
+        "datetime=a/b/c",
+        "minDuration=-1",
+        "offset=x",
+        "limit=1e3",
+    ):
+        assert server.get(f"/jobs?{wrong}").status == 400
+    assert len(server.get("/jobs?limit=0").json["jobs"]) == 1
     assert server.get("/jobs?limit=-1").status == 400
 
 
@@ -581,6 +621,12 @@ def test_a_broken_connection_is_not_taken_for_a_chunk_that_is_not_run(server, mo
         dataset.r_mean.load()
 
 
+def test_a_client_comes_again_when_there_were_too_many_requests(here, tmp_path):
+    with served(tmp_path, quotas=Quotas(reads=4.0, burst=0.25)) as running:
+        client = qs.Client(running.url)
+        assert [client.jobs() for _ in range(2)] == [[], []]
+
+
 def test_a_client_reads_through_a_token_and_is_pickled(here, tmp_path):
     import pickle
 
@@ -630,3 +676,17 @@ def test_a_job_is_stopped_by_its_own_process_when_its_server_is_gone(tmp_path):
         assert worker.wait(30) == 130
     assert not list(Path(tmp_path).rglob("*.partial"))
     assert os.path.isdir(tmp_path / "x.zarr")
+
+
+def test_nothing_is_lost_under_load():
+    """The short form of benchmarks/service_load.py."""
+    specification = importlib.util.spec_from_file_location("service_load", BENCHMARK)
+    benchmark = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(benchmark)
+    found = benchmark.measured(seconds=4.0, clients=8, streams=3, scans=3)
+    load = found["load"]
+    assert (found["lost"], load.faults, found["ended"]) == ([], [], 0)
+    assert len(load.sent) >= 2
+    assert load.statuses[200] > 20
+    assert load.events > 3
+    assert len(list(benchmark.lines(found, 8, 3))) > 8

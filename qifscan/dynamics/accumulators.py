@@ -67,6 +67,8 @@ class Accumulator:
     types: tuple[str, ...] | None
     """Types of the numbers of a point's total, `"scan"` for the precision of the scan; None: they depend on
     the length of the window."""
+    holds: str | None = None
+    """Name of another accumulator whose total is the beginning of this one's: it needs not run beside it."""
 
 
 def _whole_total(total: Any, state: Any) -> Any:
@@ -83,7 +85,7 @@ def held_apart(values: Any) -> Any:
     return barrier(values)
 
 
-def _moments(index: int, order: int) -> Accumulator:
+def _moments(index: int, order: int, holds: str | None = None) -> Accumulator:
     """Sum (and sum of squares) of a variable's deviation from its value at the start of the window.
 
     The total also holds the start, the deviation at the end, and the derivatives at both: `_mean_deviation`
@@ -116,7 +118,7 @@ def _moments(index: int, order: int) -> Accumulator:
             closed.append(total[5] + sums[1] + 2.0 * shift * sums[0] + count * (shift * shift))
         return tuple(closed)
 
-    return Accumulator(init, open_segment, update, close, ("float64",) * (4 + order))
+    return Accumulator(init, open_segment, update, close, ("float64",) * (4 + order), holds)
 
 
 def _extreme(index: int, sign: float, kinks: bool) -> Accumulator:
@@ -321,7 +323,7 @@ def accumulators(model: Model) -> dict[str, Accumulator]:
         name, is_rate = variable.name, variable.rate
         table |= {
             f"{name} sum": _moments(index, 1),
-            f"{name} squares": _moments(index, 2),
+            f"{name} squares": _moments(index, 2, holds=f"{name} sum"),
             f"{name} minimum": _extreme(index, -1.0, kinks=not is_rate),
             f"{name} maximum": _highest_rate(index) if is_rate else _extreme(index, 1.0, kinks=True),
             f"{name} final": _final(index),

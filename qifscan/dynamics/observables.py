@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from qifscan.dynamics import rhythm
 from qifscan.dynamics.accumulators import Accumulator, Window, accumulators, held_apart
 from qifscan.dynamics.domain import POSITIVE
+from qifscan.dynamics.imported import imported
 from qifscan.dynamics.model import Model, Parameter, Variable
+from qifscan.errors import Fault, ScanError
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -19,19 +23,37 @@ else:
     jnp = LazyModule("jax.numpy")
 
 
-EXPONENT = "lyapunov_"
-"""How the names of the Lyapunov exponents begin."""
+Array = np.ndarray[Any, Any]
+
+SMALL = 0.1
+"""Errors of a variable are relative to the value, or to this part of its largest one in the window; those of
+an exponent to the value, or to this part of 1 over the time constant."""
+
+
+def _relative(values: Array, unit: Array, window: float) -> Array:
+    """Return what errors of most numbers are relative to: the number, or 1."""
+    return np.maximum(np.abs(values), 1.0)
 
 
 @dataclass(frozen=True)
 class Observable:
-    """One number per point: `finalize(total, window)` of the accumulator of that name."""
+    """One number per point: `finalize(total, window)` of an accumulator.
+
+    `accumulator` is the name of one of the model's, or one of your own. `thresholds`: it needs the rates of
+    up and down; `tangents`: it needs what small differences of the state become; `spectral`: it is read off a
+    spectrum. `scale(values, unit, window)` is what a difference between two runs is relative to, `(points,)`,
+    given the numbers, the time constants and the length of the window, both in ms.
+    """
 
     name: str
     unit: str
     meaning: str
-    accumulator: str
+    accumulator: str | Accumulator
     finalize: Callable[[Any, Window], Any]
+    thresholds: bool = False
+    tangents: bool = False
+    spectral: bool = False
+    scale: Callable[[Array, Array, float], Array] = _relative
 
     def __repr__(self) -> str:
         return f"{self.name} ({self.unit}): {self.meaning}"
@@ -96,14 +118,35 @@ def _stays(levels: str, name: str, state: str) -> tuple[Observable, ...]:
         return jnp.where(_level_defined(total), stays, jnp.nan)
 
     told = f"stays {state} that began and ended in the window"
+    row = partial(Observable, thresholds=True)
     return (
-        Observable(
-            f"{state}_exits", "1", f"exits from {state} in the window", levels, partial(_exits, up=up)
+        row(f"{state}_exits", "1", f"exits from {state} in the window", levels, partial(_exits, up=up)),
+        row(f"{state}_residence_count", "1", told, name, count),
+        row(f"{state}_residence_sum", "ms", f"time in {told}", name, total_of(1), scale=_of_window(1)),
+        row(
+            f"{state}_residence_squares",
+            "ms^2",
+            f"squared times of {told}",
+            name,
+            total_of(2),
+            scale=_of_window(2),
         ),
-        Observable(f"{state}_residence_count", "1", told, name, count),
-        Observable(f"{state}_residence_sum", "ms", f"time in {told}", name, total_of(1)),
-        Observable(f"{state}_residence_squares", "ms^2", f"squared times of {told}", name, total_of(2)),
     )
+
+
+def _of_window(power: int) -> Callable[[Array, Array, float], Array]:
+    def scale(values: Array, unit: Array, window: float) -> Array:
+        return np.full(len(values), window**power)
+
+    return scale
+
+
+def _of_exponents(values: Array, unit: Array, window: float) -> Array:
+    return np.maximum(np.abs(values), SMALL / unit)
+
+
+def _of_frequency(values: Array, unit: Array, window: float) -> Array:
+    return 10.0 * np.abs(values)
 
 
 def _exponent(rank: int) -> Callable[[Any, Window], Any]:
@@ -169,6 +212,8 @@ def _of_variable(variable: Variable) -> tuple[Observable, ...]:
             "peak of three cycles or more in the window, or where the rate stays within 1e-4 of itself",
             f"{name} spectrum",
             _frequency,
+            spectral=True,
+            scale=_of_frequency,
         ),
     )
 
@@ -198,19 +243,30 @@ def observables(model: Model) -> dict[str, Observable]:
     rows = [row for variable in model.variables for row in _of_variable(variable)]
     levels, residences = (f"{model.rates[0].name} {kind}" for kind in ("levels", "residences"))
     rows += [
-        Observable("up_fraction", "1", "fraction of the window spent up", levels, _up_fraction),
-        Observable("switch_count", "1", "switches between up and down in the window", levels, _switch_count),
+        Observable(
+            "up_fraction", "1", "fraction of the window spent up", levels, _up_fraction, thresholds=True
+        ),
+        Observable(
+            "switch_count",
+            "1",
+            "switches between up and down in the window",
+            levels,
+            _switch_count,
+            thresholds=True,
+        ),
         *_stays(levels, residences, "up"),
         *_stays(levels, residences, "down"),
     ]
     # With a delay the state is a function, and has infinitely many.
     rows += [
         Observable(
-            f"{EXPONENT}{rank}",
+            f"lyapunov_{rank}",
             "1/ms",
             f"Lyapunov exponent number {rank} of {len(model.variables)}, from the largest, over the window",
             "exponents",
             _exponent(rank),
+            tangents=True,
+            scale=_of_exponents,
         )
         for rank in range(1, len(model.variables) + 1)
         if not model.delay
@@ -218,20 +274,53 @@ def observables(model: Model) -> dict[str, Observable]:
     return {row.name: row for row in rows}
 
 
-def needs_tangents(names: Iterable[str]) -> bool:
-    """Whether these observables need what small differences of the state become."""
-    return any(name.startswith(EXPONENT) for name in names)
+def named(model: Model, names: Iterable[str]) -> dict[str, Observable]:
+    """Return observables by the names that a scan gives them; raise `ScanError` if there is one of no row.
+
+    A name with a colon, "package.module:variable", is an `Observable` that this process can import.
+    """
+    known = observables(model)
+    return {name: _own(name) if ":" in name else known[name] for name in names}
+
+
+def variable_name(name: str) -> str:
+    """Return what an observable is called in a dataset: one of your own by its variable alone."""
+    return name.rpartition(":")[2]
+
+
+def observable_source(name: str) -> str:
+    """Return the sha256 of the file that defines a user's observable."""
+    return imported("observables", name)[1]
+
+
+def _own(name: str) -> Observable:
+    """Return a user's observable, by the name that it has in datasets."""
+    found, _ = imported("observables", name)
+    if not isinstance(found, Observable):
+        kind = "nothing" if found is None else type(found).__name__
+        raise ScanError([Fault("observables", f'"{name}", which is {kind}', "an Observable")])
+    return replace(found, name=variable_name(name))
 
 
 def needed_accumulators(model: Model, names: Iterable[str]) -> dict[str, Accumulator]:
-    """Return the accumulators that these observables need."""
-    table, rows = accumulators(model), observables(model)
-    needed = {rows[name].accumulator: table[rows[name].accumulator] for name in names}
-    # The squares hold the sum as well.
-    for name in [name for name in needed if name.endswith(" sum")]:
-        if name.replace(" sum", " squares") in needed:
-            del needed[name]
-    return needed
+    """Return the accumulators that these observables need, by name."""
+    table, rows = accumulators(model), named(model, names)
+    needed: dict[str, Accumulator] = {}
+    for row in rows.values():
+        given = row.accumulator
+        needed[_key(row)] = table[given] if isinstance(given, str) else given
+    held = {accumulator.holds for accumulator in needed.values()}
+    return {key: accumulator for key, accumulator in needed.items() if key not in held}
+
+
+def _key(row: Observable) -> str:
+    return row.accumulator if isinstance(row.accumulator, str) else f"own {row.name}"
+
+
+def total_of(row: Observable, totals: Mapping[str, Any], needed: Mapping[str, Accumulator]) -> Any:
+    """Return the total that an observable is made of: of its accumulator, or of one that holds it."""
+    key = _key(row)
+    return totals[key if key in totals else next(k for k, a in needed.items() if a.holds == key)]
 
 
 THRESHOLDS = (

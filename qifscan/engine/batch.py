@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,13 +45,15 @@ def run_batch(
     """Run points, in as many calls of one program for `shape` = (blocks, lanes) as their steps need."""
     if len(program.parts) > 1:
         of_parts = (
-            [inputs | {"checkpoint": c} for c in inputs["checkpoint"]] if program.resumed else [inputs] * 2
+            [inputs | {"checkpoint": c} for c in inputs["checkpoint"]]
+            if program.resumed
+            else [inputs] * len(program.parts)
         )
         runs = [
             run_batch(part, given, steps, schedule, drive, shape)
             for part, given in zip(program.parts, of_parts, strict=True)
         ]
-        return _beside(*runs)
+        return reduce(_beside, runs)
     blocks = _packed(steps, shape[1])
     order = np.concatenate([rows for _, _, rows in blocks])
     parts = []

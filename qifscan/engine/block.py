@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qifscan.dynamics.accumulators import SEGMENT, Instant
 from qifscan.dynamics.drive import VALUES
 from qifscan.dynamics.integrators import INTEGRATORS, System
-from qifscan.dynamics.observables import observables
+from qifscan.dynamics.observables import total_of
 from qifscan.dynamics.status import Status
 from qifscan.engine import backend
 from qifscan.engine.history import past_at_start, past_rate, range_of_past, remembered
@@ -335,14 +335,12 @@ def _write(record: Any, pace: Tree, stop: Any, state: Any) -> Any:
 
 def _finish(program: Program, pace: Tree, moving: Tree, totals: Tree, record: Any) -> Tree:
     state, dtype, negative = moving["state"], jnp.dtype(program.precision), _negative_steps(program, moving)
-    rows, window = observables(program.row), window_of(program, pace)
+    window, needed = window_of(program, pace), program.accumulators
     finite = jnp.all(jnp.stack([jnp.isfinite(y) for y in state]), axis=0)
     measured = {}
-    for name in program.observables:
-        of = rows[name].accumulator
-        total = totals[of] if of in totals else totals[of.replace(" sum", " squares")]
-        value = rows[name].finalize(total, window)
-        measured[name] = jnp.where(finite, value, jnp.nan).astype(dtype)
+    for row in program.rows.values():
+        value = row.finalize(total_of(row, totals, needed), window)
+        measured[row.name] = jnp.where(finite, value, jnp.nan).astype(dtype)
     status = (
         jnp.where(finite, 0, int(Status.diverged))
         | jnp.where(negative > 0, int(Status.rate_negative), 0)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from qifscan.dynamics.observables import EXPONENT
+from qifscan.dynamics.observables import SMALL, Observable
 
 Array = np.ndarray[Any, Any]
 
@@ -32,9 +32,8 @@ remembered."""
 ROUNDING = 6e-8
 """Relative rounding of a float32 step. Over the steps that a point remembers it may be half the tolerance."""
 
-SMALL, SMALL_STD = 0.1, 0.01
-"""Errors of a variable are relative to the value, or to this part of its largest one in the window; those of
-a standard deviation, which may be far below that, to a smaller part."""
+SMALL_STD = 0.01
+"""What `SMALL` is for other errors, for those of a standard deviation, which may be far below the value."""
 
 KINDS = ("mean", "std", "min", "max", "final")
 
@@ -71,7 +70,7 @@ def apart(
     coarse: Mapping[str, Array],
     fine: Mapping[str, Array],
     variables: tuple[str, ...],
-    asked: tuple[str, ...],
+    asked: Mapping[str, Observable],
     unit: Array,
     window: float,
 ) -> Apart:
@@ -86,11 +85,11 @@ def apart(
             of[key] = _ratio(coarse[key], fine[key], np.maximum(np.abs(fine[key]), least))
             state = np.fmax(state, of[key])
     worst = np.zeros(len(unit))
-    for key in asked:
-        difference = (
-            of[key] if key in of else _ratio(coarse[key], fine[key], _scale(key, fine[key], unit, window))
-        )
-        worst = np.fmax(worst, difference)
+    for key, row in asked.items():
+        found = of.get(key)
+        if found is None:
+            found = _ratio(coarse[key], fine[key], row.scale(fine[key], unit, window))
+        worst = np.fmax(worst, found)
     return Apart(state, worst)
 
 
@@ -108,16 +107,3 @@ def _ratio(a: Array, b: Array, scale: Array) -> Array:
         ratio = np.abs(a.astype(np.float64) - b.astype(np.float64)) / scale
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     return np.where(same, 0.0, np.where(np.isnan(ratio), np.inf, ratio))
-
-
-def _scale(name: str, values: Array, unit: Array, window: float) -> Array:
-    """Return what a difference of an observable that is no value of a variable is relative to."""
-    if name.startswith(EXPONENT):
-        return np.maximum(np.abs(values), SMALL / unit)
-    if name.endswith("_residence_sum"):
-        return np.full(len(values), window)
-    if name.endswith("_residence_squares"):
-        return np.full(len(values), window**2)
-    if name.endswith("_frequency"):
-        return 10.0 * np.abs(values)
-    return np.maximum(np.abs(values), 1.0)

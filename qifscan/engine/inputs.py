@@ -18,7 +18,6 @@ from qifscan.dynamics.noise import (
     point_keys,
     split_key,
 )
-from qifscan.dynamics.observables import observables
 
 if TYPE_CHECKING:
     from qifscan.engine.program import Program, Steps
@@ -84,8 +83,7 @@ def prepare(
 
 def uses_levels(program: Program) -> bool:
     """Whether anything that is observed is measured between thresholds."""
-    rows = observables(program.row)
-    return any(rows[name].accumulator.endswith((" levels", " residences")) for name in program.observables)
+    return any(row.thresholds for row in program.rows.values())
 
 
 def thresholds(columns: Mapping[str, Any], rest: Rest) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def merged(count: int, parts: Sequence[tuple[Array, Measured]]) -> Measured:
 def grid_names(chunks: Chunks) -> list[str]:
     """Return the arrays of a chunk of the grid, the one that is written last at the end."""
     checkpoint = [CHECKPOINT] if chunks.checkpoint else []
-    return [*checkpoint, *chunks.scan.observables, *diagnostics(chunks.scan), "status"]
+    return [*checkpoint, *chunks.scan.measures, *diagnostics(chunks.scan), "status"]
 
 
 def trace_names(chunks: Chunks) -> list[str]:

@@ -24,6 +24,7 @@ from qifscan.scan.protocol import MAX_STEPS
 from qifscan.theory.rest import Rest
 
 if TYPE_CHECKING:
+    from qifscan.dynamics.observables import Observable
     from qifscan.scan.scan import Scan
 
 Array = np.ndarray[Any, Any]
@@ -264,17 +265,17 @@ class _Against:
     """Points in float64 with all observables that runs are compared by, beside those that are asked for."""
 
     double: Points
-    asked: tuple[str, ...]
+    asked: Mapping[str, Observable]
     schedule: Schedule
     shape: tuple[int, int]
 
     @classmethod
     def of(cls, points: Points, schedule: Schedule, shape: tuple[int, int]) -> _Against:
         """Return it for the points of a scan."""
-        asked, always = points.scan.observables, convergence.compared(points.rest.model.variable_names)
-        wanted = (*always, *(name for name in asked if name not in always))
-        scan = points.scan.in_double().model_copy(update={"observables": wanted})
-        return cls(replace(points, scan=scan), asked, schedule, shape)
+        always, scan = convergence.compared(points.rest.model.variable_names), points.scan
+        wanted = (*always, *(name for name in scan.observables if name not in always))
+        double = scan.in_double().model_copy(update={"observables": wanted})
+        return cls(replace(points, scan=double), scan.measures, schedule, shape)
 
     def run(self, rows: Array, halvings: Array) -> Result:
         """Run some of the points at these steps; without noise its grid is that of the steps."""
@@ -350,7 +351,8 @@ def _part(result: Result, rows: Array) -> Result:
 def _adopted(result: Result, rows: Array, other: Result, theirs: Array) -> Result:
     """Return a result with these rows from another that was run in float64.
 
-    The checkpoints stay those of the first run; a longer window does not go on from such a point.
+    Their checkpoints are emptied: that of the first run is of another step, that of the other run of other
+    observables, and a longer window goes on from neither.
     """
     given = _part(other, theirs)
     observables = {
@@ -361,7 +363,7 @@ def _adopted(result: Result, rows: Array, other: Result, theirs: Array) -> Resul
     changed: dict[str, Any] = {
         "observables": observables,
         "final": given.final.astype(result.final.dtype),
-        "checkpoint": None if result.checkpoint is None else result.checkpoint[rows],
+        "checkpoint": None if result.checkpoint is None else np.zeros_like(result.checkpoint[rows]),
     }
     if result.record is not None and given.record is not None:
         changed["record"] = given.record.astype(result.record.dtype)
@@ -414,7 +416,7 @@ def _beside_theory(points: Points, ran: _Ran) -> Measured:
     if noisy_rate(scan):
         variables["negative_steps"] = result.negative_steps
     status |= np.where(unsettled, int(Status.not_settled), 0)
-    known = {*scan.observables, *diagnostics(scan)}
+    known = {*scan.measures, *diagnostics(scan)}
     kept = {name: value for name, value in variables.items() if name in known}
     if result.checkpoint is not None:
         kept[CHECKPOINT] = result.checkpoint

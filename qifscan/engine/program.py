@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.dynamics.catalogue import model_named
-from qifscan.dynamics.observables import needed_accumulators, needs_tangents
+from qifscan.dynamics.observables import named, needed_accumulators
 from qifscan.dynamics.rhythm import SAMPLE_STEPS, segment_lengths
 from qifscan.lazy import LazyModule
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qifscan.arrays import Counts
     from qifscan.dynamics.accumulators import Accumulator
     from qifscan.dynamics.model import Model
+    from qifscan.dynamics.observables import Observable
     from qifscan.scan.protocol import Protocol
     from qifscan.scan.scan import Scan
 else:
@@ -43,7 +44,8 @@ class Program:
     by the mean of the noise over it, for noise that it does not resolve; `transient` whether there are steps
     before the window; `recorded` whether states are kept; `kept` whether a checkpoint is saved, and `resumed`
     whether the points start from one; `history` is the number of steps that are remembered for a delay, a
-    power of 2; `of_tangents` marks the program of tangents alone (`parts`).
+    power of 2; `alone` marks a program of tangents or of a user's observables
+    alone (`parts`).
     """
 
     model: str
@@ -61,12 +63,17 @@ class Program:
     kept: bool = False
     resumed: bool = False
     history: int = 0
-    of_tangents: bool = False
+    alone: str = ""
 
     @property
     def row(self) -> Model:
         """The model."""
         return model_named(self.model)
+
+    @property
+    def rows(self) -> Mapping[str, Observable]:
+        """The observables, by the names that the scan gives them."""
+        return named(self.row, self.observables)
 
     @property
     def accumulators(self) -> Mapping[str, Accumulator]:
@@ -76,7 +83,7 @@ class Program:
     @property
     def tangents(self) -> bool:
         """Whether directions along the trajectory are carried, for its exponents."""
-        return needs_tangents(self.observables)
+        return any(row.tangents for row in self.rows.values())
 
     @property
     def still(self) -> tuple[str, ...]:
@@ -94,7 +101,7 @@ class Program:
     def of(cls, scan: Scan, *, bridged: bool = False, averaged: bool = False) -> Program:
         """Return the program of a scan."""
         protocol = scan.protocol
-        spectra = any(name.endswith("_frequency") for name in scan.observables)
+        spectra = any(row.spectral for row in scan.measures.values())
         return cls(
             model=scan.model,
             integrator=protocol.integrator,
@@ -110,22 +117,27 @@ class Program:
 
     @property
     def parts(self) -> tuple[Program, ...]:
-        """The programs that run one after the other: what tangents are needed for has one of its own.
+        """The programs that run one after the other: what needs tangents has one of its own, and what a
+        user's file measures, too.
 
-        In one program XLA shares terms between a step and its derivative, and rounds the step in another way
-        than without: the other observables would depend on whether an exponent is asked for.
+        In one program XLA shares terms between a step and its derivative, or whatever a user computes, and
+        rounds the step in another way than without: the other observables would depend on what else is asked.
         """
-        exponents = tuple(name for name in self.observables if needs_tangents([name]))
-        others = tuple(name for name in self.observables if name not in exponents)
-        if not exponents or (not others and self.of_tangents):
+        if self.alone:
             return (self,)
-        return replace(self, observables=others), replace(
-            self, observables=exponents, of_tangents=True, recorded=False
-        )
+        of_kind: dict[str, tuple[str, ...]] = {"": ()}
+        for name, row in self.rows.items():
+            kind = "tangents" if row.tangents else "own" if ":" in name else ""
+            of_kind[kind] = (*of_kind.get(kind, ()), name)
+        first = replace(self, observables=of_kind.pop(""))
+        others = [
+            replace(self, observables=names, alone=kind, recorded=False) for kind, names in of_kind.items()
+        ]
+        return (first, *others) if others else (self,)
 
     def sampled(self, schedule: Schedule, halvings: int) -> Program:
         """Return the program with the lengths of segments that points of so many halvings fill."""
-        if not any(name.endswith("_frequency") for name in self.observables):
+        if not any(row.spectral for row in self.rows.values()):
             return self
         per_base = 1 << halvings
         samples = schedule.window * per_base // min(schedule.sample_steps * per_base, SAMPLE_STEPS)

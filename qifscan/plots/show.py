@@ -140,7 +140,7 @@ def _show_scan(
     chosen = list(
         observables
         or (unasked(dataset, result) if result else [])
-        or [n for n in whole.observables if n in dataset and dataset[n].ndim][:1]
+        or [n for n in whole.measures if n in dataset and dataset[n].ndim][:1]
         or [n for n in _drawable(dataset) if dataset[n].ndim][:1]
         or _drawable(dataset)[:1]
     )

@@ -69,8 +69,8 @@ def hysteresis(
         If the scan has no sweep, the dataset lacks one of the directions, or there is no such observable.
     """
     dataset, scan = opened(data)
-    own = [name for name in scan.observables if name in dataset.data_vars]
-    name, swept = observable or next(iter(own), scan.observables[0]), scan.protocol.sweep
+    own = [name for name in scan.measures if name in dataset.data_vars]
+    name, swept = observable or next(iter(own or scan.measures)), scan.protocol.sweep
     able = [str(each) for each in dataset.data_vars]
     check_share("apart", apart)
     faults = [] if name in able else [unknown("observable", name, own or able)]

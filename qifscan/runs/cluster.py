@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import logging
+import math
 import os
 import pickle
 import sys
@@ -35,7 +36,11 @@ else:
 Work = Callable[[Any, int], Any]
 
 WINDOW = 512
-"""Tasks that the Dask scheduler holds at a time: it keeps workers busy, and is soon forgotten."""
+"""Tasks that the Dask scheduler holds at a time, or two for each thread if there are more of those: it keeps
+workers busy, and is soon forgotten."""
+
+RECOUNTED = 10.0
+"""Seconds after which the threads of a cluster are counted again: workers come and go."""
 
 KILLED_RETRIES = 2
 """Times that a chunk is tried again by itself after a worker died with it: the chunk may be innocent."""
@@ -101,7 +106,7 @@ class DaskClient:
         queue = list(reversed(chunks))
         try:
             while queue or tasks.pending:
-                while queue and len(tasks.pending) < WINDOW:
+                while queue and len(tasks.pending) < tasks.most:
                     tasks.submit(queue.pop())
                 chunk, outcome = tasks.next_outcome()
                 if isinstance(outcome, tuple):
@@ -134,6 +139,17 @@ class _Tasks:
     """Chunks that failed at a worker, and that another computed."""
     killed: dict[int, int] = field(default_factory=dict)
     """Times that a chunk was lost with its worker."""
+    counted: tuple[float, int] = (-math.inf, 0)
+    """When the threads of the workers were counted, and how many there were."""
+
+    @property
+    def most(self) -> int:
+        """Tasks that the scheduler is to hold."""
+        when, threads = self.counted
+        if time.monotonic() - when > RECOUNTED:
+            threads = sum(self.client.nthreads().values())
+            self.counted = time.monotonic(), threads
+        return max(WINDOW, 2 * threads)
 
     def submit(self, chunk: int, avoided: Sequence[str] = ()) -> None:
         """Hand a chunk to a worker, not to those to avoid as long as there are others."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.observables import named as observables_named
 from qifscan.dynamics.status import Status
 from qifscan.engine import backend
 from qifscan.engine.chunk_work import run_chunk
@@ -70,6 +71,10 @@ ADVICE = {
 """What to do about an error of the file system."""
 
 
+Named = tuple[str, tuple[str, ...]]
+"""A model and observables, as a scan names them."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a worker returns of a chunk: how many points it has, how many carry each flag, how long it took,
@@ -81,11 +86,13 @@ class Outcome:
     device: str
 
 
-def compute_chunk(path: str, chunk: int, extend: str | None = None, model: str | None = None) -> Outcome:
+def compute_chunk(path: str, chunk: int, extend: str | None = None, named: Named | None = None) -> Outcome:
     """Run one chunk of the store at `path`, but for what the store at `extend` has of it, and write it: the
-    task of every executor. `model` is that of the scan, which the caller has named."""
-    if model is not None:
-        model_named(model)
+    task of every executor. `named` are model and observables of the scan, which the caller has named; a
+    user's own are imported here."""
+    if named is not None:
+        model, names = named
+        observables_named(model_named(model), names)
     begin = time.perf_counter()
     opened = _opened(path)
     if extend is None:
@@ -201,12 +208,11 @@ def execute(
     if older is not None:
         checkpoint = checkpoint and older.chunks.checkpoint > 0
         scan = adopted(scan, older.scan)
-    # Equal but for rounding, where there is a store: its own values are kept.
-    scan = scan if found is None else found.scan
     if found is not None:
-        _mend(found)
-    if found is not None and not _pending(found):
-        return
+        # Equal but for rounding: the values of the store are kept.
+        scan = _mended(found)
+        if not _pending(found):
+            return
     device, options = chosen.device(), chosen.options()
     _check_origins((found, older), device, options)
     compiling = threading.Event()
@@ -224,7 +230,8 @@ def execute(
         pending = _pending(opened)
         extending = f", extending {older.path} ({older.scan.fingerprint[:12]})" if older else ""
         store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}", options)
-        work = partial(compute_chunk, extend=str(older.path) if older else None, model=scan.model)
+        names = (scan.model, scan.observables)
+        work = partial(compute_chunk, extend=str(older.path) if older else None, named=names)
         try:
             with reporter(progress) as report:
                 _run_pending(opened, chosen, device, work, pending, report)
@@ -243,10 +250,12 @@ def _check_origins(begun: tuple[Store | None, Store | None], device: str, option
             _warn_of_other_device(each, device)
 
 
-def _mend(found: Store) -> None:
-    """Put right what follows from the scan, such as a coordinate or the theory of a finished store."""
+def _mended(found: Store) -> Scan:
+    """Put right what follows from the scan, such as a coordinate or the theory of a finished store; return
+    the scan."""
     for line in integrity.mend(found):
         logger.warning("%s: %s; mended, or computed again", found.path, line)
+    return found.scan
 
 
 def _tell_extended(opened: Store, older: Store) -> None:

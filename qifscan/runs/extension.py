@@ -170,7 +170,7 @@ def _taken(chunks: Chunks, indices: Indices, older: Store) -> list[Part]:
     count = len(read["status"])
     # Whether a point has come to rest is not told in a scan of which every point has noise.
     variables = {n: np.full(count, row.fill, row.dtype) for n, row in diagnostics(chunks.scan).items()}
-    names = (*chunks.scan.observables, *variables, *([CHECKPOINT] if chunks.checkpoint else []))
+    names = (*chunks.scan.measures, *variables, *([CHECKPOINT] if chunks.checkpoint else []))
     variables |= {name: read[name] for name in names if name in read}
     return [(np.flatnonzero(has), Measured(variables, read["status"], None))]
 
@@ -187,8 +187,8 @@ def _continued(chunks: Chunks, chunk: int, indices: Indices, older: Store) -> li
     # A longer run may not be halved as often, so that its steps can be counted: then it begins anew.
     dt = (scan.protocol.base * 0.5**halvings).astype(np.float32)
     same = (halvings <= scan.protocol.most_halvings) & (dt == read["dt"])
-    # Nor is a run in float64 gone on from in a scan of float32.
-    same &= read["precision"] == np.dtype(scan.precision).itemsize * 8
+    # An empty checkpoint is that of a point that was run again until two runs agreed.
+    same &= read[CHECKPOINT].any(axis=1)
     parts = []
     # Refined points bridge the path of noise, which needs a second compiled program.
     for chosen in (same & (redos == 0), same & (redos > 0)):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from qifscan.dynamics.catalogue import model_named
-from qifscan.dynamics.observables import needed_accumulators, needs_tangents
+from qifscan.dynamics.observables import needed_accumulators
 from qifscan.engine import backend
 from qifscan.engine.batch import memory_bytes
 from qifscan.engine.checkpoint import NOISE_SIDES
@@ -202,7 +202,7 @@ def checkpoint_bytes(scan: Scan) -> int:
             return 0
         size = len(model.variables)
         kinds += ["int32"] + ["scan"] * (size + 1 + len(NOISE_SIDES) * len(scan.noisy))
-        kinds += ["scan"] * (size * size + size if needs_tangents(part.observables) else 0)
+        kinds += ["scan"] * (size * size + size if part.tangents else 0)
         kinds += [kind for a in accumulators for kind in a.types or ()]
     return sum(np.dtype(scan.precision if kind == "scan" else kind).itemsize for kind in kinds)
 

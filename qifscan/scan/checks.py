@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationInfo
 
+from qifscan.dynamics.accumulators import SEGMENT, accumulators
 from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.drive import DRIVES, DriveBase
 from qifscan.dynamics.model import Model, Parameter
 from qifscan.dynamics.noise import ou_parameters
-from qifscan.dynamics.observables import RESERVED, THRESHOLDS, observables
-from qifscan.errors import Fault, ScanError, show, unknown
+from qifscan.dynamics.observables import (
+    RESERVED,
+    THRESHOLDS,
+    Observable,
+    named,
+    observables,
+    variable_name,
+)
+from qifscan.errors import Fault, ScanError, one_of, show, unknown
+from qifscan.scan.axes import repeated
 from qifscan.scan.protocol import Protocol, Traces
 
 if TYPE_CHECKING:
@@ -59,10 +68,47 @@ def known_parameters(info: ValidationInfo) -> dict[str, Parameter]:
     return known
 
 
+def observable_faults(names: Sequence[str], info: ValidationInfo) -> list[Fault]:
+    """Return what is wrong with the observables of a scan of a known model."""
+    model = model_named(info.data["model"])
+    known = list(observables(model))
+    faults = [unknown("observables", name, known) for name in names if name not in known and ":" not in name]
+    if not names:
+        faults.append(Fault("observables", "none", one_of(known), "name at least one"))
+    again = repeated([variable_name(name) for name in names])
+    if again is not None:
+        faults.append(Fault("observables", f"{show(again)} twice", "each once"))
+    if faults:
+        return faults
+    rows = named(model, names)
+    taken = {*known, *scan_parameters(model, info.data.get("drive")), *info.data.get("axes", {})} | RESERVED
+    for name, row in rows.items():
+        if ":" in name:
+            faults += _own_faults(name, row, model, taken)
+    protocol, least = info.data.get("protocol"), 4 * SEGMENT
+    spectral = any(row.spectral for row in rows.values())
+    if protocol is not None and protocol.window_steps < least and spectral:
+        hint = "three cycles or more of tens of steps each; make the window longer"
+        found = f"{protocol.window_steps} steps"
+        faults.append(Fault("protocol.window", found, f"at least {least} steps for a frequency", hint))
+    return faults
+
+
+def _own_faults(name: str, row: Observable, model: Model, taken: set[str]) -> list[Fault]:
+    """Return what is wrong with an observable of a user's own."""
+    if row.name in taken or row.name in model.variable_names:
+        return [Fault("observables", f'"{name}"', "another name", f"{row.name} is taken in the dataset")]
+    table = accumulators(model)
+    if isinstance(row.accumulator, str) and row.accumulator not in table:
+        where = f'observables: the accumulator of "{name}"'
+        return [unknown(where, row.accumulator, table)]
+    return []
+
+
 def threshold_faults(names: Sequence[str], info: ValidationInfo) -> list[Fault]:
     """Return what is missing for observables of levels where no folds tell where these are."""
-    rows = observables(model_named(info.data["model"]))
-    levels = [name for name in names if rows[name].accumulator.endswith((" levels", " residences"))]
+    rows = named(model_named(info.data["model"]), names)
+    levels = [name for name, row in rows.items() if row.thresholds]
     given = {
         *info.data.get("fixed", {}),
         *(n for axis in info.data.get("axes", {}).values() for n in axis.columns),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from qifscan import record
 from qifscan.definition import Definition
-from qifscan.dynamics.catalogue import source_hash, stored_model
+from qifscan.dynamics.catalogue import stored_model
+from qifscan.dynamics.imported import check_trusted
 from qifscan.errors import Fault, ModelNotImported, ScanError, StoreError, UnknownModel, short, show
 from qifscan.place import AnyPath, local
 from qifscan.printed import Printed
@@ -24,6 +25,9 @@ class Readable(Printed, Definition):
 
         @property
         def fingerprint(self) -> str:
+            """See `Scan`."""
+
+        def definition(self) -> dict[str, Any]:
             """See `Scan`."""
 
     @classmethod
@@ -62,7 +66,11 @@ class Readable(Printed, Definition):
             raise ScanError([Fault("scan", show(data), "the JSON of a scan")])
         if isinstance(data.get("model"), str) and ":" in data["model"]:
             stored_model(data["model"], data.get("model_source"))
-        for derived in ("dimensions", "numbers_version", "model_source"):
+        named, sources = data.get("observables"), data.get("observable_sources")
+        for name in named if isinstance(named, list) else ():
+            if isinstance(name, str) and ":" in name:
+                check_trusted("observables", name, (sources or {}).get(name))
+        for derived in ("dimensions", "numbers_version", "model_source", "observable_sources"):
             data.pop(derived, None)
         return cls(**data)
 
@@ -95,12 +103,15 @@ class Readable(Printed, Definition):
             raise StoreError(
                 f"{path}: the scan in its attributes can't be read ({short(error)}); the store is damaged"
             ) from None
-        made_with = json.loads(text).get("model_source") if '"model_source"' in text else None
-        if made_with != source_hash(scan.model):
-            raise StoreError(
-                f"{path}: was made with another version of the file that defines {scan.model} (sha256 "
-                f"{str(made_with)[:12]}); put that back, or read the store with xarray.open_zarr"
-            )
+        data, now = json.loads(text), scan.definition()
+        sources = {scan.model: data.get("model_source"), **data.get("observable_sources", {})}
+        here = {scan.model: now.get("model_source"), **now.get("observable_sources", {})}
+        for name, made_with in sources.items():
+            if made_with != here.get(name):
+                raise StoreError(
+                    f"{path}: was made with another version of the file that defines {name} (sha256 "
+                    f"{str(made_with)[:12]}); put that back, or read the store with xarray.open_zarr"
+                )
         if scan.fingerprint != attributes.get("qifscan_fingerprint"):
             raise StoreError(
                 f"{path}: its scan gives fingerprint {scan.fingerprint[:12]}, its attributes say "

@@ -12,13 +12,12 @@ import numpy as np
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from qifscan.definition import Integer, ordered, raise_if_any
-from qifscan.dynamics.accumulators import SEGMENT
 from qifscan.dynamics.catalogue import model_named, source_hash
 from qifscan.dynamics.drive import DRIVES, Drive, DriveBase, Sine
 from qifscan.dynamics.integrators import integrators_of
 from qifscan.dynamics.model import Parameter
-from qifscan.dynamics.observables import observables, usual_observables
-from qifscan.errors import Fault, ScanError, counted, one_of, show, unknown
+from qifscan.dynamics.observables import Observable, named, observable_source, usual_observables
+from qifscan.errors import Fault, ScanError, counted, one_of, show
 from qifscan.printed import span
 from qifscan.scan.axes import (
     DIRECTIONS,
@@ -30,13 +29,13 @@ from qifscan.scan.axes import (
     read_axis,
     read_number,
     read_zipped,
-    repeated,
     unknown_parameter,
 )
 from qifscan.scan.checks import (
     initial_faults,
     known_parameters,
     name_faults,
+    observable_faults,
     scan_parameters,
     sweep_faults,
     threshold_faults,
@@ -246,20 +245,7 @@ class Scan(Readable):
     def _known_observables(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if "model" not in info.data:
             return value
-        known = list(observables(model_named(info.data["model"])))
-        faults = [unknown("observables", name, known) for name in value if name not in known]
-        if not value:
-            faults.append(Fault("observables", "none", one_of(known), "name at least one"))
-        again = repeated(value)
-        if again is not None:
-            faults.append(Fault("observables", f"{show(again)} twice", "each once"))
-        protocol = info.data.get("protocol")
-        least = 4 * SEGMENT
-        if protocol is not None and protocol.window_steps < least and any("frequency" in n for n in value):
-            hint = "three cycles or more of tens of steps each; make the window longer"
-            found = f"{protocol.window_steps} steps"
-            faults.append(Fault("protocol.window", found, f"at least {least} steps for a frequency", hint))
-        raise_if_any(faults or threshold_faults(value, info))
+        raise_if_any(observable_faults(value, info) or threshold_faults(value, info))
         return value
 
     @field_validator("traces")
@@ -359,7 +345,14 @@ class Scan(Readable):
         data["fixed"] = {n: x for n, x in values.items() if x is not None and n not in swept}
         data["numbers_version"] = NUMBERS_VERSION
         source = source_hash(self.model)
-        return data if source is None else data | {"model_source": source}
+        data |= {} if source is None else {"model_source": source}
+        own = {name: observable_source(name) for name in self.observables if ":" in name}
+        return data | ({"observable_sources": own} if own else {})
+
+    @property
+    def measures(self) -> dict[str, Observable]:
+        """What is measured, by the names of the variables of the dataset, in order."""
+        return {row.name: row for row in named(model_named(self.model), self.observables).values()}
 
     def to_json(self) -> str:
         """Return the resolved scan as JSON."""

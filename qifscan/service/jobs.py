@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qifscan import record
-from qifscan.errors import QifscanError
+from qifscan.errors import QifscanError, UnknownModel
 from qifscan.runs.progress import Progress
 from qifscan.service.problems import OGC, ProblemError
 
@@ -181,7 +181,9 @@ class Jobs:
         try:
             job.progress = self.stores.progress(found)
         except QifscanError as error:
-            job.status, job.message = FAILED, str(error).splitlines()[0]
+            # How far a store is whose model this server was not started with can't be told; it may be whole.
+            job.status = DISMISSED if isinstance(error, UnknownModel) else FAILED
+            job.message = str(error).splitlines()[0]
             return job
         complete = job.progress.chunks == job.progress.all_chunks
         job.status = SUCCESSFUL if complete else DISMISSED
@@ -198,7 +200,15 @@ class Jobs:
         if known is not None and (not known.ended or (process != "verify" and self._is_done(known))):
             return known
         path = self._path_for(process, name, scan.fingerprint)
-        job = Job(name, process, path, scan.definition(), scan.title, points, created=now())
+        job = Job(
+            name,
+            process,
+            path,
+            scan.definition(),
+            scan.title or f"scan of {scan.model}",
+            points,
+            created=now(),
+        )
         if process == "scan" and path.exists() and self._is_done(job):
             return self.get(name)
         waiting = sum(job.status == ACCEPTED for job in self.known.values())
@@ -314,7 +324,8 @@ class Jobs:
     async def _work(self, job: Job) -> list[str]:
         """Start the process of a job and follow it; return the last lines of its log."""
         worker = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "qifscan.service.work"),
+            # Not with modules of the folder in which the server was started.
+            *(sys.executable, "-P", "-m", "qifscan.service.work"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

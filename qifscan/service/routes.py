@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -18,7 +19,7 @@ from starlette.routing import Route
 import qifscan
 from qifscan.errors import Fault, ScanError, check_count, show
 from qifscan.scan.scan import Scan
-from qifscan.service import answers, api, events, front
+from qifscan.service import answers, api, events, front, listing
 from qifscan.service.encoding import encoded
 from qifscan.service.jobs import ENDING, FAILED, SUCCESSFUL
 from qifscan.service.problems import OGC, ProblemError
@@ -158,19 +159,15 @@ class Routes:
         return scan
 
     async def list_jobs(self, request: Request) -> Response:
-        """Answer with the jobs, the latest first; `limit`, `offset`, `status` and `processID` choose."""
+        """Answer with the jobs that the query asks for, the latest first, page by page."""
         asked = request.query_params
-        limit, offset = _whole(asked, "limit", 100, MOST_LISTED), _whole(asked, "offset", 0, 10**9)
-        every = await run_in_threadpool(self.jobs.all)
-        chosen = [
-            job
-            for job in every
-            if asked.get("status", job.status) == job.status
-            and asked.get("processID", job.process) == job.process
-        ]
+        limit = max(1, listing.whole(asked, "limit", 100, MOST_LISTED))
+        offset = listing.whole(asked, "offset", 0, 10**9)
+        chosen = listing.chosen(await run_in_threadpool(self.jobs.all), asked)
         links = [_link(request, "/jobs", "self")]
         if offset + limit < len(chosen):
-            links.append(_link(request, f"/jobs?limit={limit}&offset={offset + limit}", "next"))
+            more = urlencode({**asked, "limit": limit, "offset": offset + limit})
+            links.append(_link(request, f"/jobs?{more}", "next"))
         listed = [self._status(request, job) for job in chosen[offset : offset + limit]]
         return JSONResponse({"jobs": listed, "links": links, "numberMatched": len(chosen)}, headers=_FRESH)
 
@@ -360,14 +357,6 @@ def _check_names(inputs: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     ]
     if faults:
         raise ScanError(faults)
-
-
-def _whole(asked: Mapping[str, str], name: str, usual: int, most: int) -> int:
-    """Return a whole number of the query."""
-    given = asked.get(name, str(usual))
-    if not (given.isascii() and given.isdigit() and len(given) < 10):
-        raise ProblemError(400, f'{name}: found "{given[:40]}", expected a whole number')
-    return min(int(given), most)
 
 
 def _answer(function: Callable[..., Any], inputs: Mapping[str, Any], bounds: Bounds) -> Response:

@@ -94,10 +94,7 @@ class Stores:
             complete = known[2].chunks == known[2].all_chunks
             if complete or now - known[0] < FRESH:
                 return known[2]
-        opened = store.load(found.path)
-        done, chunks = chunk_files.finished(opened), opened.chunks
-        points = sum(chunks.points(chunk) for chunk in done if not chunks.is_trace(chunk))
-        state = Progress(len(done), len(chunks), points, chunks.scan.size)
+        state = _progress(found.path)
         self._states[found.path] = (now, found.identity, state)
         return state
 
@@ -108,3 +105,10 @@ class Stores:
         except QifscanError:
             return False
         return state.chunks == state.all_chunks
+
+
+def _progress(path: Path) -> Progress:
+    opened = store.load(path)
+    done, chunks = chunk_files.finished(opened), opened.chunks
+    points = sum(chunks.points(chunk) for chunk in done if not chunks.is_trace(chunk))
+    return Progress(len(done), len(chunks), points, chunks.scan.size)

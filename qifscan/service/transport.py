@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -110,8 +111,15 @@ class Transport:
         return ServiceError(f"{self.url}: can't be reached ({reason})")
 
     def json(self, method: str, path: str, body: Any = None) -> Any:
-        """Send a request and return the data in the answer; raise `ServiceError` if it was refused."""
-        answer = self.ask(method, path, body)
+        """Send a request and return the data in the answer; raise `ServiceError` if it was refused.
+
+        A server that has too many requests says when to come again, and is asked again then.
+        """
+        for pause in (1.0, 2.0, 4.0, 8.0, 0.0):
+            answer = self.ask(method, path, body)
+            if answer.status != 429 or not pause:
+                break
+            time.sleep(pause)
         if answer.status >= 300:
             raise self.refused(answer)
         try:

@@ -15,7 +15,6 @@ import numpy as np
 from qifscan import __version__, record
 from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.initial import NAMED_STATES
-from qifscan.dynamics.observables import observables
 from qifscan.dynamics.status import STATUS_MEANINGS, Status
 from qifscan.engine.measured import CHECKPOINT, diagnostics, grid_names, trace_names
 from qifscan.lazy import LazyModule
@@ -112,7 +111,6 @@ def variables_of(chunks: Chunks) -> dict[str, _StoredArray]:
     """Return every array of a scan's dataset, by name."""
     scan = chunks.scan
     dims, shape = tuple(scan.sizes), tuple(scan.sizes.values())
-    rows = observables(model_named(scan.model))
     variables = {
         name: _StoredArray(
             dims,
@@ -120,9 +118,9 @@ def variables_of(chunks: Chunks) -> dict[str, _StoredArray]:
             chunks.shape,
             scan.precision,
             np.nan,
-            meaning_attributes(rows[name].unit, rows[name].meaning),
+            meaning_attributes(row.unit, row.meaning),
         )
-        for name in scan.observables
+        for name, row in scan.measures.items()
     }
     variables |= {
         row.name: _StoredArray(dims, shape, chunks.shape, row.dtype, row.fill, row.attributes)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from qifscan.dynamics.observables import needs_tangents
 from qifscan.dynamics.status import Status
 from qifscan.engine import inputs
 from qifscan.engine.points import Points
@@ -64,7 +63,7 @@ def compare(points: Points, stored: Mapping[str, Array], place: Callable[[int], 
     found = {name: stored[name][rows] for name in (*asked.observables, "dt")}
     right = adaptive.solved(asked.model, given)
     off = deviations.deviations(asked, right, found, points.scan.protocol.tolerance)
-    if any(name.endswith("_frequency") for name in asked.observables):
+    if any(row.spectral for row in points.scan.measures.values()):
         period = deviations.periods(asked.model, given, right)
         off |= deviations.frequency_deviations(asked, period, right, found)
     table = np.stack(list(off.values()))
@@ -96,6 +95,7 @@ def _chosen(points: Points, stored: Mapping[str, Array]) -> tuple[dict[str, int]
     steps = (scan.protocol.transient_steps + scan.protocol.window_steps) * scan.protocol.base / stored["dt"]
     reasons = {
         "a model of one's own": own,
+        "observables of one's own alone": np.full(count, all(":" in name for name in scan.observables)),
         "noise": points.noisy(),
         "flagged": stored["status"] & FLAGGED > 0,
         f"over {MOST_STEPS:,} steps": ~(steps <= MOST_STEPS),
@@ -115,7 +115,9 @@ def _asked(points: Points) -> Asked:
     scan = points.scan
     begin = scan.protocol.transient_steps * scan.protocol.base
     end = begin + scan.protocol.window_steps * scan.protocol.base
-    return Asked(scan.model, points.columns, scan.observables, begin, end)
+    # The solver has its own code for every observable of the package, and none for a user's.
+    known = tuple(name for name in scan.observables if ":" not in name)
+    return Asked(scan.model, points.columns, known, begin, end)
 
 
 def _given(points: Points) -> list[Point]:
@@ -139,7 +141,7 @@ def _given(points: Points) -> list[Point]:
                 asked.begin,
                 asked.end,
                 (ends[0], ends[1]) if ends is not None and np.isfinite(ends).all() else None,
-                needs_tangents(scan.observables),
+                any(row.tangents for row in scan.measures.values()),
             )
         )
     return found

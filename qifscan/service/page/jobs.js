@@ -205,6 +205,8 @@ async function follow() {
 }
 
 takeToken();
+// A link carries no token.
+part("api").hidden = token !== null;
 part("toml").value = EXAMPLE;
 part("search").addEventListener("input", order);
 part("run").addEventListener("click", async () => {
