@@ -136,6 +136,8 @@ def measured(seconds, clients, streams, scans):
                 memory.append((passed / seconds, server.memory_info().rss / 2**20, server.num_fds()))
                 time.sleep(0.25)
             load.stop.set()
+            # Nothing is stopped any more.
+            threads[-1].join(60)
             lost = lost_scans(url, load, folder)
         finally:
             load.stop.set()

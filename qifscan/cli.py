@@ -353,10 +353,10 @@ def verify(store: Path, points: int, repair: bool) -> None:
     help="Most points of a scan.",
 )
 @click.option(
-    "--model", "models", multiple=True, metavar="MODULE:NAME", help="Model of your own that may be asked for."
+    "--own", multiple=True, metavar="MODULE:NAME", help="Model or observable of your own that may be named."
 )
 @_clear_errors
-def serve(folder: Path, limit_points: int, jobs: int, models: tuple[str, ...], **options: Any) -> None:
+def serve(folder: Path, limit_points: int, jobs: int, own: tuple[str, ...], **options: Any) -> None:
     """Serve the stores in FOLDER over HTTP, and run scans that are sent to it.
 
     With qifscan.Client in Python, with xarray.open_zarr, with any client of OGC API - Processes, or in a
@@ -370,7 +370,7 @@ def serve(folder: Path, limit_points: int, jobs: int, models: tuple[str, ...], *
             f'the server needs {error.name}, which is not installed; pip install "qifscan[serve]"'
         ) from None
     place = Address(options.pop("host"), options.pop("port"), options.pop("names"))
-    bounds = Bounds(jobs=jobs, points=limit_points, models=models)
+    bounds = Bounds(jobs=jobs, points=limit_points, own=own)
     serve(folder, place, bounds=bounds, pages=_pages(), say=_say, **options)
 
 

@@ -214,6 +214,20 @@ def test_a_job_that_is_stopped_ends_between_chunks_and_goes_on_when_it_is_sent_a
         assert (again.open().status.values > 0).all()
 
 
+def test_a_job_that_was_stopped_after_its_last_chunk_is_run_again_for_its_theory(tmp_path):
+    scan = qs.Scan(axes={"eta": [-5.0]}, protocol=qs.Protocol(transient=1.0, window=2.0))
+    store = tmp_path / f"{scan.fingerprint}.zarr"
+    qs.run(scan, store, progress=None)
+    shutil.rmtree(store / "theory")
+    note = {"id": scan.fingerprint, "process": "scan", "path": store.name, "scan": scan.definition()}
+    (tmp_path / f"{scan.fingerprint}.job.json").write_text(json.dumps(note | {"status": "dismissed"}))
+    with served(tmp_path) as running:
+        client = qs.Client(running.url)
+        assert client.job(scan).status == "dismissed"
+        assert client.submit(scan).wait(None).status == "successful"
+    assert qs.open_theory(store).children
+
+
 def test_a_job_whose_process_dies_has_failed_and_the_next_one_runs(tmp_path):
     with served(tmp_path) as running:
         client = qs.Client(running.url)
@@ -257,6 +271,22 @@ def test_stores_that_are_there_are_jobs_and_a_note_that_is_damaged_is_left_out(s
     created = create_app(server.folder)
     created.jobs.read()
     assert created.jobs.known == {}
+
+
+def test_a_store_whose_model_the_server_does_not_know_is_served_all_the_same(tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, '.'); import qifscan as qs\n"
+        "qs.run(qs.Scan(model='mine:model', axes={'eta': [-5.0, -4.0]}, "
+        "protocol=qs.Protocol(transient=1.0, window=2.0)), 'own.zarr', progress=None)\n"
+    )
+    (tmp_path / "mine.py").write_text("from qifscan.models import QIF\nmodel = QIF\n")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    with served(tmp_path) as running:
+        (job,) = running.get("/jobs").json["jobs"]
+        assert (job["status"], job["chunks"]) == ("successful", [1, 1])
+        assert np.isfinite(xr.open_zarr(f"{running.url}/stores/own").r_mean.values).all()
+        dataset = qs.Client(running.url).job(job["jobID"]).open()
+        assert np.isfinite(dataset.r_mean.values).all()
 
 
 def test_sending_a_scan_that_is_there_already_is_that_job(server):
@@ -664,7 +694,7 @@ def test_a_job_is_stopped_by_its_own_process_when_its_server_is_gone(tmp_path):
         "path": str(tmp_path / "x.zarr"),
         "scan": json.loads(long_scan(seed=8).to_json()),
     }
-    asked |= {"client": "threads", "models": [], "points": 1}
+    asked |= {"client": "threads", "own": [], "points": 1}
     with subprocess.Popen(
         [sys.executable, "-m", "qifscan.service.work"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as worker:

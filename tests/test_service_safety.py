@@ -1,6 +1,8 @@
 """What a server refuses: another host or page, no token, too much, code, and paths."""
 
+import hashlib
 import http.client
+import importlib.util
 import json
 import os
 import socket
@@ -8,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qifscan as qs
+from qifscan.dynamics.imported import only
 from qifscan.service import safety
 from qifscan.service.bounds import Bounds
 from qifscan.service.problems import ProblemError
@@ -251,11 +255,20 @@ def test_no_code_is_imported_that_a_request_names(folder, tmp_path, monkeypatch)
             answer = running.execute("scan", {"scan": scan})
             assert answer.status == 422
             assert "expected one of qif, " in answer.json["detail"]
+        for name in ("harmful:mine", "os:system", "this:s"):
+            source = hashlib.sha256(Path(importlib.util.find_spec("this").origin).read_bytes()).hexdigest()
+            named = {"observables": [name], "observable_sources": {name: source}}
+            assert running.execute("scan", {"scan": SCAN | named}).status == 422
+            with only([]), pytest.raises(qs.ScanError, match="expected a name that is known"):
+                qs.Scan(**(SCAN | {"observables": [name]}))
+        for sources in (3, [], "x", {"a": 1}, None):
+            assert running.execute("scan", {"scan": SCAN | {"observable_sources": sources}}).status == 422
         for process in ("simulate", "theory"):
             given = {"model": "harmful:mine", **({"t_end": 1.0} if process == "simulate" else {})}
             assert running.execute(process, given).status == 422
     assert not (tmp_path / "ran").exists()
-    with served(folder, bounds=Bounds(models=("harmful:mine",), queue=0)) as running:
+    assert "this" not in sys.modules
+    with served(folder, bounds=Bounds(own=("harmful:mine",), queue=0)) as running:
         # It comes as far as the queue.
         assert running.execute("scan", {"scan": SCAN | {"model": "harmful:mine"}}).status == 503
 

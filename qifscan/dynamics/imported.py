@@ -9,6 +9,9 @@ import re
 import site
 import sys
 import sysconfig
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -19,12 +22,33 @@ from qifscan.errors import Fault, ModelNotImported, ScanError
 _PLACE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
-@lru_cache
+_ONLY: ContextVar[frozenset[str] | None] = ContextVar("only", default=None)
+
+
+@contextmanager
+def only(places: Iterable[str]) -> Iterator[None]:
+    """Import nothing but what is at these places, whatever is named: for scans that others send."""
+    token = _ONLY.set(frozenset(places))
+    try:
+        yield
+    finally:
+        _ONLY.reset(token)
+
+
 def imported(what: str, place: str) -> tuple[Any, str]:
     """Return what is at a place, and the hash of its file as it is when it is first asked for.
 
     `what` is the field of a scan that names it, for the errors.
     """
+    allowed = _ONLY.get()
+    if allowed is not None and place not in allowed:
+        hint = "no other code of a user's own is run here"
+        raise ScanError([Fault(what, f'"{place}"', "a name that is known", hint)])
+    return _imported(what, place)
+
+
+@lru_cache
+def _imported(what: str, place: str) -> tuple[Any, str]:
     if not _PLACE.fullmatch(place):
         raise ScanError([Fault(what, f'"{place}"', 'a name that is known, or "package.module:variable"')])
     name, variable = place.split(":")

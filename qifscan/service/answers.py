@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import qifscan
+from qifscan.dynamics.imported import only
 from qifscan.errors import Fault, ScanError, near, show, unknown
 from qifscan.scan.protocol import Protocol
 from qifscan.service.problems import ProblemError
@@ -36,7 +37,8 @@ def trajectory(given: Mapping[str, Any], bounds: Bounds) -> xr.Dataset:
     kept = steps // every if isinstance(every, int) and every > 0 else steps
     _check("steps", steps, bounds.steps)
     _check("values", kept, bounds.values)
-    return qifscan.simulate(**options, **parameters)
+    with only(bounds.own):
+        return qifscan.simulate(**options, **parameters)
 
 
 def theory(given: Mapping[str, Any], bounds: Bounds) -> xr.Dataset:
@@ -52,7 +54,8 @@ def theory(given: Mapping[str, Any], bounds: Bounds) -> xr.Dataset:
     _check("sets of parameters", _count(parameters), bounds.equilibria // cost)
     chosen = {name: _pair(given[name]) for name in options if name in given}
     function: Callable[..., xr.Dataset] = getattr(qifscan, of)
-    return function(given.get("model", "qif"), **chosen, **parameters)
+    with only(bounds.own):
+        return function(given.get("model", "qif"), **chosen, **parameters)
 
 
 def _parameters(given: Mapping[str, Any], known: Iterable[str], bounds: Bounds) -> dict[str, Any]:

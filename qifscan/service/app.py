@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.imported import imported
 from qifscan.errors import QifscanError, StoreError
 from qifscan.service import front
 from qifscan.service.bounds import Bounds
@@ -59,8 +59,8 @@ def create_app(
         Address of a Dask scheduler whose workers compute the jobs; by default this machine's cores do.
     """
     bounds = bounds or Bounds()
-    for name in bounds.models:
-        model_named(name)
+    for place in bounds.own:
+        imported("own", place)
     stores = Stores(folder)
     jobs = Jobs(stores, bounds, scheduler)
 

@@ -37,13 +37,21 @@ class Bounds:
     equilibria: int = 20_000
     """Sets of parameters for an answer of theory that is given at once."""
 
-    models: tuple[str, ...] = ()
-    """Models of a user's own, "package.module:variable", that a request may name."""
+    own: tuple[str, ...] = ()
+    """Models and observables of a user's own, "package.module:variable", that a request may name. No other is
+    imported, whatever a request names."""
 
     def check_model(self, name: Any) -> None:
-        """Raise `ScanError` unless a model is one of the package or of `models`: no other is imported,
-        whatever a request names.
-        """
-        known = [*MODELS, *self.models]
+        """Raise `ScanError` unless a model is one of the package or of the server's `own`."""
+        known = [*MODELS, *self.own]
         if not isinstance(name, str) or name not in known:
             raise ScanError([unknown("model", name, known)])
+
+    def check_observables(self, names: Any) -> None:
+        """Raise `ScanError` for an observable of a user's own that is none of the server's `own`."""
+        places = [n for n in names if isinstance(n, str) and ":" in n] if isinstance(names, list) else []
+        faults = [
+            unknown("observables", n, self.own or ["no observable"]) for n in places if n not in self.own
+        ]
+        if faults:
+            raise ScanError(faults)

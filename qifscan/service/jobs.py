@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qifscan import record
-from qifscan.errors import QifscanError, UnknownModel
+from qifscan.errors import QifscanError
 from qifscan.runs.progress import Progress
 from qifscan.service.problems import OGC, ProblemError
 
@@ -181,9 +181,7 @@ class Jobs:
         try:
             job.progress = self.stores.progress(found)
         except QifscanError as error:
-            # How far a store is whose model this server was not started with can't be told; it may be whole.
-            job.status = DISMISSED if isinstance(error, UnknownModel) else FAILED
-            job.message = str(error).splitlines()[0]
+            job.status, job.message = FAILED, str(error).splitlines()[0]
             return job
         complete = job.progress.chunks == job.progress.all_chunks
         job.status = SUCCESSFUL if complete else DISMISSED
@@ -197,7 +195,9 @@ class Jobs:
         """
         name = f"{scan.fingerprint}{SUFFIX[process]}"
         known = self.known.get(name)
-        if known is not None and (not known.ended or (process != "verify" and self._is_done(known))):
+        # One that was stopped or failed after its last chunk lacks the theory: it is run again, too.
+        whole = known is not None and known.status == SUCCESSFUL and process != "verify"
+        if known is not None and (not known.ended or (whole and self._is_done(known))):
             return known
         path = self._path_for(process, name, scan.fingerprint)
         job = Job(
@@ -209,7 +209,7 @@ class Jobs:
             points,
             created=now(),
         )
-        if process == "scan" and path.exists() and self._is_done(job):
+        if known is None and process == "scan" and path.exists() and self._is_done(job):
             return self.get(name)
         waiting = sum(job.status == ACCEPTED for job in self.known.values())
         if waiting >= self.bounds.queue:
@@ -338,7 +338,7 @@ class Jobs:
         assert worker.stdout is not None
         assert worker.stderr is not None
         asked = {"process": job.process, "path": str(job.path), "scan": job.scan, "points": job.points}
-        asked |= {"client": self.client, "models": self.bounds.models}
+        asked |= {"client": self.client, "own": self.bounds.own}
         log: deque[str] = deque(maxlen=20)
         following = asyncio.ensure_future(_follow(worker.stderr, log))
         try:

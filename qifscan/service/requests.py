@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import qifscan
-from qifscan.dynamics.catalogue import source_hash
+from qifscan.dynamics.imported import only
 from qifscan.errors import Fault, ScanError, show
 from qifscan.scan.scan import NUMBERS_VERSION, Scan
 from qifscan.service.problems import ProblemError
@@ -31,23 +31,37 @@ def scan_of(given: Any, bounds: Bounds) -> Scan:
     if not isinstance(given, Mapping):
         raise ScanError([Fault("scan", show(given), "a definition as JSON, or the text of a TOML file")])
     bounds.check_model(given.get("model", "qif"))
+    bounds.check_observables(given.get("observables"))
     told = given.get("numbers_version", NUMBERS_VERSION)
     if told != NUMBERS_VERSION:
         hint = "client and server need the same version of qifscan"
         raise ScanError([Fault("numbers_version", show(told), str(NUMBERS_VERSION), hint)])
+    sources = given.get("observable_sources", {})
+    if not isinstance(sources, Mapping):
+        raise ScanError([Fault("observable_sources", show(sources), "an object of hashes by name")])
     try:
-        scan = Scan.from_json(json.dumps(given))
-    except (ValueError, RecursionError) as error:
+        with only(bounds.own):
+            scan = Scan.from_json(json.dumps(given))
+            here = scan.definition()
+    except (ValueError, RecursionError, TypeError) as error:
         if isinstance(error, ScanError):
             raise
         # A date of TOML, or lists inside each other without end.
         raise ScanError([Fault("scan", f'"{error}"', "numbers, texts, lists and tables")]) from None
-    except TypeError as error:
-        raise ScanError([Fault("scan", f'"{error}"', "numbers, texts, lists and tables")]) from None
-    if given.get("model_source", source_hash(scan.model)) != source_hash(scan.model):
-        hint = "the file that defines it must be the same there and here"
-        raise ScanError([Fault("model_source", "another version of the model", "the server's", hint)])
+    _check_sources(given, here)
     return scan
+
+
+def _check_sources(given: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Raise `ScanError` if a file of a user's own is another one there than here."""
+    hint = "the file that defines it must be the same there and here"
+    faults = [
+        Fault(name, "another version of the file", "the server's", hint)
+        for name in ("model_source", "observable_sources")
+        if name in given and given[name] != here.get(name)
+    ]
+    if faults:
+        raise ScanError(faults)
 
 
 def _of_toml(text: str) -> Any:

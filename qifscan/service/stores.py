@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from qifscan import record
-from qifscan.errors import QifscanError, StoreError
+from qifscan.errors import QifscanError, StoreError, UnknownModel
 from qifscan.runs.progress import Progress
-from qifscan.store import chunk_files, store
+from qifscan.store import chunk_files, store, unknown_model
 
 ENDING = ".zarr"
 """The ending of a store."""
@@ -108,7 +108,11 @@ class Stores:
 
 
 def _progress(path: Path) -> Progress:
-    opened = store.load(path)
+    try:
+        opened = store.load(path)
+    except UnknownModel:
+        known = unknown_model.without_model(path)
+        return Progress(known.finished, known.chunks, known.points, known.status.size)
     done, chunks = chunk_files.finished(opened), opened.chunks
     points = sum(chunks.points(chunk) for chunk in done if not chunks.is_trace(chunk))
     return Progress(len(done), len(chunks), points, chunks.scan.size)

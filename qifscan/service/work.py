@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.imported import imported
 from qifscan.errors import QifscanError, RunInterrupted, ScanError
 from qifscan.runs.driver import execute
 from qifscan.runs.progress import Progress
@@ -66,9 +66,14 @@ def _watch(stdin: IO[bytes]) -> None:
         signal.raise_signal(signal.SIGINT)
 
 
+def _import_own(asked: dict[str, Any]) -> None:
+    """Import the models and observables that the server was started with, so that a scan may name them."""
+    for place in asked["own"]:
+        imported("own", place)
+
+
 def _scan_of(asked: dict[str, Any]) -> Scan:
-    for name in asked["models"]:
-        model_named(name)
+    _import_own(asked)
     return Scan.from_json(json.dumps(asked["scan"]))
 
 
@@ -98,8 +103,7 @@ def _bifurcate(asked: dict[str, Any], tell: Tell) -> list[str]:
 
 
 def _verify(asked: dict[str, Any], tell: Tell) -> list[str]:
-    for name in asked["models"]:
-        model_named(name)
+    _import_own(asked)
     verdict = verify(Path(asked["path"]), points=asked["points"])
     return ["sound" if verdict.sound else "not sound", *str(verdict).splitlines()]
 
