@@ -451,6 +451,14 @@ def test_every_family_of_models_has_answers():
     assert ask(source, "trajectory", t_end=20.0, index={along: 0})["state"].shape[0] == 2
 
 
+def test_a_point_of_a_sweep_starts_where_the_one_before_ended():
+    scan = qs.Scan(axes={"eta": np.linspace(-6, -4, 3)}, protocol=qs.Protocol(sweep="eta"))
+    source = Source(None, scan)
+    assert ask(source, "about")["start"] == "rest"
+    with pytest.raises(ScanError, match="replay shows the scan's own run"):
+        ask(source, "trajectory", start="scan")
+
+
 def test_times_are_offered_that_are_taken(source):
     assert ask(source, "about")["times"] == list(TIMES)
     assert set(ANSWERS) >= {"about", "plane", "tile", "point", "phase", "trajectory", "replay", "diagram"}
