@@ -223,7 +223,18 @@ def test_every_command_explains_itself():
     assert code == 0
     summaries = lines[lines.index("Commands:") + 1 :]
     names = [line.split()[0] for line in summaries]
-    assert names == ["bifurcate", "models", "names", "plan", "run", "serve", "show", "status", "verify"]
+    assert names == [
+        "bifurcate",
+        "explore",
+        "models",
+        "names",
+        "plan",
+        "run",
+        "serve",
+        "show",
+        "status",
+        "verify",
+    ]
     assert not [line for line in summaries if line.endswith("...")]
     for name in names:
         code, lines = qifscan(name, "--help")
