@@ -360,7 +360,8 @@ def serve(folder: Path, limit_points: int, jobs: int, own: tuple[str, ...], **op
     """Serve the stores in FOLDER, and run scans sent to it.
 
     Over HTTP: with qifscan.Client in Python, with xarray.open_zarr, with any client of OGC API - Processes,
-    or in a browser. Only this machine reaches it unless --host says otherwise. It needs the extra: qifscan[serve].
+    or in a browser. Only this machine reaches it unless --host says otherwise. It needs the extra:
+    qifscan[serve].
     """
     try:
         from qifscan.service.bounds import Bounds

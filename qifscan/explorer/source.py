@@ -90,13 +90,15 @@ class Source:
         What is not too large is read once, so that the next click finds it in memory.
         """
         array = self.dataset()[name]
-        if array.nbytes <= _KEPT:
+        # Of a single point one chunk is read, which takes less than a large variable.
+        most = _SMALL if set(array.dims) <= set(place) else _KEPT
+        if array.nbytes <= most:
             array = _in_memory(self, self.done, name)
         return array.isel({dim: i for dim, i in place.items() if dim in array.dims})
 
 
-_KEPT = 1 << 26
-"""Bytes of a variable that is kept in memory as a whole."""
+_KEPT, _SMALL = 1 << 26, 1 << 22
+"""Bytes of a variable that is kept in memory as a whole: where many of its points are asked for, or one."""
 
 
 @lru_cache(maxsize=8)
