@@ -91,8 +91,9 @@ class Source:
         """
         array = self.dataset()[name]
         # Of a single point one chunk is read, which takes less than a large variable.
-        most = _SMALL if set(array.dims) <= set(place) else _KEPT
-        if array.nbytes <= most:
+        if array.nbytes <= _SMALL:
+            array = _small_in_memory(self, self.done, name)
+        elif array.nbytes <= _KEPT and not set(array.dims) <= set(place):
             array = _in_memory(self, self.done, name)
         return array.isel({dim: i for dim, i in place.items() if dim in array.dims})
 
@@ -107,8 +108,17 @@ def _dataset(source: Source, done: int) -> xr.Dataset:
     return reader.read(source.store.path)
 
 
+@lru_cache(maxsize=64)
+def _small_in_memory(source: Source, done: int, name: str) -> xr.DataArray:
+    return _loaded(source, done, name)
+
+
 @lru_cache(maxsize=8)
 def _in_memory(source: Source, done: int, name: str) -> xr.DataArray:
+    return _loaded(source, done, name)
+
+
+def _loaded(source: Source, done: int, name: str) -> xr.DataArray:
     array = _dataset(source, done)[name]
     return array.drop_vars(list(array.coords)).compute()
 
