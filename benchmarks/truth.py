@@ -335,25 +335,46 @@ NOISY = (
     {"v_ou_sigma": 1.0, "v_ou_tau": 5.0},
     {"v_ou_sigma": 4.0, "v_ou_tau": 0.5},
     {"v_ou_sigma": 40.0, "v_ou_tau": 0.02},
+    {"v_ou_sigma": 1.0, "v_ou_tau": 5.0, "r_ou_sigma": 0.02, "r_ou_tau": 2.0},
 )
+
+
+@dataclass
+class _Noise:
+    """Replicates of an Ornstein-Uhlenbeck process, stationary from the start, on a grid of one step."""
+
+    value: Array
+    decay: float
+    gain: float
+    rng: Any
+
+    @classmethod
+    def of(cls, p: Values, variable: str, step: float, rng: Any, count: int) -> _Noise:
+        """Return the noise on a variable; without it there is none to draw."""
+        sigma, tau = p.get(f"{variable}_ou_sigma", 0.0), p.get(f"{variable}_ou_tau", 1.0)
+        decay, deviation = math.exp(-step / tau), sigma * math.sqrt(tau / 2.0)
+        value = deviation * rng.standard_normal(count)
+        return cls(value, decay, deviation * math.sqrt(1.0 - decay**2), rng)
+
+    def advance(self) -> None:
+        """Go on by a step."""
+        self.value = self.value * self.decay + self.gain * self.rng.standard_normal(len(self.value))
 
 
 def heun(
     model: str, p: Values, start: tuple[float, ...], begin: float, end: float, step: float, rng: Any
 ) -> dict[str, Array]:
-    """Return mean and std in the window of replicates under noise on v, by Heun's steps and exact noise."""
+    """Return mean and std in the window of replicates under noise, by Heun's steps and exact noise."""
     equations, count = MODELS[model], REPLICATES
-    sigma, ou_tau = p["v_ou_sigma"], p["v_ou_tau"]
-    decay, deviation = math.exp(-step / ou_tau), sigma * math.sqrt(ou_tau / 2.0)
-    gain = deviation * math.sqrt(1.0 - decay**2)
-    z = deviation * rng.standard_normal(count)
+    on_v, on_r = (_Noise.of(p, name, step, rng, count) for name in ("v", "r"))
     y = np.repeat(np.array(start)[:, None], count, axis=1)
     sums = np.zeros((2, *y.shape))
     for k in range(round(end / step)):
-        after = z * decay + gain * rng.standard_normal(count)
-        first = np.stack(equations.slopes(y, p, z, y[0]))
-        last = np.stack(equations.slopes(y + step * first, p, after, y[0]))
-        new, z = y + 0.5 * step * (first + last), after
+        first = np.stack(equations.slopes(y, p | {"r_ou_mean": on_r.value}, on_v.value, y[0]))
+        for each in (on_v, on_r):
+            each.advance()
+        last = np.stack(equations.slopes(y + step * first, p | {"r_ou_mean": on_r.value}, on_v.value, y[0]))
+        new = y + 0.5 * step * (first + last)
         if k >= round(begin / step):
             sums += 0.5 * step * np.stack([y + new, y**2 + new**2])
         y = new
@@ -387,7 +408,7 @@ def _noisy(model: str, noisy: Values, rng: Any) -> list[Values]:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         data = qs.run(scan, Path(folder) / "noise.zarr", checkpoint=False, progress=None).load()
-    step = min(float(data["dt"].values.min()), noisy["v_ou_tau"]) / 5.0
+    step = min(float(data["dt"].values.min()), *(x for k, x in noisy.items() if k.endswith("_tau"))) / 5.0
     step = 20.0 / math.ceil(20.0 / step)
     exact = heun(model, {"r_ou_mean": 0.0, "v_ou_mean": 0.0} | p, start, 20.0, 60.0, step, rng)
     flagged = int(((data["status"].values.astype(int) & ~UNFLAGGED) != 0).sum())
