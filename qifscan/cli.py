@@ -357,11 +357,10 @@ def verify(store: Path, points: int, repair: bool) -> None:
 )
 @_clear_errors
 def serve(folder: Path, limit_points: int, jobs: int, own: tuple[str, ...], **options: Any) -> None:
-    """Serve the stores in FOLDER, and run scans sent to it.
+    """Serve the stores in FOLDER, and run scans that are sent to it.
 
-    Over HTTP: with qifscan.Client in Python, with xarray.open_zarr, with any client of OGC API - Processes,
-    or in a browser. Only this machine reaches it unless --host says otherwise. It needs the extra:
-    qifscan[serve].
+    Over HTTP: with qifscan.Client in Python, xarray.open_zarr, any client of OGC API - Processes, or a
+    browser. Only this machine reaches it unless --host says otherwise. It needs the extra: qifscan[serve].
     """
     try:
         from qifscan.service.bounds import Bounds

@@ -20,6 +20,7 @@ LONG = (
     "test_scans.py",
     "test_cycles.py",
     "test_truth.py",
+    "test_service.py",
     "test_explorer_browser.py",
 )
 """Files that take longest. They begin, so that none of them is left alone on one core in the end."""

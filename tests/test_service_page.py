@@ -105,7 +105,7 @@ def test_a_job_is_stopped_and_goes_on_from_its_row(page, server):
     long = qs.Scan(
         title="a long one",
         axes={"eta": {"linspace": [-8.0, 2.0, 64]}, "J": {"linspace": [5.0, 25.0, 64]}},
-        protocol=qs.Protocol(transient=100.0, window=300.0, dt=0.01),
+        protocol=qs.Protocol(transient=200.0, window=600.0, dt=0.01),
     )
     client = qs.Client(server.url, TOKEN)
     client.submit(long)

@@ -377,6 +377,7 @@ def test_a_wrong_request_is_told_what_is_wrong(server, process, inputs):
     assert answer.json["detail"]
 
 
+FIELDS = [f"scan.{name}" for name in (*qs.Scan.model_fields, "observable_sources", "numbers_version")]
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -389,9 +390,7 @@ ANYTHING = st.recursive(
 def test_whatever_is_asked_for_is_answered_or_refused_and_never_a_fault_of_the_server(server, data):
     process = data.draw(st.sampled_from(["simulate", "theory", "verify"]))
     sound = {"simulate": {"t_end": 1.0}, "theory": {}, "verify": {"scan": SCAN | {"seed": 77}}}[process]
-    name = data.draw(
-        st.sampled_from([*PROCESSES[process].inputs, "parameters.eta", "scan.axes", "scan.drive"])
-    )
+    name = data.draw(st.sampled_from([*PROCESSES[process].inputs, "parameters.eta", *FIELDS]))
     value = data.draw(ANYTHING)
     outer, _, inner = name.partition(".")
     inputs = sound | {outer: (sound.get(outer) or {}) | {inner: value} if inner else value}

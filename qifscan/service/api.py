@@ -54,6 +54,7 @@ ADDRESSES: tuple[tuple[str, str, str, str, dict[int, str]], ...] = (
         "text/event-stream",
         {204: "nothing more is going to happen", 404: ""},
     ),
+    ("get", "/jobs/{job}/finished", "places of the chunks that are finished now", _JSON, {404: ""}),
     ("get", "/jobs/{job}/scan.toml", "the scan as a TOML file", "application/toml", {404: ""}),
     ("get", "/jobs/{job}/figure.png", "the picture that qifscan show draws", "image/png", {404: ""}),
     ("get", "/events", "all jobs as they change: server-sent events", "text/event-stream", {}),

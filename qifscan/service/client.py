@@ -194,12 +194,16 @@ class RemoteJob:
     def open(self) -> xr.Dataset:
         """Open its dataset on the server, lazily, as `open_scan` does; also while it is running.
 
-        Where `status` is 0 a point has not been run yet, and its observables are NaN.
+        Where `status` is 0 a point has not been run yet, and its observables are NaN. It is the dataset as it
+        is now: what is finished later is there when it is opened again.
         """
         served = self._served()
-        if served.read(record.METADATA) is None:
+        root = served.read(record.METADATA)
+        if root is None:
             raise StoreError(f"{self._transport.url}: job {self.id[:12]} has no store yet ({self.status})")
-        dataset = xr.open_zarr(served, consolidated=True, zarr_format=3, chunks={})
+        finished = self._transport.json("GET", f"/jobs/{part_of_path(self.id)}/finished")
+        now = served if finished["complete"] else _at_this_moment(served, json.loads(root), finished)
+        dataset = xr.open_zarr(now, consolidated=True, zarr_format=3, chunks={})
         told = dataset.attrs
         own = [name for name in told.get("qifscan_coordinates", []) if name in dataset.data_vars]
         order = [n for n in told.get("qifscan_variables", []) if n in dataset.data_vars and n != CHECKPOINT]
@@ -242,6 +246,23 @@ class RemoteJob:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return path
+
+
+def _at_this_moment(served: Any, root: dict[str, Any], finished: dict[str, Any]) -> Any:
+    """Return a store with the chunks alone that were finished at one moment: values and `status` are read one
+    after the other.
+    """
+    from qifscan.store.snapshot import Snapshot
+
+    names, nodes = root["attributes"]["qifscan_variables"], root["consolidated_metadata"]["metadata"]
+    last = names.index("status") + 1
+    shown = {}
+    for kind, those in (("grid", names[:last]), ("traces", names[last:])):
+        for name in those:
+            size = len(nodes[name]["shape"])
+            places = [(*place, *(0,) * (size - len(place))) for place in finished[kind]]
+            shown[name] = frozenset("/".join(map(str, place)) for place in places)
+    return Snapshot(served, shown)
 
 
 def _of_nodes(nodes: dict[str, Any]) -> Iterator[str]:

@@ -80,6 +80,7 @@ class Routes:
             Route("/jobs/{job}", self.dismiss, methods=["DELETE"]),
             Route("/jobs/{job}/results", self.results),
             Route("/jobs/{job}/events", self.events),
+            Route("/jobs/{job}/finished", self.finished),
             Route("/jobs/{job}/scan.toml", self.toml),
             Route("/jobs/{job}/figure.png", self.figure),
             Route("/events", self.all_events),
@@ -233,6 +234,15 @@ class Routes:
         job = self._job(request)
         text = await run_in_threadpool(lambda: Scan.from_json(json.dumps(job.scan)).to_toml())
         return Response(text, media_type="application/toml")
+
+    async def finished(self, request: Request) -> Response:
+        """Answer with the places of the chunks that are finished at this moment."""
+        job = self._job(request)
+        try:
+            found = self.stores.get(_store_name(job))
+        except KeyError:
+            raise ProblemError(404, f"the job is {job.status}, and has no store yet") from None
+        return JSONResponse(await run_in_threadpool(self.stores.finished_places, found), headers=_FRESH)
 
     async def figure(self, request: Request) -> Response:
         """Answer with the picture of a store."""

@@ -11,13 +11,14 @@ from typing import Any
 from qifscan import record
 from qifscan.errors import QifscanError, StoreError, UnknownModel
 from qifscan.runs.progress import Progress
+from qifscan.service.jobs import ENDING
 from qifscan.store import chunk_files, store, unknown_model
-
-ENDING = ".zarr"
-"""The ending of a store."""
 
 FRESH = 1.0
 """Seconds for which what was found of a store that is growing is given again."""
+
+FRESH_WHOLE = 60.0
+"""The same of one that is whole: it stays so, unless somebody repairs it."""
 
 
 class NoSuchStore(StoreError, KeyError):
@@ -92,11 +93,23 @@ class Stores:
         now, known = time.monotonic(), self._states.get(found.path)
         if known is not None and known[1] == found.identity:
             complete = known[2].chunks == known[2].all_chunks
-            if complete or now - known[0] < FRESH:
+            if now - known[0] < (FRESH_WHOLE if complete else FRESH):
                 return known[2]
         state = _progress(found.path)
         self._states[found.path] = (now, found.identity, state)
         return state
+
+    def finished_places(self, found: NamedStore) -> dict[str, Any]:
+        """Return whether every chunk is finished, and if not, the places of those that are."""
+        state = self.progress(found)
+        if state.chunks == state.all_chunks:
+            return {"complete": True}
+        opened = store.load(found.path)
+        done, chunks = sorted(chunk_files.finished(opened)), opened.chunks
+        places: dict[str, list[tuple[int, ...]]] = {"grid": [], "traces": []}
+        for chunk in done:
+            places["traces" if chunks.is_trace(chunk) else "grid"].append(chunks.position(chunk))
+        return {"complete": False, **places}
 
     def finished(self, found: NamedStore) -> bool:
         """Whether every chunk of a store is there; not, where it can't be read."""
