@@ -31,6 +31,9 @@ async ({ size, repeats }) => {
     }
   };
   await timed("click: every panel", repeats, async () => { const at = somewhere(); event("pointerdown", ...at); event("pointerup", ...at); });
+  change({ replay: false });
+  await timed("click, without the replay", repeats, async () => { const at = somewhere(); event("pointerdown", ...at); event("pointerup", ...at); });
+  change({ replay: true });
   await timed("click, visited before", repeats, async (i) => change({ index: { ...explorer.view.index, eta: [3, 7][i % 2], J: 5 } }));
   await timed("start in the phase plane", repeats, async () => points.A.addStart({ x: 0.1 + random(), y: random() - 0.5 }), () => change({ starts: [] }));
   change({ starts: [] });

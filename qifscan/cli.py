@@ -238,7 +238,7 @@ def show(
 @click.option("--no-browser", is_flag=True, help="Print the address alone.")
 @_clear_errors
 def explore(store: Path, port: int, no_browser: bool) -> None:
-    """Look at a store, or at a scan that was not run, in the browser.
+    """Look at a store or a scan in the browser.
 
     A click on the map shows the trajectory, the phase plane and the exact diagram there. The page is served
     on this machine alone, until Ctrl-C.

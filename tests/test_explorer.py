@@ -1,6 +1,10 @@
 """What the explorer answers is what the public functions give; wrong requests are one clear line."""
 
 import json
+import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 import tomllib
@@ -10,10 +14,15 @@ import urllib.request
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import qifscan as qs
+from qifscan.cli import main
+from qifscan.dynamics.drive import DRIVES
 from qifscan.errors import ScanError, StoreError
-from qifscan.explorer.answers import ANSWERS, answer
+from qifscan.explorer.answers import ANSWERS, answer, warm
+from qifscan.explorer.planes import MapPlane
+from qifscan.explorer.points import input_of
 from qifscan.explorer.source import TIMES, Place, Source, open_source
 from qifscan.explorer.wire import packed, unpacked
 
@@ -168,10 +177,10 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("kind", SHAPES)
-def test_the_input_that_is_drawn_is_that_of_the_run(source, kind):
+def test_the_input_that_is_drawn_is_that_of_the_run(kind):
     numbers, shape = SHAPES[kind]
-    found = ask(source, "trajectory", index=INDEX, t_end=20.0, drive={"kind": kind, **numbers})
-    assert found["input"] == pytest.approx(shape(found["time"].astype(float)), abs=1e-5)
+    times = np.arange(0.0, 20.0, 0.05)
+    assert input_of(DRIVES[kind](**numbers), {}, times) == pytest.approx(shape(times), abs=1e-5)
 
 
 def test_noise_of_a_trajectory_is_that_of_simulate(noisy_source):
@@ -290,43 +299,26 @@ def test_a_plane_without_the_graph_has_its_folds_as_points(tmp_path):
 # Pyramids
 
 
-def big(tmp_path, flagged):
-    """A store of 1100 x 700 points whose status is changed at a few of them."""
-    scan = qs.Scan(
-        axes={"eta": np.linspace(-8, -2, 1100), "J": np.linspace(10, 20, 700)},
-        protocol=qs.Protocol(transient=0.0, window=0.1),
-        observables=["r_mean"],
-    )
-    path = tmp_path / "big.zarr"
-    qs.run(scan, path, progress=None)
-    found = open_source(path)
-    status = found.values("status", {}).values
-    for i, j in flagged:
-        status[i, j] |= 2
-    return found
-
-
-def test_a_flagged_point_is_in_every_resolution(tmp_path):
-    flagged = [(0, 0), (517, 333), (1099, 699), (3, 650)]
-    source = big(tmp_path, flagged)
-    asked = {"variable": "r_mean", "x": "eta", "y": "J"}
-    told = ask(source, "plane", **asked)
-    assert told["levels"] >= 2
-    assert told["counts"]["diverged"] == len(flagged)
-    stored = source.values("r_mean", {}).values.T
-    for level in range(told["levels"]):
-        for i, j in flagged:
-            row, column = (k >> level for k in (j, i))
-            tile = ask(source, "tile", **asked, level=level, row=row // 512, column=column // 512)
-            assert tile["flags"][row % 512, column % 512] & 2
-        tile = ask(source, "tile", **asked, level=level)
+@pytest.mark.parametrize("shape", [(700, 1100), (1, 1500), (513, 512), (64, 64), (1, 1)])
+def test_a_flagged_point_is_in_every_resolution(shape):
+    random = np.random.default_rng(3)
+    values = random.normal(size=shape).astype("f4")
+    flags = np.where(random.random(shape) < 3 / values.size, 3, 1).astype("u1")
+    flags[0, -1] = 9
+    plane = MapPlane(shape, lambda rows, columns: values[np.ix_(rows, columns)], [flags], {})
+    flagged = [(int(j), int(i)) for j, i in np.argwhere(flags != 1)]
+    for level in range(plane.levels):
+        for j, i in flagged:
+            row, column = j >> level, i >> level
+            tile = plane.tile(level, row // 512, column // 512)
+            assert tile["flags"][row % 512, column % 512] & flags[j, i] == flags[j, i]
+        tile = plane.tile(level, 0, 0)
         rows, columns = (
             np.minimum((np.arange(n) << level) + (1 << level) // 2, size - 1)
-            for n, size in zip(tile["values"].shape, stored.shape, strict=True)
+            for n, size in zip(tile["values"].shape, shape, strict=True)
         )
-        assert tile["values"].tobytes() == stored[np.ix_(rows, columns)].astype("f4").tobytes(), (
-            "of real points"
-        )
+        assert (tile["values"] == values[np.ix_(rows, columns)]).all(), "values are those of points"
+    assert max(plane.tile(plane.levels - 1, 0, 0)["values"].shape) <= 512
 
 
 # While a run goes on, and before it
@@ -452,11 +444,19 @@ def test_what_is_no_store_is_one_clear_line(tmp_path):
 def test_every_family_of_models_has_answers():
     for model, along in (("qif_adaptation_exponential", "eta"), ("qif_pair", "eta_i"), ("qif_delay", "eta")):
         fixed = {"delay": 1.0} if model == "qif_delay" else {}
-        scan = qs.Scan(model=model, axes={along: np.linspace(-6, 2, 5)}, fixed=fixed)
-        source = Source(None, scan)
+        source = Source(None, qs.Scan(model=model, axes={along: np.linspace(-6, 2, 5)}, fixed=fixed))
         assert ask(source, "phase")["equilibria"]
         assert ask(source, "diagram", along=along)["states"].size
-        assert ask(source, "trajectory", t_end=20.0)["state"].shape[0] == len(source.model.variables)
+        assert ask(source, "tile", variable="exact:count", x=along)["values"].min() >= 1
+    assert ask(source, "trajectory", t_end=20.0, index={along: 0})["state"].shape[0] == 2
+
+
+def test_a_point_of_a_sweep_starts_where_the_one_before_ended():
+    scan = qs.Scan(axes={"eta": np.linspace(-6, -4, 3)}, protocol=qs.Protocol(sweep="eta"))
+    source = Source(None, scan)
+    assert ask(source, "about")["start"] == "rest"
+    with pytest.raises(ScanError, match="replay shows the scan's own run"):
+        ask(source, "trajectory", start="scan")
 
 
 def test_times_are_offered_that_are_taken(source):
@@ -481,8 +481,22 @@ def test_bytes_come_back_as_they_were():
 
 @pytest.fixture(scope="module")
 def server(store):
-    with qs.explore(store) as explorer:
-        yield explorer
+    with pytest.MonkeyPatch.context() as patch:
+        # Each test compiles what it needs.
+        patch.setattr("qifscan.explorer.serve.warm", lambda *_: None)
+        explorer = qs.explore(store)
+    yield explorer
+    explorer.close()
+
+
+def test_what_a_first_click_needs_is_compiled_before(source, monkeypatch):
+    asked = []
+    monkeypatch.setattr("qifscan.explorer.answers.answer", lambda source, name, given: asked.append(name))
+    warm(source)
+    assert {"point", "phase", "trajectory", "diagram", "replay"} <= set(asked)
+    asked.clear()
+    warm(source, lambda: len(asked) < 2)
+    assert len(asked) == 2, "and is left when the server ends"
 
 
 def fetched(url, **headers):
@@ -578,3 +592,23 @@ def test_many_clicks_at_once_are_all_answered(server):
 
 def test_a_place_is_a_point_of_the_scan(source):
     assert Place.of(source, {"index": INDEX}).labels(source) == {"eta": -5.0, "J": 15.0, "initial": "up"}
+
+
+def test_the_command_serves_until_it_is_interrupted(store):
+    code = "from qifscan.cli import script; script()"
+    command = [sys.executable, "-c", code, "explore", str(store), "--no-browser"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    url = re.search(r"http://\S+", running.stdout.readline())[0]
+    assert fetched(url)[0] == 200
+    assert fetched(url + "about")[0] == 200
+    running.send_signal(signal.SIGINT)
+    printed, errors = running.communicate(timeout=60)
+    assert printed.splitlines()[-1] == "explorer      ended"
+    assert (errors, running.returncode) == ("", 0)
+
+
+def test_the_command_says_in_a_line_what_is_wrong(tmp_path):
+    done = CliRunner().invoke(main, ["explore", str(tmp_path / "nowhere.zarr")])
+    assert done.exit_code == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ")

@@ -56,7 +56,7 @@ def about(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
         "protocol": scan.protocol.in_words,
         "drive": None if scan.drive is None else scan.drive.model_dump(mode="json"),
         "noisy": list(scan.noisy),
-        "start": "scan",
+        "start": "scan" if scan.protocol.sweep is None else "rest",
     } | progress(source, asked)
 
 

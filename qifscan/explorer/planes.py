@@ -21,35 +21,37 @@ from qifscan.explorer.source import EXACT, TILE, Place, Source, check_dims, theo
 
 Array = np.ndarray[Any, Any]
 
+_LEAST = 64
 _SAMPLE = 64
 """Points along a side from which the range of an exact variable is read."""
 
 FLAGGED = int(Status.diverged | Status.rate_negative | Status.under_resolved | Status.not_settled)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MapPlane:
-    """A variable over two dimensions: `part(rows, columns)` gives values and flags at these points.
+    """A variable over two dimensions: `part(rows, columns)` gives values at these points.
 
-    `reduced` gives the flags of whole blocks, None where a variable has no flags.
+    `flags` are those of every point and then of blocks of 2, 4, 8, ... points a side, as far as anybody has
+    asked; empty where a variable has no flags. `told` is its range and how many points carry each flag.
     """
 
     shape: tuple[int, int]
     part: Callable[[Array, Array], Array]
-    flags: Array | None
+    flags: list[Array]
     told: Mapping[str, Any]
 
     @property
     def levels(self) -> int:
-        """How many resolutions there are: at the last one a single tile holds everything."""
-        return max(0, math.ceil(math.log2(max(self.shape) / TILE))) + 1
+        """How many resolutions there are: at the last one a map has `_LEAST` pixels along its longer side."""
+        return max(0, math.ceil(math.log2(max(self.shape) / _LEAST))) + 1
 
     def tile(self, level: int, row: int, column: int) -> dict[str, Any]:
         """Return the values and flags of a tile, `(rows, columns)` each."""
         rows, columns = (self._chosen(n, level, i) for n, i in zip(self.shape, (row, column), strict=True))
         values = self.part(rows, columns).astype(np.float32)
         answer: dict[str, Any] = {"values": values, "first": [row * TILE, column * TILE], "level": level}
-        if self.flags is not None:
+        if self.flags:
             answer["flags"] = self._flags(level)[
                 row * TILE : row * TILE + len(rows), column * TILE : column * TILE + len(columns)
             ]
@@ -62,12 +64,15 @@ class MapPlane:
         return np.minimum(np.arange(first, last) * step + step // 2, size - 1)
 
     def _flags(self, level: int) -> Array:
-        assert self.flags is not None
-        step = 1 << level
-        if not level:
-            return self.flags
-        found = np.bitwise_or.reduceat(self.flags, np.arange(0, self.shape[0], step), axis=0)
-        return np.asarray(np.bitwise_or.reduceat(found, np.arange(0, self.shape[1], step), axis=1))
+        while len(self.flags) <= level:
+            self.flags.append(_halved(self.flags[-1]))
+        return self.flags[level]
+
+
+def _halved(flags: Array) -> Array:
+    """Return the flags of blocks of 2 x 2 points: those of all of them."""
+    whole = np.pad(flags, [(0, n % 2) for n in flags.shape])
+    return np.asarray(whole[::2, ::2] | whole[1::2, ::2] | whole[::2, 1::2] | whole[1::2, 1::2])
 
 
 def plane_of(source: Source, asked: Mapping[str, Any]) -> MapPlane:
@@ -84,22 +89,15 @@ def plane_of(source: Source, asked: Mapping[str, Any]) -> MapPlane:
         (n, i) for n, i in place.index.items() if n not in (x, y) and not (mean and n == "replicate")
     )
     key = (str(variable), x, y, others, mean)
-    values, flags = _read(source, source.done, key)
-    kept = None if variable == "status" else flags
-    return MapPlane(
-        values.shape,
-        lambda rows, columns: np.asarray(values[np.ix_(rows, columns)]),
-        flags,
-        _range(values, kept),
-    )
+    return _read(source, source.done, key)
 
 
 Key = tuple[str, "str | None", "str | None", tuple[tuple[str, int], ...], bool]
 
 
 @lru_cache(maxsize=12)
-def _read(source: Source, done: int, key: Key) -> tuple[Array, Array]:
-    """Return the values and the status of a map, `(y, x)`; read once for so many finished chunks."""
+def _read(source: Source, done: int, key: Key) -> MapPlane:
+    """Return a map of what was simulated; read once for so many finished chunks."""
     variable, x, y, others, mean = key
     order = [name for name in (y, x) if name]
     status = source.values("status", dict(others))
@@ -110,7 +108,9 @@ def _read(source: Source, done: int, key: Key) -> tuple[Array, Array]:
     flags = np.asarray(status.transpose(*order).values, dtype=np.uint8)
     found = np.asarray(values.transpose(*order).values)
     shape = _shape(source, x, y)
-    return found.reshape(shape).astype(np.float32, copy=False), flags.reshape(shape)
+    flat, flags = found.reshape(shape).astype(np.float32, copy=False), flags.reshape(shape)
+    told = _range(flat, None if variable == "status" else flags)
+    return MapPlane(shape, lambda rows, columns: np.asarray(flat[np.ix_(rows, columns)]), [flags], told)
 
 
 def _shape(source: Source, x: str | None, y: str | None) -> tuple[int, int]:
@@ -146,7 +146,7 @@ def _exact(source: Source, place: Place, name: str, x: str | None, y: str | None
         return exact_values(source, place, name, [(y, rows), (x, columns)])
 
     sample = [np.unique(np.linspace(0, n - 1, min(n, _SAMPLE)).astype(int)) for n in shape]
-    return MapPlane(shape, part, None, _range(part(sample[0], sample[1]), None))
+    return MapPlane(shape, part, [], _range(part(sample[0], sample[1]), None))
 
 
 def exact_values(source: Source, place: Place, name: str, along: Sequence[tuple[str | None, Array]]) -> Array:

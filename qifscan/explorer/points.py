@@ -45,7 +45,9 @@ def trajectory(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
         given = {name: x for name, x in given.items() if not name.startswith("drive_")}
     if not asked.get("noise"):
         given = {name: x for name, x in given.items() if not name.endswith(_NOISE)}
-    initial, starts = _start(source, given, asked.get("start", "scan"))
+    initial, starts = _start(
+        source, given, asked.get("start", "scan" if source.scan.protocol.sweep is None else "rest")
+    )
     parameters: dict[str, Any] = {
         name: x for name, x in given.items() if name not in _OURS and not name.endswith("_initial")
     }
@@ -59,7 +61,7 @@ def trajectory(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
         seed=seed,
         **parameters | starts,
     )
-    return _answer(source, found) | {"input": _input(drive, given, found["time"].values)}
+    return _answer(source, found) | {"input": input_of(drive, given, found["time"].values)}
 
 
 def repeated(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,6 +100,9 @@ def _answer(source: Source, found: Any) -> dict[str, Any]:
 def _start(source: Source, given: Mapping[str, Any], start: Any) -> tuple[Any, dict[str, float]]:
     """Return the named start, and the numbers that take its place."""
     names = source.model.variable_names
+    if start == "scan" and source.scan.protocol.sweep is not None:
+        hint = "replay shows the scan's own run"
+        raise ScanError([Fault("start", '"scan", of a sweep', one_of(NAMED_STATES), hint)])
     if start == "scan":
         own = {f"{n}_initial": given[f"{n}_initial"] for n in names if f"{n}_initial" in given}
         return given.get("initial", "rest"), own
@@ -137,7 +142,7 @@ def _drive(source: Source, asked: Any) -> DriveBase | None:
         raise ScanError(replace(fault, where=f"drive.{fault.where}") for fault in error.faults) from None
 
 
-def _input(drive: DriveBase | None, given: Mapping[str, Any], times: Array) -> Array:
+def input_of(drive: DriveBase | None, given: Mapping[str, Any], times: Array) -> Array:
     """Return the input current over time, for looking at it."""
     if drive is None:
         return np.zeros(0, dtype=np.float32)

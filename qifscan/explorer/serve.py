@@ -55,7 +55,7 @@ class Explorer:
         self._port: int = self._socket.getsockname()[1]
         self._server = _server(self._application())
         self._thread: threading.Thread | None = None
-        self._closed = threading.Event()
+        self._closed, self._ended = threading.Event(), threading.Event()
 
     @property
     def url(self) -> str:
@@ -108,8 +108,9 @@ class Explorer:
     def wait(self) -> None:
         """Return when the server has ended, or on Ctrl-C, which ends it."""
         with suppress(KeyboardInterrupt):
-            while self._thread is not None and self._thread.is_alive():
-                self._thread.join(0.5)
+            # Not Thread.join: when Ctrl-C interrupts it, the thread counts as ended from then on.
+            while not self._ended.wait(0.5):
+                pass
         self.close()
 
     def _warm(self) -> None:
@@ -118,14 +119,18 @@ class Explorer:
         threading.Thread(target=warm, args=(self._source, goes_on), name="qifscan warming").start()
 
     def _serve(self) -> None:
-        self._server.run(sockets=[self._socket])
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._ended.set()
 
     def close(self) -> None:
         """End the server."""
         self._closed.set()
         self._server.should_exit = True
         if self._thread is not None:
-            self._thread.join(_PATIENCE)
+            self._ended.wait(_PATIENCE)
+            self._thread.join(1.0)
         self._socket.close()
 
     def __enter__(self) -> Explorer:

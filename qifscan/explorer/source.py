@@ -90,13 +90,16 @@ class Source:
         What is not too large is read once, so that the next click finds it in memory.
         """
         array = self.dataset()[name]
-        if array.nbytes <= _KEPT:
+        # Of a single point one chunk is read, which takes less than a large variable.
+        if array.nbytes <= _SMALL:
+            array = _small_in_memory(self, self.done, name)
+        elif array.nbytes <= _KEPT and not set(array.dims) <= set(place):
             array = _in_memory(self, self.done, name)
         return array.isel({dim: i for dim, i in place.items() if dim in array.dims})
 
 
-_KEPT = 1 << 27
-"""Bytes of a variable that is kept in memory as a whole."""
+_KEPT, _SMALL = 1 << 26, 1 << 22
+"""Bytes of a variable that is kept in memory as a whole: where many of its points are asked for, or one."""
 
 
 @lru_cache(maxsize=8)
@@ -105,8 +108,17 @@ def _dataset(source: Source, done: int) -> xr.Dataset:
     return reader.read(source.store.path)
 
 
-@lru_cache(maxsize=12)
+@lru_cache(maxsize=64)
+def _small_in_memory(source: Source, done: int, name: str) -> xr.DataArray:
+    return _loaded(source, done, name)
+
+
+@lru_cache(maxsize=8)
 def _in_memory(source: Source, done: int, name: str) -> xr.DataArray:
+    return _loaded(source, done, name)
+
+
+def _loaded(source: Source, done: int, name: str) -> xr.DataArray:
     array = _dataset(source, done)[name]
     return array.drop_vars(list(array.coords)).compute()
 

@@ -17,8 +17,9 @@ export const withToken = (headers) => (token === null ? headers : { ...headers, 
 /** What a link to another page of ours needs: the token does not travel by itself. */
 export const tokenFragment = () => (token === null ? "" : `#token=${encodeURIComponent(token)}`);
 
-const KEPT = 300;
+const KEPT = 1 << 27; // bytes
 const kept = new Map();
+let bytes = 0;
 
 /** How many questions are open, and what was asked and cancelled: for tests and measurements. */
 export const traffic = { open: 0, asked: 0, cancelled: 0, names: [] };
@@ -39,7 +40,8 @@ export async function ask(name, request = {}, signal = undefined) {
   try {
     const response = await fetch(query, { signal, headers, cache: "no-store" });
     if (!response.ok) throw await refusal(response);
-    answer = unpacked(await response.arrayBuffer());
+    const body = await response.arrayBuffer();
+    answer = { ...unpacked(body), bytes: body.byteLength };
   } catch (error) {
     if (error.name === "AbortError") traffic.cancelled++;
     throw error;
@@ -53,11 +55,19 @@ export async function ask(name, request = {}, signal = undefined) {
 
 function keep(query, answer) {
   kept.set(query, answer);
-  if (kept.size > KEPT) kept.delete(kept.keys().next().value);
+  bytes += answer.bytes;
+  for (const [oldest, { bytes: size }] of kept) {
+    if (bytes <= KEPT) break;
+    kept.delete(oldest);
+    bytes -= size;
+  }
 }
 
 /** Forget what a run that goes on has made old. */
-export function forget() { kept.clear(); }
+export function forget() {
+  kept.clear();
+  bytes = 0;
+}
 
 async function refusal(response) {
   let detail = `${response.status} ${response.statusText}`;

@@ -67,7 +67,7 @@ function planes(about) {
 }
 
 function runs(about) {
-  const names = [["scan", "of the scan"], ["rest", "rest"], ["down", "down"], ["up", "up"]];
+  const names = [["scan", "of the scan"], ["rest", "rest"], ["down", "down"], ["up", "up"]].filter(([value]) => value !== "scan" || about.start === "scan");
   get("start").replaceChildren(...names.map(([value, text]) => new Option(text, value)));
   bind("start");
   const start = get("start");
@@ -166,7 +166,7 @@ function row(name, title) {
   return made;
 }
 
-const FEW = 5;
+const FEW = 8;
 
 function axisSlider(axis) {
   const made = row(axis.name, axis.meaning);
@@ -181,6 +181,7 @@ function axisSlider(axis) {
     });
     if (axis.name === "replicate") buttons.push(meanButton());
     group.append(...buttons);
+    if (axis.size > 1) group.append(mapsButton(axis));
     made.append(group);
     const show = () => buttons.forEach((b, i) => b.setAttribute("aria-pressed", String(i < axis.size ? view.index[axis.name] === i && !(axis.name === "replicate" && view.mean) : view.mean)));
     follow(show);
@@ -197,6 +198,16 @@ function axisSlider(axis) {
   if (axis.name === "replicate") made.append(meanButton());
   show();
   return made;
+}
+
+/** Small maps of every value of a dimension. */
+function mapsButton(axis) {
+  const button = document.createElement("button");
+  Object.assign(button, { type: "button", className: "maps", textContent: "▦", title: "small maps of every value (m)", onclick: () => change({ facet: view.facet === axis.name ? null : axis.name }) });
+  const show = () => button.setAttribute("aria-pressed", String(view.facet === axis.name));
+  follow(show);
+  show();
+  return button;
 }
 
 function meanButton() {

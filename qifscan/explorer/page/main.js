@@ -5,6 +5,7 @@ import { theme } from "./colours.js";
 import { controls } from "./controls.js";
 import { DiagramPanel } from "./diagram.js";
 import { copy, save, savePicture } from "./export.js";
+import { Facets } from "./facets.js";
 import { MapPanel } from "./map.js";
 import { redrawAll } from "./plot.js";
 import { PointPanel } from "./point.js";
@@ -29,7 +30,7 @@ function defaults(about) {
   const index = Object.fromEntries(about.axes.map((a) => [a.name, a.name === x || a.name === y ? Math.floor(a.size / 2) : 0]));
   const along = x ?? about.model.graph ?? about.fixed.find((p) => p.of_model)?.name;
   const tau = about.noisy.length ? 200 : 50;
-  return { variable: about.variable, x, y, index, along, time: tau, noise: about.noisy.length > 0, dark: matchMedia("(prefers-color-scheme: dark)").matches };
+  return { variable: about.variable, x, y, index, along, time: tau, start: about.start, noise: about.noisy.length > 0, dark: matchMedia("(prefers-color-scheme: dark)").matches };
 }
 
 async function start() {
@@ -61,14 +62,18 @@ async function start() {
   const map = new MapPanel(get("map"), about, say);
   const diagram = new DiagramPanel(get("diagram"), about, say);
   const points = { A: makePoint("A"), B: null };
+  const facets = new Facets(get("facets"), map, about);
   controls(about);
   const refine = new RefineDialog(get("refine"), about, say);
   map.onBox = (box) => refine.open(map, box);
+  // The colours of small maps are those of the map, whose range has then come.
+  map.onLoaded = () => facets.recolour();
   map.onChosen = () => points.A.chosen();
   const react = (keys) => {
     if (keys.has("dark")) setDark();
     if (keys.has("second")) showSecond(points, makePoint);
     map.react(keys);
+    facets.react(keys);
     diagram.react(keys);
     points.A.react(keys);
     points.B?.react(keys);
@@ -79,11 +84,12 @@ async function start() {
   map.load(); map.othersMoved(); map.othersMoved(true); map.loadCurves();
   diagram.again();
   points.A.all();
+  facets.react(new Set());
   buttons(about, { map, diagram, points });
   keyboard(about, map);
-  live(about, { map, diagram, points });
+  live(about, map, diagram, react);
   // For tests and for the console: what is shown, and how long it took.
-  window.explorer = { about, view, change, map, diagram, points, ask, traffic, forget };
+  window.explorer = { about, view, change, map, diagram, points, facets, ask, traffic, forget };
 }
 
 /** Equations as one writes them. */
@@ -156,6 +162,7 @@ function keyboard(about, map) {
     x: () => able(view.x) && change({ along: view.x }), y: () => able(view.y) && change({ along: view.y }),
     v: (n) => nextVariable(n > 1 ? -1 : 1), c: () => get("curves").click(), l: () => get("log").click(),
     f: () => change({ hidden: view.hidden.length ? [] : flags }), d: () => change({ dark: !view.dark }), n: () => change({ noise: !view.noise }),
+    m: () => { const names = [null, ...Facets.able(about)]; change({ facet: names[(names.indexOf(view.facet) + 1) % names.length] }); },
     p: () => setTool(map, "pan"), b: () => setTool(map, "box"), "?": () => get("keys").showModal(),
     Escape: () => change({ second: null, starts: [], follow: null }),
   };
@@ -169,7 +176,7 @@ function keyboard(about, map) {
 }
 
 /** While the run goes on: look for finished chunks, and draw the map again when there are more. */
-function live(about, { map, diagram, points }) {
+function live(about, map, diagram, react) {
   const bar = get("progress");
   const show = ({ done, chunks }) => {
     bar.hidden = chunks > 0 && done === chunks;
@@ -189,7 +196,7 @@ function live(about, { map, diagram, points }) {
       forget();
       map.load();
       diagram.again();
-      points.A.loadPoint(false);
+      react(new Set(["facet"]));
       if (now.done === now.chunks) clearInterval(timer);
     } catch { /* the server is busy or gone: the next look tells */ }
   }, LIVE);

@@ -7,6 +7,8 @@ import { FONT, Plot, SHAPES, line, marker, polyline } from "./plot.js";
 import { change, placed, view } from "./view.js";
 
 
+const COARSE = 2; // levels by which the first look at theory is coarser
+
 export class MapPanel {
   constructor(root, about, say) {
     Object.assign(this, { about, say, tiles: new Map(), plane: null, curves: {}, hover: null });
@@ -48,7 +50,8 @@ export class MapPanel {
   react(keys) {
     const has = (...names) => names.some((name) => keys.has(name));
     if (has("x", "y")) { this.plane = null; this.tiles.clear(); this.setAxes(); }
-    if (has("x", "y", "variable", "mean", "changed") || this.othersMoved()) this.load();
+    const follows = has("changed") && this.variable?.exact;
+    if (has("x", "y", "variable", "mean") || follows || this.othersMoved()) this.load();
     if (has("x", "y", "changed", "curves", "follow") || this.othersMoved(true)) this.loadCurves();
     if (has("scale", "log", "percent", "levels", "hidden")) { this.recolour(); }
     if (has("window")) {
@@ -71,7 +74,9 @@ export class MapPanel {
   }
 
   request() {
-    return { variable: view.variable, x: view.x, y: view.y, index: this.others(), changed: view.changed, mean: view.mean };
+    // What was simulated does not follow the sliders of fixed parameters.
+    const changed = this.variable?.exact ? view.changed : {};
+    return { variable: view.variable, x: view.x, y: view.y, index: this.others(), changed, mean: view.mean };
   }
 
   async fetchPlane(signal) {
@@ -80,12 +85,19 @@ export class MapPanel {
     this.failure = null;
     const next = new Map();
     const incoming = { plane, request: { ...request, done: this.about.done }, tiles: next };
+    const show = () => {
+      Object.assign(this, { plane, asked: incoming.request, tiles: next });
+      this.variableShown = this.about.variables.find((v) => v.name === request.variable);
+      this.recolour();
+      this.plot.draw();
+    };
+    // Theory is computed while one looks: a coarse map comes first.
+    if (this.variable?.exact) {
+      await this.fetchTiles(incoming, signal, COARSE);
+      show();
+    }
     await this.fetchTiles(incoming, signal);
-    Object.assign(this, { plane, asked: incoming.request, tiles: next });
-    this.variableShown = this.variable;
-    this.recolour();
-    this.describe();
-    this.plot.draw();
+    show();
     this.onLoaded?.();
   }
 
@@ -120,8 +132,8 @@ export class MapPanel {
     return found;
   }
 
-  async fetchTiles(target, signal) {
-    const wanted = this.needed(this.level(target.plane));
+  async fetchTiles(target, signal, coarser = 0) {
+    const wanted = this.needed(Math.min(target.plane.levels - 1, this.level(target.plane) + coarser));
     await Promise.all(wanted.map(async (at) => {
       const key = `${at.level}/${at.row}/${at.column}`;
       if (target.tiles.has(key)) return;

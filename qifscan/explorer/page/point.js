@@ -80,20 +80,21 @@ export class PointPanel {
     const has = (...names) => names.some((name) => keys.has(name));
     const moved = has("index", "changed") || (this.which === "B" && has("second"));
     if (this.which === "B" && !view.second) return;
-    if (moved) { this.window = this.widened = null; this.loadPhase(); this.loadPoint(false); }
+    if (moved) { this.window = this.widened = null; this.loadPhase(); this.replayDue = true; }
     if (moved || has("time", "start", "starts", "drive", "noise", "seed")) this.loadRuns();
-    if (moved || has("replay")) this.loadReplay();
-    if (has("second")) this.title();
+    else if (has("replay")) this.loadReplay();
+    if (moved || has("second", "x", "y")) this.title();
     this.phasePlot.draw();
   }
 
-  all() { this.react(new Set(["index", "time", "replay", "second"])); }
+  all() { this.title(); this.react(new Set(["index", "time", "replay", "second"])); }
 
   chosen() { this.loadPoint(true); }
 
   async fetchPoint(chosen, signal) {
     this.point = await ask("point", { ...this.place, chosen, done: this.about.done }, signal);
-    this.title();
+    const stored = Object.entries(this.point.stored ?? {}).map(([name, value]) => `${name} = ${short(value)}`);
+    this.heading.title = stored.length ? `stored: ${stored.join(", ")}` : "";
   }
 
   title() {
@@ -167,7 +168,8 @@ export class PointPanel {
     this.drawSeries();
     this.widen();
     this.phasePlot.draw();
-    this.onRuns?.();
+    // The scan's own run takes longest, and comes when there is something to look at.
+    if (this.replayDue) { this.replayDue = false; this.loadReplay(); }
   }
 
   get replays() { return view.replay && this.about.stored && !Object.keys(view.changed).length; }

@@ -5,7 +5,7 @@ const listeners = [];
 export const view = {
   variable: null, x: null, y: null, index: {}, second: null, changed: {}, mean: false,
   along: null, time: 100, start: "scan", starts: [], drive: "scan", noise: false, seed: 0, replay: true,
-  scale: "viridis", log: false, percent: false, hidden: [], curves: true, follow: null, window: null, dark: null, levels: null,
+  scale: "viridis", log: false, percent: false, hidden: [], curves: true, follow: null, facet: null, window: null, dark: null, levels: null,
 };
 
 /** Follow changes: `react(keys)` is called with a set of what has changed. */
