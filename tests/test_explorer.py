@@ -204,12 +204,31 @@ def test_a_replay_is_bit_for_bit_the_scan_s(source, noisy_source):
 
 
 def test_equilibria_lie_where_both_nullclines_cross(source):
-    found = ask(source, "phase", index=INDEX)
+    check_crossings(ask(source, "phase", index=INDEX), 3)
+
+
+def check_crossings(found, count):
+    assert len(found["equilibria"]) == count
     for row in found["equilibria"]:
         for line in (found["nullcline_x"], found["nullcline_y"]):
             sizes = np.ptp(np.array(found["window"]), axis=1)
-            away = np.hypot(*((line.T - row["state"]) / sizes).T)
+            away = np.hypot(*((line.T - row["state"][:2]) / sizes).T)
             assert np.nanmin(away) < 0.01
+
+
+def test_with_adaptation_every_equilibrium_lies_where_both_nullclines_cross(folder):
+    """The slow variable is as at rest at each rate, and the plane says so; so is that of `qs.phase_plane`."""
+    scan = qs.Scan(
+        model="qif_adaptation_exponential",
+        axes={"eta": [-5.0, -4.5]},
+        fixed={"J": 15.0, "alpha": 0.01, "tau_a": 20.0},
+        protocol=qs.Protocol(transient=1.0, window=1.0),
+    )
+    (folder / "adapting.toml").write_text(scan.to_toml())
+    found = ask(open_source(folder / "adapting.toml"), "phase", index={"eta": 0})
+    check_crossings(found, 3)
+    assert found["note"] == "a as at rest at each r"
+    assert not found.get("manifold", np.zeros(0)).size
 
 
 def test_nullclines_are_the_closed_form(source):

@@ -12,6 +12,7 @@ import qifscan
 from qifscan.errors import Fault, ScanError, show, unknown
 from qifscan.explorer.source import Place, Source
 from qifscan.lazy import LazyModule
+from qifscan.theory.plane import PhasePlane
 
 if TYPE_CHECKING:
     import contourpy
@@ -55,8 +56,9 @@ def phase(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a phase plane shows at a place.
 
     `variables`: the two that span it, by default the first two; `window`: [low, high] of each, by default
-    around the equilibria; `at`: the state in which the other variables are held, by default that of the
-    lowest equilibrium. Equilibria are exact; nullclines are the contours at 0 of the exact field.
+    around the equilibria; `at`: the state in which the other variables are held. By default the plane of the
+    first two is that of `qifscan.phase_plane`, another one holds the others at the lowest equilibrium; `note`
+    says so. Equilibria are exact; nullclines are the contours at 0 of the exact field.
     """
     place = Place.of(source, asked)
     names = source.model.variable_names
@@ -67,10 +69,14 @@ def phase(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
         raise ScanError(wrong)
     parameters = place.theory(source)
     found = states_at(source, parameters)
-    held = _held(source, asked.get("at"), found)
-    window = _window(source, pair, found, asked.get("window"))
-    planar = _in_plane(field_of(source, parameters), window, held)
+    window, field = _window(source, pair, found, asked.get("window")), field_of(source, parameters)
+    if found and asked.get("at") is None and pair == list(names[:2]):
+        planar, note = _first_plane(source, parameters, field)
+    else:
+        planar = _in_plane(field, window, _held(source, asked.get("at"), found))
+        note = "" if len(names) == 2 else "the other variables held at one state"
     answer: dict[str, Any] = {"equilibria": found, "variables": pair, "window": _corners(window)}
+    answer["note"] = note
     # Far beyond the window a trajectory back in time may leave the numbers.
     with np.errstate(all="ignore"):
         answer |= _nullclines(planar, window)
@@ -162,6 +168,17 @@ def _window(
 
 def _corners(window: PhaseWindow) -> list[list[float]]:
     return [[float(a), float(b)] for a, b in zip(window.low, window.high, strict=True)]
+
+
+def _first_plane(source: Source, parameters: Mapping[str, Any], field: Field) -> tuple[Planar, str]:
+    """Return the field of the first two variables, the others as `PhasePlane` takes them, and its note."""
+    plane = PhasePlane(source.model, parameters)
+
+    def planar(xy: Array) -> Array:
+        moved = field(plane.state_at(*xy))
+        return np.array([moved[0] + 0.0 * xy[0], moved[1] + 0.0 * xy[0]])
+
+    return planar, plane.note
 
 
 def _in_plane(field: Field, window: PhaseWindow, held: Array) -> Planar:

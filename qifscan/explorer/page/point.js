@@ -120,6 +120,8 @@ export class PointPanel {
     const found = await ask("phase", request, signal);
     this.phase = found;
     this.phaseAt = at;
+    this.root.querySelector("[data-border]").hidden = !found.manifold?.length;
+    this.root.querySelector("[data-plane-note]").textContent = found.note;
     this.error = null;
     if (!this.window) {
       const [x, y] = this.fitted(found);
