@@ -1,6 +1,11 @@
 """What every test shares."""
 
 import os
+from pathlib import Path
+
+# What one test has compiled, others take from here, in their own processes and in those that they start.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 # Before jax is imported anywhere: a machine with an accelerator must give the processor's numbers.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
