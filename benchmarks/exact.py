@@ -47,6 +47,9 @@ CODES = {"LP": 2, "HB": 3, "NSA": 30, "CP": -22, "BT": -21, "GH": -32}
 SPAN = (1e-6, 1e6)
 """Rates that `special_points` looks at by default, in units of sqrt(delta)/(pi tau)."""
 
+ON_CURVE = 1e-6
+"""How far a point of a curve is off its condition at most, relative, as `converged` promises."""
+
 NEAR = 1e-5
 """How far a point of a curve may be off its condition that says so itself."""
 
@@ -1452,7 +1455,7 @@ def check_points(
         r, value, eta = (float(one[name]) for name in ("r" + row.of, through, row.graph))
         x, p = flint.arb(rational(r / algebra.unit)), flint.arb(rational(value))
         away = distance_to(condition, x, p, through, value)
-        wrong = not away < PLACE
+        wrong = not away < ON_CURVE
         special = int(one["type"]) in (CODES["BT"], CODES["CP"])
         if kind == "HB" and not special:
             wrong |= algebra.type_at(x, p) != "HB"

@@ -79,7 +79,8 @@ def curve(
     `special_points`; along `pieces` as for `branch`. Hopf curves end at their BT points; neutral saddles are
     left out. `certified`: whether every fold or Hopf point that is proven at 97 values of the second
     parameter lies on a curve; False with a delay. `converged` is of the equilibrium and of the curve's own
-    condition. Raises `ScanError` for a wrong definition, and if there is no such curve within the ranges.
+    condition, to 1e-6 of the rate. Raises `ScanError` for a wrong definition, and if there is no such curve
+    within the ranges.
     Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 8, 10.
     """
     if kind not in ("LP", "HB"):
