@@ -458,13 +458,17 @@ def test_a_folder_has_one_server_and_what_is_wrong_is_one_line(tmp_path):
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(qs.QifscanError, match="another server serves it"):
             serve(tmp_path, Address(port=0), bounds=Bounds())
-    with pytest.raises(qs.ScanError, match="no such folder"):
-        serve(tmp_path / "nothing", Address(port=0), bounds=Bounds())
+    with pytest.raises(qs.ScanError, match=r"no folder .*nothing, expected one to make it in"):
+        serve(tmp_path / "nothing" / "stores", Address(port=0), bounds=Bounds())
+    (tmp_path / "file").touch()
+    with pytest.raises(qs.ScanError, match="found a file, expected the folder of the stores"):
+        serve(tmp_path / "file", Address(port=0), bounds=Bounds())
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(qs.QifscanError, match="can't listen there"):
-            serve(tmp_path, Address(port=taken.getsockname()[1]), bounds=Bounds())
+            serve(tmp_path / "made", Address(port=taken.getsockname()[1]), bounds=Bounds())
+    assert (tmp_path / "made").is_dir()
 
 
 def test_a_request_is_not_http_by_accident(server):

@@ -172,9 +172,16 @@ class _Server(uvicorn.Server):
 
 
 def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "no such folder"
-        raise ScanError([Fault(str(folder), found, "the folder of the stores", "make it first")])
+    """Make the folder of the stores if there is none; raise `ScanError` if it can't be one."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileNotFoundError:
+        raise ScanError([Fault(str(folder), f"no folder {folder.parent}", "one to make it in")]) from None
+    except FileExistsError:
+        raise ScanError([Fault(str(folder), "a file", "the folder of the stores")]) from None
+    except OSError as error:
+        found = (error.strerror or str(error)).lower()
+        raise ScanError([Fault(str(folder), found, "the folder of the stores")]) from None
     if not os.access(folder, os.W_OK):
         raise ScanError([Fault(str(folder), "no right to write", "a folder that new stores can be made in")])
 
