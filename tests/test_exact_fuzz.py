@@ -156,6 +156,30 @@ def test_the_gap_junctions_have_their_points_in_the_plane_of_their_strength():
     qs.curve("qif_gap", kind="LP", through="g", **given)
 
 
+@pytest.mark.parametrize(
+    ("given", "r", "alpha"),
+    [
+        (
+            (0.4286403004659396, 0.13319276445478445, 9.886852346737712, 46.45074852065139),
+            1.16760757,
+            1.8893202e-4,
+        ),
+        (
+            (4.579812033657316, 0.5752675504192784, 30.343825970882726, 229.07317053243247),
+            0.33560008,
+            3.2032150e-4,
+        ),
+    ],
+)
+def test_a_generalised_hopf_point_on_the_chord_next_to_a_bogdanov_takens_point_is_found(given, r, alpha):
+    """There l1 has a pole, and falls by ten powers of ten along one chord; values from exact algebra."""
+    named = dict(zip(("tau", "delta", "J", "tau_a"), given, strict=True))
+    found = qs.special_points("qif_adaptation_exponential", along=("eta", "alpha"), **named)
+    points = found.isel(point=found["type"].values == exact.CODES["GH"]).sortby("alpha")
+    assert points.sizes["point"] == 2
+    assert [float(points[name][0]) for name in ("r", "alpha")] == pytest.approx([r, alpha], rel=1e-7)
+
+
 def test_the_plain_model_has_no_bogdanov_takens_points():
     """Its c_1 is delta/(pi tau r) times a number, above 0 wherever it rests."""
     J = np.geomspace(1e-4, 1e4, 33)

@@ -45,8 +45,9 @@ _ON = 0.1
 """Distance of a point from a chord that it belongs to, in lengths of the chord."""
 
 _HALVINGS, _ROUGH = 14, 4
-_NEXT_TO_BT = 1e-4
-"""Where along its chord l1 is looked at next to a Bogdanov-Takens point."""
+_NEXT_TO_BT = np.geomspace(1e-4, 0.4, 13)
+"""Where along its chord l1 is looked at next to a Bogdanov-Takens point: there it has a pole, and what falls
+by powers of ten along a chord would be taken for rounding where chords are halved."""
 
 _IS_ZERO = 1e-6
 """Share of l1 at both ends of a chord up to which it counts as 0 between them."""
@@ -227,10 +228,10 @@ def _sign_changes_of_l1(plane: RatePlane, line: Line) -> tuple[Array, Array, Ind
 
     Chords are halved until l1 in the middle is where the chord's ends let expect it.
     """
-    r, value = _inside(plane, line)
+    r, value, owner = _inside(plane, line)
     test = plane.bautin(r, value)
     ends = _Chords(r[:-1], value[:-1], test[:-1]), _Chords(r[1:], value[1:], test[1:])
-    owner, bent, rough = np.arange(len(r) - 1), np.full(len(r) - 1, np.inf), np.zeros(len(r) - 1)
+    bent, rough = np.full(len(r) - 1, np.inf), np.zeros(len(r) - 1)
     changes: list[tuple[Array, ...]] = []
     for _ in range(_HALVINGS):
         low, high = ends
@@ -269,16 +270,26 @@ class _Chords:
         return _Chords(*(np.concatenate((a[which], b[which])) for a, b in pairs))
 
 
-def _inside(plane: RatePlane, line: Line) -> tuple[Array, Array]:
-    """Return a Hopf curve with points next to its Bogdanov-Takens points instead of those."""
-    r, value = line.r.copy(), line.value.copy()
+def _inside(plane: RatePlane, line: Line) -> tuple[Array, Array, Index]:
+    """Return a Hopf curve with points next to its Bogdanov-Takens points instead of those, and the chord of
+    the curve that each of its own is on."""
+    r, value, owner = line.r, line.value, np.arange(len(line.r) - 1)
     for end, inner in ((0, 1), (-1, -2)):
         if line.mark[end] == BT:
-            near = [a[[end]] + _NEXT_TO_BT * (a[[inner]] - a[[end]]) for a in (line.r, line.value)]
-            r[[end]], value[[end]] = plane.corrected(*near)
+            near = [a[end] + _NEXT_TO_BT * (a[inner] - a[end]) for a in (line.r, line.value)]
+            more = np.full(len(_NEXT_TO_BT) - 1, owner[end])
+            added = plane.corrected(*near)
+            if end == 0:
+                r, value = (np.concatenate((new, a[1:])) for new, a in zip(added, (r, value), strict=True))
+                owner = np.concatenate((more, owner))
+            else:
+                r, value = (
+                    np.concatenate((a[:-1], new[::-1])) for new, a in zip(added, (r, value), strict=True)
+                )
+                owner = np.concatenate((owner, more))
     if line.cuts[0] == CLOSED:
-        r, value = np.append(r, r[0]), np.append(value, value[0])
-    return r, value
+        r, value, owner = np.append(r, r[0]), np.append(value, value[0]), np.append(owner, len(line.r) - 1)
+    return r, value, owner
 
 
 def _between(plane: RatePlane, low: _Chords, high: _Chords) -> _Chords:
