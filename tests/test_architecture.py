@@ -21,6 +21,7 @@ SHARED = {
     "arrays",
     "machine",
     "notebook",
+    "pages",
     "definition",
     "place",
     "phases",

@@ -7,8 +7,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +17,7 @@ from qifscan.errors import Fault, QifscanError, ScanError, StoreError, short, sh
 from qifscan.explorer.answers import ANSWERS, answer
 from qifscan.explorer.source import open_source
 from qifscan.explorer.wire import packed
+from qifscan.pages import TYPES, page_files
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -47,26 +46,12 @@ POLICY = "; ".join(
 )
 """What the page may load: itself; pictures also from memory. Notebooks on this machine may frame it."""
 
-TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-
 _HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-
-
-@cache
-def page_files() -> dict[str, bytes]:
-    """Return the files of the page by name."""
-    folder = files("qifscan.explorer").joinpath("page")
-    return {entry.name: entry.read_bytes() for entry in folder.iterdir() if Path(entry.name).suffix in TYPES}
 
 
 def routes(lookup: Lookup, chosen: Chosen | None = None) -> list[BaseRoute]:
@@ -98,7 +83,7 @@ class _Pages:
         return RedirectResponse(f"{request.path_params['name']}/")
 
     async def page(self, request: Request) -> Response:
-        body = page_files()["index.html"]
+        body = page_files("qifscan.explorer")["index.html"]
         if self._chosen is None:
             # Part of a service: a new scan can be submitted there.
             body = body.replace(b"<body>", b"<body data-service>")
@@ -135,9 +120,10 @@ class _Pages:
 
 
 def _file(name: str) -> Response:
-    if name not in page_files():
+    files = page_files("qifscan.explorer")
+    if name not in files:
         return _refused(404, "no such file")
-    return Response(page_files()[name], headers=_HEADERS, media_type=TYPES[Path(name).suffix])
+    return Response(files[name], headers=_HEADERS, media_type=TYPES[Path(name).suffix])
 
 
 def _refused(code: int, detail: str) -> Response:

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.resources import files
 from pathlib import PurePath
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from qifscan.pages import TYPES, page_files
 from qifscan.service.problems import ProblemError
-
-TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-
-
-@cache
-def page_files() -> dict[str, bytes]:
-    """Return the files of the page by name."""
-    folder = files("qifscan.service").joinpath("page")
-    return {
-        entry.name: entry.read_bytes() for entry in folder.iterdir() if PurePath(entry.name).suffix in TYPES
-    }
 
 
 def wants_page(request: Request) -> bool:
@@ -36,10 +19,11 @@ def wants_page(request: Request) -> bool:
 
 def page(name: str) -> Response:
     """Return a file of the page; raise `ProblemError` if it has none of that name."""
-    if name not in page_files():
+    files = page_files("qifscan.service")
+    if name not in files:
         raise ProblemError(404, "the page has no such file")
     told = {"cache-control": "no-cache", "vary": "accept"}
-    return Response(page_files()[name], headers=told, media_type=TYPES[PurePath(name).suffix])
+    return Response(files[name], headers=told, media_type=TYPES[PurePath(name).suffix])
 
 
 async def _part(request: Request) -> Response:

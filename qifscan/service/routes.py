@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from qifscan.service.bounds import Bounds
     from qifscan.service.files import Files
     from qifscan.service.jobs import Job, Jobs
-    from qifscan.service.stores import Stores
+    from qifscan.service.stores import NamedStore, Stores
 
 MOST_LISTED = 1000
 """Jobs in one answer."""
@@ -237,20 +237,13 @@ class Routes:
 
     async def finished(self, request: Request) -> Response:
         """Answer with the places of the chunks that are finished at this moment."""
-        job = self._job(request)
-        try:
-            found = self.stores.get(_store_name(job))
-        except KeyError:
-            raise ProblemError(404, f"the job is {job.status}, and has no store yet") from None
+        found = self._store_of(self._job(request))
         return JSONResponse(await run_in_threadpool(self.stores.finished_places, found), headers=_FRESH)
 
     async def figure(self, request: Request) -> Response:
         """Answer with the picture of a store."""
         job = self._job(request)
-        try:
-            found = self.stores.get(_store_name(job))
-        except KeyError:
-            raise ProblemError(404, f"the job is {job.status}, and has no store yet") from None
+        found = self._store_of(job)
         key = (found.path, found.identity, job.progress.chunks if job.progress else 0)
         async with self._drawing:
             if key not in self._figures:
@@ -285,6 +278,12 @@ class Routes:
 
     def _job(self, request: Request) -> Job:
         return self.jobs.get(request.path_params["job"])
+
+    def _store_of(self, job: Job) -> NamedStore:
+        try:
+            return self.stores.get(_store_name(job))
+        except KeyError:
+            raise ProblemError(404, f"the job is {job.status}, and has no store yet") from None
 
     def _status(self, request: Request, job: Job) -> dict[str, Any]:
         """Return the status of a job as OGC API - Processes has it, with the chunks and points beside."""
