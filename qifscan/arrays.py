@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import jax
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -13,6 +16,8 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Index: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool]]
 Values: TypeAlias = Mapping[str, Any]
+
+Words: TypeAlias = np.ndarray[Any, np.dtype[np.uint64]]
 
 Column: TypeAlias = np.ndarray[Any, Any]
 """Values of points, `(points,)`, in whatever type they have."""
@@ -25,3 +30,14 @@ Function: TypeAlias = Callable[[Array, Values, int], list[Any]]
 """f(rates, parameters, order): the Taylor coefficients in log r up to that order, arrays of the rates'
 shape.
 """
+
+
+# What the compiled program carries: arrays with the names of their dimensions, and their type where that is
+# not the precision of the scan. The tests hold every carry against them.
+
+Lanes = Annotated["jax.Array", "lanes"]
+Exact = Annotated["jax.Array", "lanes", "float64"]
+Flags = Annotated["jax.Array", "lanes", "int32"]
+Rows = Annotated["jax.Array", "rows lanes"]
+Segments = Annotated["jax.Array", "segments samples lanes"]
+Powers = Annotated["jax.Array", "lengths bins lanes", "float64"]

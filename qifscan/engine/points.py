@@ -12,7 +12,7 @@ import numpy as np
 
 from qifscan.dynamics.status import Status
 from qifscan.engine import batch, convergence, step_size
-from qifscan.engine.checkpoint import checkpoint_tree
+from qifscan.engine.checkpoint import checkpoints_of
 from qifscan.engine.inputs import initial_state, prepare
 from qifscan.engine.measured import CHECKPOINT, Measured, diagnostics, noisy_rate
 from qifscan.engine.program import Program, Result, Schedule, Steps, joined
@@ -22,6 +22,7 @@ from qifscan.theory.rest import Rest
 
 if TYPE_CHECKING:
     from qifscan.dynamics.observables import Observable
+    from qifscan.engine.carries import Inputs
     from qifscan.scan.scan import Scan
 
 Array = np.ndarray[Any, Any]
@@ -82,7 +83,7 @@ class Points:
         halvings = step_size.halvings(self.scan, columns, self.rest)
         return Steps(halvings, step_size.noise_halvings(self.scan, halvings))
 
-    def inputs(self, program: Program, steps: Steps) -> Any:
+    def inputs(self, program: Program, steps: Steps) -> Inputs:
         """Return what the kernel reads of the points."""
         scan = self.scan
         common = scan.noise == "common"
@@ -98,11 +99,10 @@ class Points:
             steps,
         )
         if self.start is not None:
-            states = zip(inputs["state"], self.start.state.T, strict=True)
+            states: Any = zip(inputs.state, self.start.state.T, strict=True)
             # By name, as the parameters of a point name its noise, and not where it starts.
-            inputs["state"] = tuple(
-                np.where(np.isnan(later), own, later).astype(own.dtype) for own, later in states
-            )
+            state = tuple(np.where(np.isnan(later), own, later).astype(own.dtype) for own, later in states)
+            inputs = inputs._replace(state=state)
         return inputs
 
     def noisy(self) -> Array:
@@ -161,10 +161,11 @@ class Points:
             ]
             return joined(kinds, parts)
         program = self.program(steps, schedule)
-        inputs = self.inputs(program, steps)
-        if checkpoint is not None:
-            inputs |= {"checkpoint": checkpoint_tree(program, checkpoint)}
-        return batch.run_batch(program, inputs, steps, schedule, self.scan.drive, shape)
+        inputs, drive = self.inputs(program, steps), self.scan.drive
+        if checkpoint is None:
+            return batch.run_batch(program, inputs, steps, schedule, drive, shape)
+        begun = checkpoints_of(program, checkpoint)
+        return batch.run_batch(program, inputs, steps, schedule, drive, shape, begun)
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Program:
         return _found_again, (_by_name(self),)
 
     @cached_property
-    def accumulators(self) -> Mapping[str, Accumulator]:
+    def accumulators(self) -> Mapping[str, Accumulator[Any, Any]]:
         """What is accumulated over the window, by name."""
         return needed_accumulators(self.model, self.observables)
 
