@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
+from qifscan.arrays import Number
 from qifscan.dynamics.domain import FRACTION, NON_NEGATIVE, NONZERO, POSITIVE
 from qifscan.dynamics.model import Constants, Model, Parameter, State, Variable
 from qifscan.printed import Printed
 
 
-def neuron_constants(p: Mapping[str, Any], of: str = "") -> Constants:
+def neuron_constants(p: Mapping[str, Number], of: str = "") -> Constants:
     """Return what the equations of r and v of a population read, apart from its coupling."""
     tau = p[f"tau{of}"]
     return {
@@ -30,7 +30,7 @@ def neuron_constants(p: Mapping[str, Any], of: str = "") -> Constants:
     }
 
 
-def _qif_constants(p: Mapping[str, Any]) -> Constants:
+def _qif_constants(p: Mapping[str, Number]) -> Constants:
     return neuron_constants(p) | {"coupling": p["J"] * p["tau"]}
 
 
@@ -42,14 +42,14 @@ def _qif_field(state: State, inputs: State, c: Constants) -> State:
     return dr, dv
 
 
-def squares_of_population(state: State, c: Constants) -> tuple[Any, ...]:
+def squares_of_population(state: State, c: Constants) -> tuple[Number, ...]:
     """Return those of W = pi tau r + i v, in which the model is a complex Riccati equation; and of others."""
     r, v, *slow = state
     # Not (pull r) r, which the field has: what is used twice, XLA computes in a pass of its own.
     return c["pull"] * (r * r), v * v, *(y * y for y in slow)
 
 
-def _potential(r: Any, p: Mapping[str, Any], of: str = "") -> Any:
+def _potential(r: Number, p: Mapping[str, Number], of: str = "") -> Number:
     """Return the v at which r' = 0."""
     return -p[f"delta{of}"] / (2.0 * math.pi * p[f"tau{of}"] * r)
 
@@ -58,10 +58,10 @@ def population(of: str = "", named: str = "") -> tuple[Variable, Variable]:
     """Return the rate and the mean potential of a population, with the same ending as its parameters."""
     eta, delta, tau = f"eta{of}", f"delta{of}", f"tau{of}"
 
-    def wider(p: Mapping[str, Any], mean: Any, more: Any) -> dict[str, Any]:
+    def wider(p: Mapping[str, Number], mean: Number, more: Number) -> dict[str, Number]:
         return {delta: p[delta] + math.pi * p[tau] * (mean + more)}
 
-    def shifted(p: Mapping[str, Any], mean: Any, more: Any) -> dict[str, Any]:
+    def shifted(p: Mapping[str, Number], mean: Number, more: Number) -> dict[str, Number]:
         return {eta: p[eta] + mean + more}
 
     rate = f"firing rate of the {named} population" if named else "population firing rate"
@@ -96,16 +96,16 @@ QIF = Model(
     reference="Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015), eq. 12",
 )
 
-Recurrent = Callable[[State, Constants], tuple[Any, tuple[Any, ...]]]
+Recurrent = Callable[[State, Constants], tuple[Number, tuple[Number, ...]]]
 
 
 def relative(
     name: str,
     slow: tuple[Variable, ...],
     parameters: tuple[Parameter, ...],
-    constants: Callable[[Mapping[str, Any]], Constants],
+    constants: Callable[[Mapping[str, Number]], Constants],
     recurrent: Recurrent,
-    slow_rest: Callable[[Any, Mapping[str, Any]], tuple[Any, ...]],
+    slow_rest: Callable[[Number, Mapping[str, Number]], tuple[Number, ...]],
     meaning: str,
     reference: str,
 ) -> Model:
@@ -147,55 +147,55 @@ ADAPTING = (
 GAST = "Gast, Schmidt, Knosche, Neural Comput. 32, 1615 (2020)"
 
 
-def _adapting_constants(p: Mapping[str, Any]) -> Constants:
+def _adapting_constants(p: Mapping[str, Number]) -> Constants:
     return {"alpha": p["alpha"], "rate_a": 1.0 / p["tau_a"]}
 
 
-def _alpha_kernel(r: Any, a: Any, b: Any, c: Constants) -> tuple[Any, Any]:
+def _alpha_kernel(r: Number, a: Number, b: Number, c: Constants) -> tuple[Number, Number]:
     return b * c["rate_a"], c["alpha"] * r - (2.0 * b + a) * c["rate_a"]
 
 
-def _exponential_kernel(r: Any, a: Any, c: Constants) -> tuple[Any]:
+def _exponential_kernel(r: Number, a: Number, c: Constants) -> tuple[Number]:
     return (c["alpha"] * r - a * c["rate_a"],)
 
 
-def _adapted(r: Any, p: Mapping[str, Any]) -> Any:
+def _adapted(r: Number, p: Mapping[str, Number]) -> Number:
     return p["alpha"] * p["tau_a"] * r
 
 
-def _adaptation_alpha(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+def _adaptation_alpha(state: State, c: Constants) -> tuple[Number, tuple[Number, ...]]:
     r, _, a, b = state
     return c["coupling"] * r - a, _alpha_kernel(r, a, b, c)
 
 
-def _adaptation_exponential(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+def _adaptation_exponential(state: State, c: Constants) -> tuple[Number, tuple[Number, ...]]:
     r, _, a = state
     return c["coupling"] * r - a, _exponential_kernel(r, a, c)
 
 
-def _depression_alpha(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+def _depression_alpha(state: State, c: Constants) -> tuple[Number, tuple[Number, ...]]:
     r, _, a, b = state
     return c["coupling"] * r * (1.0 - a), _alpha_kernel(r, a, b, c)
 
 
-def _depression_exponential(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+def _depression_exponential(state: State, c: Constants) -> tuple[Number, tuple[Number, ...]]:
     r, _, a = state
     return c["coupling"] * r * (1.0 - a), _exponential_kernel(r, a, c)
 
 
-def _plasticity(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+def _plasticity(state: State, c: Constants) -> tuple[Number, tuple[Number, ...]]:
     r, _, u, x = state
     du = (c["U"] - u) * c["rate_f"] + c["U"] * (1.0 - u) * r
     dx = (1.0 - x) * c["rate_d"] - u * x * r
     return c["coupling"] * u * x * r, (du, dx)
 
 
-def _plasticity_rest(r: Any, p: Mapping[str, Any]) -> tuple[Any, Any]:
+def _plasticity_rest(r: Number, p: Mapping[str, Number]) -> tuple[Number, Number]:
     u = p["U"] * (1.0 + p["tau_f"] * r) / (1.0 + p["U"] * p["tau_f"] * r)
     return u, 1.0 / (1.0 + p["tau_d"] * u * r)
 
 
-def _synapse(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+def _synapse(state: State, c: Constants) -> tuple[Number, tuple[Number, ...]]:
     r, _, s = state
     return c["coupling"] * s, ((r - s) * c["rate_d"],)
 
@@ -206,7 +206,7 @@ def _gap_field(state: State, inputs: State, c: Constants) -> State:
     return dr - c["g"] * r * c["rate"], dv
 
 
-def _pair_constants(p: Mapping[str, Any]) -> Constants:
+def _pair_constants(p: Mapping[str, Number]) -> Constants:
     couplings = {f"J_{a}{b}": p[f"tau_{a}"] * p[f"J_{a}{b}"] for a in "ei" for b in "ei"}
     return neuron_constants(p, "_e") | neuron_constants(p, "_i") | couplings
 
@@ -222,12 +222,12 @@ def _pair_field(state: State, inputs: State, c: Constants) -> State:
     return tuple(slopes)
 
 
-def _pair_squares(state: State, c: Constants) -> tuple[Any, ...]:
+def _pair_squares(state: State, c: Constants) -> tuple[Number, ...]:
     r_e, v_e, r_i, v_i = state
     return c["pull_e"] * r_e * r_e, v_e * v_e, c["pull_i"] * r_i * r_i, v_i * v_i
 
 
-def _pair_rest(r: Any, p: Mapping[str, Any]) -> State:
+def _pair_rest(r: Number, p: Mapping[str, Number]) -> State:
     """Return the state at which the excitatory population rests at rate r: it tells the inhibitory rate."""
     v = _potential(r, p, "_e")
     missing = (math.pi * p["tau_e"] * r) ** 2 - v * v - p["eta_e"] - p["J_ee"] * p["tau_e"] * r
@@ -362,7 +362,7 @@ FAMILY: dict[str, Model] = {
 """The models whose equilibria are known exactly, by name."""
 
 
-def _delay_constants(p: Mapping[str, Any]) -> Constants:
+def _delay_constants(p: Mapping[str, Number]) -> Constants:
     coupling = p["J"] * p["tau"]
     at_once = p["delay"] == 0.0
     return neuron_constants(p) | {"coupling": coupling * at_once, "past": coupling * (1.0 - at_once)}

@@ -100,8 +100,8 @@ def _std(total: Moments, window: Window) -> jax.Array:
 
 def _exits(total: Levels, window: Window, up: bool) -> jax.Array:
     """Return the exits from a level: they alternate, and the first one is from the level at the start."""
-    exits = _alternate(total.level, total.switches, up).astype(jnp.float64)
-    return jnp.where(_level_defined(total), exits, jnp.nan)
+    defined = _level_defined(total)
+    return jnp.where(defined, _alternate(total.level, total.switches, up).astype(jnp.float64), jnp.nan)
 
 
 def _alternate(level: jax.Array, switches: jax.Array, up: bool) -> jax.Array:

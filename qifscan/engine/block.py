@@ -14,7 +14,7 @@ from qifscan.engine.carries import Block, Checkpoint, Inputs, Kept, Moving, Nois
 from qifscan.engine.history import past_at_start, past_rate, range_of_past, remembered
 from qifscan.engine.measure import empty_totals, window_of
 from qifscan.engine.noise_path import averages_of, drawn_pairs, initial_noise, next_noise
-from qifscan.engine.tangents import frame_at_start, growth_at_start, orthonormal, with_growth
+from qifscan.engine.tangents import frame_at_start, orthonormal, with_growth
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -96,16 +96,10 @@ def _at_start(program: Program, block: Block) -> Moving:
     """Return what moves, at the start of the run."""
     state = block.state
     noise, pairs = initial_noise(program, block)
-    return Moving(
-        state=state,
-        noise=noise,
-        pairs=pairs,
-        estimate=jnp.zeros_like(state[0]),
-        below=_below(program, jnp.zeros(state[0].shape, jnp.int32)),
-        frame=(frame := frame_at_start(program, state)),
-        growth=None if frame is None else growth_at_start(state),
-        past=past_at_start(program, state),
-    )
+    estimate = jnp.zeros_like(state[0])
+    below = _below(program, jnp.zeros(state[0].shape, jnp.int32))
+    frame, growth = frame_at_start(program, state)
+    return Moving(below, estimate, frame, growth, noise, pairs, past_at_start(program, state), state)
 
 
 def _step(program: Program, block: Block, pace: Pace, n: jax.Array, moving: Moving) -> Moving:

@@ -20,8 +20,10 @@ from qifscan.theory import newton
 from qifscan.theory.rate_curve import at_once, graph_value, jacobian
 
 if TYPE_CHECKING:
+    import jax
     import jax.numpy as jnp
 else:
+    jax = LazyModule("jax")
     jnp = LazyModule("jax.numpy")
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -258,9 +260,9 @@ def _of_jax(model: Model) -> Iterator[Fault]:
     """In JAX, in float32, the field gives the numbers of NumPy, in float32."""
     backend.prepare()
     p, state = _at_random(model)
-    constants = {name: jnp.asarray(x, jnp.float32) for name, x in model.constants(p).items()}
+    constants: Any = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), model.constants(p))
     moved = tuple(jnp.asarray(y, jnp.float32) for y in state)
-    slopes = model.field(moved, tuple(jnp.zeros_like(y) for y in moved), constants)
+    slopes: Any = model.field(moved, tuple(jnp.zeros_like(y) for y in moved), constants)
     expected, sizes = _slopes(model, state, {}, p), _sizes(model, state, p)
     for v, found, value, size in zip(model.variables, slopes, expected, sizes, strict=True):
         if found.dtype != jnp.float32 or _apart(found, value, size) > 1e-4:

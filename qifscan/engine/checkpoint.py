@@ -10,7 +10,7 @@ from qifscan.dynamics.accumulators import Instant
 from qifscan.engine import backend
 from qifscan.engine.carries import Checkpoint, Kept, Noise, Pace
 from qifscan.engine.measure import empty_totals
-from qifscan.engine.tangents import frame_at_start, growth_at_start
+from qifscan.engine.tangents import frame_at_start
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ def _checkpoint_form(program: Program) -> Checkpoint:
     def checkpoint() -> Checkpoint:
         lane, number = jnp.zeros(1, program.precision), jnp.int32(0)
         state = (lane,) * len(program.model.variables)
-        frame = frame_at_start(program, state)
-        growth = None if frame is None else growth_at_start(state)
+        frame, growth = frame_at_start(program, state)
         noise = dict.fromkeys(program.noisy, Noise(lane, lane, lane))
         kept = Kept(lane, frame, growth, jnp.zeros(1, jnp.int32), noise, state)
         pace = Pace(None, number, jnp.float64(0.0), number, number, number, number)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -51,16 +51,15 @@ def prepare(
         for halvings in (steps.halvings, steps.noise_halvings)
     )
     still = absorbing(model, columns, program.still)
-    constants = dict(model.constants(still)) | ou_constants(model, still, noise_dt)
+    constants = cast("dict[str, Column]", model.constants(still)) | ou_constants(model, still, noise_dt)
     constants |= program.integrator.prepare(still, rest.highest, dt)
     if program.averaged:
         constants |= average_constants(model, still, dt)
     if program.levels:
         constants |= thresholds(columns, rest)
-    bridge = bridge_constants(model, columns, noise_dt, DEPTHS) if program.bridged else {}
+    path = bridge_constants(model, columns, noise_dt, DEPTHS) if program.bridged else {}
     constants, bridge = (
-        {name: np.asarray(value).astype(dtype) for name, value in tree.items()}
-        for tree in (constants, bridge)
+        {name: np.asarray(value).astype(dtype) for name, value in tree.items()} for tree in (constants, path)
     )
     # Times are compared and reduced in float64: float32 can't tell 10^5 ms from 10^5 ms + dt.
     driven = {} if drive is None else {p.name: columns[p.name] for p in drive.parameters()}

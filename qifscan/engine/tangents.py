@@ -18,17 +18,13 @@ else:
     jnp = LazyModule("jax.numpy")
 
 
-def frame_at_start(program: Program, state: State) -> Frame | None:
-    """Return one direction along each variable, if anything asks for them."""
+def frame_at_start(program: Program, state: State) -> tuple[Frame, State] | tuple[None, None]:
+    """Return one direction along each variable, and how they grew in no step, if anything asks for that."""
     if not program.tangents:
-        return None
+        return None, None
     zero, one, count = jnp.zeros_like(state[0]), jnp.ones_like(state[0]), len(state)
-    return tuple(tuple(one if i == k else zero for i in range(count)) for k in range(count))
-
-
-def growth_at_start(state: State) -> State:
-    """Return how the directions of a frame grew in no step."""
-    return (jnp.zeros_like(state[0]),) * len(state)
+    frame = tuple(tuple(one if i == k else zero for i in range(count)) for k in range(count))
+    return frame, (zero,) * count
 
 
 def orthonormal(frame: Sequence[State]) -> tuple[Frame, State]:
