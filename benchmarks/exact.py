@@ -20,7 +20,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,11 @@ def inhibitory_rate(given: Mapping[str, Any], r: Any, pi: Any = PI) -> tuple[Any
 
 
 def pair(given: Mapping[str, Any], r: Any) -> Any:
+    return joined(given, r, 0)
+
+
+def joined(given: Mapping[str, Any], r: Any, stages: int) -> Any:
+    """Return the equations of a pair whose synapses are lags of first or second order, or none."""
     t_e, t_i = given["tau_e"], given["tau_i"]
     q = 2 * PI * t_e * r
     m, s = inhibitory_rate(given, r)
@@ -151,12 +156,28 @@ def pair(given: Mapping[str, Any], r: Any) -> Any:
     numerator = (
         w**4 - 4 * delta_i**2 * s**4 - 4 * t_i * w**2 * s * (given["J_ie"] * r * s + given["J_ii"] * m)
     )
-    excitatory = (t_e * LAMBDA * q + 2 * given["delta_e"]) ** 2
-    excitatory = excitatory - 2 * r * q**2 * (given["J_ee"] * t_e - 2 * (PI * t_e) ** 2 * r)
-    inhibitory = (t_i * LAMBDA * w + 2 * delta_i * s) ** 2 * s**2
-    inhibitory = inhibitory - 2 * m * w**2 * (given["J_ii"] * t_i * s - 2 * (PI * t_i) ** 2 * m)
+    lag_e, lag_i = ((1 + given.get(f"tau_s{a}", 0) * LAMBDA) ** stages for a in "ei")
+    excitatory = ((t_e * LAMBDA * q + 2 * given["delta_e"]) ** 2 + (2 * PI * t_e * r * q) ** 2) * lag_e
+    excitatory = excitatory - 2 * r * q**2 * given["J_ee"] * t_e
+    inhibitory = ((t_i * LAMBDA * w + 2 * delta_i * s) ** 2 * s**2 + (2 * PI * t_i * m * w) ** 2) * lag_i
+    inhibitory = inhibitory - 2 * m * w**2 * given["J_ii"] * t_i * s
     loop = 4 * r * m * s * q**2 * w**2 * given["J_ei"] * t_e * given["J_ie"] * t_i
     return numerator, 4 * w**2 * s**2, excitatory * inhibitory - loop
+
+
+def pair_with(stages: int) -> Callable[..., Any]:
+    """Return the equations of a pair with synapses; eps adds to J_ee and to J_ie."""
+
+    def equations(given: Mapping[str, Any], r: Any) -> Any:
+        return joined(without_eps(given), r, stages)
+
+    return equations
+
+
+def without_eps(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the couplings of a pair with what comes from like pairs."""
+    more = given.get("eps", 0)
+    return {**given, "J_ee": given["J_ee"] + more, "J_ie": given["J_ie"] + more}
 
 
 POSITIVE, NOT_NEGATIVE, REAL = "positive", "not negative", "real"
@@ -221,6 +242,16 @@ MODELS = {
         graph="eta_i",
         of="_e",
     ),
+}
+MODELS |= {
+    name: replace(
+        MODELS["qif_pair"],
+        equations=pair_with(stages),
+        order=4 + 2 * stages,
+        ranges=MODELS["qif_pair"].ranges
+        | {"tau_se": (0.1, 10.0, "log"), "tau_si": (0.1, 10.0, "log"), "eps": (0.0, 10.0)},
+    )
+    for name, stages in (("qif_pair_synapse", 1), ("qif_pair_alpha", 2))
 }
 
 ABOVE_ZERO = {"delta", "tau", "tau_a", "tau_f", "tau_d", "delta_e", "delta_i", "tau_e", "tau_i"}
@@ -348,7 +379,33 @@ def hurwitz(a: Sequence[Any]) -> Any:
         return a[1]
     if len(a) == 4:
         return a[1] * a[2] - a[0] * a[3]
-    return (a[1] * a[2] - a[0] * a[3]) * a[3] - a[1] ** 2 * a[4]
+    if len(a) == 5:
+        return (a[1] * a[2] - a[0] * a[3]) * a[3] - a[1] ** 2 * a[4]
+    return hurwitz_minor(a, len(a) - 2)
+
+
+def hurwitz_minor(a: Sequence[Any], order: int) -> Any:
+    """Return the leading minor of Hurwitz's matrix: 0 with an eigenvalue pair that adds up to 0 at n - 1."""
+    rows = [
+        [a[2 * j - i] if 0 <= 2 * j - i < len(a) else None for j in range(1, order + 1)]
+        for i in range(1, order + 1)
+    ]
+    return minor(rows)
+
+
+def minor(rows: list[list[Any]]) -> Any:
+    """Return a determinant with entries that are None for 0."""
+    if len(rows) == 1:
+        return rows[0][0]
+    found = None
+    for i, row in enumerate(rows):
+        if row[0] is None:
+            continue
+        inner = minor([line[1:] for k, line in enumerate(rows) if k != i])
+        if inner is not None:
+            term = row[0] * inner if i % 2 == 0 else -row[0] * inner
+            found = term if found is None else found + term
+    return found
 
 
 @dataclass(frozen=True)
@@ -415,6 +472,7 @@ class Algebra:
         exact = {name: flint.arb(rational(value)) for name, value in self.given.items()}
         if p is not None:
             exact[self.along] = p
+        exact = without_eps(exact) if "eps" in exact else exact
         above, below = inhibitory_rate(exact, flint.arb(rational(self.unit)) * x)
         return above / below
 
@@ -422,6 +480,11 @@ class Algebra:
         """Return HB or NSA by the sign of the square of the frequency."""
         a = self.spectrum
         n = len(a) - 1
+        if n > 4:
+            roots = np.roots([float(self.value(c, x, p)) for c in a])
+            first, second = np.triu_indices(n, 1)
+            k = np.argmin(np.abs(roots[first] + roots[second]) / np.abs(roots[first]))
+            return "HB" if (roots[first[k]] * roots[second[k]]).real > 0 else "NSA"
         above, below = (a[3], a[1]) if n == 4 else (a[2], a[0])
         square = self.value(above, x, p) / self.value(below, x, p)
         return "HB" if square > 0 else "NSA" if square < 0 else "?"
@@ -479,6 +542,8 @@ class Algebra:
             tests.append(a[1] * a[2] - a[3])
         if len(a) == 5:
             tests += [a[1] * a[2] - a[3], hurwitz(a)]
+        if len(a) > 5:
+            tests += [hurwitz_minor(a, order) for order in range(2, len(a) - 1)]
         if all(test > 0 for test in tests):
             return True
         return False if any(test < 0 for test in tests) else None
@@ -550,7 +615,7 @@ def nearly_double(model: str, along: str, given: dict[str, float], rng: Any) -> 
 
 def nearness(model: str) -> int:
     """Return which share of slices is moved: fewer of the pair, whose polynomials have degrees up to 100."""
-    return 12 if model == "qif_pair" else 3
+    return 12 if model == "qif_pair" else 50 if MODELS[model].order > 4 else 3
 
 
 def slices_of(model: str, along: str, count: int, seed: int) -> list[dict[str, float]]:
@@ -743,7 +808,11 @@ def middle(model: str) -> dict[str, float]:
 
 def alongs(model: str) -> list[str]:
     row = MODELS[model]
-    return [name for name in (row.graph, *row.ranges) if accepted(model, name)]
+    if row.order > 4:  # whose polynomials have degrees of some hundred
+        return [row.graph]
+    # Along the graph parameter over another rate the polynomials are those of other names.
+    others = {other.graph for other in qs.models()[model].others}
+    return [name for name in (row.graph, *row.ranges) if name not in others and accepted(model, name)]
 
 
 def special_claim(model: str, along: str, count: int, seed: int) -> Tally:

@@ -41,7 +41,7 @@ PARAMETERS = {
     "qif_pair": {"J_ee": 12.0, "J_ei": 6.0},
     "qif_delay": {"J": -12.0, "delay": 1.3},
 }
-VARIANTS = {"qif_pair": "eta_e"}
+VARIANTS = {"qif_pair": "eta_e", "qif_pair_synapse": "eta_e", "qif_pair_alpha": "eta_e"}
 """What plays the part of eta."""
 
 

@@ -35,8 +35,10 @@ from qifscan.theory.taylor import (
     characteristic,
     characteristic_sizes,
     coefficient,
+    determinant,
     is_zero,
     multiply,
+    permanent,
     square_root,
     subtract,
 )
@@ -101,17 +103,22 @@ def slopes_and_derivatives(
 def hurwitz(c: Sequence[Any], minus: Callable[[Any, Any], Any] = subtract) -> Any:
     """Return what is 0 where two eigenvalues add up to 0, from the characteristic polynomial's c_1 ... c_n.
 
-    The Hurwitz determinant of order n - 1, for n = 2, 3, 4; with `add` for minus the sum of its terms' sizes.
+    The Hurwitz determinant of order n - 1; with `add` for minus the sum of its terms' sizes.
     """
     if len(c) == 2:
         return c[0]
     if len(c) == 3:
         return minus(c[0] * c[1], c[2])
+    if len(c) > 4:
+        row = (0,) * len(c) + (1, *c) + (0,) * len(c)
+        order = range(1, len(c))
+        whole = [[row[len(c) + 2 * j - i] for j in order] for i in order]
+        return determinant(whole) if minus is subtract else permanent(whole)
     return minus(minus(c[0] * c[1], c[2]) * c[2], c[0] * c[0] * c[3])
 
 
 def frequency_squared(c: Sequence[Any]) -> Any:
-    """Return -l^2 of the two eigenvalues +-l that add up to 0: positive if they are imaginary."""
+    """Return -l^2 of the two eigenvalues +-l that add up to 0, of 4 at most: positive if imaginary."""
     return c[2] / c[0] if len(c) == 4 else c[1]
 
 

@@ -89,6 +89,31 @@ def _pair(y: Any, p: Values, current: Any, past: Any) -> Any:
     return tuple(slopes)
 
 
+def _joined(y: Any, p: Values, current: Any, stages: int) -> Any:
+    """Return the slopes of two populations whose synapses have one or two stages: s, or x and then s."""
+    size = 2 + stages
+    sent = {"e": y[2], "i": y[size + 2]}
+    slopes: list[Any] = []
+    for place, a, outer in ((0, "e", current), (size, "i", 0.0)):
+        r, v, *own = y[place : place + size]
+        tau, lag = p[f"tau_{a}"], p[f"tau_s{a}"]
+        slopes.append((p[f"delta_{a}"] / (math.pi * tau) + p[f"r_{a}_ou_mean"] + 2.0 * r * v) / tau)
+        excitation, inhibition = p[f"J_{a}e"] + p["eps"], p[f"J_{a}i"]
+        push = p[f"eta_{a}"] + outer + p[f"v_{a}_ou_mean"]
+        push = push + tau * excitation * sent["e"] + tau * inhibition * sent["i"]
+        slopes.append((v**2 + push - (math.pi * tau * r) ** 2) / tau)
+        slopes += [(before - stage) / lag for stage, before in zip(own, [*own[1:], r], strict=True)]
+    return tuple(slopes)
+
+
+def _pair_synapse(y: Any, p: Values, current: Any, past: Any) -> Any:
+    return _joined(y, p, current, 1)
+
+
+def _pair_alpha(y: Any, p: Values, current: Any, past: Any) -> Any:
+    return _joined(y, p, current, 2)
+
+
 @dataclass(frozen=True)
 class Equations:
     """A model as the truth has it: `slopes(y, parameters, drive, past rate)`; further parameters with the
@@ -101,6 +126,7 @@ class Equations:
 
 
 _ADAPTING = {"alpha": (0.0, 2.0), "tau_a": (1.0, 1000.0)}
+_JOINED = {"tau_se": (0.5, 20.0), "tau_si": (0.5, 20.0), "eps": (0.0, 20.0)}
 MODELS = {
     "qif": Equations(("r", "v"), _plain),
     "qif_adaptation_alpha": Equations(("r", "v", "a", "b"), _adaptation_alpha, _ADAPTING),
@@ -115,6 +141,18 @@ MODELS = {
     "qif_synapse": Equations(("r", "v", "s"), _synapse, {"tau_d": (0.5, 20.0)}),
     "qif_gap": Equations(("r", "v"), _gap, {"g": (0.0, 5.0)}),
     "qif_pair": Equations(("r_e", "v_e", "r_i", "v_i"), _pair, {}, ((0, "tau_e"), (2, "tau_i"))),
+    "qif_pair_synapse": Equations(
+        ("r_e", "v_e", "s_e", "r_i", "v_i", "s_i"),
+        _pair_synapse,
+        _JOINED,
+        ((0, "tau_e"), (3, "tau_i")),
+    ),
+    "qif_pair_alpha": Equations(
+        ("r_e", "v_e", "s_e", "x_e", "r_i", "v_i", "s_i", "x_i"),
+        _pair_alpha,
+        _JOINED,
+        ((0, "tau_e"), (4, "tau_i")),
+    ),
     "qif_delay": Equations(("r", "v"), _delay, {"delay": (0.5, 20.0)}),
 }
 

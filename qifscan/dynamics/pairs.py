@@ -1,0 +1,222 @@
+"""Two populations: excitatory and inhibitory, coupled at once or through synapses; or halves of one.
+
+At rest a synapse passes on the rate itself, whatever its kinetics: the equilibria of all pairs are those of
+`qif_pair`, with other eigenvalues. They are a graph over the excitatory rate with eta_i, whose equation then
+tells the inhibitory rate, and over the inhibitory rate with eta_e.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from qifscan.dynamics.domain import NONZERO, POSITIVE, REAL
+from qifscan.dynamics.model import Constants, Model, Parameter, State, Variable
+from qifscan.dynamics.population import neuron_constants, population, resting_potential
+
+NAMES = {"e": "excitatory", "i": "inhibitory"}
+
+Strength = Callable[[Mapping[str, Any], str, str], Any]
+"""`strength(parameters, a, b)`: of the coupling to population a from b."""
+
+Synapse = Callable[[Any, tuple[Any, ...], Any], tuple[Any, ...]]
+"""`synapse(r, own variables, rate)`: the derivatives of these; the first of them is what is passed on."""
+
+
+def _plain_strength(p: Mapping[str, Any], a: str, b: str) -> Any:
+    return p[f"J_{a}{b}"]
+
+
+def _shared_strength(p: Mapping[str, Any], a: str, b: str) -> Any:
+    """Excitation from the pair's own kind, as strong on both populations, adds to that within the pair."""
+    return p[f"J_{a}e"] + p["eps"] if b == "e" else p[f"J_{a}i"]
+
+
+def _constants(p: Mapping[str, Any], strength: Strength, *, synapses: bool) -> Constants:
+    couplings = {f"J_{a}{b}": p[f"tau_{a}"] * strength(p, a, b) for a in "ei" for b in "ei"}
+    rates = {f"rate_s{a}": 1.0 / p[f"tau_s{a}"] for a in "ei"} if synapses else {}
+    return neuron_constants(p, "_e") | neuron_constants(p, "_i") | couplings | rates
+
+
+def _field(synapse: Synapse | None) -> Callable[[State, State, Constants], State]:
+    """Return the field of a pair whose populations have r, v and the variables of their synapses."""
+
+    def field(state: State, inputs: State, c: Constants) -> State:
+        half = len(state) // 2
+        slopes: list[Any] = []
+        sent = 2 if synapse else 0
+        for k, of in enumerate("ei"):
+            r, v, *own = state[half * k : half * (k + 1)]
+            input_r, input_v = inputs[half * k : half * k + 2]
+            coupling = c[f"J_{of}e"] * state[sent] + c[f"J_{of}i"] * state[half + sent]
+            slopes.append((c[f"source_{of}"] + 2.0 * r * v + input_r) * c[f"rate_{of}"])
+            push = v * v + c[f"eta_{of}"] + input_v + coupling
+            slopes.append((push - c[f"pull_{of}"] * r * r) * c[f"rate_{of}"])
+            slopes += synapse(r, tuple(own), c[f"rate_s{of}"]) if synapse else ()
+        return tuple(slopes)
+
+    return field
+
+
+def _first_order(r: Any, own: tuple[Any, ...], rate: Any) -> tuple[Any, ...]:
+    (s,) = own
+    return ((r - s) * rate,)
+
+
+def _second_order(r: Any, own: tuple[Any, ...], rate: Any) -> tuple[Any, ...]:
+    s, x = own
+    return (x - s) * rate, (r - x) * rate
+
+
+def _squares(state: State, c: Constants) -> tuple[Any, ...]:
+    half = len(state) // 2
+    found: list[Any] = []
+    for k, of in enumerate("ei"):
+        r, v, *own = state[half * k : half * (k + 1)]
+        found += (c[f"pull_{of}"] * r * r, v * v, *(y * y for y in own))
+    return tuple(found)
+
+
+def _rest(first: str, strength: Strength, own: int) -> Callable[[Any, Mapping[str, Any]], State]:
+    """Return the state at which one population rests at rate r: its input tells the rate of the other."""
+    other = "i" if first == "e" else "e"
+
+    def rest(r: Any, p: Mapping[str, Any]) -> State:
+        tau = p[f"tau_{first}"]
+        v = resting_potential(r, p, f"_{first}")
+        missing = (math.pi * tau * r) ** 2 - v * v - p[f"eta_{first}"] - strength(p, first, first) * tau * r
+        theirs = missing / (strength(p, first, other) * tau)
+        return r, v, *(r,) * own, theirs, resting_potential(theirs, p, f"_{other}"), *(theirs,) * own
+
+    return rest
+
+
+def _of_population(of: str, eta: float, tau: float) -> tuple[Parameter, ...]:
+    name = NAMES[of]
+    return (
+        Parameter(f"tau_{of}", tau, "ms", f"membrane time constant of the {name} population", POSITIVE),
+        Parameter(f"eta_{of}", eta, "1", f"centre of the excitabilities of the {name} population"),
+        Parameter(f"delta_{of}", 1.0, "1", f"half-width of those of the {name} population", POSITIVE),
+    )
+
+
+def _couplings(ee: float, ei: float, ie: float, ii: float) -> tuple[Parameter, ...]:
+    return (
+        Parameter("J_ee", ee, "1", "strength of the coupling of excitatory to excitatory"),
+        Parameter("J_ei", ei, "1", "strength of the coupling to excitatory from inhibitory", NONZERO),
+        Parameter("J_ie", ie, "1", "strength of the coupling to inhibitory from excitatory"),
+        Parameter("J_ii", ii, "1", "strength of the coupling of inhibitory to inhibitory"),
+    )
+
+
+def _with_other_graph(model: Model, strength: Strength) -> Model:
+    """Return a pair that is also known as a graph over the inhibitory rate, with eta_e."""
+    half = len(model.variables) // 2
+
+    def swapped(values: Any) -> Any:
+        return (*values[half:], *values[:half])
+
+    domains = {"J_ei": REAL, "J_ie": NONZERO}
+    other = replace(
+        model,
+        variables=swapped(model.variables),
+        parameters=tuple(replace(p, domain=domains.get(p.name, p.domain)) for p in model.parameters),
+        field=lambda state, inputs, c: swapped(model.field(swapped(state), swapped(inputs), c)),
+        squares=lambda state, c: swapped(model.squares(swapped(state), c)),
+        rest=_rest("i", strength, half - 2),
+        driven="v_e",
+        target=model.stimulated,
+        graph="eta_e",
+    )
+    return replace(model, others=(other,))
+
+
+PAIR = Model(
+    name="qif_pair",
+    variables=(*population("_e", NAMES["e"]), *population("_i", NAMES["i"])),
+    parameters=(
+        *_of_population("e", 5.0, 1.0),
+        *_of_population("i", -5.0, 1.0),
+        *_couplings(10.0, -10.0, 15.0, 0.0),
+    ),
+    constants=lambda p: _constants(p, _plain_strength, synapses=False),
+    field=_field(None),
+    squares=_squares,
+    rest=_rest("e", _plain_strength, 0),
+    driven="v_i",
+    target="v_e",
+    meaning="tau_a r_a' = delta_a/(pi tau_a) + 2 r_a v_a, tau_a v_a' = v_a^2 + eta_a + I_a "
+    "+ tau_a (J_ae r_e + J_ai r_i) - (pi tau_a r_a)^2, a = e, i",
+    reference="Segneri, Bi, Olmi, Torcini, Front. Comput. Neurosci. 14, 47 (2020)",
+    graph="eta_i",
+)
+
+SELF = "(J_ae + eps) s_e + J_ai s_i"
+
+
+def _with_synapses(
+    name: str, synapse: Synapse, own: Mapping[str, str], kinetics: str, reference: str
+) -> Model:
+    """Return a pair with synapses whose kinetics need some variables of each population, with meanings."""
+    variables: list[Variable] = []
+    for of, named in NAMES.items():
+        variables += population(f"_{of}", named)
+        variables += (
+            Variable(f"{y}_{of}", "1/ms", f"{meaning} of the {named} population")
+            for y, meaning in own.items()
+        )
+    return Model(
+        name=name,
+        variables=tuple(variables),
+        parameters=(
+            *_of_population("e", -5.0, 8.0),
+            *_of_population("i", -5.0, 8.0),
+            *_couplings(5.0, -13.0, 13.0, -5.0),
+            Parameter(
+                "tau_se", 1.0, "ms", "time constant of the synapses from the excitatory population", POSITIVE
+            ),
+            Parameter(
+                "tau_si", 5.0, "ms", "time constant of the synapses from the inhibitory population", POSITIVE
+            ),
+            Parameter(
+                "eps", 0.0, "1", "strength of the excitation from like pairs, added to J_ee and to J_ie"
+            ),
+        ),
+        constants=lambda p: _constants(p, _shared_strength, synapses=True),
+        field=_field(synapse),
+        squares=_squares,
+        rest=_rest("e", _shared_strength, len(own)),
+        driven="v_i",
+        target="v_e",
+        meaning="tau_a r_a' = delta_a/(pi tau_a) + 2 r_a v_a, tau_a v_a' = v_a^2 + eta_a + I_a "
+        f"+ tau_a ({SELF}) - (pi tau_a r_a)^2, {kinetics}, a = e, i",
+        reference=reference,
+        graph="eta_i",
+    )
+
+
+PAIR_SYNAPSE = _with_synapses(
+    "qif_pair_synapse",
+    _first_order,
+    {"s": "synaptic activation by the spikes"},
+    "tau_sa s_a' = r_a - s_a",
+    "Dumont, Gutkin, PLoS Comput. Biol. 15, e1007019 (2019): synapses of first order; "
+    "parameters and eps of the public AUTO project RosaDelic/LargeScaleBrainModelAnalysis",
+)
+
+PAIR_ALPHA = _with_synapses(
+    "qif_pair_alpha",
+    _second_order,
+    {"s": "synaptic activation by the spikes", "x": "first stage of the synapses from the spikes"},
+    "tau_sa s_a' = x_a - s_a, tau_sa x_a' = r_a - x_a",
+    "Clusella, Koksal-Ersoz, Garcia-Ojalvo, Ruffini, Biol. Cybern. 117, 5 (2023): synapses of second order",
+)
+
+PAIRS = (
+    _with_other_graph(PAIR, _plain_strength),
+    _with_other_graph(PAIR_SYNAPSE, _shared_strength),
+    _with_other_graph(PAIR_ALPHA, _shared_strength),
+)
+"""The pairs, each as a graph over either rate."""
