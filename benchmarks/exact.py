@@ -125,6 +125,46 @@ def synapse(given: Mapping[str, Any], r: Any) -> Any:
     return relative(given, r, (J * r, ONE), (J * ONE, 1 + given["tau_d"] * LAMBDA))
 
 
+def cauchy(given: Mapping[str, Any], r: Any) -> Any:
+    return qif({**given, "delta": given["delta"] + given["gamma"]}, r)
+
+
+def conductance(given: Mapping[str, Any], r: Any) -> Any:
+    """v at rest is (G + gap - delta/(pi tau r))/2, G = g tau r; the Jacobian of r, v and G, written out."""
+    q, tau, delta = cell(given, r)
+    g, e, gap = given["g"] * tau, given["e_s"], given["g_gap"]
+    # v = w / (2 q), with q = 2 pi tau r.
+    w = (g * r + gap) * q - 2 * delta
+    numerator = q**4 - w**2 - 2 * g * r * (2 * e * q - w) * q
+    lag = (1 + given["tau_d"] * LAMBDA) ** 2
+    # tau l - (2 v - gap - G) = tau l + 2 delta / q; tau l - (2 v - G) = tau l - (w - g r q) / q.
+    first, second = tau * LAMBDA * q + 2 * delta, tau * LAMBDA * q - w + g * r * q
+    # dr' = 2 r dv - r dG, dv' = -2 (pi tau)^2 r dr + (e - v) dG, dG = g/lag dr.
+    on = g * r * q * second * 2 - 2 * r * q * g * (2 * e * q - w)
+    whole = 2 * first * second * lag + 2 * 4 * r**2 * (PI * tau) ** 2 * q**2 * lag
+    return numerator, 4 * q**2, whole + on
+
+
+def izhikevich(given: Mapping[str, Any], r: Any) -> Any:
+    """As `conductance` with G = g s of first order, and the recovery w."""
+    q, tau, delta = cell(given, r)
+    a, e, b, jump = (given[n] for n in ("a", "e_s", "b", "jump"))
+    g = given["g"] * given["tau_s"]
+    v = (g * r + a) * q - 2 * delta  # times 2 q
+    numerator = q**4 - v**2 + 2 * a * q * v - 2 * g * r * (2 * e * q - v) * q
+    numerator = numerator + 2 * b * v * q + 4 * jump * given["tau_w"] * r * q**2
+    lag, slow = 1 + given["tau_s"] * LAMBDA, 1 + given["tau_w"] * LAMBDA
+    first = tau * LAMBDA * q + 2 * delta
+    second = (tau * LAMBDA * q - v + a * q + g * r * q) * slow + b * q
+    on_r = (
+        lag * slow * 4 * (PI * tau) ** 2 * r * q
+        - g * slow * (2 * e * q - v)
+        + 2 * q * lag * jump * given["tau_w"]
+    )
+    whole = 2 * first * second * lag + 2 * r * q * on_r + 2 * g * r * q * second
+    return numerator, 4 * q**2, whole
+
+
 def gap(given: Mapping[str, Any], r: Any) -> Any:
     q, tau, delta = cell(given, r)
     J, g = given["J"] * tau, given["g"]
@@ -148,6 +188,7 @@ def pair(given: Mapping[str, Any], r: Any) -> Any:
 
 def joined(given: Mapping[str, Any], r: Any, stages: int) -> Any:
     """Return the equations of a pair whose synapses are lags of first or second order, or none."""
+    given = as_pair(given)
     t_e, t_i = given["tau_e"], given["tau_i"]
     q = 2 * PI * t_e * r
     m, s = inhibitory_rate(given, r)
@@ -169,13 +210,18 @@ def pair_with(stages: int) -> Callable[..., Any]:
     """Return the equations of a pair with synapses; eps adds to J_ee and to J_ie."""
 
     def equations(given: Mapping[str, Any], r: Any) -> Any:
-        return joined(without_eps(given), r, stages)
+        return joined(given, r, stages)
 
     return equations
 
 
-def without_eps(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the couplings of a pair with what comes from like pairs."""
+def as_pair(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a model of two populations by the names of those of the pair."""
+    if "share" in given:
+        halves = ("e", given["share"]), ("i", 1 - given["share"])
+        found = {f"J_{a}{b}": given["J"] * share for a in "ei" for b, share in halves}
+        names = [(f"{n}_{a}", f"{n}_{k}") for n in ("tau", "eta", "delta") for a, k in (("e", 1), ("i", 2))]
+        return found | {new: given[old] for new, old in names if old in given}
     more = given.get("eps", 0)
     return {**given, "J_ee": given["J_ee"] + more, "J_ie": given["J_ie"] + more}
 
@@ -244,6 +290,35 @@ MODELS = {
     ),
 }
 MODELS |= {
+    "qif_cauchy": Row(cauchy, 2, COUPLED | {"gamma": (1e-3, 1e1, "log")}),
+    "qif_conductance": Row(
+        conductance,
+        4,
+        NEURONS
+        | {
+            "g": (0.1, 60.0, "log"),
+            "e_s": (-10.0, 20.0),
+            "g_gap": (1e-2, 1e1, "log"),
+            "tau_d": (0.1, 1e2, "log"),
+        },
+    ),
+    "qif_izhikevich": Row(
+        izhikevich,
+        4,
+        NEURONS
+        | {"a": (-1.0, 2.0), "g": (0.1, 20.0, "log"), "e_s": (-10.0, 20.0), "b": (-1.0, 1.0)}
+        | {"jump": (0.0, 1.0), "tau_w": (1.0, 1e3, "log"), "tau_s": (0.1, 1e2, "log")},
+    ),
+    "qif_bimodal": Row(
+        pair_with(0),
+        4,
+        {f"{n}_{k}": r for k in (1, 2) for n, r in NEURONS.items()}
+        | {"eta_1": (-10.0, 10.0), "share": (0.05, 0.95), "J": (5.0, 60.0, "log")},
+        graph="eta_2",
+        of="_1",
+    ),
+}
+MODELS |= {
     name: replace(
         MODELS["qif_pair"],
         equations=pair_with(stages),
@@ -255,7 +330,8 @@ MODELS |= {
 }
 
 ABOVE_ZERO = {"delta", "tau", "tau_a", "tau_f", "tau_d", "delta_e", "delta_i", "tau_e", "tau_i"}
-AT_LEAST_ZERO = {"alpha", "g"}
+ABOVE_ZERO |= {"tau_1", "tau_2", "delta_1", "delta_2", "tau_s", "tau_w"}
+AT_LEAST_ZERO = {"alpha", "g", "gamma", "g_gap"}
 
 
 # Polynomials in p and x
@@ -472,8 +548,7 @@ class Algebra:
         exact = {name: flint.arb(rational(value)) for name, value in self.given.items()}
         if p is not None:
             exact[self.along] = p
-        exact = without_eps(exact) if "eps" in exact else exact
-        above, below = inhibitory_rate(exact, flint.arb(rational(self.unit)) * x)
+        above, below = inhibitory_rate(as_pair(exact), flint.arb(rational(self.unit)) * x)
         return above / below
 
     def type_at(self, x: Any, p: Any) -> str:
@@ -777,7 +852,7 @@ NAMES = {code: name for name, code in CODES.items()}
 def points_of(special: xr.Dataset, count: int, along: str, other: str = "") -> list[list[Point]]:
     found: list[list[Point]] = [[] for _ in range(count)]
     more = special[other].values if other else np.full(special.sizes["point"], np.nan)
-    rate = "r" if "r" in special else "r_e"
+    rate = next(name for name in ("r", "r_e", "r_1") if name in special)
     for who, kind, r, value, eta in zip(
         special["slice"].values,
         special["type"].values,
@@ -938,7 +1013,7 @@ def wall_rates(algebra: Algebra) -> list[Any]:
     if not algebra.row.of:
         return []
     exact = {name: rational(value) for name, value in algebra.given.items()}
-    above, _ = inhibitory_rate(exact, rational(algebra.unit) * RATE)
+    above, _ = inhibitory_rate(as_pair(exact), rational(algebra.unit) * RATE)
     return positive_roots(in_p(above)[0])
 
 
@@ -1180,9 +1255,14 @@ CURVE_SPAN = (1e-3, 1e3)
 """Rates that curves have by default, in units."""
 
 
+def default_of(model: str, name: str) -> float:
+    own = {p.name: p.default for p in qs.models()[model].parameters}
+    return DEFAULTS[name] if name in DEFAULTS else float(own[name])
+
+
 def curve_range(model: str, name: str) -> tuple[float, float]:
     """Return the documented default range of the second parameter of a Hopf curve."""
-    default = 5.0 if (model, name) == ("qif_synapse", "tau_d") else DEFAULTS[name]
+    default = 5.0 if (model, name) == ("qif_synapse", "tau_d") else default_of(model, name)
     if name in ABOVE_ZERO:
         return default / 100.0, default * 100.0
     if name == "U":

@@ -212,7 +212,8 @@ def drawn_case(model: str, number: int, seed: int, count: int, longest: int = 10
     drive = None if kind is None else {"kind": kind}
     if kind == "sampled":
         drive = {"kind": kind, "values": rng.uniform(-1.0, 1.0, SAMPLES).round(3).tolist()}
-    equations = MODELS[model]
+    equations, known = MODELS[model], qs.models()[model]
+    names = {p.name for p in known.parameters}
     shortest = min(max(0.1, total / LONGEST), 10.0)
     columns: Values = {}
     for place, tau in equations.rates:
@@ -223,20 +224,23 @@ def drawn_case(model: str, number: int, seed: int, count: int, longest: int = 10
         rate, potential = equations.variables[place : place + 2]
         columns[f"{rate}_initial"] = _log(rng, 1e-3, 3.0, count) / columns[tau]
         columns[f"{potential}_initial"] = rng.uniform(-10.0, 10.0, count)
-        if number % 4 == 1:
+        if number % 4 == 1 and rate in known.input_names:
             unit = columns[f"delta{of}"] / (math.pi * columns[tau])
             columns[f"{rate}_ou_mean"] = unit * rng.uniform(-0.9, 2.0, count)
             columns[f"{potential}_ou_mean"] = rng.uniform(-5.0, 5.0, count)
-    if len(equations.rates) > 1:
+    if "J_ee" in names:
         columns |= {f"J_e{b}": rng.uniform(*r, count) for b, r in (("e", (0, 60)), ("i", (-30, -1)))}
         columns |= {f"J_i{b}": rng.uniform(*r, count) for b, r in (("e", (0, 60)), ("i", (-30, 0)))}
-    else:
+    if "J" in names:
         columns["J"] = rng.uniform(-30.0, 60.0, count)
     for name, (low, high) in equations.further.items():
         columns[name] = _log(rng, low, high, count) if low > 0.0 else rng.uniform(low, high, count)
     slow = {"a": (0.0, 10.0), "b": (-1.0, 1.0), "u": (0.1, 0.9), "x": (0.1, 1.0), "s": (0.0, 2.0)}
     if "depression" in model:
         slow["a"] = (0.0, 1.0)
+    if model == "qif_cumulants":
+        slow = dict.fromkeys("abef", (-0.02, 0.02))
+    slow["w"] = (-1.0, 1.0)
     for name in equations.variables:
         if name[0] in slow:
             columns[f"{name}_initial"] = rng.uniform(*slow[name[0]], count)
@@ -397,8 +401,10 @@ def noise(models: list[str], seed: int) -> list[Values]:
 
 def _noisy(model: str, noisy: Values, rng: Any) -> list[Values]:
     further = {name: low + 0.3 * (high - low) for name, (low, high) in MODELS[model].further.items()}
-    p = {"tau": 1.0, "eta": -4.6, "delta": 1.0, "J": 10.0, **further, **noisy}
-    start = (0.1, -2.0, 0.3, 0.3)[: len(MODELS[model].variables)]
+    known = {row.name for row in qs.models()[model].parameters}
+    p = {k: x for k, x in {"tau": 1.0, "eta": -4.6, "delta": 1.0, "J": 10.0}.items() if k in known}
+    p |= {**further, **noisy}
+    start = (0.1, -2.0, *(0.0 if model == "qif_cumulants" else 0.3,) * (len(MODELS[model].variables) - 2))
     names = [f"{v}_{kind}" for v in ("r", "v") for kind in ("mean", "std")]
     scan = qs.Scan(
         model=model,

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from qifscan.dynamics.conductances import CONDUCTANCE, IZHIKEVICH
 from qifscan.dynamics.domain import FRACTION, NON_NEGATIVE, POSITIVE
+from qifscan.dynamics.memory import MEMORY
 from qifscan.dynamics.model import Constants, Model, Parameter, State, Variable
+from qifscan.dynamics.noisy import CAUCHY, CUMULANTS
 from qifscan.dynamics.pairs import PAIRS
 from qifscan.dynamics.population import (
     POPULATION,
@@ -181,6 +184,9 @@ FAMILY: dict[str, Model] = {
             meaning="tau r' = delta/(pi tau) + 2 r v - g r, tau v' = v^2 + eta + I + J tau r - (pi tau r)^2",
             reference="Montbrio, Pazo, Phys. Rev. Lett. 125, 248101 (2020)",
         ),
+        CAUCHY,
+        CONDUCTANCE,
+        IZHIKEVICH,
         *PAIRS,
     )
 }
@@ -207,7 +213,7 @@ DELAY = Model(
     reference="Pazo, Montbrio, Phys. Rev. Lett. 116, 238101 (2016)",
 )
 
-MODELS: dict[str, Model] = FAMILY | {DELAY.name: DELAY}
+MODELS: dict[str, Model] = FAMILY | {model.name: model for model in (DELAY, CUMULANTS, MEMORY)}
 """The models that can be simulated, by name."""
 
 

@@ -253,6 +253,10 @@ class Path:
         first, *rest = self._polynomial(r, parameters, order)
         return [first - parameters[self.model.graph], *rest]
 
+    def tie_at(self, r: Array, parameters: Values) -> list[Any]:
+        """Return the coefficients of the path's equation, a polynomial in p - 1."""
+        return self._condition(r, parameters, 0)
+
     def _shift(self, r: Array, parameters: Values, order: int) -> Any:
         """Return p - 1 along the path."""
         terms = self._condition(r, parameters, order)
@@ -282,8 +286,11 @@ def degree_in(model: Model, name: str) -> int:
     r = np.geomspace(0.01, 1.0, 5) * math.sqrt(2.0)
     given: dict[str, Any] = {p.name: np.float64((p.default or 0.0) + 0.3) for p in model.parameters}
     given[name] = Taylor(PARAMETER, (1.0, 1.0, 0, 0, 0))
-    value = graph_value(model, r, given)
-    sizes = [float(np.max(np.abs(coefficient(value, k, PARAMETER)))) for k in range(5)]
+    with np.errstate(all="ignore"):
+        value = graph_value(model, r, given)
+        sizes = [float(np.max(np.abs(coefficient(value, k, PARAMETER)))) for k in range(5)]
+    if not np.all(np.isfinite(sizes)):
+        return -1
     # What cancels does so up to rounding; a coefficient that is none is of the size of the others.
     degree = max((k for k, size in enumerate(sizes) if size > 1e-10 * max(sizes[1:], default=0.0)), default=0)
     return 0 if max(sizes[1:]) <= 1e-12 * sizes[0] else degree if degree <= 2 else -1
