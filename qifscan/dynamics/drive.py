@@ -238,6 +238,16 @@ SEEN: dict[str, Callable[[Mapping[str, Any], Any], Any]] = {
 at 25 steps in a period, and by 3e-4 of a line at a kink that stands 16 steps from the next."""
 
 
+JUMPS: dict[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]] = {
+    "constant": lambda c: (),
+    "pulse": lambda c: (c["drive_start"], c["drive_start"] + c["drive_length"]),
+    "sine": lambda c: (),
+    "ramp": lambda c: (),
+    "sampled": lambda c: (),
+}
+"""Times (ms) at which I jumps, by kind of drive, one per point each, in order: there v has a corner."""
+
+
 def extremes(drive: DriveBase | None, c: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return the lowest and the highest input that a drive can give with these numbers, one per point."""
     if drive is None:

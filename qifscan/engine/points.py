@@ -242,6 +242,7 @@ def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> Array:
     rounded = (count * convergence.ROUNDING > 0.5 * tolerance) & (scan.precision == "float32")
     stays = starts_stable(points, ran.steps, schedule) & (ran.error <= tolerance)
     coarse = step_size.unresolved_drive(scan, points.columns, ran.steps.halvings)
+    coarse |= schedule.window * 2.0**ran.steps.halvings < convergence.FEW_STEPS
     suspect = ~points.noisy() & ~stays & (~(ran.error <= limit) | rounded | coarse)
     return np.flatnonzero(suspect & np.isfinite(ran.result.final).all(axis=1))
 
@@ -298,7 +299,8 @@ class _Against:
 def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, int]) -> _Ran:
     """Run suspects in float64 at their step and at half of it until two runs agree; take the coarser.
 
-    With a dt of the scan's own they are compared once, and flagged.
+    With a dt of the scan's own they are compared once, and flagged. What was asked for has to agree within
+    less than the tolerance, by what the coarser run is off when they are so far apart.
     """
     suspects = _suspects(points, ran, schedule)
     most = int(np.log2(MAX_STEPS / schedule.steps))
@@ -310,7 +312,10 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
     )
     doubtful[np.setdiff1d(suspects, rows)] = True
     against = _Against.of(points, schedule, shape)
-    allowed = convergence.ALLOWED * points.scan.protocol.tolerance
+    tolerance = points.scan.protocol.tolerance
+    allowed = convergence.ALLOWED * tolerance
+    coarse_drive = step_size.unresolved_drive(points.scan, points.columns, halvings)
+    asked = tolerance * np.where(coarse_drive, convergence.ASKED_OF_KINKS, convergence.ASKED)
     result = ran.result
     coarse = against.run(rows, halvings[rows]) if len(rows) else result
     auto = points.scan.protocol.dt == "auto"
@@ -328,7 +333,7 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
             found = found.with_rounding(rounding, np.isin(np.arange(len(rows)), taken))
         # What a delay shorter than a given step does is not seen at half of that step.
         delayed = ran.doubtful[rows] & bool(points.rest.model.delay) & ~np.bool_(auto)
-        doubtful[rows] = delayed | ~(found.asked <= points.scan.protocol.tolerance)
+        doubtful[rows] = delayed | ~(found.asked <= asked[rows])
         error[rows] = found.state
         left = np.flatnonzero(~good & (halvings[rows] + 1 < most) & auto & (check < convergence.MOST_CHECKS))
         result, rows, coarse = _adopted(result, rows[left], fine, left), rows[left], _part(fine, left)
