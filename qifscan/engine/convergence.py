@@ -41,8 +41,8 @@ ROUNDING = 6e-8
 """Relative rounding of a float32 step. Over the steps that a point remembers it may be half the tolerance."""
 
 SMALL_STD = 0.01
-"""Errors of a standard deviation, which may be far below the value, are relative to it and to this part of the
-largest value in the window."""
+"""Errors of a standard deviation, which may be far below the value, are relative to it and to this part
+of the largest value in the window."""
 
 KINDS = ("mean", "std", "min", "max", "final")
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from qifscan.dynamics.accumulators import Instant, Window
 from qifscan.dynamics.drive import JUMPS
-
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
