@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qifscan.dynamics.accumulators import Instant, Window
-from qifscan.dynamics.drive import JUMPS
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def window_of(program: Program, pace: Tree) -> Window:
 
 def with_corners(window: Window, program: Program, constants: Tree, pace: Tree) -> Window:
     """Return the window with the corners that the jumps of the drive make."""
-    jumps = JUMPS[program.drive](constants) if program.drive else ()
+    jumps = program.drive.jumps(constants) if program.drive else ()
     corners, earlier = [], -jnp.inf
     for time in jumps:
         corner = time / pace["dt"] - pace["transient"]

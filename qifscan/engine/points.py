@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
-from qifscan.dynamics.drive import final_input
-from qifscan.dynamics.integrators import INTEGRATORS
 from qifscan.dynamics.status import Status
 from qifscan.engine import batch, convergence, step_size
 from qifscan.engine.checkpoint import checkpoint_tree
@@ -65,7 +62,7 @@ class Points:
     @classmethod
     def at(cls, scan: Scan, columns: Mapping[str, Array], replicate: Array) -> Points:
         """Return points at these parameters, which need not be on the axes of the scan."""
-        return cls(scan, columns, Rest.of(model_named(scan.model), columns), replicate)
+        return cls(scan, columns, Rest.of(scan.mean_field, columns), replicate)
 
     def take(self, rows: Array) -> Points:
         """Return some of the points."""
@@ -77,9 +74,8 @@ class Points:
         """Return the steps that the points are first run at."""
         columns = dict(self.columns)
         if self.start is not None:
-            for name, state in zip(
-                model_named(self.scan.model).variable_names, self.start.state.T, strict=True
-            ):
+            names = self.scan.mean_field.variable_names
+            for name, state in zip(names, self.start.state.T, strict=True):
                 own = columns.get(f"{name}_initial", 0.0)
                 # What diverged stays so at any step.
                 columns[f"{name}_initial"] = np.nan_to_num(np.where(np.isnan(state), own, state), posinf=0.0)
@@ -111,13 +107,14 @@ class Points:
 
     def noisy(self) -> Array:
         """Whether each point has noise."""
-        names = model_named(self.scan.model).input_names
+        names = self.scan.mean_field.input_names
         noisy: Array = np.any([self.columns[f"{name}_ou_sigma"] > 0.0 for name in names], axis=0)
         return noisy
 
     def final_input(self) -> Any:
         """Return the drive at the end of the run where it is constant by then, else NaN."""
-        return final_input(self.scan.drive, self.columns, _end(self.scan))
+        drive = self.scan.drive
+        return 0.0 if drive is None else drive.final_input(self.columns, _end(self.scan))
 
     def final_rest(self) -> Rest:
         """Return the points at rest at the input of the end; without the drive where that still changes."""
@@ -189,7 +186,7 @@ def run_points(
     before it can't have become less.
     """
     scan = points.scan
-    integrator, tolerance = INTEGRATORS[scan.protocol.integrator], scan.protocol.tolerance
+    integrator, tolerance = scan.integrator, scan.protocol.tolerance
     steps = points.steps()
     redos = np.zeros(len(steps.halvings), dtype=np.uint8)
     if begun is None:
