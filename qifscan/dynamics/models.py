@@ -209,6 +209,7 @@ DELAY = Model(
     rest=lambda r, p: (r, resting_potential(r, p)),
     driven="v",
     delay="delay",
+    plain=True,
     meaning="tau v' = v^2 + eta + I + J tau r(t - delay) - (pi tau r)^2, tau r' = delta/(pi tau) + 2 r v",
     reference="Pazo, Montbrio, Phys. Rev. Lett. 116, 238101 (2016)",
 )

@@ -33,6 +33,7 @@ CAUCHY = replace(
     ),
     constants=lambda p: qif_constants(_wider(p)),
     rest=_cauchy_rest,
+    plain=False,
     meaning="tau r' = (delta + gamma)/(pi tau) + 2 r v, tau v' = v^2 + eta + I + J tau r - (pi tau r)^2",
     reference="Clusella, Montbrio, Phys. Rev. E 109, 014229 (2024); exact",
 )

@@ -89,6 +89,7 @@ QIF = Model(
     squares=squares_of_population,
     rest=lambda r, p: (r, resting_potential(r, p)),
     driven="v",
+    plain=True,
     meaning="tau r' = delta/(pi tau) + 2 r v + z_r, tau v' = v^2 + eta + I + J tau r - (pi tau r)^2 + z_v",
     reference="Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015), eq. 12",
 )
