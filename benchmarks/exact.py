@@ -670,7 +670,7 @@ def nearly_double(model: str, along: str, given: dict[str, float], rng: Any) -> 
     def count(value: float) -> int:
         return len(Algebra.of(model, along, given | {name: value}).special())
 
-    top = 1.0 if name == "U" else math.inf
+    top = {"U": 1.0, "share": 0.99}.get(name, math.inf)
     values = [min(given[name] * factor, top) for factor in np.geomspace(0.2, 5.0, 7)]
     counts = [count(value) for value in values]
     turns = [k for k in range(6) if abs(counts[k + 1] - counts[k]) >= 2]
