@@ -22,6 +22,9 @@ Words: TypeAlias = np.ndarray[Any, np.dtype[np.uint64]]
 Column: TypeAlias = np.ndarray[Any, Any]
 """Values of points, `(points,)`, in whatever type they have."""
 
+Indices: TypeAlias = tuple[Column, ...]
+"""Indices of points along every dimension of a scan, `(points,)` each."""
+
 Columns: TypeAlias = Mapping[str, Array]
 """Numbers of points by name, `(points,)` each, as parameters are."""
 

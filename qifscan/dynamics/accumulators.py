@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from qifscan.arrays import Exact, Flags, Lanes, Powers, Rows, Segments
 from qifscan.dynamics import rhythm
@@ -38,12 +38,16 @@ that the float64 arithmetic at a closing costs under 2 % of the steps."""
 class Window:
     """What an accumulator may know of the window: its steps and their length in ms; how many lengths of
     segments a spectrum has, and the steps in one sample. Only the lengths are known before the program
-    runs."""
+    runs.
+
+    `corners` are where the slope of v jumps, `(points,)` each: the step in the window, and the part of that
+    step before it, NaN where no parabola leads to it."""
 
     steps: jax.Array
     dt: jax.Array
     lengths: int
     sample_steps: jax.Array
+    corners: tuple[tuple[jax.Array, jax.Array], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,10 @@ class Accumulator(Generic[Total, Segment]):
     the length of the window."""
     holds: str | None = None
     """Name of another accumulator whose total is the beginning of this one's: it needs not run beside it."""
+
+
+Measuring: TypeAlias = Accumulator[Any, Any]
+"""An accumulator of a table: its total and its segment are its own affair."""
 
 
 def _whole_total(total: Total, state: State) -> Total:
@@ -166,6 +174,7 @@ def _extreme(index: int, sign: float, kinks: bool) -> Accumulator[Extreme, Extre
 
     Three steps across a kink are no parabola. At the edge of a pulse v has a kink (`kinks`): its second
     difference is far above that of a step before. Nor are they where that of a low r would end below 0.
+    What v is at the kink itself the parabola of the three steps before it tells.
     """
 
     def init(at: Instant, c: Constants, window: Window) -> Extreme:
@@ -185,6 +194,10 @@ def _extreme(index: int, sign: float, kinks: bool) -> Accumulator[Extreme, Extre
         reached = jnp.where(turned, last + (before - fall) ** 2 / (8.0 * bend), now)
         # A state that is no number makes every observable NaN in the end: there is nothing to keep here.
         highest = jnp.where(reached > highest, reached, highest)
+        if bend_before is not None:
+            for place, part in window.corners:
+                corner = last + part * (before - 0.5 * (1.0 + part) * bend_before)
+                highest = jnp.where((step == place) & (corner > highest), corner, highest)
         return Extreme(highest, now - last, bend if kinks else None)
 
     return Accumulator(init, _whole_total, update, _whole_segment, ("scan",) * (3 if kinks else 2))
@@ -401,9 +414,9 @@ def _spectrum(index: int, rate_index: int) -> Accumulator[Spectrum, Sampling]:
     return Accumulator(init, open_segment, update, close, None)
 
 
-def accumulators(model: Model) -> dict[str, Accumulator[Any, Any]]:
+def accumulators(model: Model) -> dict[str, Measuring]:
     """Return every accumulator of a model by name."""
-    table: dict[str, Accumulator[Any, Any]] = {}
+    table: dict[str, Measuring] = {}
     rate = model.rates[0].name
     rate_index = model.variable_names.index(rate)
     for index, variable in enumerate(model.variables):

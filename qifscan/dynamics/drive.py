@@ -72,6 +72,11 @@ class DriveBase(Definition):
         at 25 steps in a period, and by 3e-4 of a line at a kink that stands 16 steps from the next."""
         raise NotImplementedError
 
+    @staticmethod
+    def jumps(c: Traced) -> tuple[jax.Array, ...]:
+        """Return the times (ms) at which I jumps, one per point each, in order: there v has a corner."""
+        return ()
+
     def samples(self) -> Samples:
         """Return what is interpolated, with its integral; of most drives some that are not read."""
         return with_integral((0.0, 0.0))
@@ -159,6 +164,11 @@ class Pulse(DriveBase):
         at = [np.abs(edge - np.rint(edge)) < 1e-6 for edge in edges]
         both: Mask = (at[0] & at[1]) | (c["drive_length"] == 0.0)
         return both
+
+    @staticmethod
+    def jumps(c: Traced) -> tuple[jax.Array, ...]:
+        """Return begin and end."""
+        return c["drive_start"], c["drive_start"] + c["drive_length"]
 
     def final_input(self, c: Columns, end: float) -> Array:
         """Return the amplitude where the run ends within the pulse, or with it."""

@@ -12,9 +12,9 @@ import numpy as np
 
 from qifscan.dynamics import rhythm
 from qifscan.dynamics.accumulators import (
-    Accumulator,
     Growth,
     Levels,
+    Measuring,
     Moments,
     Residences,
     Spectrum,
@@ -61,7 +61,7 @@ class Observable:
     name: str
     unit: str
     meaning: str
-    accumulator: str | Accumulator[Any, Any]
+    accumulator: str | Measuring
     finalize: Callable[[Any, Window], jax.Array]
     thresholds: bool = False
     tangents: bool = False
@@ -326,10 +326,10 @@ def _placed(found: Observable, place: str) -> Observable:
     return replace(found, name=variable_name(place), place=place)
 
 
-def needed_accumulators(model: Model, rows: Iterable[Observable]) -> dict[str, Accumulator[Any, Any]]:
+def needed_accumulators(model: Model, rows: Iterable[Observable]) -> dict[str, Measuring]:
     """Return the accumulators that these observables need, by name."""
     table = accumulators(model)
-    needed: dict[str, Accumulator[Any, Any]] = {}
+    needed: dict[str, Measuring] = {}
     for row in rows:
         given = row.accumulator
         needed[_key(row)] = table[given] if isinstance(given, str) else given
@@ -341,9 +341,7 @@ def _key(row: Observable) -> str:
     return row.accumulator if isinstance(row.accumulator, str) else f"own {row.name}"
 
 
-def total_of(
-    row: Observable, totals: Mapping[str, object], needed: Mapping[str, Accumulator[Any, Any]]
-) -> object:
+def total_of(row: Observable, totals: Mapping[str, object], needed: Mapping[str, Measuring]) -> object:
     """Return the total that an observable is made of: of its accumulator, or of one that holds it."""
     key = _key(row)
     return totals[key if key in totals else next(k for k, a in needed.items() if a.holds == key)]

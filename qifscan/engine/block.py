@@ -12,7 +12,7 @@ from qifscan.dynamics.status import Status
 from qifscan.engine import backend
 from qifscan.engine.carries import Block, Checkpoint, Inputs, Kept, Moving, Noise, Output, Pace, Scalar
 from qifscan.engine.history import past_at_start, past_rate, range_of_past, remembered
-from qifscan.engine.measure import empty_totals, window_of
+from qifscan.engine.measure import empty_totals, window_of, with_corners
 from qifscan.engine.noise_path import averages_of, drawn_pairs, initial_noise, next_noise
 from qifscan.engine.tangents import frame_at_start, orthonormal, with_growth
 from qifscan.lazy import LazyModule
@@ -288,7 +288,8 @@ def _window(
     The checkpoint is taken where the last whole segment ends: a longer window would not end one at the end.
     A select would take twenty passes over the block with every segment for it, 2 % of the steps.
     """
-    needed, window, begin = program.accumulators, window_of(program, pace), pace.transient
+    needed, begin = program.accumulators, pace.transient
+    window = with_corners(window_of(program, pace), program, block.constants, pace)
     whole = pace.end - (pace.end - begin) % SEGMENT
 
     def accumulated_step(n: jax.Array, carry: tuple[Moving, Segments]) -> tuple[Moving, Segments]:

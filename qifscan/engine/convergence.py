@@ -11,19 +11,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from qifscan.arrays import Column
 from qifscan.dynamics.observables import SMALL, Observable
-
-Array = np.ndarray[Any, Any]
 
 MOST_CHECKS = 4
 """Times that the step of a point is halved until two runs agree."""
 
 ALLOWED = 0.5
 """Two runs agree within this part of the tolerance."""
+
+ASKED, ASKED_OF_KINKS = 0.75, 0.5
+"""Two runs agree in what was asked for within this part of the tolerance: at order two the coarser is off by
+4/3 of what they are apart; at order one, with a drive that bends within its steps, by twice that."""
+
+FEW_STEPS = 8
+"""A window of fewer steps is compared, whatever the estimate: the deviations there are not of the state but
+of the means of few values. That of the standard deviation falls with the square of the number of steps."""
 
 ESTIMATE, ADDED = 3e-2, 3e1
 """Estimates, relative to the tolerance, that need no comparison: by themselves, and times the steps that are
@@ -33,7 +39,8 @@ ROUNDING = 6e-8
 """Relative rounding of a float32 step. Over the steps that a point remembers it may be half the tolerance."""
 
 SMALL_STD = 0.01
-"""What `SMALL` is for other errors, for those of a standard deviation, which may be far below the value."""
+"""Errors of a standard deviation, which may be far below the value, are relative to it and to this part
+of the largest value in the window."""
 
 KINDS = ("mean", "std", "min", "max", "final")
 
@@ -43,7 +50,7 @@ def compared(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{name}_{kind}" for name in names for kind in KINDS)
 
 
-def remembered(modes: Array, unit: Array, dt: Array, steps: Array) -> Array:
+def remembered(modes: Column, unit: Column, dt: Column, steps: Column) -> Column:
     """Return over how many steps each point remembers an error: the time constant of its weakest mode."""
     weakest = np.fmin.reduce(np.abs(modes).reshape(len(unit), -1), axis=1)
     with np.errstate(all="ignore"):
@@ -55,10 +62,10 @@ def remembered(modes: Array, unit: Array, dt: Array, steps: Array) -> Array:
 class Apart:
     """How far apart two runs are, relative, `(points,)`: in what all have, and in what was asked for."""
 
-    state: Array
-    asked: Array
+    state: Column
+    asked: Column
 
-    def with_rounding(self, rounding: Apart, without: Array) -> Apart:
+    def with_rounding(self, rounding: Apart, without: Column) -> Apart:
         """Return the larger of these and of what rounding does, but for points that are in float64 by now."""
         return Apart(
             np.where(without, self.state, np.fmax(self.state, rounding.state)),
@@ -67,11 +74,11 @@ class Apart:
 
 
 def apart(
-    coarse: Mapping[str, Array],
-    fine: Mapping[str, Array],
+    coarse: Mapping[str, Column],
+    fine: Mapping[str, Column],
     variables: tuple[str, ...],
     asked: Mapping[str, Observable],
-    unit: Array,
+    unit: Column,
     window: float,
 ) -> Apart:
     """Return how far two runs are apart; `unit` (time constant) and `window` (its length) are in ms."""
@@ -81,8 +88,10 @@ def apart(
     for name in variables:
         for kind in KINDS:
             key = f"{name}_{kind}"
+            value = np.abs(fine[key])
             least = (SMALL_STD if kind == "std" else SMALL) * sizes[name]
-            of[key] = _ratio(coarse[key], fine[key], np.maximum(np.abs(fine[key]), least))
+            scale = value + least if kind == "std" else np.maximum(value, least)
+            of[key] = _ratio(coarse[key], fine[key], scale)
             state = np.fmax(state, of[key])
     worst = np.zeros(len(unit))
     for key, row in asked.items():
@@ -93,7 +102,9 @@ def apart(
     return Apart(state, worst)
 
 
-def final_apart(coarse: Array, fine: Array, found: Mapping[str, Array], variables: tuple[str, ...]) -> Array:
+def final_apart(
+    coarse: Column, fine: Column, found: Mapping[str, Column], variables: tuple[str, ...]
+) -> Column:
     """Return how far two final states `(points, variables)` are apart, relative to the run's `found`."""
     worst = np.zeros(len(fine))
     for i, name in enumerate(variables):
@@ -102,7 +113,7 @@ def final_apart(coarse: Array, fine: Array, found: Mapping[str, Array], variable
     return worst
 
 
-def _ratio(a: Array, b: Array, scale: Array) -> Array:
+def _ratio(a: Column, b: Column, scale: Column) -> Column:
     with np.errstate(all="ignore"):
         ratio = np.abs(a.astype(np.float64) - b.astype(np.float64)) / scale
     same = (a == b) | (np.isnan(a) & np.isnan(b))
