@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import jax
     from jax.stages import Compiled
 
-    from qifscan.engine.carries import Output
+    from qifscan.engine.carries import Outcomes
     from qifscan.engine.program import Program
 
     Shapes = tuple[tuple[tuple[int, ...], np.dtype[np.generic]], ...]
@@ -32,7 +32,7 @@ _compiling = threading.Lock()
 
 
 def compiled(
-    blocks: Callable[..., Output],
+    blocks: Callable[..., Outcomes],
     program: Program,
     arguments: tuple[object, ...],
     compiling: Callable[[], None] = nothing,
