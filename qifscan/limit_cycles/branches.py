@@ -110,6 +110,14 @@ def cycle_branches(
     a wrong definition. Along the dimensions of the slices: `branch_count`, and `status`, which tells what a
     slice without branches lacks. Source: Ascher, Mattheij, Russell (1995); Kuznetsov, Elements of Applied
     Bifurcation Theory (2004), ch. 5, 10.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> adapting = {"model": "qif_adaptation_alpha", "delta": 2.0, "J": 21.2132, "alpha": 1.0}
+    >>> found = qs.cycle_branches(**adapting, within=(-1.0, 1.0), points=3)
+    >>> int(found["branch_count"])
+    1
     """
     chosen = catalogue.model_of(model, along=(along,))
     name = chosen.graph if along is None else along

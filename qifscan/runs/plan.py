@@ -36,6 +36,15 @@ class Plan(Printed):
     `bytes_on_disk` is before compression; `memory` is the most that this process holds while it runs;
     `seconds` is scaled from one probed batch, `mean_steps` is the mean number of steps in a base step. They
     are None where the plan was made without the probe, and know nothing of points that will be run again.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> found = qs.plan(qs.Scan(axes={"eta": [-6.0, -5.0]}), probe=False)
+    >>> len(found.chunks)
+    1
+    >>> found.steps_in_words
+    '4,000 of 0.05 ms each or finer, as the point needs'
     """
 
     chunks: Chunks
@@ -156,6 +165,13 @@ def plan(
     ------
     ScanError
         If `workers` or `chunk_points` is below 1.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> found = qs.plan(qs.Scan(axes={"eta": [-6.0, -5.0]}), probe=False)
+    >>> found.bytes_on_disk
+    226
     """
     check_is_scan(scan)
     check_flag("checkpoint", checkpoint)

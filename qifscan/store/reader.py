@@ -91,6 +91,14 @@ def open_scan(path: str | os.PathLike[str]) -> xr.Dataset:
     ------
     StoreError
         If there is no store of qifscan at `path`, or it is damaged.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> made = qs.run(scan, "opened.zarr", client="serial")
+    >>> qs.open_scan("opened.zarr")["r_mean"].dims
+    ('eta',)
     """
     return read(local("path", path), chunks={})
 
