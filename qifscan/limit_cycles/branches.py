@@ -126,7 +126,7 @@ def cycle_branches(
     whole = (-math.inf if row.domain.holds(-1.0) else 0.0), (math.inf if row.domain.holds(2.0) else 1.0)
     limits = Extent(*(within or whole), points, abs(row.default or 1.0))
     with np.errstate(all="ignore"):
-        begin = _hopf_starts(chosen, name, flat, limits) if at is None else []
+        begin = branch_starts(chosen, name, flat, limits) if at is None else []
         begin = begin if at is None else _simulated_starts(chosen, name, flat, at, starts, limits)
         table, branches = _followed(chosen, begin, limits, longest)
         branches |= _divergence(chosen, name, flat, table, branches, limits)
@@ -189,7 +189,7 @@ def _is_marginal(model: Model, r: Array, given: Mapping[str, Array], square: Arr
     return (np.hypot(np.abs(imag) - omega, real) < 1e-6 * omega).sum(axis=1) > 1
 
 
-def _hopf_starts(model: Model, along: str, flat: Mapping[str, Array], limits: Extent) -> list[Starts]:
+def branch_starts(model: Model, along: str, flat: Mapping[str, Array], limits: Extent) -> list[Starts]:
     """Return the Hopf points in the range, with the directions in which their cycles grow."""
     who, r, given, omega = hopf_points(model, along, flat)
     inside = (given[along] >= limits.low) & (given[along] <= limits.high)

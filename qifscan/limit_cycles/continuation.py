@@ -130,7 +130,7 @@ class Rules(Protocol):
     def multipliers(self, system: Any, groups: Array) -> Any:
         """Return the multipliers from the transfer matrices of groups of intervals."""
 
-    def tests(self, mu: Any, tangent: Orbits) -> Array:
+    def tests(self, b: Branches, step: Step) -> Array:
         """Return the test functions `(orbits, codes)`."""
 
     def ended(self, b: Branches, step: Step) -> tuple[Index, Any]:
@@ -302,7 +302,7 @@ def needs(system: System, orbits: Orbits, groups: Array) -> tuple[Any, Any]:
 def _accept(b: Branches, step: Step, rules: Rules) -> None:
     """Record the points that were reached, what was crossed, and what ends there."""
     who = step.who
-    tests = rules.tests(step.mu, step.after)
+    tests = rules.tests(b, step)
     moved = rules.moved(b, step)
     b.still[who] = np.where(moved, 0, b.still[who] + 1)
     ended, beyond = rules.ended(b, step)

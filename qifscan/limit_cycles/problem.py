@@ -20,8 +20,12 @@ AMPLITUDE = "drive_amplitude"
 class System(Protocol):
     """Equations u' = T f(s, u; p) on s in [0, 1] with u(1) = R u(0), for many orbits at once.
 
-    `scalars` of the orbits are T and the parameters p.
+    `scalars` of the orbits are T, the parameters p, and what else there is.
     """
+
+    @property
+    def free(self) -> int:
+        """Number of parameters that vary."""
 
     def chosen(self, which: Any) -> Self:
         """Return the system of some of the orbits."""
@@ -57,6 +61,11 @@ class Problem:
     along: tuple[str, ...] = ()
     drive: tuple[Array, Array, Array] | None = None
     fixed: bool = False
+
+    @property
+    def free(self) -> int:
+        """Number of parameters that vary."""
+        return len(self.along)
 
     def chosen(self, which: Any) -> Problem:
         """Return the problem of some of the orbits."""

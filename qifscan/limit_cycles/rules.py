@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from qifscan.limit_cycles.steps import (
     RESOLVED,
     TR,
     UNRESOLVED,
+    UZ,
     Crossing,
     Extent,
     doubling,
@@ -42,23 +43,48 @@ STILL, PATIENCE = 1e-12, 25
 
 
 @dataclass(frozen=True)
+class Found:
+    """Bifurcations on branches: of which kind, on which branches, the cycles there and where they go."""
+
+    code: int
+    number: Index
+    problem: Any
+    orbits: Orbits
+    tangent: Orbits
+
+
+@dataclass(frozen=True)
 class OnBranches:
     """Rules of branches of cycles in one parameter; `longest` periods `(branches,)`."""
 
     limits: Extent
     longest: Array
-    codes: tuple[int, ...] = (LPC, PD, TR)
+    forced: bool = False
+    at_period: float | None = None
+    kept: list[Found] = field(default_factory=list)
     leaving: int = BY_RANGE
     unmoved: int = UNRESOLVED
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """What is where test functions are 0."""
+        return (LPC, PD, TR) if self.at_period is None else (LPC, PD, TR, UZ)
 
     def multipliers(self, system: Problem, groups: Array) -> Any:
         """Return the multipliers, those near 1 right to 1e-9 or so."""
         return quick(groups)
 
-    def tests(self, mu: Any, tangent: Orbits) -> Array:
-        """Return what is 0 at a fold, a period doubling and a torus bifurcation."""
-        rest, _ = others(mu)
-        return np.stack((tangent.value, doubling(rest), torus(rest)), axis=1)
+    def others(self, mu: Any) -> Any:
+        """Return the multipliers but that of the flow; a drive leaves none."""
+        return mu if self.forced else others(mu)[0]
+
+    def tests(self, b: Branches, step: Step) -> Array:
+        """Return what is 0 at a fold, a period doubling, a torus bifurcation, and at a period asked for."""
+        rest = self.others(step.mu)
+        found = [step.after.value, doubling(rest), torus(rest)]
+        if self.at_period is not None:
+            found.append(step.new.period - self.at_period)
+        return np.stack(found, axis=1)
 
     def goes_on(self, step: Step) -> Any:
         """Tell where the rate is positive."""
@@ -92,13 +118,13 @@ class OnBranches:
         looked = search(problem, crossing, self._test(crossing), limits.units, finer)
         step, orbits, good, denied = looked.root(crossing.step)
         row = measured(problem, orbits)
-        sure = good & (row["quality"] < RESOLVED) & (row["residual"] < 1e-6)
+        sure = good & (self.forced | (row["quality"] < RESOLVED)) & (row["residual"] < 1e-6)
         if crossing.code == LPC:
             # Reject folds whose change of the parameter is within rounding.
             sure &= np.abs(orbits.value - before.value) > 1e-10 * limits.unit
-        if crossing.code == EP:
+        if crossing.code in (EP, UZ):
             sure = good
-        rest, _ = others(row["multipliers"])
+        rest = self.others(row["multipliers"])
         real = np.abs(rest.imag) < 1e-9
         if crossing.code == PD:
             sure &= (real & (np.abs(rest.real + 1.0) < 1e-3)).any(axis=1)
@@ -112,6 +138,16 @@ class OnBranches:
         order = crossing.order - 1.0 + np.clip(step / crossing.step, 0.0, 1.0)
         code = np.where(sure, crossing.code, UNRESOLVED)
         row |= {"number": crossing.number, "order": order, "type": code}
+        certain = np.flatnonzero(keep & sure)
+        self.kept.append(
+            Found(
+                crossing.code,
+                crossing.number[certain],
+                problem.chosen(certain),
+                orbits.chosen(certain),
+                looked.tangent.chosen(certain),
+            )
+        )
         return {name: values[keep] for name, values in row.items()}
 
     def _test(self, crossing: Crossing) -> Test:
@@ -124,7 +160,9 @@ class OnBranches:
                 return orbits.value - bound[which]
             if code == LPC:
                 return tangents(problem, orbits, before, limits.units).value
-            rest, _ = others(multipliers(linearised(problem, orbits).states).mu)
+            if code == UZ:
+                return orbits.period - float(self.at_period or 0.0)
+            rest = self.others(multipliers(linearised(problem, orbits).states).mu)
             return (doubling if code == PD else torus)(rest)
 
         return test
@@ -138,10 +176,10 @@ def returned(b: Branches, step: Step) -> Any:
     return (apart < 0.5 * b.step[who]) & (b.count[who] > 10)
 
 
-def mirrored(step: Step) -> Any:
+def mirrored(step: Step, size: int | None = None) -> Any:
     """Tell which orbits lie beyond a Hopf point: there a branch goes on as its own mirror image, half a
     period later."""
-    new, before = step.new.u, step.before.u
+    new, before = step.new.u[..., :size], step.before.u[..., :size]
     swing, past = new - new.mean(axis=1, keepdims=True), before - before.mean(axis=1, keepdims=True)
-    scales = step.system.scales(new)
+    scales = step.system.scales(step.new.u)[:, :size]
     return (swing * past / scales[:, None] ** 2).sum(axis=(1, 2)) < 0.0

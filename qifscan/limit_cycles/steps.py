@@ -13,8 +13,9 @@ from qifscan.limit_cycles.floquet import resolved
 from qifscan.limit_cycles.orbits import Orbits, extremes, inner, means, mesh_error
 from qifscan.limit_cycles.problem import Problem, System
 
-POINT, HB, LPC, PD, TR, EP, UNRESOLVED = 0, 3, 5, 7, 8, 9, 31
-"""AUTO's codes: ordinary, Hopf point, fold of cycles, period doubling, torus, end; and one of our own."""
+POINT, HB, LPC, PD, TR, EP, UZ, UNRESOLVED = 0, 3, 5, 7, 8, 9, -4, 31
+"""AUTO's codes: ordinary, Hopf point, fold of cycles, period doubling, torus, end, a value asked for; and one
+of our own."""
 
 CUTS = ("points", "within", "longest_period", "hopf_point", "closed", "unresolved", "standstill")
 BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE, BY_STANDSTILL = range(len(CUTS))
@@ -147,7 +148,8 @@ def conditions(system: System, guess: Orbits, tangent: Orbits | None, units: Arr
         scalars = np.concatenate((scalars, (tangent.scalars / units_of(guess, units) ** 2)[:, None]), axis=1)
     missing = k - states.shape[1]
     states = np.concatenate((states, np.zeros((count, missing, points, size))), axis=1)
-    scalars = np.concatenate((scalars, np.tile(np.eye(k)[k - missing :], (count, 1, 1))), axis=1)
+    fixed = np.eye(k)[system.free + 1 - missing : system.free + 1]
+    scalars = np.concatenate((scalars, np.tile(fixed, (count, 1, 1))), axis=1)
     return Border(states, scalars, np.zeros((count, k)))
 
 
