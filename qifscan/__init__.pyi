@@ -14,6 +14,8 @@ from qifscan.errors import ScanError as ScanError
 from qifscan.errors import StoreError as StoreError
 from qifscan.explorer.serve import explore as explore
 from qifscan.interop.auto import read_auto as read_auto
+from qifscan.interop.parameters import from_pyrates as from_pyrates
+from qifscan.interop.parameters import from_tvb as from_tvb
 from qifscan.interop.pycobi import read_pycobi as read_pycobi
 from qifscan.limit_cycles.branches import cycle_branches as cycle_branches
 from qifscan.limit_cycles.curves import curve as curve

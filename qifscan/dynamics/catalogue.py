@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 from functools import lru_cache
 
@@ -40,7 +41,6 @@ def stored_model(name: str, source: str | None = None) -> Model:
     return model_named(name)
 
 
-@lru_cache
 def _own(name: str) -> Model:
     """Return a user's model."""
     found, _ = imported("model", name)
@@ -50,13 +50,26 @@ def _own(name: str) -> Model:
     if found.delay and found.variable_names[1:] != (found.driven,):
         known = f'"{name}", which has a delay and the variables {", ".join(found.variable_names)}'
         raise ScanError([Fault("model", known, "with a delay r and v alone, the past of r driving v")])
-    # By the name that it has in results, it must be found again.
-    return replace(found, name=name)
+    return _renamed(found, name)
 
 
-def model_of(name: str, *, delayed: bool = False, restless: bool = False) -> Model:
+@lru_cache(maxsize=64)
+def _renamed(found: Model, name: str) -> Model:
+    """Return a user's model by the name by which it can be found again: one object whenever asked.
+
+    Only rows of this package are known to be the plain model: what was made of that by `replace` may have
+    other equations.
+    """
+    return replace(found, name=name, plain=False)
+
+
+def model_of(
+    name: str, *, delayed: bool = False, restless: bool = False, along: Container[str | None] = ()
+) -> Model:
     """Return a model by its name; raise `ScanError` if there is none, if it has a delay and is not to have
     one, or if it has no `rest` and is to have one.
+
+    A model that is a graph over several rates is returned as the one whose graph parameter is in `along`.
     """
     model = model_named(name)
     if model.rest is None and not restless:
@@ -65,4 +78,4 @@ def model_of(name: str, *, delayed: bool = False, restless: bool = False) -> Mod
     if model.delay and not delayed:
         hint = "its cycles can be simulated: qs.simulate, qs.run"
         raise ScanError([Fault("model", f'"{name}", which has a delay', "a model without one", hint)])
-    return model
+    return next((graph for graph in (model, *model.others) if graph.graph in along), model)

@@ -60,7 +60,7 @@ class Variable:
         return self.name.removeprefix("r")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model(Printed):
     """A mean field `y' = field(y, inputs, constants)`.
 
@@ -77,7 +77,13 @@ class Model(Printed):
     of `driven`. The parameter `graph` enters that equation alone, additively: so its value at which r is an
     equilibrium follows from the field. Elsewhere in `rest` a value outside the domain of its variable means
     that there is no equilibrium of that rate. It may be None: then equilibria are those that Newton's method
-    finds from many starts, and `graph` means nothing.
+    finds from many starts, and `graph` means nothing. `others` are the same equations as graphs over other
+    rates: with another first variable, order of variables, `rest`, `driven` and `graph`.
+
+    `plain` tells that the equations are those of "qif", with J tau r as it is or a `delay` ago: then the
+    equilibria are roots of one polynomial, and integrators made for these equations can step them. It is for
+    rows of this package; of a model in a user's file it is not read. Two models are the same only if they are
+    one object.
     """
 
     name: str
@@ -93,8 +99,10 @@ class Model(Printed):
     graph: str = "eta"
     target: str = ""
     delay: str = ""
+    others: tuple[Model, ...] = ()
     frame: str = ""
     """The equations in which those of `meaning` stand, if `meaning` is not all of them."""
+    plain: bool = False
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Return the lines that it prints as."""

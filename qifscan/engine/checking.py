@@ -17,7 +17,7 @@ from qifscan.engine import backend
 from qifscan.errors import Fault, ScanError, one_of, show
 from qifscan.lazy import LazyModule
 from qifscan.theory import newton
-from qifscan.theory.rate_curve import at_once, graph_value, jacobian
+from qifscan.theory.rate_curve import at_once, graph_value, jacobian, rate_unit
 
 if TYPE_CHECKING:
     import jax.numpy as jnp
@@ -170,7 +170,7 @@ def _of_rest(model: Model) -> Iterator[Fault]:
         yield from _of_newton(model)
         return
     p, _ = _at_random(model)
-    rates = np.random.default_rng(1).uniform(0.05, 2.0, SAMPLES)
+    rates = rate_unit(model, p) * 10.0 ** np.random.default_rng(1).uniform(-1.5, 1.5, SAMPLES)
     state = tuple(np.broadcast_to(y, rates.shape) for y in model.at_rest(rates, p))
     if _apart(state[0], rates, 1.0) > 0.0:
         yield Fault("rest", "a first variable that is not the rate it was given", "that rate")

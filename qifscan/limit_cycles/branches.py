@@ -114,7 +114,7 @@ def cycle_branches(
     slice without branches lacks. Source: Ascher, Mattheij, Russell (1995); Kuznetsov, Elements of Applied
     Bifurcation Theory (2004), ch. 5, 10.
     """
-    chosen = catalogue.model_of(model)
+    chosen = catalogue.model_of(model, along=(along,))
     name = chosen.graph if along is None else along
     _check(chosen, name, at, within, points, slices)
     check_count("starts", starts)

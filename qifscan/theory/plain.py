@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from qifscan.arrays import Array
 from qifscan.dynamics.initial import NAMED_STATES
-from qifscan.dynamics.models import QIF
+from qifscan.dynamics.population import QIF
 from qifscan.errors import Fault, ScanError, near, one_of
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, complete, labelled
@@ -38,9 +38,6 @@ else:
 
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool]]
 Curve: TypeAlias = Callable[..., tuple[Array, Array]]
-
-MODELS_WITH_THEORY = ("qif",)
-"""Models whose folds, cusp and named states are here; `equilibria` has all of the family."""
 
 REFERENCE = "Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015)"
 WORDS = Words(QIF, REFERENCE)
