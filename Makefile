@@ -33,6 +33,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/standard_map.py
 	$(BIN)/python benchmarks/work_precision.py
 	$(BIN)/python benchmarks/network.py
+	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/time_to_accuracy.py
 	$(BIN)/python benchmarks/cycles.py
@@ -51,7 +52,7 @@ load: .venv/test.stamp
 	$(BIN)/python benchmarks/service_load.py
 
 clean:
-	rm -rf .venv docs/_build quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json explorer.json exact.json theory_and_simulation.json truth.json
+	rm -rf .venv docs/_build quickstart.zarr quickstart.png standard_map.json work_precision.json network.json networks.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json explorer.json exact.json theory_and_simulation.json truth.json
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
