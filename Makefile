@@ -1,9 +1,9 @@
-# make demo | test | lint | docs | bench | proof | battery | exact | truth | load; each sets up what it needs in .venv on first use.
+# make demo | test | lint | docs | gallery | bench | proof | battery | exact | truth | load; each sets up what it needs in .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint docs bench proof battery exact truth load clean
+.PHONY: demo test lint docs gallery bench proof battery exact truth load clean
 
 demo: .venv/demo.stamp
 	$(BIN)/qifscan run scans/quickstart.toml
@@ -21,6 +21,9 @@ lint: .venv/lint.stamp
 docs: .venv/docs.stamp
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html
 	@echo "the manual is docs/_build/html/index.html"
+
+gallery: .venv/test.stamp
+	$(BIN)/python docs/gallery/run.py
 
 battery: .venv/test.stamp
 	$(BIN)/python benchmarks/noise_battery.py
