@@ -404,7 +404,7 @@ def _store_of(path: Path) -> Path:
 
 
 def _report(store: Path) -> None:
-    from qifscan.runs.driver import state_of
+    from qifscan.runs.state import state_of
     from qifscan.store.integrity import faults
     from qifscan.store.store import load, origin
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import qifscan as qs
 from qifscan.cli import main
 from qifscan.engine.chunks import Chunks
-from qifscan.runs.driver import compute_chunk
+from qifscan.runs.task import compute_chunk
 from qifscan.store import store
 
 TOML = """

@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from qifscan.dynamics.catalogue import model_named
-from qifscan.dynamics.observables import named as observables_named
-from qifscan.dynamics.status import Status
-from qifscan.engine import backend
-from qifscan.engine.chunk_work import run_chunk
-from qifscan.engine.chunks import Chunks
-from qifscan.errors import (
-    Fault,
-    RunError,
-    RunInterrupted,
-    ScanError,
-    StoreError,
-    UnknownModel,
-    check_flag,
-    show,
-)
+from qifscan.errors import Fault, RunInterrupted, ScanError, StoreError, check_flag, show
 from qifscan.place import AnyPath, local
 from qifscan.runs import extension
-from qifscan.runs.cluster import FailedAt, Work
 from qifscan.runs.executors import Executor, executor
+from qifscan.runs.failures import MOST_FAILURES, failed
 from qifscan.runs.plan import Plan, least_memory, memory, planned
 from qifscan.runs.progress import Progress, Report, reporter
+from qifscan.runs.state import after, beginning
+from qifscan.runs.task import compute_chunk
+from qifscan.runs.tasks import Work
 from qifscan.scan.matching import adopted
 from qifscan.scan.scan import Scan, check_is_scan
-from qifscan.store import chunk_files, integrity, layout, reader, store, unknown_model, writer
+from qifscan.store import chunk_files, integrity, layout, reader, store, writer
 from qifscan.store.store import Draft, Store
 from qifscan.store.theory_group import add_theory
 from qifscan.theory.of_scan import AFTER_A_RUN, Atlas, atlas
@@ -50,71 +35,6 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
-
-
-MOST_FAILURES = 5
-"""Chunks that may fail before a run gives up: one bad worker is survived, a bad scan ends early."""
-
-_ROOM = "make room, then run the same command: it does the rest"
-_ACCESS = "give write access, then run the same command: it does the rest"
-
-ADVICE = {
-    errno.ENOSPC: _ROOM,
-    errno.EDQUOT: _ROOM,
-    errno.EROFS: _ACCESS,
-    errno.EACCES: _ACCESS,
-    errno.EPERM: _ACCESS,
-    errno.ENOENT: "the store was moved or deleted, or its path is not there for the worker; put it back, or "
-    "give a path that every worker sees",
-    errno.ENOTEMPTY: "another run writes to the same path; let it end, then run the same command",
-    errno.EEXIST: "another run writes to the same path; let it end, then run the same command",
-}
-"""What to do about an error of the file system."""
-
-
-Named = tuple[str, tuple[str, ...]]
-"""A model and observables, as a scan names them."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a worker returns of a chunk: how many points it has, how many carry each flag, how long it took,
-    and on which device."""
-
-    points: int
-    flags: dict[str, int]
-    seconds: float
-    device: str
-
-
-def compute_chunk(path: str, chunk: int, extend: str | None = None, named: Named | None = None) -> Outcome:
-    """Run one chunk of the store at `path`, but for what the store at `extend` has of it, and write it: the
-    task of every executor. `named` are model and observables of the scan, which the caller has named; a
-    user's own are imported here."""
-    if named is not None:
-        model, names = named
-        observables_named(model_named(model), names)
-    begin = time.perf_counter()
-    opened = _opened(path)
-    if extend is None:
-        result = run_chunk(opened.chunks, chunk)
-    else:
-        result = extension.compute(opened.chunks, chunk, _opened(extend))
-    writer.write(opened, chunk, result)
-    flags = {str(f.name): int(np.count_nonzero(result.status & int(f))) for f in Status}
-    return Outcome(len(result.status), flags, time.perf_counter() - begin, backend.device())
-
-
-def _opened(path: str) -> Store:
-    return _loaded(path, chunk_files.identity(path))
-
-
-@lru_cache(maxsize=8)
-def _loaded(path: str, identity: tuple[int, int]) -> Store:
-    """Return the store, read once per process and run, if this process gives the bits of its points."""
-    opened = store.load(Path(path))
-    store.check_options(opened, backend.options())
-    return opened
 
 
 def run(
@@ -295,7 +215,7 @@ def _tell_extended(opened: Store, older: Store) -> None:
     if not opened.recorded:
         return
     taken, continued = chunk_files.extended(opened)
-    done = _start(opened.chunks, _pending(opened)).points
+    done = beginning(opened.chunks, _pending(opened)).points
     told = f"{taken} points taken over, {continued} continued, {done - taken - continued} new"
     told = f"{told}; from {older.path} ({older.scan.fingerprint[:12]})"
     store.change_attributes(opened, {"extended": told})
@@ -382,7 +302,7 @@ def _run_pending(
     opened: Store, chosen: Executor, device: str, work: Work, pending: list[int], report: Any
 ) -> None:
     chunks, devices = opened.chunks, {device}
-    state = _start(chunks, pending)
+    state = beginning(chunks, pending)
     report(state)
     failures: dict[int, BaseException] = {}
     begin = time.perf_counter()
@@ -404,7 +324,7 @@ def _run_pending(
                     outcome.device,
                     device,
                 )
-            state = _after(state, outcome, chunks.is_trace(chunk), time.perf_counter() - begin)
+            state = after(state, outcome, chunks.is_trace(chunk), time.perf_counter() - begin)
             report(state)
     except KeyboardInterrupt:
         outcomes.close()
@@ -416,49 +336,7 @@ def _run_pending(
     finally:
         outcomes.close()
     if failures:
-        raise _failed(opened, failures)
-
-
-def _start(chunks: Chunks, pending: list[int]) -> Progress:
-    waiting = sum(chunks.points(chunk) for chunk in pending if not chunks.is_trace(chunk))
-    size = chunks.scan.size
-    return Progress(len(chunks) - len(pending), len(chunks), size - waiting, size)
-
-
-def _after(state: Progress, outcome: Outcome, trace: bool, seconds: float) -> Progress:
-    points = 0 if trace else outcome.points
-    flags = {k: state.flags.get(k, 0) + (0 if trace else n) for k, n in outcome.flags.items()}
-    return replace(
-        state,
-        chunks=state.chunks + 1,
-        points=state.points + points,
-        computed=state.computed + points,
-        flags=flags,
-        seconds=seconds,
-    )
-
-
-def _failed(opened: Store, failures: dict[int, BaseException]) -> RunError:
-    """Return the error that says what failed, what is left, and how to go on."""
-    chunk, error = next(iter(failures.items()))
-    where = ""
-    if isinstance(error, FailedAt):
-        where, error = f" at {error.worker}", error.error
-    if isinstance(error, StoreError):
-        return RunError(f"{error}{f' ({where.strip()})' if where else ''}")
-    total = len(opened.chunks)
-    left = total - len(chunk_files.finished(opened))
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if isinstance(error, OSError):
-        reason = f"{error.strerror or error}"
-        advice = ADVICE.get(error.errno or 0, "the same command tries the rest again")
-    else:
-        reason = f"{type(error).__name__}: {reason}"
-        advice = "the same command tries the rest again"
-    return RunError(
-        f"{opened.path}: chunk {chunk} failed{where} ({reason}); {left} of {total} chunks are missing; "
-        f"{advice}"
-    )
+        raise failed(opened, failures)
 
 
 def _check_arguments(progress: Any, checkpoint: Any) -> None:
@@ -466,31 +344,3 @@ def _check_arguments(progress: Any, checkpoint: Any) -> None:
     if not (progress is None or callable(progress) or progress == "auto"):
         expected = '"auto", None, or a function that takes a Progress'
         raise ScanError([Fault("progress", show(progress), expected)])
-
-
-def state_of(path: AnyPath) -> tuple[Progress, dict[str, int]]:
-    """Return how far the run of a store is, and how many points ended in which way, from what is on disk.
-
-    "ok" is computed and nothing else; a point with several flags counts under each.
-    """
-    path = local("path", path)
-    try:
-        opened = store.load(path)
-    except UnknownModel:
-        known = unknown_model.without_model(path)
-        state = Progress(known.finished, known.chunks, known.points, known.status.size)
-        return state, _ended(known.status)
-    done = chunk_files.finished(opened)
-    pending = [chunk for chunk in range(len(opened.chunks)) if chunk not in done]
-    return _start(opened.chunks, pending), _ended(chunk_files.status(opened))
-
-
-def _ended(status: np.ndarray[Any, Any]) -> dict[str, int]:
-    """Return how many points ended in which way."""
-    values, counts = np.unique(status, return_counts=True)
-    ended = dict.fromkeys(["ok", *(str(f.name) for f in Status if f is not Status.computed), "not run"], 0)
-    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-        names = [str(f.name) for f in Status if value & f and f is not Status.computed]
-        for name in names or ["ok" if value else "not run"]:
-            ended[name] += count
-    return ended

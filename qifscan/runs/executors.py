@@ -16,7 +16,8 @@ from qifscan.engine import backend
 from qifscan.errors import Fault, ScanError, check_count, show
 from qifscan.machine import usual_workers
 from qifscan.runs import cluster
-from qifscan.runs.cluster import DaskClient, Work
+from qifscan.runs.cluster import DaskClient
+from qifscan.runs.tasks import Work
 
 
 class Executor(Protocol):
