@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qifscan.engine import backend
 from qifscan.errors import Fault, RunError, ScanError, show
 from qifscan.lazy import LazyModule
-from qifscan.runs.tasks import FailedAt, Tasks, Work
+from qifscan.runs.tasks import Done, FailedAt, Tasks, Work
 
 if TYPE_CHECKING:
     import distributed
@@ -37,37 +37,41 @@ class DaskClient:
 
     def device(self) -> str:
         """Return the device of one of the workers; raise `RunError` if it can't tell."""
-        return self._asked(backend.device, "device")
+        return str(self.asked(backend.device, "device"))
 
     def options(self) -> str:
         """Return the options of one of the workers; raise `RunError` if it can't tell."""
-        return self._asked(backend.options, "options")
+        return str(self.asked(backend.options, "options"))
 
-    def _asked(self, question: Callable[[], str], what: str) -> str:
+    def asked(self, question: Callable[[], Any], what: str) -> Any:
+        """Return what one of the workers answers; raise `RunError` if it can't."""
         ((_, found),) = self.outcomes(_answer, question, [0])
         if isinstance(found, FailedAt):
             found = found.error
         if isinstance(found, BaseException):
             reason = " ".join(f"{type(found).__name__}: {found}".split())[:200]
             raise RunError(f"{self.client.scheduler.address}: a worker can't tell its {what} ({reason})")
-        return str(found)
+        return found
 
-    def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
+    def outcomes(
+        self, work: Work, argument: Any, chunks: Sequence[int], admit: Callable[[], str] | None = None
+    ) -> Generator[tuple[int, Any]]:
         """Run the work on the cluster, a window of chunks at a time.
 
         A chunk that fails is tried at other workers, and a worker at which chunks fail that others compute
-        gets no more of them.
+        gets no more of them; nor one that `admit` gives a reason against, where it is asked.
         """
-        tasks = Tasks(self.client, work, argument)
+        tasks = Tasks(self.client, work, argument, admit)
+        tasks.span(str(argument))
         queue = list(reversed(chunks))
         try:
             while queue or tasks.pending:
                 while queue and len(tasks.pending) < tasks.most:
                     tasks.submit(queue.pop())
                 chunk, outcome = tasks.next_outcome()
-                if isinstance(outcome, tuple):
+                if isinstance(outcome, Done):
                     tasks.blame_where_it_failed(chunk)
-                    yield chunk, outcome[0]
+                    yield chunk, outcome.result
                 elif tasks.is_tried_again(chunk, outcome):
                     tasks.submit(chunk)
                 else:
@@ -76,7 +80,7 @@ class DaskClient:
             tasks.cancel()
 
 
-def _answer(question: Callable[[], str], _: int) -> str:
+def _answer(question: Callable[[], Any], _: int) -> Any:
     """A question to a worker, as the work of one chunk."""
     return question()
 

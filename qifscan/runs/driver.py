@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qifscan.errors import Fault, RunInterrupted, ScanError, StoreError, check_flag, show
+from qifscan.errors import Fault, RunError, RunInterrupted, ScanError, StoreError, check_flag, show
 from qifscan.place import AnyPath, local
-from qifscan.runs import extension
+from qifscan.runs import events, extension
+from qifscan.runs.admission import ORIGIN, Origin, Terms, origin_of
 from qifscan.runs.executors import Executor, executor
-from qifscan.runs.failures import MOST_FAILURES, failed
+from qifscan.runs.failures import failed
+from qifscan.runs.order import Region, in_order, region_of
 from qifscan.runs.plan import Plan, least_memory, memory, planned
 from qifscan.runs.progress import Progress, Report, reporter
-from qifscan.runs.state import after, beginning
-from qifscan.runs.task import compute_chunk
-from qifscan.runs.tasks import Work
+from qifscan.runs.running import Running
+from qifscan.runs.state import beginning
+from qifscan.runs.task import Named, compute_chunk
 from qifscan.scan.matching import adopted
 from qifscan.scan.scan import Scan, check_is_scan
-from qifscan.store import chunk_files, integrity, layout, reader, store, writer
+from qifscan.store import chunk_files, integrity, layout, reader, store
 from qifscan.store.store import Draft, Store
 from qifscan.store.theory_group import add_theory
 from qifscan.theory.of_scan import AFTER_A_RUN, Atlas, atlas
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+
+Outcomes = Callable[[str, list[int]], Generator[tuple[int, Any]]]
+"""Runs chunks of the store at a path, and yields what came of each."""
 
 
 def run(
@@ -47,6 +51,8 @@ def run(
     workers: int | None = None,
     chunk_points: int | None = None,
     progress: Callable[[Progress], None] | str | None = "auto",
+    first: Mapping[str, tuple[float, float]] | None = None,
+    allow_mixed: bool = False,
 ) -> xr.Dataset:
     """Run a scan into a store; what is already there stays, and only the rest is computed.
 
@@ -77,6 +83,13 @@ def run(
     progress
         `"auto"` (a bar in a terminal, nothing in a pipe), None, or a function that is called with a
         `Progress` at the start and after every chunk.
+    first
+        A region that is computed before the rest, as `{"eta": (-6.0, -4.0)}`: of each dimension the lowest
+        and the highest value. The numbers are the same.
+    allow_mixed
+        Also take chunks from workers, or go on in a process, whose last bits are not those of the store, as
+        those of another instruction set, device or version of JAX: refused otherwise. Such a chunk says so
+        in its record, and the store in an attribute.
 
     Returns
     -------
@@ -104,6 +117,8 @@ def run(
         workers=workers,
         chunk_points=chunk_points,
         progress=progress,
+        first=first,
+        allow_mixed=allow_mixed,
     )
     return reader.open_scan(path)
 
@@ -118,10 +133,13 @@ def execute(
     workers: int | None,
     chunk_points: int | None,
     progress: Any,
+    first: Any = None,
+    allow_mixed: bool = False,
 ) -> None:
     """Do what `run` does, and open nothing afterwards: xarray with dask takes a second to load."""
     check_is_scan(scan, path)
-    _check_arguments(progress, checkpoint)
+    _check_arguments(progress, checkpoint, allow_mixed)
+    region = region_of(scan, first)
     path = local("path", path).absolute()
     chosen = executor(client, workers)
     found = _found(scan, path)
@@ -135,49 +153,83 @@ def execute(
         if not _pending(found):
             return
     device, options = chosen.device(), chosen.options()
-    _check_origins((found, older), device, options)
+    if not allow_mixed:
+        _check_origins((found, older), options)
+    asked = _Asked(chosen, device, options, region, allow_mixed)
     with reporter(progress) as report, _one_line_if_stopped(path, report):
         begun: Store | Plan = found or planned(scan, chosen.workers, chunk_points, checkpoint, device)
         if isinstance(begun, Plan):
             _check_size(begun, path, chosen.local)
-        _computed(scan, path, begun, older, chosen, (device, options), report)
+        _computed(scan, path, begun, older, asked, report)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Who computes, on which device and with which options of XLA, what first, and whether last bits may
+    differ."""
+
+    chosen: Executor
+    device: str
+    options: str
+    region: Region
+    allow_mixed: bool
 
 
 def _computed(
-    scan: Scan,
-    path: Path,
-    begun: Store | Plan,
-    older: Store | None,
-    chosen: Executor,
-    where: tuple[str, str],
-    report: Report,
+    scan: Scan, path: Path, begun: Store | Plan, older: Store | None, asked: _Asked, report: Report
 ) -> None:
-    """Make the store that is planned, or take the one that is there, and compute what it lacks; `where` are
-    the device and the options of XLA."""
-    (device, options), compiling = where, threading.Event()
+    """Make the store that is planned, or take the one that is there, and compute what it lacks."""
+    chosen, compiling = asked.chosen, threading.Event()
     report.phase("compiling")
     # One core compiles the kernel without Python: meanwhile this thread makes the store, then the theory.
     with ThreadPoolExecutor(1) as aside:
         try:
             if isinstance(begun, Plan):
-                draft = aside.submit(_once, compiling, store.draft, path, begun.chunks, device)
+                draft = aside.submit(_once, compiling, store.draft, path, begun.chunks, asked.device)
             theory = aside.submit(_once, compiling, atlas, scan, AFTER_A_RUN)
             if isinstance(begun, Plan):
                 begun = _created(path, begun, draft, chosen.local, compiling.set)
         finally:
             compiling.set()
-        opened, pending = begun, _pending(begun)
+        opened, pending = begun, in_order(begun.chunks, _pending(begun), asked.region)
         extending = f", extending {older.path} ({older.scan.fingerprint[:12]})" if older else ""
-        store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}", options)
-        names = (scan.model, scan.observables)
-        work = partial(compute_chunk, extend=str(older.path) if older else None, named=names)
+        told = f"run of {len(pending)} chunks on {chosen.name}{extending}"
+        store.begin_run(opened, told, asked.options)
+        named = (scan.model, scan.observables)
+        extend = str(older.path) if older else None
+        work = partial(compute_chunk, extend=extend, named=named, mixed=asked.allow_mixed)
         try:
-            _run_pending(opened, chosen, device, work, pending, report)
+            with events.logged(path, told=told, chunks=len(pending), device=asked.device):
+                report.phase("compiling")
+                origin = _origin(opened, asked, named)
+                terms = Terms.of(opened, origin, asked.allow_mixed, named)
+                _run_pending(opened, asked, partial(chosen.outcomes, work, admit=terms), pending, report)
         finally:
             if older is not None:
                 _tell_extended(opened, older)
         report.phase("adding the theory")
         _add_theory(opened, theory.result())
+
+
+def _origin(opened: Store, asked: _Asked, named: Named) -> Origin | None:
+    """Return what computes the chunks of a store, where that is known; of the first chunk it is what does.
+
+    Raises `StoreError` where this process would compute other bits.
+    """
+    known = Origin.of(opened)
+    if known is None and not chunk_files.finished(opened):
+        known = asked.chosen.asked(partial(origin_of, str(opened.path), named), "sample of numbers")
+        store.change_attributes(opened, {ORIGIN: known.attributes()})
+    elif known is None:
+        _warn_of_other_device(opened, asked.device)
+    elif asked.chosen.local and not asked.allow_mixed:
+        differing = known.differences(Origin.here(opened.chunks))
+        if differing:
+            raise StoreError(
+                f"{opened.path}: was begun with other last bits than this process computes ({differing}); "
+                "allow_mixed=True (--allow-mixed) goes on, and each chunk says what computed it"
+            )
+    return known
 
 
 @contextmanager
@@ -193,13 +245,11 @@ def _one_line_if_stopped(path: Path, report: Report) -> Iterator[None]:
         ) from None
 
 
-def _check_origins(begun: tuple[Store | None, Store | None], device: str, options: str) -> None:
-    """Refuse to go on with points of other options of XLA, and warn of another device."""
+def _check_origins(begun: tuple[Store | None, Store | None], options: str) -> None:
+    """Refuse to go on with points of other options of XLA."""
     for each in begun:
         if each is not None and chunk_files.finished(each):
             store.check_options(each, options)
-        if each is not None:
-            _warn_of_other_device(each, device)
 
 
 def _mended(found: Store) -> Scan:
@@ -299,48 +349,37 @@ def _warn_of_other_device(opened: Store, device: str) -> None:
 
 
 def _run_pending(
-    opened: Store, chosen: Executor, device: str, work: Work, pending: list[int], report: Any
+    opened: Store, asked: _Asked, outcomes_of: Outcomes, pending: list[int], report: Report
 ) -> None:
-    chunks, devices = opened.chunks, {device}
-    state = beginning(chunks, pending)
-    report(state)
-    failures: dict[int, BaseException] = {}
-    begin = time.perf_counter()
-    outcomes = chosen.outcomes(work, str(opened.path), pending)
+    run = Running(opened, asked.device, beginning(opened.chunks, pending))
+    report(run.state)
+    outcomes = outcomes_of(str(opened.path), pending)
+    ended: RunError | None = None
     try:
         for chunk, outcome in outcomes:
             if isinstance(outcome, BaseException):
-                failures[chunk] = outcome
-                logger.info("chunk %d failed: %r", chunk, outcome)
-                if writer.disk_is_full(getattr(outcome, "error", outcome)) or len(failures) >= MOST_FAILURES:
+                if run.is_over(chunk, outcome):
                     break
                 continue
-            if outcome.device not in devices:
-                devices.add(outcome.device)
-                logger.warning(
-                    "%s: some workers compute on another device (%s, not %s): their points may differ in "
-                    "the last bits",
-                    opened.path,
-                    outcome.device,
-                    device,
-                )
-            state = after(state, outcome, chunks.is_trace(chunk), time.perf_counter() - begin)
-            report(state)
+            report(run.counted(chunk, outcome))
     except KeyboardInterrupt:
         outcomes.close()
-        left = len(chunks) - len(chunk_files.finished(opened))
+        left = len(opened.chunks) - len(chunk_files.finished(opened))
         raise RunInterrupted(
-            f"{opened.path}: stopped with {left} of {len(chunks)} chunks left; "
+            f"{opened.path}: stopped with {left} of {len(opened.chunks)} chunks left; "
             "the same command goes on from there"
         ) from None
+    except RunError as error:
+        ended = error
     finally:
         outcomes.close()
-    if failures:
-        raise failed(opened, failures)
+    if run.failures or ended is not None:
+        raise failed(opened, run.failures, ended)
 
 
-def _check_arguments(progress: Any, checkpoint: Any) -> None:
+def _check_arguments(progress: Any, checkpoint: Any, allow_mixed: Any) -> None:
     check_flag("checkpoint", checkpoint)
+    check_flag("allow_mixed", allow_mixed)
     if not (progress is None or callable(progress) or progress == "auto"):
         expected = '"auto", None, or a function that takes a Progress'
         raise ScanError([Fault("progress", show(progress), expected)])

@@ -29,24 +29,32 @@ ADVICE = {
 """What to do about an error of the file system."""
 
 
-def failed(opened: Store, failures: dict[int, BaseException]) -> RunError:
-    """Return the error that says what failed, what is left, and how to go on."""
+def failed(opened: Store, failures: dict[int, BaseException], ended: RunError | None = None) -> RunError:
+    """Return the error that says which chunks failed, what is left, and how to go on; `ended` is what ended
+    the run, if not they did."""
+    total = len(opened.chunks)
+    left = f"{total - len(chunk_files.finished(opened))} of {total} chunks are missing"
+    if not failures:
+        return RunError(f"{opened.path}: {ended}; {left}; the same command goes on from there")
     chunk, error = next(iter(failures.items()))
     where = ""
     if isinstance(error, FailedAt):
         where, error = f" at {error.worker}", error.error
     if isinstance(error, StoreError):
         return RunError(f"{error}{f' ({where.strip()})' if where else ''}")
-    total = len(opened.chunks)
-    left = total - len(chunk_files.finished(opened))
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    advice = "the same command tries the rest again"
     if isinstance(error, OSError):
         reason = f"{error.strerror or error}"
-        advice = ADVICE.get(error.errno or 0, "the same command tries the rest again")
+        advice = ADVICE.get(error.errno or 0, advice)
     else:
         reason = f"{type(error).__name__}: {reason}"
-        advice = "the same command tries the rest again"
-    return RunError(
-        f"{opened.path}: chunk {chunk} failed{where} ({reason}); {left} of {total} chunks are missing; "
-        f"{advice}"
-    )
+    which = f"chunk {chunk}"
+    if len(failures) > 1:
+        which = f"chunk {chunk}{_too(failures)}"
+    left = f"{ended}; {left}" if ended is not None else left
+    return RunError(f"{opened.path}: {which} failed{where} ({reason}); {left}; {advice}")
+
+
+def _too(failures: dict[int, BaseException]) -> str:
+    return f" (and {', '.join(map(str, [*failures][1:]))})"
