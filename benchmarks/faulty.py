@@ -1,4 +1,4 @@
-"""What runs in the processes of `faults.py`: a driver, a scheduler, workers, each with the faults it is to have."""
+"""What runs in the processes of `faults.py`: a driver, a scheduler, workers, each with its faults."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ dask.config.set(
     {
         "distributed.scheduler.worker-ttl": "6s",
         "distributed.comm.timeouts.connect": "5s",
-        "distributed.comm.timeouts.tcp": "5s",
+        "distributed.comm.timeouts.tcp": "12s",
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.target": False,
     }
