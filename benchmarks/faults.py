@@ -1,8 +1,9 @@
 """Faults of every kind, from seeds: what becomes of a run.
 
-After each of them the store is that of an undisturbed run, bit for bit, at once or when the same command was given
-again; or the run has ended in a bounded time with exactly the chunks that can't be computed. Each run is small. Some
-faults need root and Linux (a small disk, a network of its own); without they are left out, and the table says so.
+After each of them the store is that of an undisturbed run, bit for bit, at once or when the same command is
+given again; or the run ends in a bounded time with exactly the chunks that can't be computed. Runs are small.
+Some faults need root and Linux (a small disk, a network of its own): without, the table says that they are
+left out.
 
     python benchmarks/faults.py [--seeds 7] [--first 0] [--kind WORDS]
 """
@@ -23,6 +24,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -47,7 +49,8 @@ class Case:
         self.processes, self.cleanup, self.drivers = [], [], []
 
     def start(self, what, *arguments, **options):
-        process = CONTEXT.Process(target=what, args=arguments, kwargs=options, daemon=False)
+        given = (what, str(self.folder), *arguments)
+        process = CONTEXT.Process(target=faulty.quietly, args=given, kwargs=options)
         process.start()
         self.processes.append(process)
         return process
@@ -147,34 +150,28 @@ class Proxy:
                 threading.Thread(target=self._copy, args=(a, b), daemon=True).start()
 
     def _copy(self, a, b):
-        try:
+        with suppress(OSError):
             while data := a.recv(65536):
                 while self.frozen.is_set():
                     time.sleep(0.02)
                 b.sendall(data)
-        except OSError:
-            pass
         for one in (a, b):
-            try:
+            with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def cut(self):
         self.server.close()
         for one in self.sockets:
-            try:
+            with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
 
 KINDS = {}
 
 
 def kind(name, expected="resumed", root=False):
-    """Add a fault. `expected`: "whole" (the run itself does all), "resumed" (it may end; the same command does the
-    rest), "repaired" (after verify --repair), or "failed" (the function returns the chunks that can't be)."""
+    """Add a fault. `expected`: "whole" (the run itself does all), "resumed" (it may end, and the same command
+    does the rest), "repaired" (after verify --repair), "failed" (the function returns what can't be done)."""
 
     def add(function):
         KINDS[name] = (function, expected, root)
@@ -391,13 +388,10 @@ def _full(name, clustered):
         options = {"client": case.cluster()[1]} if clustered else {}
         case.driver(**options)
         case.reach(most=5)
-        try:
-            with open(disk / "filler", "wb") as file:
-                while True:
-                    file.write(bytes(4096))
-                    file.flush()
-        except OSError:
-            pass
+        with suppress(OSError), open(disk / "filler", "wb") as file:
+            while True:
+                file.write(bytes(4096))
+                file.flush()
         case.drivers[0][0].join(60)
         (disk / "filler").unlink()
 
@@ -459,10 +453,8 @@ def _damage(name, act, metadata=False):
             case.reach()
         for _ in range(case.rng.randint(1, 3)):
             file = case.rng.choice(_files(case, metadata))
-            try:
+            with suppress(OSError):
                 act(case, file)
-            except OSError:
-                pass
 
 
 _damage("a file of a chunk truncated", _truncated)

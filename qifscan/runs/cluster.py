@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import sys
+import threading
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qifscan.engine import backend
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
     import distributed
 else:
     distributed = LazyModule("distributed")
+
+logger = logging.getLogger("qifscan")
 
 
 @dataclass(frozen=True)
@@ -85,13 +91,46 @@ def _answer(question: Callable[[], Any], _: int) -> Any:
     return question()
 
 
+ANSWERS_IN = 10.0
+"""Seconds in which the loop of a client does a thing of no work, however busy the machine is."""
+
+
 def blocking(client: Any) -> Any:
-    """Return a client whose calls wait for their results; raise `ScanError` for another."""
+    """Return a client whose calls wait for their results; raise `ScanError` for another, or for one whose
+    loop is not running here: its calls would never return."""
     if client.asynchronous:
         hint = "make it with asynchronous=False, or give the address of its scheduler"
         raise ScanError([Fault("client", "an asynchronous client", "one that is not", hint)])
     if client.status != "running":
         raise ScanError([Fault("client", f"one that is {client.status}", "one that is connected")])
+    answered = threading.Event()
+    client.loop.add_callback(answered.set)
+    # Of a client that was made before a fork the child has no thread, and in its own loop nothing else runs.
+    if _in_loop_of(client) or not answered.wait(ANSWERS_IN):
+        hint = "make one here, or give the address of its scheduler"
+        raise ScanError([Fault("client", "one whose event loop can't run here", "one of this process", hint)])
+    return client
+
+
+def _in_loop_of(client: Any) -> bool:
+    try:
+        return asyncio.get_running_loop() is client.loop.asyncio_loop
+    except RuntimeError:
+        return False
+
+
+def awaited(client: Any, workers: int | None) -> Any:
+    """Return a client when its cluster has so many workers; say what is waited for."""
+    told = False
+    while workers is not None and len(client.nthreads()) < workers:
+        if not told:
+            there = len(client.nthreads())
+            logger.warning("waiting for %d workers, %d are there; Ctrl-C ends the run", workers, there)
+            told = True
+        try:
+            client.wait_for_workers(workers, timeout=ANSWERS_IN)
+        except TimeoutError:
+            blocking(client)
     return client
 
 
@@ -106,13 +145,53 @@ def in_a_task() -> bool:
     return True
 
 
-def connected(address: str) -> Any:
+@dataclass(frozen=True)
+class Certificates:
+    """What proves who is who to a scheduler at `tls://...`: files of the authority, of the own certificate,
+    and of its key."""
+
+    ca: Path
+    cert: Path
+    key: Path
+
+    def security(self) -> Any:
+        """Return it as Dask takes it; raise `ScanError` for a file that is not there."""
+        files = {"tls-ca": self.ca, "tls-cert": self.cert, "tls-key": self.key}
+        faults = [
+            Fault(name, f"no file {show(str(file))}", "a PEM file")
+            for name, file in files.items()
+            if not file.is_file()
+        ]
+        if faults:
+            raise ScanError(faults)
+        mine = {"tls_client_cert": str(self.cert), "tls_client_key": str(self.key)}
+        return distributed.Security(tls_ca_file=str(self.ca), require_encryption=True, **mine)
+
+
+def connected(address: str, certificates: Certificates | None = None) -> Any:
     """Return a client of the scheduler at an address; raise `ScanError` if none answers."""
+    security = None if certificates is None else certificates.security()
     try:
-        return distributed.Client(address, set_as_default=False)
-    except (OSError, ValueError) as error:
+        return distributed.Client(address, set_as_default=False, security=security)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
         fault = Fault("client", show(address), "the address of a running scheduler", str(error)[:120])
         raise ScanError([fault]) from None
+
+
+def given_client(client: str, scheduler: str | None, tls: tuple[Path | None, ...]) -> Any:
+    """Return who computes, of the command's options: a client of the scheduler, with certificates where they
+    are given; raise `ScanError` for options that do not go together."""
+    if scheduler is None:
+        if any(tls):
+            raise ScanError([Fault("--tls-ca", "no --scheduler", "the address of one, tls://host:8786")])
+        return client
+    if not any(tls):
+        return scheduler
+    if not all(tls) or not scheduler.startswith("tls://"):
+        found = f"{sum(map(bool, tls))} of three, for {show(scheduler)}"
+        expected = "--tls-ca, --tls-cert and --tls-key, for a scheduler at tls://"
+        raise ScanError([Fault("--tls-ca, --tls-cert, --tls-key", found, expected)])
+    return connected(scheduler, Certificates(*[file for file in tls if file]))
 
 
 def active_client() -> Any | None:

@@ -76,7 +76,8 @@ def run(
         Who computes: `"auto"` (the active Dask client, else threads of this process), `"threads"`,
         `"serial"`, a `distributed.Client`, or the address of a scheduler. Dask workers must see the paths.
     workers
-        Threads, where they are used; by default this machine's cores, on a GPU two.
+        Threads, where they are used; by default this machine's cores, on a GPU two. With a cluster: begin
+        when it has so many workers.
     chunk_points
         Points wanted in a chunk of a new store; by default about a second's work of the device, at most
         65536 on a processor and 262144 on a GPU, but of a sweep at least 128 and 4096 lines.

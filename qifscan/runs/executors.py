@@ -130,7 +130,8 @@ def executor(client: Any, workers: int | None) -> Executor:
     """Return the executor for what the user gave as `client`.
 
     `"auto"`: the active Dask client if there is one, else threads; `"threads"`; `"serial"`; a
-    `distributed.Client`; or a scheduler's address.
+    `distributed.Client`; or a scheduler's address. `workers` are threads, or the workers of a cluster that
+    are waited for.
     """
     if workers is not None:
         check_count("workers", workers)
@@ -145,12 +146,12 @@ def executor(client: Any, workers: int | None) -> Executor:
         return Serial()
     active = cluster.active_client() if client == "auto" else None
     if active is not None:
-        return DaskClient(cluster.blocking(active))
+        return DaskClient(cluster.awaited(cluster.blocking(active), workers))
     if client in ("threads", "auto"):
         return Threads(workers or usual_workers(backend.device()))
     if isinstance(client, str) and "://" in client:
-        return DaskClient(cluster.connected(client))
+        return DaskClient(cluster.awaited(cluster.connected(client), workers))
     if hasattr(client, "submit") and hasattr(client, "scheduler"):
-        return DaskClient(cluster.blocking(client))
+        return DaskClient(cluster.awaited(cluster.blocking(client), workers))
     expected = '"auto", "threads", "serial", a distributed.Client, or an address such as "tcp://host:8786"'
     raise ScanError([Fault("client", show(client), expected)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,19 @@ def region_of(scan: Scan, first: Any) -> Region:
     if faults:
         raise ScanError(faults)
     return region
+
+
+def given_region(pairs: Iterable[str]) -> Region | None:
+    """Return the region of `--first NAME=LOW:HIGH`, None if there is none; raise `ScanError` for another text."""
+    region = {}
+    for pair in pairs:
+        name, _, ends = pair.partition("=")
+        try:
+            low, high = map(float, ends.split(":"))
+        except ValueError:
+            raise ScanError([Fault("--first", show(pair), "NAME=LOW:HIGH, such as eta=-6:-4")]) from None
+        region[name.strip()] = (low, high)
+    return region or None
 
 
 def in_order(chunks: Chunks, pending: list[int], region: Region) -> list[int]:
