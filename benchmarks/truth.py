@@ -14,8 +14,9 @@ a step: 1e-10.
 
 A number is wrong if it is further than the tolerance of the scan from the truth (`Verdict`); silently, if
 `status` has no flag but `computed` and `not_settled`. A point is wrongly flagged if it has another and every
-number is within the tolerance. With noise, means over replicates are compared with those of a Heun
-code of its own, at a fifth of the step: z-tests, of which a right program fails one in 10,000 runs.
+number is within the tolerance, of what is counted in steps without a step of grace. With noise, means over
+replicates are compared with those of a Heun code of its own, at a fifth of the step: z-tests, of which
+a right program fails one in 10,000 runs.
 
 Prints every failing point as a line of Python, then a table, and writes a JSON record.
 """
@@ -306,7 +307,11 @@ def judge(case: Case, points: list[Point], truth: Truth, verdict: Verdict) -> No
         worst = str(names[np.nanargmax(np.where(np.isnan(table[:, i]), -1.0, table[:, i]))])
         verdict.worst = max(verdict.worst, float(min(highest[i], 1e9)))
         verdict.silent.append(_finding(case, i, worst, bad, truth, data, status[i], highest[i]))
-    for i in np.flatnonzero(flagged & (highest <= 1.0) & ~unsolved):
+    # Of a flag the truth asks more: what is known to a step alone is not known to the tolerance.
+    strict = deviations(case.compared, truth, found, steps=0.0)
+    with np.errstate(all="ignore"):
+        strictly = np.nanmax(np.stack(list(strict.values())), axis=0)
+    for i in np.flatnonzero(flagged & (highest <= 1.0) & (strictly <= 1.0) & ~unsolved):
         verdict.wrongly_flagged.append(_finding(case, i, "", [], truth, data, status[i], highest[i]))
 
 

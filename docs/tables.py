@@ -105,7 +105,7 @@ def diagnostic_list():
 def integrator_list():
     """Return the integrators, with what each is for."""
     rows = [
-        (code(r.name), r.order, r.meaning, ", ".join(r.models) if r.models else "all", r.reference)
+        (code(r.name), r.order, r.meaning, "the plain model" if r.plain else "all", r.reference)
         for r in INTEGRATORS.values()
     ]
     return table(("name", "order", "method", "models", "source"), rows)

@@ -195,6 +195,39 @@ def test_a_library_has_few_files_that_know_it(library, owners):
     assert knowing(library) <= owners
 
 
+LOOKING_UP = {
+    # where a scan, a model or a drive enters by name
+    "cli",
+    "dynamics.catalogue",
+    "engine.checking",
+    "explorer.points",
+    "plots.phase_plane",
+    "reference.npz",
+    "reference.population",
+    "reference.stepping",
+    "runs.names",
+    "runs.trajectory",
+    "scan.checks",
+    "scan.protocol",
+    "scan.scan",
+    "store.theory_group",
+    # what has gone to another process
+    "engine.program",
+    "runs.driver",
+}
+
+
+def test_names_are_looked_up_where_they_enter():
+    """What goes on from there takes the row: of a model, an integrator, a drive."""
+
+    def names(tree):
+        return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+    tables = {"model_named", "INTEGRATORS", "DRIVES"}
+    knowing = {name for name, tree in TREES.items() if names(tree) & tables}
+    assert knowing - {"dynamics.integrators", "dynamics.drive"} == LOOKING_UP
+
+
 def test_one_file_compiles():
     def attributes(tree):
         return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}

@@ -8,6 +8,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
 
 import qifscan as qs
 from qifscan.engine import step_size
@@ -146,6 +147,38 @@ def test_a_step_of_ones_own_is_kept_and_flagged_where_it_is_too_long():
     assert result.variables["dt"].tolist() == pytest.approx([0.1, 0.1])
     assert result.variables["redo_count"].tolist() == [0, 0]
     assert has(result.status, qs.Status.under_resolved).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7])
+def test_the_deviation_of_a_few_steps_is_right_or_flagged(steps):
+    """Beside SciPy; of one or two steps of fast points some are flagged, of three and more few are."""
+    rng = np.random.default_rng(5)
+    columns = {
+        "eta": rng.uniform(-50.0, 50.0, 16),
+        "tau": rng.uniform(1.0, 6.0, 16),
+        "J": rng.uniform(-30.0, 60.0, 16),
+        "r_initial": rng.uniform(0.01, 0.6, 16),
+        "v_initial": rng.uniform(-10.0, 10.0, 16),
+    }
+    points = points_of(
+        columns, observables=("r_std",), precision="float64", transient=0.0, window=0.02 * steps, dt=0.02
+    )
+    found = ran(points)
+    flagged = has(found.status, qs.Status.under_resolved)
+    for k in range(16):
+        eta, tau, J, *start = (column[k] for column in columns.values())
+
+        def slope(t, y, eta=eta, tau=tau, J=J):
+            r, v = y
+            rate = 1.0 / (np.pi * tau) + 2.0 * r * v
+            return rate / tau, (v * v + eta + J * tau * r - (np.pi * tau * r) ** 2) / tau
+
+        path = solve_ivp(
+            slope, (0.0, 0.02 * steps), start, method="DOP853", rtol=1e-11, atol=1e-13, dense_output=True
+        )
+        r = path.sol(np.linspace(0.0, 0.02 * steps, 20001))[0]
+        assert flagged[k] or abs(found.variables["r_std"][k] - r.std()) < 1e-3 * (r.std() + 0.01 * r.max())
+    assert flagged.mean() < (0.6 if steps < 3 else 0.3)
 
 
 def test_a_point_is_not_settled_while_it_moves_and_settled_when_it_rests():

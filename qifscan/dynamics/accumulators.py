@@ -33,12 +33,16 @@ that the float64 arithmetic at a closing costs under 2 % of the steps."""
 class Window:
     """What an accumulator may know of the window: its steps and their length in ms; how many lengths of
     segments a spectrum has, and the steps in one sample. Only the lengths are known before the program
-    runs."""
+    runs.
+
+    `corners` are where the slope of v jumps, `(points,)` each: the step in the window, and the part of that
+    step before it, NaN where no parabola leads to it."""
 
     steps: Any
     dt: Any
     lengths: int
     sample_steps: Any
+    corners: tuple[tuple[Any, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,7 @@ def _extreme(index: int, sign: float, kinks: bool) -> Accumulator:
 
     Three steps across a kink are no parabola. At the edge of a pulse v has a kink (`kinks`): its second
     difference is far above that of a step before. Nor are they where that of a low r would end below 0.
+    What v is at the kink itself the parabola of the three steps before it tells.
     """
 
     def init(at: Instant, c: Mapping[str, Any], window: Window) -> Any:
@@ -148,6 +153,9 @@ def _extreme(index: int, sign: float, kinks: bool) -> Accumulator:
         reached = jnp.where(turned, last + (before - fall) ** 2 / (8.0 * bend), now)
         # A state that is no number makes every observable NaN in the end: there is nothing to keep here.
         highest = jnp.where(reached > highest, reached, highest)
+        for place, part in window.corners if kinks else ():
+            corner = last + part * (before - 0.5 * (1.0 + part) * bend_before[0])
+            highest = jnp.where((step == place) & (corner > highest), corner, highest)
         return highest, now - last, *([bend] if kinks else [])
 
     return Accumulator(init, _whole_total, update, _whole_segment, ("scan",) * (3 if kinks else 2))

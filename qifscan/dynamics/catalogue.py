@@ -40,7 +40,6 @@ def stored_model(name: str, source: str | None = None) -> Model:
     return model_named(name)
 
 
-@lru_cache
 def _own(name: str) -> Model:
     """Return a user's model."""
     found, _ = imported("model", name)
@@ -50,8 +49,17 @@ def _own(name: str) -> Model:
     if found.delay and found.variable_names[1:] != (found.driven,):
         known = f'"{name}", which has a delay and the variables {", ".join(found.variable_names)}'
         raise ScanError([Fault("model", known, "with a delay r and v alone, the past of r driving v")])
-    # By the name that it has in results, it must be found again.
-    return replace(found, name=name)
+    return _renamed(found, name)
+
+
+@lru_cache(maxsize=64)
+def _renamed(found: Model, name: str) -> Model:
+    """Return a user's model by the name by which it can be found again: one object whenever asked.
+
+    Only rows of this package are known to be the plain model: what was made of that by `replace` may have
+    other equations.
+    """
+    return replace(found, name=name, plain=False)
 
 
 def model_of(name: str, *, delayed: bool = False, restless: bool = False) -> Model:

@@ -1,33 +1,48 @@
 """The input current I(t), added to the equation of v: what it can be, and its value within a step.
 
-The numbers of a drive are parameters named `drive_<number>` and can be axes of a scan.
+A kind of drive is a class: its numbers, which are parameters named `drive_<number>` and can be axes of a
+scan, and what the engine asks of it. `DRIVES` lists them by the names that files have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from qifscan.definition import Definition, Finite, ordered
+from qifscan.definition import Definition, Finite, ordered, raise_if_any
 from qifscan.dynamics.domain import NON_NEGATIVE, POSITIVE
 from qifscan.dynamics.model import Parameter
-from qifscan.lazy import LazyModule
+from qifscan.errors import Fault, one_of, show, unknown
 
 if TYPE_CHECKING:
-    import jax.numpy as jnp
-    from jax import lax
-else:
-    jnp = LazyModule("jax.numpy")
-    lax = LazyModule("jax.lax")
+    from types import ModuleType
+
+    import jax
+
+    from qifscan.arrays import Array, Column, Columns, Mask
+
+    Traced = Mapping[str, jax.Array]
+    Samples = tuple[Array, Array]
 
 
 class DriveBase(Definition):
-    """What every drive shares: it is frozen data, and its numbers are parameters."""
+    """What every drive shares: it is frozen data, its numbers are parameters, and a point asks it the rest.
 
+    `current(time, step, fraction, c)` is I at `time + fraction * step`, or its mean over that step: float64,
+    times in ms, the numbers `c["drive_<number>"]` `(lanes,)` each; of JAX in the compiled loop, and as well
+    of NumPy. Beside them there are `drive_samples` and their integral, `drive_integrals`, `(samples,)`.
+
+    `steady`: I is one number for all time, which theory adds to the input. `rests`: I can be constant by
+    the end of a run.
+    """
+
+    kind: str
     numbers: ClassVar[tuple[Parameter, ...]] = ()
+    steady: ClassVar[bool] = False
+    rests: ClassVar[bool] = True
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Return the drive's numbers as parameters named `drive_<number>`, with its values as defaults."""
@@ -35,6 +50,45 @@ class DriveBase(Definition):
             Parameter(f"drive_{p.name}", getattr(self, p.name), p.unit, f"drive: {p.meaning}", p.domain)
             for p in self.numbers
         )
+
+    @staticmethod
+    def current(time: jax.Array, step: jax.Array, fraction: float, c: Traced) -> jax.Array:
+        """Return I within a step, for a block of points."""
+        raise NotImplementedError
+
+    @staticmethod
+    def step_constants(c: Columns, dt: Array) -> dict[str, Column]:
+        """Return what steps of these lengths (ms) read beside the numbers of the drive, one per point."""
+        return {}
+
+    @staticmethod
+    def duration(c: Columns) -> Array:
+        """Return the time in which I changes, ms: a step is to be a small fraction of it."""
+        raise NotImplementedError
+
+    @staticmethod
+    def seen(c: Columns, dt: Array) -> Mask:
+        """Whether steps of dt (ms) see all that the drive does: Simpson's rule is off by 1e-6 of the input
+        at 25 steps in a period, and by 3e-4 of a line at a kink that stands 16 steps from the next."""
+        raise NotImplementedError
+
+    @staticmethod
+    def jumps(c: Traced) -> tuple[jax.Array, ...]:
+        """Return the times (ms) at which I jumps, one per point each, in order: there v has a corner."""
+        return ()
+
+    def samples(self) -> Samples:
+        """Return what is interpolated, with its integral; of most drives some that are not read."""
+        return with_integral((0.0, 0.0))
+
+    def extremes(self, c: Columns) -> tuple[Array, Array]:
+        """Return the lowest and the highest input that there can be with these numbers, one per point."""
+        amplitude = c["drive_amplitude"]
+        return np.minimum(0.0 * amplitude, amplitude), np.maximum(0.0 * amplitude, amplitude)
+
+    def final_input(self, c: Columns, end: float) -> Array:
+        """Return the input at the end of a run if it is constant by then, else NaN; one per point."""
+        raise NotImplementedError
 
 
 _AMPLITUDE = Parameter("amplitude", None, "1", "amplitude of the input current")
@@ -47,6 +101,31 @@ class Constant(DriveBase):
     kind: Literal["constant"] = "constant"
     amplitude: Finite
     numbers: ClassVar = (_AMPLITUDE,)
+    steady: ClassVar = True
+
+    @staticmethod
+    def current(time: jax.Array, step: jax.Array, fraction: float, c: Traced) -> jax.Array:
+        """Return the amplitude."""
+        amplitude: jax.Array = c["drive_amplitude"]
+        return amplitude
+
+    @staticmethod
+    def duration(c: Columns) -> Array:
+        """Return infinity: it never changes."""
+        return np.asarray(np.inf)
+
+    @staticmethod
+    def seen(c: Columns, dt: Array) -> Mask:
+        """Return True."""
+        return np.ones(np.shape(dt), dtype=bool)
+
+    def extremes(self, c: Columns) -> tuple[Array, Array]:
+        """Return the amplitude twice."""
+        return c["drive_amplitude"], c["drive_amplitude"]
+
+    def final_input(self, c: Columns, end: float) -> Array:
+        """Return the amplitude."""
+        return c["drive_amplitude"]
 
 
 class Pulse(DriveBase):
@@ -62,6 +141,47 @@ class Pulse(DriveBase):
         Parameter("length", None, "ms", "duration of the pulse", NON_NEGATIVE),
     )
 
+    @staticmethod
+    def current(time: jax.Array, step: jax.Array, fraction: float, c: Traced) -> jax.Array:
+        """Return the mean over the step."""
+        # Whatever the fraction: an edge inside a step, or at its end, then costs no order of convergence,
+        # where the value at the stages would shift the pulse by half a step.
+        xp = _functions(time)
+        begin = xp.maximum(time, c["drive_start"])
+        end = xp.minimum(time + step, c["drive_start"] + c["drive_length"])
+        mean: jax.Array = c["drive_amplitude"] * xp.maximum(end - begin, 0.0) / step
+        return mean
+
+    @staticmethod
+    def duration(c: Columns) -> Array:
+        """Return the length."""
+        return _length(c)
+
+    @staticmethod
+    def seen(c: Columns, dt: Array) -> Mask:
+        """Whether both edges are between two steps."""
+        edges = (c["drive_start"] / dt, (c["drive_start"] + c["drive_length"]) / dt)
+        at = [np.abs(edge - np.rint(edge)) < 1e-6 for edge in edges]
+        both: Mask = (at[0] & at[1]) | (c["drive_length"] == 0.0)
+        return both
+
+    @staticmethod
+    def jumps(c: Traced) -> tuple[jax.Array, ...]:
+        """Return begin and end."""
+        return c["drive_start"], c["drive_start"] + c["drive_length"]
+
+    def final_input(self, c: Columns, end: float) -> Array:
+        """Return the amplitude where the run ends within the pulse, or with it."""
+        begun = end - c["drive_start"]
+        return np.where((begun > 0.0) & (begun <= c["drive_length"]), c["drive_amplitude"], 0.0)
+
+
+SINE_FROM, SAMPLES_FROM = 0.25, 1.0
+"""Steps, in periods of a sine and in intervals of samples, from which on the mean over a step is its input.
+
+Values at three places of such a step would be those of another, slower input.
+"""
+
 
 class Sine(DriveBase):
     """I(t) = amplitude sin(2 pi t / period + phase)."""
@@ -75,6 +195,43 @@ class Sine(DriveBase):
         Parameter("period", None, "ms", "period of the sine", POSITIVE),
         Parameter("phase", None, "rad", "phase of the sine at t = 0"),
     )
+    rests: ClassVar = False
+
+    @staticmethod
+    def current(time: jax.Array, step: jax.Array, fraction: float, c: Traced) -> jax.Array:
+        """Return the sine at the fraction, or half-way, with what makes it the mean over a step."""
+        xp = _functions(time)
+        place = xp.where(c["drive_averaged"], 0.5, fraction)
+        turns = (time + place * step) / c["drive_period"]
+        angle = 2.0 * xp.pi * (turns - xp.floor(turns)) + c["drive_phase"]
+        value: jax.Array = c["drive_amplitude"] * (xp.sin(angle) * c["drive_damping"])
+        return value
+
+    @staticmethod
+    def step_constants(c: Columns, dt: Array) -> dict[str, Column]:
+        """Return whether the mean over a step stands for the input, and its factor on the value half-way."""
+        length = np.broadcast_to(dt / c["drive_period"], np.shape(c["drive_period"]))
+        averaged = length > SINE_FROM
+        return {"drive_averaged": averaged, "drive_damping": np.where(averaged, np.sinc(length), 1.0)}
+
+    @staticmethod
+    def duration(c: Columns) -> Array:
+        """Return the period."""
+        return c["drive_period"]
+
+    @staticmethod
+    def seen(c: Columns, dt: Array) -> Mask:
+        """Whether there are 25 steps in a period."""
+        return np.asarray(25.0 * dt <= c["drive_period"])
+
+    def extremes(self, c: Columns) -> tuple[Array, Array]:
+        """Return the amplitude with both signs."""
+        amplitude = c["drive_amplitude"]
+        return np.minimum(-amplitude, amplitude), np.maximum(-amplitude, amplitude)
+
+    def final_input(self, c: Columns, end: float) -> Array:
+        """Return 0 where there is no amplitude."""
+        return np.where(c["drive_amplitude"] == 0.0, 0.0, np.nan)
 
 
 class Ramp(DriveBase):
@@ -89,6 +246,27 @@ class Ramp(DriveBase):
         _START,
         Parameter("length", None, "ms", "duration of the rise", POSITIVE),
     )
+
+    @staticmethod
+    def current(time: jax.Array, step: jax.Array, fraction: float, c: Traced) -> jax.Array:
+        """Return the value of the line."""
+        risen = (time + fraction * step - c["drive_start"]) / c["drive_length"]
+        value: jax.Array = c["drive_amplitude"] * _functions(time).clip(risen, 0.0, 1.0)
+        return value
+
+    @staticmethod
+    def duration(c: Columns) -> Array:
+        """Return the length."""
+        return _length(c)
+
+    @staticmethod
+    def seen(c: Columns, dt: Array) -> Mask:
+        """Whether there are 16 steps in the rise."""
+        return np.asarray(16.0 * dt <= c["drive_length"])
+
+    def final_input(self, c: Columns, end: float) -> Array:
+        """Return 0 before the rise and the amplitude after it."""
+        return _held(c, end, c["drive_length"], (0.0, 1.0))
 
 
 class Sampled(DriveBase):
@@ -105,8 +283,89 @@ class Sampled(DriveBase):
         Parameter("interval", None, "ms", "time between two samples", POSITIVE),
     )
 
+    @staticmethod
+    def current(time: jax.Array, step: jax.Array, fraction: float, c: Traced) -> jax.Array:
+        """Return the interpolation at the fraction, or its mean over the step."""
+        value, _ = _between_samples((time + fraction * step - c["drive_start"]) / c["drive_interval"], c)
+        averaged = c["drive_averaged"]
 
-Drive = Annotated[Constant | Pulse | Sine | Ramp | Sampled, Field(discriminator="kind")]
+        def mean() -> jax.Array:
+            length = step / c["drive_interval"]
+            begin = (time - c["drive_start"]) / c["drive_interval"]
+            return (_between_samples(begin + length, c)[1] - _between_samples(begin, c)[1]) / length
+
+        chosen: jax.Array = c["drive_amplitude"] * _functions(time).where(averaged, mean(), value)
+        return chosen
+
+    @staticmethod
+    def step_constants(c: Columns, dt: Array) -> dict[str, Column]:
+        """Return whether the mean over the step stands for the input."""
+        length = np.broadcast_to(dt / c["drive_interval"], np.shape(c["drive_interval"]))
+        return {"drive_averaged": length > SAMPLES_FROM}
+
+    @staticmethod
+    def duration(c: Columns) -> Array:
+        """Return 25 intervals: steps are to be one."""
+        return np.asarray(25.0 * c["drive_interval"])
+
+    @staticmethod
+    def seen(c: Columns, dt: Array) -> Mask:
+        """Whether there are 16 steps in an interval."""
+        return np.asarray(16.0 * dt <= c["drive_interval"])
+
+    def samples(self) -> Samples:
+        """Return the values, with their integral."""
+        return with_integral(self.values)
+
+    def extremes(self, c: Columns) -> tuple[Array, Array]:
+        """Return the amplitude times the lowest and the highest value."""
+        ends = c["drive_amplitude"] * min(self.values), c["drive_amplitude"] * max(self.values)
+        return np.minimum(*ends), np.maximum(*ends)
+
+    def final_input(self, c: Columns, end: float) -> Array:
+        """Return the first value before the samples and the last one after them."""
+        length = c["drive_interval"] * (len(self.values) - 1)
+        return _held(c, end, length, (self.values[0], self.values[-1]))
+
+
+def _functions(of: jax.Array) -> ModuleType:
+    """Return the module with the functions of an array: `numpy`, or `jax.numpy` in the compiled loop."""
+    functions: ModuleType = of.__array_namespace__()
+    return functions
+
+
+def _length(c: Columns) -> Array:
+    # A pulse shorter than a step is there with its mean over the step; one of no length is not there.
+    return np.where(c["drive_length"] > 0.0, c["drive_length"], np.inf)
+
+
+def _held(c: Columns, end: float, length: Array, ends: tuple[float, float]) -> Array:
+    """Return the input at the end of a run, of a drive that changes for a length and is held at both ends."""
+    begun = end - c["drive_start"]
+    held = np.where(begun <= 0.0, ends[0], np.where(begun >= length, ends[1], np.nan))
+    return np.asarray(c["drive_amplitude"] * held)
+
+
+def _between_samples(position: jax.Array, c: Traced) -> tuple[jax.Array, jax.Array]:
+    """Return the interpolation at a position in intervals, and its integral from the first sample on."""
+    xp = _functions(position)
+    values, whole = c["drive_samples"], c["drive_integrals"]
+    last = values.shape[0] - 1.0
+    inside = xp.clip(position, 0.0, last)
+    left = xp.minimum(inside.astype(xp.int32), values.shape[0] - 2)
+    weight = inside - left
+    value = values[left] * (1.0 - weight) + values[left + 1] * weight
+    within = weight * values[left] + 0.5 * weight * weight * (values[left + 1] - values[left])
+    outside = xp.minimum(position, 0.0) * values[0] + xp.maximum(position - last, 0.0) * values[-1]
+    return value, whole[left] + within + outside
+
+
+def with_integral(samples: Sequence[float]) -> Samples:
+    """Return samples and, in intervals, the integral of their interpolation from the first one on."""
+    values = np.array(samples)
+    return values, np.append(0.0, np.cumsum(0.5 * (values[1:] + values[:-1])))
+
+
 DRIVES: dict[str, type[DriveBase]] = {
     "constant": Constant,
     "pulse": Pulse,
@@ -114,168 +373,29 @@ DRIVES: dict[str, type[DriveBase]] = {
     "ramp": Ramp,
     "sampled": Sampled,
 }
+"""The kinds of drives by the names that files have."""
 
 
-def _constant(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
-    return c["drive_amplitude"]
+def _drive(given: object) -> object:
+    """Return the drive that a table of a file tells, by its `kind`; raise `Faults` for what is no drive."""
+    if isinstance(given, Mapping):
+        numbers = dict(given)
+        if "kind" not in numbers:
+            raise_if_any([Fault("drive.kind", "nothing", one_of(DRIVES), "add it")])
+        kind = numbers.pop("kind")
+        if not isinstance(kind, str) or kind not in DRIVES:
+            raise_if_any([unknown("drive.kind", kind, DRIVES)])
+        return DRIVES[kind](**numbers)
+    if isinstance(given, DriveBase):
+        return given
+    meant = DRIVES[given].__name__ if isinstance(given, str) and given in DRIVES else ""
+    hint = f"give qifscan.{meant}(...)" if meant else ""
+    if not isinstance(given, str) and hasattr(given, "__len__"):
+        hint = "give qifscan.Sampled(values=..., interval=...)"
+    kinds = ", ".join(kind.__name__ for kind in DRIVES.values())
+    raise_if_any([Fault("drive", show(given), f"one of qifscan.{kinds} (in a file a table)", hint)])
+    return None
 
 
-def _pulse(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
-    # The mean over the step, whatever the fraction: an edge inside a step, or at its end, then costs
-    # no order of convergence, where the value at the stages would shift the pulse by half a step.
-    begin = jnp.maximum(time, c["drive_start"])
-    end = jnp.minimum(time + step, c["drive_start"] + c["drive_length"])
-    return c["drive_amplitude"] * jnp.maximum(end - begin, 0.0) / step
-
-
-SINE_FROM, SAMPLES_FROM = 0.25, 1.0
-"""Steps, in periods of a sine and in intervals of samples, from which on the mean over a step is its input.
-
-Values at three places of such a step would be those of another, slower input.
-"""
-
-
-def _sine(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
-    place = jnp.where(c["drive_averaged"], 0.5, fraction)
-    turns = (time + place * step) / c["drive_period"]
-    return c["drive_amplitude"] * (jnp.sin(_angle(turns, c)) * c["drive_damping"])
-
-
-def _angle(turns: Any, c: Mapping[str, Any]) -> Any:
-    return 2.0 * jnp.pi * (turns - jnp.floor(turns)) + c["drive_phase"]
-
-
-def _ramp(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
-    risen = (time + fraction * step - c["drive_start"]) / c["drive_length"]
-    return c["drive_amplitude"] * jnp.clip(risen, 0.0, 1.0)
-
-
-def _sampled(time: Any, step: Any, fraction: float, c: Mapping[str, Any]) -> Any:
-    value, _ = _between_samples((time + fraction * step - c["drive_start"]) / c["drive_interval"], c)
-    averaged = c["drive_averaged"]
-
-    def mean() -> Any:
-        length = step / c["drive_interval"]
-        begin = (time - c["drive_start"]) / c["drive_interval"]
-        return (_between_samples(begin + length, c)[1] - _between_samples(begin, c)[1]) / length
-
-    return c["drive_amplitude"] * jnp.where(averaged, mean(), value)
-
-
-def _between_samples(position: Any, c: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return the interpolation at a position in intervals, and its integral from the first sample on."""
-    values, whole = c["drive_samples"]
-    last = values.shape[0] - 1.0
-    inside = jnp.clip(position, 0.0, last)
-    left = jnp.minimum(inside.astype(jnp.int32), values.shape[0] - 2)
-    weight = inside - left
-    value = values[left] * (1.0 - weight) + values[left + 1] * weight
-    within = weight * values[left] + 0.5 * weight * weight * (values[left + 1] - values[left])
-    outside = jnp.minimum(position, 0.0) * values[0] + jnp.maximum(position - last, 0.0) * values[-1]
-    return value, whole[left] + within + outside
-
-
-def samples_of(drive: DriveBase | None) -> tuple[Any, Any]:
-    """Return the samples of a drive with their integral; of any other drive, some that are not read."""
-    return with_integral(drive.values if isinstance(drive, Sampled) else (0.0, 0.0))
-
-
-def with_integral(samples: Sequence[float]) -> tuple[Any, Any]:
-    """Return samples and, in intervals, the integral of their interpolation from the first one on."""
-    values = np.array(samples)
-    return values, np.append(0.0, np.cumsum(0.5 * (values[1:] + values[:-1])))
-
-
-def step_constants(kind: str | None, c: Mapping[str, Any], dt: Any) -> dict[str, Any]:
-    """Return what steps of these lengths (ms) read of a drive beside its numbers, one per point.
-
-    Of a sine and of samples: whether the mean over the step stands for the input; of a sine the factor of
-    that on its value half-way.
-    """
-    if kind == "sine":
-        length = np.broadcast_to(dt / c["drive_period"], np.shape(c["drive_period"]))
-        averaged = length > SINE_FROM
-        return {"drive_averaged": averaged, "drive_damping": np.where(averaged, np.sinc(length), 1.0)}
-    if kind == "sampled":
-        length = np.broadcast_to(dt / c["drive_interval"], np.shape(c["drive_interval"]))
-        return {"drive_averaged": length > SAMPLES_FROM}
-    return {}
-
-
-def _period(c: Mapping[str, Any]) -> Any:
-    return c["drive_period"]
-
-
-def _length(c: Mapping[str, Any]) -> Any:
-    # A pulse shorter than a step is there with its mean over the step; one of no length is not there.
-    return np.where(c["drive_length"] > 0.0, c["drive_length"], np.inf)
-
-
-TIMES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "constant": lambda c: np.inf,
-    "pulse": _length,
-    "sine": _period,
-    "ramp": _length,
-    "sampled": lambda c: 25.0 * c["drive_interval"],
-}
-"""Time in which I changes, ms, by kind of drive: a step is to be a small fraction of it."""
-
-
-def _edges_between_steps(c: Mapping[str, Any], dt: Any) -> Any:
-    edges = (c["drive_start"] / dt, (c["drive_start"] + c["drive_length"]) / dt)
-    at = [np.abs(edge - np.rint(edge)) < 1e-6 for edge in edges]
-    return (at[0] & at[1]) | (c["drive_length"] == 0.0)
-
-
-SEEN: dict[str, Callable[[Mapping[str, Any], Any], Any]] = {
-    "constant": lambda c, dt: np.ones(np.shape(dt), dtype=bool),
-    "pulse": _edges_between_steps,
-    "sine": lambda c, dt: 25.0 * dt <= c["drive_period"],
-    "ramp": lambda c, dt: 16.0 * dt <= c["drive_length"],
-    "sampled": lambda c, dt: 16.0 * dt <= c["drive_interval"],
-}
-"""Whether steps of dt (ms) see all that a drive does, by its kind: Simpson's rule is off by 1e-6 of the input
-at 25 steps in a period, and by 3e-4 of a line at a kink that stands 16 steps from the next."""
-
-
-def extremes(drive: DriveBase | None, c: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return the lowest and the highest input that a drive can give with these numbers, one per point."""
-    if drive is None:
-        return 0.0, 0.0
-    amplitude = c["drive_amplitude"]
-    if isinstance(drive, Sampled):
-        ends = amplitude * min(drive.values), amplitude * max(drive.values)
-    elif isinstance(drive, Constant):
-        return amplitude, amplitude
-    else:
-        ends = (-amplitude if isinstance(drive, Sine) else 0.0 * amplitude), amplitude
-    return np.minimum(*ends), np.maximum(*ends)
-
-
-def final_input(drive: DriveBase | None, c: Mapping[str, Any], end: float) -> Any:
-    """Return the input at the end of a run if it is constant by then, else NaN; one per point."""
-    if drive is None:
-        return 0.0
-    amplitude = c["drive_amplitude"]
-    if isinstance(drive, Constant):
-        return amplitude
-    if isinstance(drive, Sine):
-        return np.where(amplitude == 0.0, 0.0, np.nan)
-    begun = end - c["drive_start"]
-    if isinstance(drive, Pulse):
-        return np.where((begun > 0.0) & (begun <= c["drive_length"]), amplitude, 0.0)
-    if isinstance(drive, Sampled):
-        length, ends = c["drive_interval"] * (len(drive.values) - 1), (drive.values[0], drive.values[-1])
-    else:
-        length, ends = c["drive_length"], (0.0, 1.0)
-    return amplitude * np.where(begun <= 0.0, ends[0], np.where(begun >= length, ends[1], np.nan))
-
-
-VALUES: dict[str, Callable[[Any, Any, float, Mapping[str, Any]], Any]] = {
-    "constant": _constant,
-    "pulse": _pulse,
-    "sine": _sine,
-    "ramp": _ramp,
-    "sampled": _sampled,
-}
-"""I at `time + fraction * step` by kind of drive: float64, time and step in ms, constants per point."""
+Drive = Annotated[SerializeAsAny[DriveBase], BeforeValidator(_drive)]
+"""A drive as a field of a definition."""

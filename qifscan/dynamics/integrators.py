@@ -59,7 +59,7 @@ def _nothing(parameters: Mapping[str, Array], highest: Array, dt: Array) -> dict
     return {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Integrator:
     """A one-step method.
 
@@ -74,7 +74,8 @@ class Integrator:
     `amplification(x, y, own)` is |R|^2 of a step for an eigenvalue (x + i y)/dt, where `own` is dt times the
     derivative of a variable's equation by itself; None where the step damps whatever the field damps.
     `prepare(parameters, highest, dt)` gives further constants that the step reads, in float64 per point,
-    from the parameters and the highest rate at rest. `models` are those that it is made for, None for all.
+    from the parameters and the highest rate at rest. `plain`: it is made for the equations of the plain model
+    without a delay, and steps no other.
     """
 
     name: str
@@ -87,11 +88,15 @@ class Integrator:
     meaning: str
     reference: str
     prepare: Callable[[Mapping[str, Array], Array, Array], dict[str, Any]] = _nothing
-    models: tuple[str, ...] | None = None
+    plain: bool = False
 
     def __repr__(self) -> str:
-        of = f", for {', '.join(self.models)}" if self.models else ""
+        of = ", for the plain model" if self.plain else ""
         return f"{self.name} (order {self.order}{of}): {self.meaning}; {self.reference}"
+
+    def steps(self, model: Model) -> bool:
+        """Whether it can step a model."""
+        return not self.plain or (model.plain and not model.delay)
 
     def relative_error(self, largest: Any) -> Any:
         """Return the estimated relative error of a run from the largest estimate of one step."""
@@ -277,7 +282,7 @@ INTEGRATORS: dict[str, Integrator] = {
             "composed to fourth order with a gradient",
             reference="the composition is 4A of Chin, Phys. Lett. A 226, 344 (1997)",
             prepare=_riccati_constants,
-            models=("qif",),
+            plain=True,
         ),
         Integrator(
             "rk4",
@@ -322,7 +327,7 @@ INTEGRATORS: dict[str, Integrator] = {
             amplification=_exp_auto_amplification,
             meaning="exponential Euler, each variable by its own derivative, as in the reference class",
             reference="BrainPy 2.3.0, rates.QIF, method='exp_auto'",
-            models=("qif",),
+            plain=True,
         ),
     )
 }
@@ -330,4 +335,4 @@ INTEGRATORS: dict[str, Integrator] = {
 
 def integrators_of(model: Model) -> list[str]:
     """Return the names of the integrators that can step a model, the one to take by default first."""
-    return [row.name for row in INTEGRATORS.values() if row.models is None or model.name in row.models]
+    return [row.name for row in INTEGRATORS.values() if row.steps(model)]

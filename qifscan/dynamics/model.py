@@ -60,7 +60,7 @@ class Variable:
         return self.name.removeprefix("r")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model(Printed):
     """A mean field `y' = field(y, inputs, constants)`.
 
@@ -78,6 +78,11 @@ class Model(Printed):
     equilibrium follows from the field. Elsewhere in `rest` a value outside the domain of its variable means
     that there is no equilibrium of that rate. It may be None: then equilibria are those that Newton's method
     finds from many starts, and `graph` means nothing.
+
+    `plain` tells that the equations are those of "qif", with J tau r as it is or a `delay` ago: then the
+    equilibria are roots of one polynomial, and integrators made for these equations can step them. It is for
+    rows of this package; of a model in a user's file it is not read. Two models are the same only if they are
+    one object.
     """
 
     name: str
@@ -95,6 +100,7 @@ class Model(Printed):
     delay: str = ""
     frame: str = ""
     """The equations in which those of `meaning` stand, if `meaning` is not all of them."""
+    plain: bool = False
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Return the lines that it prints as."""

@@ -91,6 +91,7 @@ QIF = Model(
     squares=squares_of_population,
     rest=lambda r, p: (r, _potential(r, p)),
     driven="v",
+    plain=True,
     meaning="tau r' = delta/(pi tau) + 2 r v + z_r, tau v' = v^2 + eta + I + J tau r - (pi tau r)^2 + z_v",
     reference="Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015), eq. 12",
 )
@@ -377,6 +378,7 @@ DELAY = Model(
     rest=lambda r, p: (r, _potential(r, p)),
     driven="v",
     delay="delay",
+    plain=True,
     meaning="tau v' = v^2 + eta + I + J tau r(t - delay) - (pi tau r)^2, tau r' = delta/(pi tau) + 2 r v",
     reference="Pazo, Montbrio, Phys. Rev. Lett. 116, 238101 (2016)",
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,14 +36,15 @@ def _relative(values: Array, unit: Array, window: float) -> Array:
     return np.maximum(np.abs(values), 1.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Observable:
     """One number per point: `finalize(total, window)` of an accumulator.
 
     `accumulator` is the name of one of the model's, or one of your own. `thresholds`: it needs the rates of
     up and down; `tangents`: it needs what small differences of the state become; `spectral`: it is read off a
     spectrum. `scale(values, unit, window)` is what a difference between two runs is relative to, `(points,)`,
-    given the numbers, the time constants and the length of the window, both in ms.
+    given the numbers, the time constants and the length of the window, both in ms. `place` is where one of
+    your own is defined, "package.module:variable", and empty of the others.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Observable:
     tangents: bool = False
     spectral: bool = False
     scale: Callable[[Array, Array, float], Array] = _relative
+    place: str = ""
 
     def __repr__(self) -> str:
         return f"{self.name} ({self.unit}): {self.meaning}"
@@ -238,8 +241,9 @@ RESERVED = frozenset(
 an axis nor a part of a model can have them."""
 
 
-def observables(model: Model) -> dict[str, Observable]:
-    """Return every observable of a model by name."""
+@lru_cache(maxsize=64)
+def observables(model: Model) -> Mapping[str, Observable]:
+    """Return every observable of a model by name: the same rows whenever asked."""
     rows = [row for variable in model.variables for row in _of_variable(variable)]
     levels, residences = (f"{model.rates[0].name} {kind}" for kind in ("levels", "residences"))
     rows += [
@@ -271,16 +275,16 @@ def observables(model: Model) -> dict[str, Observable]:
         for rank in range(1, len(model.variables) + 1)
         if not model.delay
     ]
-    return {row.name: row for row in rows}
+    return MappingProxyType({row.name: row for row in rows})
 
 
-def named(model: Model, names: Iterable[str]) -> dict[str, Observable]:
+def named(model: Model, names: Iterable[str]) -> tuple[Observable, ...]:
     """Return observables by the names that a scan gives them; raise `ScanError` if there is one of no row.
 
     A name with a colon, "package.module:variable", is an `Observable` that this process can import.
     """
     known = observables(model)
-    return {name: _own(name) if ":" in name else known[name] for name in names}
+    return tuple(_own(name) if ":" in name else known[name] for name in names)
 
 
 def variable_name(name: str) -> str:
@@ -299,14 +303,20 @@ def _own(name: str) -> Observable:
     if not isinstance(found, Observable):
         kind = "nothing" if found is None else type(found).__name__
         raise ScanError([Fault("observables", f'"{name}", which is {kind}', "an Observable")])
-    return replace(found, name=variable_name(name))
+    return _placed(found, name)
 
 
-def needed_accumulators(model: Model, names: Iterable[str]) -> dict[str, Accumulator]:
+@lru_cache(maxsize=64)
+def _placed(found: Observable, place: str) -> Observable:
+    """Return a user's observable with its place: the same row whenever asked."""
+    return replace(found, name=variable_name(place), place=place)
+
+
+def needed_accumulators(model: Model, rows: Iterable[Observable]) -> dict[str, Accumulator]:
     """Return the accumulators that these observables need, by name."""
-    table, rows = accumulators(model), named(model, names)
+    table = accumulators(model)
     needed: dict[str, Accumulator] = {}
-    for row in rows.values():
+    for row in rows:
         given = row.accumulator
         needed[_key(row)] = table[given] if isinstance(given, str) else given
     held = {accumulator.holds for accumulator in needed.values()}

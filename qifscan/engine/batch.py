@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.dynamics.accumulators import SEGMENT
-from qifscan.dynamics.drive import DriveBase, samples_of
+from qifscan.dynamics.drive import DriveBase, with_integral
 from qifscan.dynamics.rhythm import SAMPLE_STEPS
 from qifscan.engine import backend, child
 from qifscan.engine.block import all_blocks
@@ -160,8 +160,10 @@ def _pace_tree(blocks: list[tuple[int, int, Any]], schedule: Schedule, count: in
 
 
 def _extras(schedule: Schedule, drive: DriveBase | None) -> tuple[Any, Any]:
-    """Return the rows of the record, and one more for what is not kept; and the samples of the drive."""
-    return np.zeros(schedule.rows + 1, dtype=np.uint8), samples_of(drive)
+    """Return the rows of the record, and one more for what is not kept; and the samples of the drive, of one
+    without samples some that are not read."""
+    samples = with_integral((0.0, 0.0)) if drive is None else drive.samples()
+    return np.zeros(schedule.rows + 1, dtype=np.uint8), samples
 
 
 def memory_bytes(

@@ -6,13 +6,12 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from qifscan.dynamics.accumulators import SEGMENT, Instant
-from qifscan.dynamics.drive import VALUES
-from qifscan.dynamics.integrators import INTEGRATORS, System
+from qifscan.dynamics.integrators import System
 from qifscan.dynamics.observables import total_of
 from qifscan.dynamics.status import Status
 from qifscan.engine import backend
 from qifscan.engine.history import past_at_start, past_rate, range_of_past, remembered
-from qifscan.engine.measure import empty_totals, window_of
+from qifscan.engine.measure import empty_totals, window_of, with_corners
 from qifscan.engine.noise_path import averages_of, drawn_pairs, initial_noise, next_noise
 from qifscan.engine.tangents import frame_at_start, orthonormal, with_growth
 from qifscan.lazy import LazyModule
@@ -69,7 +68,8 @@ class _Leaves:
 
 def _block(program: Program, block: Tree, pace: Tree, rows: Any, samples: Any) -> Tree:
     """Run one block: the transient, then the window, then the observables."""
-    block = block | {"constants": block["constants"] | {"drive_samples": samples}}
+    of_drive = dict(zip(("drive_samples", "drive_integrals"), samples, strict=True))
+    block = block | {"constants": block["constants"] | of_drive}
     if program.history:
         block = block | {"lag": block["delay"] / pace["dt"]}
     record = _empty_record(program, block["state"], rows)
@@ -99,7 +99,7 @@ def _at_start(program: Program, block: Tree) -> Tree:
 
 def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tree:
     """Advance state and noise from step n to n + 1."""
-    model, noise = program.row, moving["noise"]
+    model, noise = program.model, moving["noise"]
     drawn = next_noise(program, block, pace, n, moving)
     later = drawn["noise"]
     system = System(model, block["constants"], program.noisy)
@@ -115,7 +115,7 @@ def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tr
     rates = [i for i, variable in enumerate(model.variables) if variable.rate]
 
     def advance(state: Any) -> tuple[Any, tuple[Any, Any]]:
-        state, estimate = INTEGRATORS[program.integrator].step(system, state, inputs, dt)
+        state, estimate = program.integrator.step(system, state, inputs, dt)
         lowest = functools.reduce(jnp.minimum, [state[i] for i in rates])
         if program.reflect:
             state = tuple(jnp.abs(y) if i in rates else y for i, y in enumerate(state))
@@ -171,7 +171,7 @@ def _inputs(
 
     Noise is linear between the ends of a step, or what `averages` has of it all along the step.
     """
-    model, constants = program.row, block["constants"]
+    model, constants = program.model, block["constants"]
     now, later = noise
 
     def inputs(fraction: float) -> Any:
@@ -184,7 +184,7 @@ def _inputs(
                 value = _at_fraction(now[name]["now"], later[name]["now"], fraction)
             if name == model.stimulated and program.drive is not None:
                 time = n.astype(jnp.float64) * pace["dt"]
-                drive = VALUES[program.drive](time, pace["dt"], fraction, constants)
+                drive = program.drive.current(time, pace["dt"], fraction, constants)
                 value = value + drive.astype(program.precision)
             if name == model.driven and past is not None:
                 value = value + constants["past"] * past_rate(block, past, n, pace["dt"], fraction)
@@ -231,7 +231,7 @@ def _instant(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) ->
     noise, c = moving["noise"], block["constants"]
     # A path that the steps do not resolve has no slope there.
     averages = {name: c[f"{name}_mean"] for name in noise} if program.averaged else {}
-    system = System(program.row, c, program.noisy)
+    system = System(program.model, c, program.noisy)
     inputs = _inputs(program, block, pace, n, (noise, noise), averages, moving.get("past"))
     return Instant(with_growth(moving), system.slope(moving["state"], inputs(0.0)))
 
@@ -278,7 +278,8 @@ def _window(
     The checkpoint is taken where the last whole segment ends: a longer window would not end one at the end.
     A select would take twenty passes over the block with every segment for it, 2 % of the steps.
     """
-    needed, window, begin = program.accumulators, window_of(program, pace), pace["transient"]
+    needed, begin = program.accumulators, pace["transient"]
+    window = with_corners(window_of(program, pace), program, block["constants"], pace)
     whole = pace["end"] - (pace["end"] - begin) % SEGMENT
 
     def accumulated_step(n: Any, carry: Tree) -> Tree:
@@ -338,7 +339,7 @@ def _finish(program: Program, pace: Tree, moving: Tree, totals: Tree, record: An
     window, needed = window_of(program, pace), program.accumulators
     finite = jnp.all(jnp.stack([jnp.isfinite(y) for y in state]), axis=0)
     measured = {}
-    for row in program.rows.values():
+    for row in program.observables:
         value = row.finalize(total_of(row, totals, needed), window)
         measured[row.name] = jnp.where(finite, value, jnp.nan).astype(dtype)
     status = (

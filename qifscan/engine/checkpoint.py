@@ -35,7 +35,7 @@ def _checkpoint_form(program: Program) -> Tree:
     def checkpoint() -> Tree:
         lane = jnp.zeros(1, program.precision)
         block = {
-            "state": (lane,) * len(program.row.variables),
+            "state": (lane,) * len(program.model.variables),
             "constants": {"down_threshold": lane, "up_threshold": lane},
         }
         sides = NOISE_SIDES

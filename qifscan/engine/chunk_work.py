@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.status import Status
 from qifscan.engine import program
 from qifscan.engine.measured import Measured, merged
@@ -51,7 +50,7 @@ def started(scan: Scan, indices: Indices) -> Points:
 
 def _first(scan: Scan, count: int) -> Start:
     """Return the start of points that are the first of their lines."""
-    variables = len(model_named(scan.model).variables)
+    variables = len(scan.mean_field.variables)
     return Start(np.full((count, variables), np.nan, scan.precision), np.zeros(count, dtype=bool))
 
 

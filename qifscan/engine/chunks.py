@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
 from qifscan.engine.program import BLOCK, Schedule, batch_shape
 from qifscan.errors import check_count
 
@@ -160,11 +159,7 @@ class Chunks:
     @cached_property
     def trace_bytes(self) -> int:
         """Bytes of one trace, all variables together."""
-        return (
-            self.trace_rows
-            * len(model_named(self.scan.model).variables)
-            * np.dtype(self.scan.precision).itemsize
-        )
+        return self.trace_rows * len(self.scan.mean_field.variables) * np.dtype(self.scan.precision).itemsize
 
     @cached_property
     def trace_batch(self) -> int:

@@ -25,6 +25,14 @@ MOST_CHECKS = 4
 ALLOWED = 0.5
 """Two runs agree within this part of the tolerance."""
 
+ASKED, ASKED_OF_KINKS = 0.75, 0.5
+"""Two runs agree in what was asked for within this part of the tolerance: at order two the coarser is off by
+4/3 of what they are apart; at order one, with a drive that bends within its steps, by twice that."""
+
+FEW_STEPS = 8
+"""A window of fewer steps is compared, whatever the estimate: the deviations there are not of the state but
+of the means of few values. That of the standard deviation falls with the square of the number of steps."""
+
 ESTIMATE, ADDED = 3e-2, 3e1
 """Estimates, relative to the tolerance, that need no comparison: by themselves, and times the steps that are
 remembered."""
@@ -33,7 +41,8 @@ ROUNDING = 6e-8
 """Relative rounding of a float32 step. Over the steps that a point remembers it may be half the tolerance."""
 
 SMALL_STD = 0.01
-"""What `SMALL` is for other errors, for those of a standard deviation, which may be far below the value."""
+"""Errors of a standard deviation, which may be far below the value, are relative to it and to this part
+of the largest value in the window."""
 
 KINDS = ("mean", "std", "min", "max", "final")
 
@@ -81,8 +90,10 @@ def apart(
     for name in variables:
         for kind in KINDS:
             key = f"{name}_{kind}"
+            value = np.abs(fine[key])
             least = (SMALL_STD if kind == "std" else SMALL) * sizes[name]
-            of[key] = _ratio(coarse[key], fine[key], np.maximum(np.abs(fine[key]), least))
+            scale = value + least if kind == "std" else np.maximum(value, least)
+            of[key] = _ratio(coarse[key], fine[key], scale)
             state = np.fmax(state, of[key])
     worst = np.zeros(len(unit))
     for key, row in asked.items():

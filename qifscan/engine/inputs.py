@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.drive import DriveBase, step_constants
-from qifscan.dynamics.integrators import INTEGRATORS
+from qifscan.dynamics.drive import DriveBase
 from qifscan.dynamics.model import absorbing
 from qifscan.dynamics.noise import (
     average_constants,
@@ -45,17 +44,18 @@ def prepare(
 
     Everything that does not change in time is computed here, in float64, once per point.
     """
-    model = program.row
+    model = program.model
     dtype = np.dtype(program.precision)
-    dt, noise_dt = base * 0.5**steps.halvings, base * 0.5**steps.noise_halvings
+    dt, noise_dt = (
+        np.asarray(base * 0.5**halvings, dtype=np.float64)
+        for halvings in (steps.halvings, steps.noise_halvings)
+    )
     still = absorbing(model, columns, program.still)
     constants = dict(model.constants(still)) | ou_constants(model, still, noise_dt)
-    constants |= INTEGRATORS[program.integrator].prepare(
-        still, rest.highest, np.asarray(dt, dtype=np.float64)
-    )
+    constants |= program.integrator.prepare(still, rest.highest, dt)
     if program.averaged:
         constants |= average_constants(model, still, dt)
-    if uses_levels(program):
+    if program.levels:
         constants |= thresholds(columns, rest)
     bridge = bridge_constants(model, columns, noise_dt, DEPTHS) if program.bridged else {}
     constants, bridge = (
@@ -64,7 +64,7 @@ def prepare(
     )
     # Times are compared and reduced in float64: float32 can't tell 10^5 ms from 10^5 ms + dt.
     driven = {} if drive is None else {p.name: columns[p.name] for p in drive.parameters()}
-    driven |= step_constants(program.drive, columns, dt)
+    driven |= {} if drive is None else drive.step_constants(columns, dt)
     state = tuple(value.astype(dtype) for value in initial_state(program, columns, rest))
     delay = {"delay": columns[model.delay]} if program.history else {}
     unnamed = {"down_threshold", "up_threshold"}
@@ -81,11 +81,6 @@ def prepare(
     }
 
 
-def uses_levels(program: Program) -> bool:
-    """Whether anything that is observed is measured between thresholds."""
-    return any(row.thresholds for row in program.rows.values())
-
-
 def thresholds(columns: Mapping[str, Any], rest: Rest) -> dict[str, Any]:
     """Return the lower and the upper threshold of points: their own, or the rates at their folds."""
     names = ("down_threshold", "up_threshold")
@@ -98,7 +93,7 @@ def thresholds(columns: Mapping[str, Any], rest: Rest) -> dict[str, Any]:
 
 def initial_state(program: Program, columns: Mapping[str, Any], rest: Rest) -> tuple[Any, ...]:
     """Return the state that points start from, `(points,)` of each variable: numbers, or a named state."""
-    names = program.row.variable_names
+    names = program.model.variable_names
     if "initial" not in columns:
         return tuple(columns[f"{name}_initial"] for name in names)
     labels, which = distinct(columns["initial"])

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qifscan.dynamics.accumulators import Instant, Window
+from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
+    import jax.numpy as jnp
+
     from qifscan.engine.program import Program
+else:
+    jnp = LazyModule("jax.numpy")
 
 Tree = Any
 
@@ -15,6 +21,21 @@ Tree = Any
 def window_of(program: Program, pace: Tree) -> Window:
     """Return the window in steps of the block."""
     return Window(pace["end"] - pace["transient"], pace["dt"], program.lengths, pace["sample_steps"])
+
+
+def with_corners(window: Window, program: Program, constants: Tree, pace: Tree) -> Window:
+    """Return the window with the corners that the jumps of the drive make."""
+    jumps = program.drive.jumps(constants) if program.drive else ()
+    corners, earlier = [], -jnp.inf
+    for time in jumps:
+        corner = time / pace["dt"] - pace["transient"]
+        place = jnp.floor(corner)
+        # Three steps without another corner lead to it, and it is not at a step itself.
+        seen = (corner > place) & (corner - earlier >= 3.0)
+        part = jnp.where(seen, corner - place, jnp.nan).astype(program.precision)
+        corners.append((jnp.clip(place, -1.0, window.steps).astype(jnp.int32), part))
+        earlier = corner
+    return replace(window, corners=tuple(corners))
 
 
 def empty_totals(program: Program, constants: Tree, pace: Tree, at: Instant) -> Tree:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
-
 if TYPE_CHECKING:
+    from qifscan.dynamics.model import Model
     from qifscan.engine.chunks import Chunks
     from qifscan.scan.scan import Scan
 
@@ -33,7 +32,7 @@ class Diagnostic:
 
 def diagnostics(scan: Scan) -> dict[str, Diagnostic]:
     """Return the diagnostic variables of a scan's dataset, by name."""
-    known = "equilibria" if model_named(scan.model).rest is not None else "equilibria that were found"
+    known = "equilibria" if scan.mean_field.rest is not None else "equilibria that were found"
     rows = [
         Diagnostic("dt", "float32", np.nan, {"units": "ms", "long_name": "step of the point"}),
         Diagnostic(
@@ -55,7 +54,7 @@ def diagnostics(scan: Scan) -> dict[str, Diagnostic]:
         ),
     ]
     if scan.can_rest:
-        settled = {"long_name": "equilibrium that the point is at in the end", **_positions(scan.model)}
+        settled = {"long_name": "equilibrium that the point is at in the end", **_positions(scan.mean_field)}
         distance = {
             "units": "1",
             "long_name": "relative distance of the final state from the nearest equilibrium",
@@ -70,13 +69,9 @@ def diagnostics(scan: Scan) -> dict[str, Diagnostic]:
     return {row.name: row for row in rows}
 
 
-PLAIN_AT_REST = ("qif", "qif_delay")
-"""Models with the equilibria of the plain one: three at most, and roots of one polynomial."""
-
-
-def _positions(model: str) -> dict[str, Any]:
+def _positions(model: Model) -> dict[str, Any]:
     """Return what the numbers of equilibria mean."""
-    if model in PLAIN_AT_REST:
+    if model.plain:
         return {
             "flag_values": [-1, 0, 1, 2],
             "flag_meanings": "none lowest middle highest",
@@ -92,7 +87,7 @@ def _positions(model: str) -> dict[str, Any]:
 
 def noisy_rate(scan: Scan) -> bool:
     """Whether noise can take a rate below 0."""
-    return any(rate.name in scan.noisy for rate in model_named(scan.model).rates)
+    return any(rate.name in scan.noisy for rate in scan.mean_field.rates)
 
 
 @dataclass(frozen=True)
@@ -136,4 +131,4 @@ def trace_names(chunks: Chunks) -> list[str]:
     """Return the arrays of a batch of traces, the one that is written last at the end."""
     if not chunks.traces:
         return []
-    return [*(f"{v.name}_trace" for v in model_named(chunks.scan.model).variables), "trace_status"]
+    return [*(f"{v.name}_trace" for v in chunks.scan.mean_field.variables), "trace_status"]

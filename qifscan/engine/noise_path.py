@@ -44,14 +44,14 @@ def drawn_pairs(program: Program, key: Any, step: Any, node: Any = 0) -> Any:
     A variable's stream is its place in the model; `node` counts the draws that fill in the path within a
     step, from 1. All of them at once: one loop, compiled once.
     """
-    names = program.row.variable_names
+    names = program.model.variable_names
     streams = np.array([[i] for i, name in enumerate(names) if name in program.noisy], dtype=np.uint32)
     return step_pair(key, step, (jnp.uint32(node) << 8) + streams, jnp.dtype(program.precision))
 
 
 def _of_step(program: Program, pairs: Any, step: Any) -> dict[str, Any]:
     """Return a standard normal for every noisy variable."""
-    names = [name for name in program.row.variable_names if name in program.noisy]
+    names = [name for name in program.model.variable_names if name in program.noisy]
     return dict(zip(names, of_step(pairs, step), strict=True))
 
 

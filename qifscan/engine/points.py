@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
-from qifscan.dynamics.drive import final_input
-from qifscan.dynamics.integrators import INTEGRATORS
 from qifscan.dynamics.status import Status
 from qifscan.engine import batch, convergence, step_size
 from qifscan.engine.checkpoint import checkpoint_tree
@@ -65,7 +62,7 @@ class Points:
     @classmethod
     def at(cls, scan: Scan, columns: Mapping[str, Array], replicate: Array) -> Points:
         """Return points at these parameters, which need not be on the axes of the scan."""
-        return cls(scan, columns, Rest.of(model_named(scan.model), columns), replicate)
+        return cls(scan, columns, Rest.of(scan.mean_field, columns), replicate)
 
     def take(self, rows: Array) -> Points:
         """Return some of the points."""
@@ -77,9 +74,8 @@ class Points:
         """Return the steps that the points are first run at."""
         columns = dict(self.columns)
         if self.start is not None:
-            for name, state in zip(
-                model_named(self.scan.model).variable_names, self.start.state.T, strict=True
-            ):
+            names = self.scan.mean_field.variable_names
+            for name, state in zip(names, self.start.state.T, strict=True):
                 own = columns.get(f"{name}_initial", 0.0)
                 # What diverged stays so at any step.
                 columns[f"{name}_initial"] = np.nan_to_num(np.where(np.isnan(state), own, state), posinf=0.0)
@@ -111,13 +107,14 @@ class Points:
 
     def noisy(self) -> Array:
         """Whether each point has noise."""
-        names = model_named(self.scan.model).input_names
+        names = self.scan.mean_field.input_names
         noisy: Array = np.any([self.columns[f"{name}_ou_sigma"] > 0.0 for name in names], axis=0)
         return noisy
 
     def final_input(self) -> Any:
         """Return the drive at the end of the run where it is constant by then, else NaN."""
-        return final_input(self.scan.drive, self.columns, _end(self.scan))
+        drive = self.scan.drive
+        return 0.0 if drive is None else drive.final_input(self.columns, _end(self.scan))
 
     def final_rest(self) -> Rest:
         """Return the points at rest at the input of the end; without the drive where that still changes."""
@@ -189,7 +186,7 @@ def run_points(
     before it can't have become less.
     """
     scan = points.scan
-    integrator, tolerance = INTEGRATORS[scan.protocol.integrator], scan.protocol.tolerance
+    integrator, tolerance = scan.integrator, scan.protocol.tolerance
     steps = points.steps()
     redos = np.zeros(len(steps.halvings), dtype=np.uint8)
     if begun is None:
@@ -242,6 +239,7 @@ def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> Array:
     rounded = (count * convergence.ROUNDING > 0.5 * tolerance) & (scan.precision == "float32")
     stays = starts_stable(points, ran.steps, schedule) & (ran.error <= tolerance)
     coarse = step_size.unresolved_drive(scan, points.columns, ran.steps.halvings)
+    coarse |= schedule.window * 2.0**ran.steps.halvings < convergence.FEW_STEPS
     suspect = ~points.noisy() & ~stays & (~(ran.error <= limit) | rounded | coarse)
     return np.flatnonzero(suspect & np.isfinite(ran.result.final).all(axis=1))
 
@@ -298,7 +296,8 @@ class _Against:
 def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, int]) -> _Ran:
     """Run suspects in float64 at their step and at half of it until two runs agree; take the coarser.
 
-    With a dt of the scan's own they are compared once, and flagged.
+    With a dt of the scan's own they are compared once, and flagged. What was asked for has to agree within
+    less than the tolerance, by what the coarser run is off when they are so far apart.
     """
     suspects = _suspects(points, ran, schedule)
     most = int(np.log2(MAX_STEPS / schedule.steps))
@@ -310,7 +309,10 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
     )
     doubtful[np.setdiff1d(suspects, rows)] = True
     against = _Against.of(points, schedule, shape)
-    allowed = convergence.ALLOWED * points.scan.protocol.tolerance
+    tolerance = points.scan.protocol.tolerance
+    allowed = convergence.ALLOWED * tolerance
+    coarse_drive = step_size.unresolved_drive(points.scan, points.columns, halvings)
+    asked = tolerance * np.where(coarse_drive, convergence.ASKED_OF_KINKS, convergence.ASKED)
     result = ran.result
     coarse = against.run(rows, halvings[rows]) if len(rows) else result
     auto = points.scan.protocol.dt == "auto"
@@ -328,7 +330,7 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
             found = found.with_rounding(rounding, np.isin(np.arange(len(rows)), taken))
         # What a delay shorter than a given step does is not seen at half of that step.
         delayed = ran.doubtful[rows] & bool(points.rest.model.delay) & ~np.bool_(auto)
-        doubtful[rows] = delayed | ~(found.asked <= points.scan.protocol.tolerance)
+        doubtful[rows] = delayed | ~(found.asked <= asked[rows])
         error[rows] = found.state
         left = np.flatnonzero(~good & (halvings[rows] + 1 < most) & auto & (check < convergence.MOST_CHECKS))
         result, rows, coarse = _adopted(result, rows[left], fine, left), rows[left], _part(fine, left)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.drive import DRIVES
+from qifscan.dynamics.integrators import INTEGRATORS
 from qifscan.dynamics.observables import named, needed_accumulators
 from qifscan.dynamics.rhythm import SAMPLE_STEPS, segment_lengths
 from qifscan.lazy import LazyModule
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
     from qifscan.arrays import Counts
     from qifscan.dynamics.accumulators import Accumulator
+    from qifscan.dynamics.drive import DriveBase
+    from qifscan.dynamics.integrators import Integrator
     from qifscan.dynamics.model import Model
     from qifscan.dynamics.observables import Observable
     from qifscan.scan.protocol import Protocol
@@ -45,14 +50,14 @@ class Program:
     before the window; `recorded` whether states are kept; `kept` whether a checkpoint is saved, and `resumed`
     whether the points start from one; `history` is the number of steps that are remembered for a delay, a
     power of 2; `alone` marks a program of tangents or of a user's observables
-    alone (`parts`).
+    alone (`parts`). Model, integrator, drive and observables are rows; to another process they go by name.
     """
 
-    model: str
-    integrator: str
-    drive: str | None
+    model: Model
+    integrator: Integrator
+    drive: type[DriveBase] | None
     noisy: tuple[str, ...]
-    observables: tuple[str, ...]
+    observables: tuple[Observable, ...]
     precision: str
     lengths: int
     reflect: bool
@@ -65,49 +70,52 @@ class Program:
     history: int = 0
     alone: str = ""
 
-    @property
-    def row(self) -> Model:
-        """The model."""
-        return model_named(self.model)
+    def __reduce__(self) -> tuple[Callable[..., Program], tuple[dict[str, object]]]:
+        return _found_again, (_by_name(self),)
 
-    @property
-    def rows(self) -> Mapping[str, Observable]:
-        """The observables, by the names that the scan gives them."""
-        return named(self.row, self.observables)
-
-    @property
+    @cached_property
     def accumulators(self) -> Mapping[str, Accumulator]:
         """What is accumulated over the window, by name."""
-        return needed_accumulators(self.row, self.observables)
+        return needed_accumulators(self.model, self.observables)
 
     @property
     def tangents(self) -> bool:
         """Whether directions along the trajectory are carried, for its exponents."""
-        return any(row.tangents for row in self.rows.values())
+        return any(row.tangents for row in self.observables)
+
+    @property
+    def spectral(self) -> bool:
+        """Whether anything is read off a spectrum."""
+        return any(row.spectral for row in self.observables)
+
+    @property
+    def levels(self) -> bool:
+        """Whether anything is measured between thresholds."""
+        return any(row.thresholds for row in self.observables)
 
     @property
     def still(self) -> tuple[str, ...]:
         """Variables whose input is a mean alone: parameters absorb it, and a step adds nothing."""
-        variables = self.row.variables
+        variables = self.model.variables
         return tuple(v.name for v in variables if v.absorbed is not None and v.name not in self.noisy)
 
     @property
     def counting(self) -> bool:
         """Whether steps with a rate below 0 are counted. Without noise on a rate it is enough to know whether
         there is one, which the lowest rate tells in one operation instead of five."""
-        return any(v.name in self.noisy for v in self.row.rates)
+        return any(v.name in self.noisy for v in self.model.rates)
 
     @classmethod
     def of(cls, scan: Scan, *, bridged: bool = False, averaged: bool = False) -> Program:
         """Return the program of a scan."""
-        protocol = scan.protocol
-        spectra = any(row.spectral for row in scan.measures.values())
+        protocol, rows = scan.protocol, tuple(scan.measures.values())
+        spectra = any(row.spectral for row in rows)
         return cls(
-            model=scan.model,
-            integrator=protocol.integrator,
-            drive=None if scan.drive is None else scan.drive.kind,
+            model=scan.mean_field,
+            integrator=scan.integrator,
+            drive=None if scan.drive is None else type(scan.drive),
             noisy=scan.noisy,
-            observables=scan.observables,
+            observables=rows,
             precision=scan.precision,
             lengths=segment_lengths(protocol.window_steps // protocol.sample_steps) if spectra else 0,
             reflect=protocol.negative_rate == "reflect",
@@ -125,19 +133,19 @@ class Program:
         """
         if self.alone:
             return (self,)
-        of_kind: dict[str, tuple[str, ...]] = {"": ()}
-        for name, row in self.rows.items():
-            kind = "tangents" if row.tangents else "own" if ":" in name else ""
-            of_kind[kind] = (*of_kind.get(kind, ()), name)
+        of_kind: dict[str, tuple[Observable, ...]] = {"": ()}
+        for row in self.observables:
+            kind = "tangents" if row.tangents else "own" if row.place else ""
+            of_kind[kind] = (*of_kind.get(kind, ()), row)
         first = replace(self, observables=of_kind.pop(""))
         others = [
-            replace(self, observables=names, alone=kind, recorded=False) for kind, names in of_kind.items()
+            replace(self, observables=rows, alone=kind, recorded=False) for kind, rows in of_kind.items()
         ]
         return (first, *others) if others else (self,)
 
     def sampled(self, schedule: Schedule, halvings: int) -> Program:
         """Return the program with the lengths of segments that points of so many halvings fill."""
-        if not any(row.spectral for row in self.rows.values()):
+        if not self.spectral:
             return self
         per_base = 1 << halvings
         samples = schedule.window * per_base // min(schedule.sample_steps * per_base, SAMPLE_STEPS)
@@ -152,6 +160,30 @@ class Program:
             kept=schedule.keep,
             resumed=schedule.behind is not None,
         )
+
+
+def _by_name(program: Program) -> dict[str, object]:
+    """Return the fields of a program, rows as the names by which they are found again."""
+    drive = None if program.drive is None else program.drive.model_fields["kind"].default
+    return {
+        **{each.name: getattr(program, each.name) for each in fields(program)},
+        "model": program.model.name,
+        "integrator": program.integrator.name,
+        "drive": drive,
+        "observables": tuple(row.place or row.name for row in program.observables),
+    }
+
+
+def _found_again(given: Mapping[str, Any]) -> Program:
+    """Return the program of such fields."""
+    model, drive = model_named(given["model"]), given["drive"]
+    rows = {
+        "model": model,
+        "integrator": INTEGRATORS[given["integrator"]],
+        "drive": None if drive is None else DRIVES[drive],
+        "observables": named(model, given["observables"]),
+    }
+    return Program(**{**given, **rows})
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.drive import SEEN, TIMES, extremes
-from qifscan.dynamics.integrators import INTEGRATORS, Integrator
+from qifscan.dynamics.integrators import Integrator
 
 if TYPE_CHECKING:
     from qifscan.arrays import Counts
@@ -82,7 +81,7 @@ def _fastest(scan: Scan, columns: Mapping[str, Any], rest: Rest) -> Array:
     """Return the fastest rate to be expected, in units of 1/tau: at rest, at the extremes of the input, and
     at the start."""
     model = rest.model
-    lowest, highest = extremes(scan.drive, columns)
+    lowest, highest = (0.0, 0.0) if scan.drive is None else scan.drive.extremes(columns)
     spreads = {name: _noise_spread(columns, name) for name in model.input_names}
     wider = {rate.name: spreads[rate.name] for rate in model.rates if rate.name in spreads}
     largest = _turning(rest)
@@ -106,7 +105,7 @@ def _longest_step(scan: Scan, integrator: Integrator, columns: Mapping[str, Any]
         noisy = columns[f"{name}_ou_sigma"] > 0.0
         longest = np.where(noisy, np.minimum(longest, columns[f"{name}_ou_tau"] / NOISE_STEPS), longest)
     if scan.drive is not None:
-        longest = np.minimum(longest, TIMES[scan.drive.kind](columns) / DRIVE_STEPS)
+        longest = np.minimum(longest, scan.drive.duration(columns) / DRIVE_STEPS)
     if rest.model.delay:
         # What is delayed by less than a step would be needed before it is known.
         delay = columns[rest.model.delay]
@@ -140,7 +139,7 @@ def halvings(scan: Scan, columns: Mapping[str, Any], rest: Rest) -> Counts:
     protocol, most = scan.protocol, scan.protocol.most_halvings
     if most == 0:
         return np.zeros(len(rest), dtype=np.int64)
-    integrator = INTEGRATORS[protocol.integrator]
+    integrator = scan.integrator
     with np.errstate(all="ignore"):
         chosen = _halvings_to(protocol.base, _longest_step(scan, integrator, columns, rest), most)
         if integrator.amplification is not None:
@@ -166,8 +165,8 @@ def unresolved_drive(scan: Scan, columns: Mapping[str, Any], halvings: Counts) -
     """Whether a step may miss what the drive of a point does within it: no estimate tells that."""
     if scan.drive is None:
         return np.zeros(len(halvings), dtype=bool)
-    dt = scan.protocol.base * 0.5**halvings
-    return ~SEEN[scan.drive.kind](columns, dt) & (columns["drive_amplitude"] != 0.0)
+    dt = np.asarray(scan.protocol.base * 0.5**halvings, dtype=np.float64)
+    return ~scan.drive.seen(columns, dt) & (columns["drive_amplitude"] != 0.0)
 
 
 def noise_halvings(scan: Scan, chosen: Counts) -> Counts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -146,19 +146,11 @@ def input_of(drive: DriveBase | None, given: Mapping[str, Any], times: Array) ->
     """Return the input current over time, for looking at it."""
     if drive is None:
         return np.zeros(0, dtype=np.float32)
-    c = {p.name: given.get(p.name, p.default) for p in drive.parameters()}
-    amplitude, start = c["drive_amplitude"], c.get("drive_start", 0.0)
-    after = times - start
-    shapes: dict[str, Callable[[], Array]] = {
-        "constant": lambda: np.ones_like(times),
-        "pulse": lambda: ((after >= 0.0) & (after < c["drive_length"])).astype(float),
-        "sine": lambda: np.sin(2.0 * np.pi * times / c["drive_period"] + c["drive_phase"]),
-        "ramp": lambda: np.clip(after / c["drive_length"], 0.0, 1.0),
-        "sampled": lambda: np.interp(
-            after / c["drive_interval"],
-            np.arange(len(getattr(drive, "values"))),  # noqa: B009 - of one kind of drive
-            getattr(drive, "values"),  # noqa: B009
-        ),
-    }
-    kind = str(getattr(drive, "kind"))  # noqa: B009
-    return np.asarray(amplitude * shapes[kind](), dtype=np.float32)
+    samples, integrals = drive.samples()
+    numbers = {p.name: given.get(p.name, p.default) for p in drive.parameters()}
+    c: dict[str, Any] = {name: np.asarray(value, dtype=np.float64) for name, value in numbers.items()}
+    # The step is short, so that the edges of a pulse stand where they are.
+    step: Any = np.asarray(1e-6)
+    c |= drive.step_constants(c, step) | {"drive_samples": samples, "drive_integrals": integrals}
+    moments: Any = times
+    return np.broadcast_to(drive.current(moments, step, 0.0, c), times.shape).astype(np.float32)

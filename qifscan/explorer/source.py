@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.model import Model
 from qifscan.errors import Fault, ScanError, StoreError, show, unknown
 from qifscan.place import with_ending
@@ -60,7 +59,7 @@ class Source:
     @cached_property
     def model(self) -> Model:
         """The model of the scan."""
-        return model_named(self.scan.model)
+        return self.scan.mean_field
 
     @property
     def done(self) -> int:

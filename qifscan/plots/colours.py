@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
 from qifscan.errors import Fault, ScanError
 from qifscan.plots.style import Style, log_ticks
 from qifscan.scan.scan import Scan
@@ -136,7 +135,7 @@ def rounding(scan: Scan, shown: xr.Dataset, name: str) -> float:
     if own.dtype.kind != "f":
         return 0.0
     variable = name.split("_")[0]
-    rates = {rate.name for rate in model_named(scan.model).rates}
+    rates = {rate.name for rate in scan.mean_field.rates}
     scale = 1.0 / (np.pi * scan.fixed.get("tau", 1.0)) if variable in rates else 1.0
     others = [n for n in shown.data_vars if n != name and str(n).startswith(f"{variable}_")]
     if not name.endswith("_std"):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
 from qifscan.errors import Fault, ScanError, one_of
 from qifscan.lazy import LazyModule
 from qifscan.plots.diagrams import draw_plane, mark_points, over_panel
@@ -52,7 +51,7 @@ def draw_branch(axes: Axes, name: str, scan: Scan, layout: Layout) -> None:
     (variable, _, what), across = name.partition("_"), layout.x
     swept = {column for axis in scan.axes.values() if axis.zipped for column in axis.columns}
     named = {n for n in ("eta", *MOVES_FOLDS) if n != across}
-    if scan.model not in plain.MODELS_WITH_THEORY or across not in ("eta", "J"):
+    if not _is_plain(scan) or across not in ("eta", "J"):
         return
     if variable not in ("r", "v") or what not in AT_REST or scan.drive is not None:
         return
@@ -86,7 +85,7 @@ def draw_branch(axes: Axes, name: str, scan: Scan, layout: Layout) -> None:
 def panel_parameters(scan: Scan, layout: Layout) -> dict[str, float]:
     """Return the model's parameters that are the same all over a panel."""
     zipped = {column for axis in scan.axes.values() if axis.zipped for column in axis.columns}
-    names = [parameter.name for parameter in model_named(scan.model).parameters]
+    names = [parameter.name for parameter in scan.mean_field.parameters]
     return {n: fixed(scan, layout, n) for n in names if n not in (layout.x, layout.y) and n not in zipped}
 
 
@@ -96,18 +95,18 @@ def draw_given(axes: Axes, observable: str, given: Sequence[xr.Dataset], scan: S
         return
     variable, _, what = observable.rpartition("_")
     if layout.y is None and what not in AT_REST:
-        able = [f"{name}_{kind}" for name in model_named(scan.model).variable_names for kind in AT_REST]
+        able = [f"{name}_{kind}" for name in scan.mean_field.variable_names for kind in AT_REST]
         hint = "draw an observable that is a state"
         raise ScanError([Fault("over", f"lines of {observable}", one_of(able), hint)])
     at = panel_parameters(scan, layout)
-    name, plane = model_named(scan.model).name, layout.y is not None
+    name, plane = scan.mean_field.name, layout.y is not None
     over_panel(axes, given, name, layout.x, layout.y or variable, at, plane=plane)
 
 
 def draw_exact(axes: Axes, scan: Scan, layout: Layout) -> None:
     """Draw the exact bifurcations over a panel, up to its edges."""
     across_limits, up_limits = axes.get_xlim(), axes.get_ylim()
-    if scan.model in plain.MODELS_WITH_THEORY:
+    if _is_plain(scan):
         along = up_limits if layout.x == "eta" else across_limits
         _draw_folds(axes, scan, layout, along)
         if {layout.x, layout.y} == {"eta", "J"}:
@@ -154,7 +153,7 @@ def _curves(scan: Scan, layout: Layout, limits: Mapping[str, Range]) -> Iterator
 
     They are those under the mean of the noise and a constant drive, and stand at the parameters of the scan.
     """
-    model = model_named(scan.model)
+    model = scan.mean_field
     other = layout.y if layout.x == model.graph else layout.x
     names = [parameter.name for parameter in model.parameters]
     if model.delay or model.graph not in limits or other not in names or _is_moved(scan, layout, names):
@@ -197,13 +196,13 @@ def exact_branch(scan: Scan, layout: Layout) -> xr.Dataset:
 def _is_moved(scan: Scan, layout: Layout, names: Sequence[str]) -> bool:
     """Whether an axis that the panel does not fix at one value moves the bifurcations."""
     free = {column for axis in scan.axes.values() if axis.zipped for column in axis.columns}
-    inputs = {"drive_amplitude", *(f"{name}_ou_mean" for name in model_named(scan.model).input_names)}
+    inputs = {"drive_amplitude", *(f"{name}_ou_mean" for name in scan.mean_field.input_names)}
     return bool(free & {*names, *inputs} or inputs & {layout.x, layout.y})
 
 
 def _fold_curves(scan: Scan, layout: Layout, limits: tuple[float, float]) -> Iterator[tuple[Any, Any]]:
     """Return eta of each fold over the other dimension of the figure, where eta is one of the two."""
-    if scan.model not in plain.MODELS_WITH_THEORY or "eta" not in (layout.x, layout.y):
+    if not _is_plain(scan) or "eta" not in (layout.x, layout.y):
         return
     if any(axis.zipped and {"eta", *MOVES_FOLDS} & set(axis.columns) for axis in scan.axes.values()):
         return
@@ -224,10 +223,15 @@ def _fold_curves(scan: Scan, layout: Layout, limits: tuple[float, float]) -> Ite
             yield curve, along
 
 
+def _is_plain(scan: Scan) -> bool:
+    """Whether the folds and the cusp of the plain model are those of the scan's."""
+    return scan.mean_field.plain and not scan.mean_field.delay
+
+
 def _width_and_shift(scan: Scan, at: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return the delta of the plain model under the mean of its noise, and what is added to its eta."""
     width, shift = at["delta"] + np.pi * at["tau"] * at["r_ou_mean"], at["v_ou_mean"]
-    if scan.drive is not None and scan.drive.kind == "constant":
+    if scan.drive is not None and scan.drive.steady:
         shift = shift + at["drive_amplitude"]
     return width, shift
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from qifscan.definition import number
-from qifscan.dynamics.catalogue import model_named, stored_model
+from qifscan.dynamics.catalogue import stored_model
 from qifscan.errors import Fault, ModelNotImported, ScanError, StoreError, check_flag, unknown
 from qifscan.errors import show as show_value
 from qifscan.lazy import LazyModule
@@ -264,7 +264,7 @@ def _kept(dataset: xr.Dataset, chosen: Sequence[str]) -> xr.Dataset:
 def _no_parameters(scan: Scan, dim: str) -> set[str]:
     """Return the columns of an axis that are no parameters: exact theory is the same at all of them."""
     columns = scan.axes[dim].columns if dim in scan.axes else [dim]
-    return {dim, *columns} - {row.name for row in model_named(scan.model).parameters}
+    return {dim, *columns} - {row.name for row in scan.mean_field.parameters}
 
 
 def _scan_of(dataset: xr.Dataset) -> tuple[Scan, bool]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.dynamics.domain import POSITIVE, REAL
-from qifscan.dynamics.integrators import INTEGRATORS
+from qifscan.dynamics.integrators import INTEGRATORS, Integrator
 from qifscan.dynamics.noise import INITIAL_STEP
 from qifscan.dynamics.status import Status
 from qifscan.engine import backend
@@ -226,6 +226,10 @@ class QIF(Saved):
             raise ScanError(faults)
         self._parameters, self._constants = checked, None
 
+    @property
+    def _integrator(self) -> Integrator:
+        return INTEGRATORS[self._method]
+
     def _prepared(self) -> Constants:
         if self._constants is None:
             self._constants = prepare(
@@ -288,7 +292,7 @@ class QIF(Saved):
     def error_estimate(self) -> Array:
         """The largest estimated relative error of each population since the last reset, from the step."""
         largest = np.sqrt(self._estimate.astype(np.float64))
-        return np.asarray(INTEGRATORS[self.method].relative_error(largest))
+        return np.asarray(self._integrator.relative_error(largest))
 
     @property
     def status(self) -> Array:
@@ -442,7 +446,7 @@ class QIF(Saved):
             "record": record,
         }
         with backend.settings():
-            done: Any = lax.while_loop(*loop_of(self.method, tuple(constants)), carry)
+            done: Any = lax.while_loop(*loop_of(self._integrator, tuple(constants)), carry)
             moving = done["moving"]
             self._take(moving["state"])
             self._estimate, self._negative = np.array(moving["estimate"]), np.array(moving["negative"])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from qifscan.dynamics.initial import NAMED_STATES
-from qifscan.dynamics.integrators import INTEGRATORS, System
+from qifscan.dynamics.integrators import INTEGRATORS, Integrator, System
 from qifscan.dynamics.model import Parameter
 from qifscan.dynamics.models import MODELS
 from qifscan.dynamics.noise import (
@@ -91,14 +91,13 @@ def prepare(
     traced = any(isinstance(value, jax.core.Tracer) for value in given.values())
     if traced:
         check_bits(precision)
-    columns = {
+    columns: dict[str, Any] = {
         name: _Traced(value) if isinstance(value, jax.core.Tracer) else np.asarray(value, dtype=np.float64)
         for name, value in given.items()
     }
-    highest = _Traced(_traced_highest_rate(columns)) if traced else _highest_rate(*_at_rest(columns))
+    highest: Any = _Traced(_traced_highest_rate(columns)) if traced else _highest_rate(*_at_rest(columns))
     constants = MODEL.constants(columns) | ou_constants(MODEL, columns, dt) | {"dt": np.asarray(dt)}
-    integrator: Any = INTEGRATORS[method]
-    constants |= integrator.prepare(columns, highest, np.asarray(dt))
+    constants |= INTEGRATORS[method].prepare(columns, highest, np.asarray(dt))
     return {name: _bare(value).astype(precision) for name, value in constants.items()}
 
 
@@ -127,7 +126,7 @@ def step(constants: Constants, state: State, x: Any = 0.0, y: Any = 0.0, *, meth
     ...     print(f"r(1 ms) = {rate:.8f}, dr/dJ = {slope:.6f}")
     r(1 ms) = 0.08957495, dr/dJ = 0.001200
     """
-    return _advanced(constants, state, x, y, method)[0]
+    return _advanced(constants, state, x, y, INTEGRATORS[method])[0]
 
 
 def check_bits(dtype: Any) -> None:
@@ -137,12 +136,7 @@ def check_bits(dtype: Any) -> None:
         raise ScanError([Fault("precision", "JAX with 32 bits", "64 bits for float64", hint)])
 
 
-def _integrated(method: str, system: System, state: Any, inputs: Any, dt: Any) -> tuple[Any, Any]:
-    """Return the next (r, v), and the estimate of this step's error as a squared relative size."""
-    return INTEGRATORS[method].step(system, state, inputs, dt)
-
-
-def _advanced(c: Constants, state: State, x: Any, y: Any, method: str) -> tuple[State, Any]:
+def _advanced(c: Constants, state: State, x: Any, y: Any, integrator: Integrator) -> tuple[State, Any]:
     """Return the state one step later and the estimate of the step's error."""
     check_bits(c["dt"].dtype)
     dtype = jnp.result_type(state.x)
@@ -154,7 +148,7 @@ def _advanced(c: Constants, state: State, x: Any, y: Any, method: str) -> tuple[
         return _between(state.y_ou, y_ou, fraction) + y, _between(state.x_ou, x_ou, fraction) + x
 
     system = System(MODEL, c, MODEL.variable_names)
-    (rate, potential), estimate = _integrated(method, system, (state.y, state.x), inputs, c["dt"])
+    (rate, potential), estimate = integrator.step(system, (state.y, state.x), inputs, c["dt"])
     return State(potential, rate, x_ou, y_ou, state.step + np.uint32(1), state.key), estimate
 
 
@@ -263,7 +257,9 @@ def _bare(value: Any) -> Any:
 
 
 @cache
-def loop_of(method: str, names: tuple[str, ...]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+def loop_of(
+    integrator: Integrator, names: tuple[str, ...]
+) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     """Return the condition and the body of the one loop that steps an object.
 
     They are the same two functions whenever asked, so that JAX compiles them once; nor does what they
@@ -283,7 +279,7 @@ def loop_of(method: str, names: tuple[str, ...]) -> tuple[Callable[[Any], Any], 
                 moving["pending"][i] + drive[jnp.minimum(row * every + k, carry["last"][i])]
                 for i, drive in enumerate(carry["drive"])
             )
-            state, estimate = _advanced(constants, moving["state"], x, y, method)
+            state, estimate = _advanced(constants, moving["state"], x, y, integrator)
             return {
                 "state": state,
                 "pending": tuple(jnp.zeros_like(z) for z in moving["pending"]),

@@ -55,9 +55,9 @@ def point_of(dataset: xr.Dataset, given: Mapping[str, Any]) -> dict[str, Any]:
     rows = [*model.parameters, *(row for v in model.variables for row in ou_parameters(v))]
     names = [row.name for row in rows]
     drive = None if scan is None else scan.drive
-    if drive is None or drive.kind != "constant":
+    if drive is None or not drive.steady:
         return _completed(dataset, given, names)
-    found = _completed(dataset, {"drive_amplitude": drive.amplitude} | dict(given), names)
+    found = _completed(dataset, {p.name: p.default for p in drive.parameters()} | dict(given), names)
     if "drive_amplitude" not in given and "drive_amplitude" in dataset.coords:
         found |= _completed(dataset, {}, ["drive_amplitude"])
     mean = f"{model.stimulated}_ou_mean"
@@ -67,8 +67,8 @@ def point_of(dataset: xr.Dataset, given: Mapping[str, Any]) -> dict[str, Any]:
 def drive_left_out(dataset: xr.Dataset) -> str:
     """Return what is left out of a dataset's point: the kind of a drive that is not constant, or nothing."""
     scan = scan_of(dataset)
-    kind = "constant" if scan is None or scan.drive is None else scan.drive.kind
-    return "" if kind == "constant" else kind
+    drive = None if scan is None else scan.drive
+    return "" if drive is None or drive.steady else drive.kind
 
 
 def run_of(dataset: xr.Dataset, given: Mapping[str, Any]) -> dict[str, Any]:

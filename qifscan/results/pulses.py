@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.drive import Pulse
 from qifscan.dynamics.initial import NAMED_STATES
 from qifscan.errors import Fault, ScanError, show
@@ -90,7 +89,7 @@ def pulse_response(data: xr.Dataset | str | os.PathLike[str]) -> xr.Dataset:
 
 def _start_on(scan: Scan, columns: Mapping[str, Array]) -> Array:
     """Return which of the equilibria without the drive a named state is, -1 where there is none."""
-    rates = Rest.of(model_named(scan.model), columns).rates
+    rates = Rest.of(scan.mean_field, columns).rates
     place = np.full(len(rates), -1)
     for name in np.unique(columns["initial"]):
         rate = NAMED_STATES[str(name)](rates)

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from qifscan.dynamics.drive import DRIVES
 from qifscan.dynamics.noise import point_keys
 from qifscan.engine.chunk_work import run_chunk
 from qifscan.engine.chunks import Chunks
@@ -105,7 +104,7 @@ def _settings(scan: Scan) -> dict[str, Any]:
     """Return what must be the same in two scans for a point of both to have the same numbers."""
     data = scan.definition()
     drive, protocol = data.pop("drive") or {"kind": None}, data.pop("protocol")
-    numbers = {p.name for p in DRIVES[drive["kind"]].numbers} if drive["kind"] else set()
+    numbers = set() if scan.drive is None else {p.name for p in scan.drive.numbers}
     settings = {name: value for name, value in data.items() if name not in OF_POINTS}
     settings |= {f"drive.{name}": value for name, value in drive.items() if name not in numbers}
     settings |= {f"protocol.{name}": value for name, value in protocol.items() if name not in OWN}

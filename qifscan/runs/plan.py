@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.observables import needed_accumulators
 from qifscan.engine import backend
 from qifscan.engine.batch import memory_bytes
@@ -196,7 +195,7 @@ def checkpoint_bytes(scan: Scan) -> int:
     spectrum depend on the window, and with a delay, where it would be the history."""
     if scan.protocol.sweep is not None:
         return 0  # over a longer window the next point would start elsewhere
-    model, kinds = model_named(scan.model), []
+    model, kinds = scan.mean_field, []
     if model.delay:
         return 0
     for part in Program.of(scan).parts:

@@ -121,7 +121,7 @@ def simulate(
     chosen = Points.at(scan, columns, np.arange(template.size) % replicates)
     protocol = scan.protocol
     result = run_points(chosen, Schedule.of(protocol, every), batch_shape(template.size))
-    made = _dataset(model_named(model), result, template, protocol, every, scan)
+    made = _dataset(scan.mean_field, result, template, protocol, every, scan)
     return _with_fixed(made, scan, columns)
 
 
@@ -230,9 +230,7 @@ def replay(
     protocol = scan.protocol
     chosen_point = chunk_work.started(scan, index or (np.zeros(1, dtype=int),))
     result = run_points(chosen_point, Schedule.of(protocol, every), batch_shape(1))
-    dataset = _dataset(
-        model_named(scan.model), result, _point_template(scan, chosen[0]), protocol, every, scan
-    )
+    dataset = _dataset(scan.mean_field, result, _point_template(scan, chosen[0]), protocol, every, scan)
     for name, value in result.variables.items():
         dataset[name] = value[0]
     index_of = tuple(np.array([i]) for i in chosen[0]) or (np.zeros(1, dtype=int),)

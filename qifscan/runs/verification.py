@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.status import Status
 from qifscan.engine import backend, chunk_work
-from qifscan.engine.measured import PLAIN_AT_REST, Measured
+from qifscan.engine.measured import Measured
 from qifscan.engine.points import Points, run_finer, run_points
 from qifscan.engine.program import batch_shape
 from qifscan.errors import StoreError, check_count, check_flag, counted
@@ -303,7 +302,7 @@ def _shifted(name: str, shift: Array, tolerance: float) -> list[str]:
 def _of_state(scan: Scan) -> Iterator[tuple[str, str]]:
     """Return the observables that are values of a variable, and the variable: those of levels and frequencies
     change by whole steps and bins."""
-    for variable in model_named(scan.model).variable_names:
+    for variable in scan.mean_field.variable_names:
         for kind in ("mean", "std", "min", "max", "final"):
             if f"{variable}_{kind}" in scan.observables:
                 yield f"{variable}_{kind}", variable
@@ -313,11 +312,11 @@ def _against_count(
     scan: Scan, chosen: Points, sample: tuple[Array, ...], stored: dict[str, Array]
 ) -> list[str]:
     """Return a fault for each point whose number of equilibria is not that of another method."""
-    if model_named(scan.model).rest is None:
+    if scan.mean_field.rest is None:
         # Nothing else knows how many there are.
         return []
     rest, faults = chosen.final_rest(), []
-    count = _of_companion if scan.model in PLAIN_AT_REST else _of_signs
+    count = _of_companion if scan.mean_field.plain else _of_signs
     for row, stored_count in enumerate(stored["equilibrium_count"].tolist()):
         found = count(rest, row)
         if found is not None and found != stored_count:

@@ -82,11 +82,11 @@ def observable_faults(names: Sequence[str], info: ValidationInfo) -> list[Fault]
         return faults
     rows = named(model, names)
     taken = {*known, *scan_parameters(model, info.data.get("drive")), *info.data.get("axes", {})} | RESERVED
-    for name, row in rows.items():
-        if ":" in name:
-            faults += _own_faults(name, row, model, taken)
+    for row in rows:
+        if row.place:
+            faults += _own_faults(row, model, taken)
     protocol, least = info.data.get("protocol"), 4 * SEGMENT
-    spectral = any(row.spectral for row in rows.values())
+    spectral = any(row.spectral for row in rows)
     if protocol is not None and protocol.window_steps < least and spectral:
         hint = "three cycles or more of tens of steps each; make the window longer"
         found = f"{protocol.window_steps} steps"
@@ -94,13 +94,13 @@ def observable_faults(names: Sequence[str], info: ValidationInfo) -> list[Fault]
     return faults
 
 
-def _own_faults(name: str, row: Observable, model: Model, taken: set[str]) -> list[Fault]:
+def _own_faults(row: Observable, model: Model, taken: set[str]) -> list[Fault]:
     """Return what is wrong with an observable of a user's own."""
     if row.name in taken or row.name in model.variable_names:
-        return [Fault("observables", f'"{name}"', "another name", f"{row.name} is taken in the dataset")]
+        return [Fault("observables", f'"{row.place}"', "another name", f"{row.name} is taken in the dataset")]
     table = accumulators(model)
     if isinstance(row.accumulator, str) and row.accumulator not in table:
-        where = f'observables: the accumulator of "{name}"'
+        where = f'observables: the accumulator of "{row.place}"'
         return [unknown(where, row.accumulator, table)]
     return []
 
@@ -108,7 +108,7 @@ def _own_faults(name: str, row: Observable, model: Model, taken: set[str]) -> li
 def threshold_faults(names: Sequence[str], info: ValidationInfo) -> list[Fault]:
     """Return what is missing for observables of levels where no folds tell where these are."""
     rows = named(model_named(info.data["model"]), names)
-    levels = [name for name, row in rows.items() if row.thresholds]
+    levels = [row.place or row.name for row in rows if row.thresholds]
     given = {
         *info.data.get("fixed", {}),
         *(n for axis in info.data.get("axes", {}).values() for n in axis.columns),

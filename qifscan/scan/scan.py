@@ -13,9 +13,9 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from qifscan.definition import Integer, ordered, raise_if_any
 from qifscan.dynamics.catalogue import model_named, source_hash
-from qifscan.dynamics.drive import DRIVES, Drive, DriveBase, Sine
-from qifscan.dynamics.integrators import integrators_of
-from qifscan.dynamics.model import Parameter
+from qifscan.dynamics.drive import Drive
+from qifscan.dynamics.integrators import INTEGRATORS, Integrator, integrators_of
+from qifscan.dynamics.model import Model, Parameter
 from qifscan.dynamics.observables import Observable, named, observable_source, usual_observables
 from qifscan.errors import Fault, ScanError, counted, one_of, show
 from qifscan.printed import span
@@ -45,7 +45,7 @@ from qifscan.scan.protocol import Protocol, Traces
 from qifscan.scan.readable import Readable
 from qifscan.scan.toml import as_tables, as_toml
 
-NUMBERS_VERSION = 9
+NUMBERS_VERSION = 10
 """Raised whenever the same scan would give other numbers; part of the fingerprint."""
 
 
@@ -140,20 +140,6 @@ class Scan(Readable):
             model = info.data["model"]
             fault = Fault("protocol.integrator", show(value.integrator), one_of(can), f"of the model {model}")
             raise_if_any([fault])
-        return value
-
-    @field_validator("drive", mode="before")
-    @classmethod
-    def _drive_has_a_kind(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and "kind" not in value:
-            raise_if_any([Fault("drive.kind", "nothing", one_of(DRIVES), "add it")])
-        if value is not None and not isinstance(value, (Mapping, DriveBase)):
-            meant = next((k.__name__ for n, k in DRIVES.items() if isinstance(value, str) and n == value), "")
-            hint = f"give qifscan.{meant}(...)" if meant else ""
-            if not isinstance(value, str) and hasattr(value, "__len__"):
-                hint = "give qifscan.Sampled(values=..., interval=...)"
-            kinds = ", ".join(kind.__name__ for kind in DRIVES.values())
-            raise_if_any([Fault("drive", show(value), f"one of qifscan.{kinds} (in a file a table)", hint)])
         return value
 
     @field_validator("points")
@@ -279,12 +265,12 @@ class Scan(Readable):
 
     def _freed(self, protocol: Protocol) -> Protocol:
         """Return a protocol in which the integrator is left to the model, if it is the first of the model."""
-        is_first = protocol.integrator == integrators_of(model_named(self.model))[0]
+        is_first = protocol.integrator == integrators_of(self.mean_field)[0]
         return protocol.model_copy(update={"integrator": "auto"}) if is_first else protocol
 
     def _given(self) -> dict[str, Any]:
         """Return the fields as one would give them: what the model decides by itself is left to it again."""
-        given, model = super()._given(), model_named(self.model)
+        given, model = super()._given(), self.mean_field
         axes = {n: x for n, x in self.axes.items() if self.points is None or n != "point"}
         if list(axes)[-1:] == ["direction"] and axes["direction"].labels.tolist() == list(DIRECTIONS):
             del axes["direction"]
@@ -349,10 +335,22 @@ class Scan(Readable):
         own = {name: observable_source(name) for name in self.observables if ":" in name}
         return data | ({"observable_sources": own} if own else {})
 
+    # Names are looked up here; what goes on from a scan takes the rows.
+
+    @property
+    def mean_field(self) -> Model:
+        """The row of the model: its equations, variables and parameters."""
+        return model_named(self.model)
+
+    @property
+    def integrator(self) -> Integrator:
+        """The row of the integrator."""
+        return INTEGRATORS[self.protocol.integrator]
+
     @property
     def measures(self) -> dict[str, Observable]:
         """What is measured, by the names of the variables of the dataset, in order."""
-        return {row.name: row for row in named(model_named(self.model), self.observables).values()}
+        return {row.name: row for row in named(self.mean_field, self.observables)}
 
     def to_json(self) -> str:
         """Return the resolved scan as JSON."""
@@ -372,7 +370,7 @@ class Scan(Readable):
     @property
     def parameters(self) -> dict[str, Parameter]:
         """Every numeric parameter of this scan, by name."""
-        return scan_parameters(model_named(self.model), self.drive)
+        return scan_parameters(self.mean_field, self.drive)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -395,7 +393,7 @@ class Scan(Readable):
     def noisy(self) -> tuple[str, ...]:
         """Variables that get noise anywhere in the scan: their sigma is an axis, or fixed above 0."""
         swept = {column for axis in self.axes.values() for column in axis.columns}
-        names = model_named(self.model).input_names
+        names = self.mean_field.input_names
         return tuple(n for n in names if f"{n}_ou_sigma" in swept or self.fixed.get(f"{n}_ou_sigma", 0.0) > 0)
 
     @property
@@ -409,8 +407,8 @@ class Scan(Readable):
     @property
     def can_rest(self) -> bool:
         """Whether a point of the scan may be without noise and under an input that ends constant."""
-        rests = not isinstance(self.drive, Sine)
-        sigmas = [f"{name}_ou_sigma" for name in model_named(self.model).input_names]
+        rests = self.drive is None or self.drive.rests
+        sigmas = [f"{name}_ou_sigma" for name in self.mean_field.input_names]
         columns = {name: column for axis in self.axes.values() for name, column in axis.columns.items()}
         return rests and all(np.min(columns.get(n, self.fixed.get(n, 0.0))) == 0.0 for n in sigmas)
 
@@ -452,7 +450,7 @@ class Scan(Readable):
         for axis, index in zip(self.axes.values(), indices, strict=False):
             columns |= {name: np.ascontiguousarray(column[index]) for name, column in axis.columns.items()}
         initial = self.protocol.initial
-        numbers = [f"{name}_initial" for name in model_named(self.model).variable_names]
+        numbers = [f"{name}_initial" for name in self.mean_field.variable_names]
         if isinstance(initial, dict):
             columns = {f"{k}_initial": np.full(count, x) for k, x in initial.items()} | columns
         elif "initial" not in columns and not all(name in columns for name in numbers):

@@ -100,8 +100,15 @@ _NUMBERS = {
         "oneOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}, "minItems": 1}]
     },
 }
+
+
+def _either(*types: str, **more: Any) -> dict[str, Any]:
+    """Return the schema of a value of one of these types, as the standard tells it: no list."""
+    return {"oneOf": [{"type": name} for name in types], **more}
+
+
 _PARAMETERS = Input("parameters by name: a number, or a list that is a dimension of the answer", _NUMBERS)
-_MODEL = Input("name of the model", {"type": "string", "default": "qif", "examples": list(MODELS)})
+_MODEL = Input("name of the model", {"type": "string", "default": "qif", "enum": list(MODELS)})
 _STORE = Output(
     "the dataset: a store of zarr, read with xarray.open_zarr",
     {"type": "string", "format": "uri", "contentMediaType": "application/vnd.zarr"},
@@ -145,10 +152,10 @@ PROCESSES = {
         {
             "model": _MODEL,
             "t_end": Input("length of the run, ms", {"type": "number", "exclusiveMinimum": 0}, required=True),
-            "dt": Input('length of a step, ms, or "auto"', {"type": ["number", "string"], "default": "auto"}),
+            "dt": Input('length of a step, ms, or "auto"', _either("number", "string", default="auto")),
             "every": Input("keep every so many steps", {"type": "integer", "minimum": 1, "default": 1}),
             "initial": Input(
-                '"rest", "down", "up", or a number for every variable', {"type": ["string", "object"]}
+                '"rest", "down", "up", or a number for every variable', _either("string", "object")
             ),
             "drive": Input("the input current, with its kind and numbers", {"type": "object"}),
             "integrator": Input("name of the integrator", {"type": "string", "default": "auto"}),
@@ -167,9 +174,7 @@ PROCESSES = {
                 "what is asked for", {"type": "string", "enum": list(THEORY), "default": "equilibria"}
             ),
             "model": _MODEL,
-            "along": Input(
-                "the parameter that varies, or two", {"type": ["string", "array"], "default": "eta"}
-            ),
+            "along": Input("the parameter that varies, or two", _either("string", "array", default="eta")),
             "through": Input("of a curve, the other parameter", {"type": "string", "default": "J"}),
             "kind": Input("of a curve, what it is of", {"type": "string", "enum": ["LP", "HB"]}),
             "rates": Input("range of rates, 1/ms", _RANGE),

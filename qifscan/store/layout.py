@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan import __version__, record
-from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.initial import NAMED_STATES
 from qifscan.dynamics.status import STATUS_MEANINGS, Status
 from qifscan.engine.measured import CHECKPOINT, diagnostics, grid_names, trace_names
@@ -146,7 +145,7 @@ def _trace_variables(chunks: Chunks) -> dict[str, _StoredArray]:
             np.nan,
             meaning_attributes(v.unit, v.meaning),
         )
-        for v in model_named(chunks.scan.model).variables
+        for v in chunks.scan.mean_field.variables
     }
     status = _StoredArray(("trace",), (count,), (batch,), "uint8", 0, _status_attributes("trace"))
     return variables | {"trace_status": status}
@@ -203,7 +202,7 @@ def parameter_attributes(scan: Scan, name: str) -> dict[str, Any]:
 def template_attributes(chunks: Chunks) -> dict[str, Any]:
     """Return the attributes of the dataset, as they are before the first run."""
     scan = chunks.scan
-    model = model_named(scan.model)
+    model = scan.mean_field
     created = now()
     return {
         "Conventions": "CF-1.11",

@@ -10,7 +10,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from qifscan import record
-from qifscan.dynamics.catalogue import model_named
 from qifscan.engine import backend
 from qifscan.lazy import LazyModule
 from qifscan.store.chunk_files import arrays_of, digest_of, files_of, row_path
@@ -31,7 +30,7 @@ def write(store: Store, chunk: int, result: Measured, origin: int | None = None)
     shape = tuple(s.stop - s.start for s in region)
     if chunks.is_trace(chunk):
         assert result.record is not None
-        traced = model_named(store.scan.model).variables
+        traced = store.scan.mean_field.variables
         values = {f"{v.name}_trace": result.record[..., i] for i, v in enumerate(traced)}
         values["trace_status"] = result.status
     else:

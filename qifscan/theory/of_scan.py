@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.model import Model
 from qifscan.dynamics.models import FAMILY
 from qifscan.errors import Fault, ScanError, counted, one_of
@@ -65,7 +64,7 @@ class Atlas:
     @property
     def attributes(self) -> dict[str, Any]:
         """What the group of the datasets tells of itself."""
-        model = model_named(self.scan.model)
+        model = self.scan.mean_field
         return {
             "title": f"theory of {self.scan.title or f'a scan of {model.name}'}",
             "references": model.reference,
@@ -76,7 +75,7 @@ class Atlas:
 
 def known_axes(scan: Scan) -> dict[str, Axis]:
     """Return the axes of a scan that hold parameters of its model."""
-    names = {parameter.name for parameter in model_named(scan.model).parameters}
+    names = {parameter.name for parameter in scan.mean_field.parameters}
     return {axis.name: axis for axis in scan.axes.values() if names & set(axis.columns)}
 
 
@@ -85,7 +84,7 @@ def effective(scan: Scan, given: Mapping[str, Any]) -> dict[str, Any]:
 
     Of an input that is not given the scan's own fixed value is taken, 0 if it has none.
     """
-    model = model_named(scan.model)
+    model = scan.mean_field
     means = {name: f"{name}_ou_mean" for name in model.input_names}
     own = {key: given.get(key, scan.fixed.get(key, 0.0)) for key in means.values()}
     amplitude = 0.0
@@ -96,7 +95,7 @@ def effective(scan: Scan, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_constant(scan: Scan) -> bool:
-    return scan.drive is not None and scan.drive.kind == "constant"
+    return scan.drive is not None and scan.drive.steady
 
 
 def atlas(scan: Scan, limits: Limits = BY_ITSELF) -> Atlas:
@@ -107,7 +106,7 @@ def atlas(scan: Scan, limits: Limits = BY_ITSELF) -> Atlas:
     as `qifscan.special_points` gives them: `along_eta`, `along_eta_J`. They are not cut off at the ends of
     the axis. Raises nothing: what can't be computed is left out, and said.
     """
-    model = model_named(scan.model)
+    model = scan.mean_field
     axes = known_axes(scan)
     left_out = [_not_known(scan, name) for name in scan.sizes if name not in axes]
     if model.rest is None:
@@ -130,7 +129,7 @@ def atlas(scan: Scan, limits: Limits = BY_ITSELF) -> Atlas:
 
 def check(scan: Scan) -> None:
     """Raise `ScanError` where a scan has no theory, or none that depends on its axes."""
-    model = model_named(scan.model)
+    model = scan.mean_field
     if model.rest is None:
         hint = "qs.equilibria looks for its equilibria"
         raise ScanError([Fault("model", f'"{scan.model}", no graph over the rate', one_of(FAMILY), hint)])

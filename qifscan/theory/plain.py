@@ -39,9 +39,6 @@ else:
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool]]
 Curve: TypeAlias = Callable[..., tuple[Array, Array]]
 
-MODELS_WITH_THEORY = ("qif",)
-"""Models whose folds, cusp and named states are here; `equilibria` has all of the family."""
-
 REFERENCE = "Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015)"
 WORDS = Words(QIF, REFERENCE)
 

@@ -266,19 +266,21 @@ def _terms(rest: Rest) -> delayed.Terms:
     return delayed.Terms(*(np.asarray(x) + 0.0 * rest.rates for x in (of.a, of.c, of.b, of.delay)))
 
 
-_ON_GRAPH = _Solver(_graph_states, _graph_modes, _graph_stable, _graph_folds)
-_WITH_DELAY = _Solver(_graph_states, _delay_modes, _delay_stable, _graph_folds)
-_BY_NEWTON = _Solver(_newton_states, _graph_modes, _graph_stable, _no_folds)
-_LATE_BY_NEWTON = _Solver(_newton_states, _delay_modes, _delay_stable, _no_folds)
-_SOLVERS = {
-    "qif": _Solver(_plain_states, _plain_modes, _plain_stable, _plain_folds),
-    "qif_delay": _Solver(_plain_states, _delay_modes, _plain_delay_stable, _plain_folds),
-}
-"""Models with a solver of their own; the others are solved along their graph over the rate, or without one by
-Newton's method."""
+_BY_POLYNOMIAL = (
+    _Solver(_plain_states, _plain_modes, _plain_stable, _plain_folds),
+    _Solver(_plain_states, _delay_modes, _plain_delay_stable, _plain_folds),
+)
+_ON_GRAPH = (
+    _Solver(_graph_states, _graph_modes, _graph_stable, _graph_folds),
+    _Solver(_graph_states, _delay_modes, _delay_stable, _graph_folds),
+)
+_BY_NEWTON = (
+    _Solver(_newton_states, _graph_modes, _graph_stable, _no_folds),
+    _Solver(_newton_states, _delay_modes, _delay_stable, _no_folds),
+)
+"""Each for models without a delay, and with one."""
 
 
 def _solver(model: Model) -> _Solver:
-    if model.rest is None:
-        return _LATE_BY_NEWTON if model.delay else _BY_NEWTON
-    return _SOLVERS.get(model.name, _WITH_DELAY if model.delay else _ON_GRAPH)
+    ways = _BY_NEWTON if model.rest is None else _BY_POLYNOMIAL if model.plain else _ON_GRAPH
+    return ways[bool(model.delay)]

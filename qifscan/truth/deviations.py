@@ -48,11 +48,12 @@ def sizes(model: str, columns: Mapping[str, Array], truth: Truth) -> dict[str, A
 
 
 def deviations(
-    asked: Asked, truth: Truth, data: Mapping[str, Array], tolerance: float = 1e-3
+    asked: Asked, truth: Truth, data: Mapping[str, Array], tolerance: float = 1e-3, steps: float = 1.0
 ) -> dict[str, Array]:
     """Return how far each observable is from the truth in units of what is allowed; NaN: not compared.
 
-    `data` holds the observables and `dt`, `(points,)` each.
+    `data` holds the observables and `dt`, `(points,)` each. What is counted in steps may be off by so many
+    `steps` for every switch, beside the tolerance.
     """
     found, first = {}, f"{MODELS[asked.model].variables[0]}_final"
     solved = ~np.isnan(truth.values[first])
@@ -61,7 +62,7 @@ def deviations(
         if name.endswith("_frequency"):
             continue
         right, ours = truth.values[name], data[name].astype(float)
-        allowed = _allowed(name, asked, truth, relative, data["dt"].astype(float), tolerance)
+        allowed = _allowed(name, asked, truth, relative, steps * data["dt"].astype(float), tolerance)
         apart = np.abs(ours - right)
         with np.errstate(all="ignore"):
             off = np.where(apart == 0.0, 0.0 * allowed, apart / allowed)

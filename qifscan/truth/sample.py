@@ -127,7 +127,7 @@ def _given(points: Points) -> list[Point]:
     start = np.stack(inputs.initial_state(program, points.columns, points.rest), axis=1).astype(float)
     if points.start is not None:
         start = np.where(np.isnan(points.start.state), start, points.start.state)
-    levels = inputs.thresholds(points.columns, points.rest) if inputs.uses_levels(program) else None
+    levels = inputs.thresholds(points.columns, points.rest) if program.levels else None
     numbers = {name: column for name, column in points.columns.items() if column.dtype.kind == "f"}
     drive = None if scan.drive is None else scan.drive.model_dump()
     found = []
