@@ -77,7 +77,7 @@ def compute(path: str, chunk: int, traps: dict[str, list[int]] = {}, **options):
 
 def drive(path, client="threads", traps=None, limits=None, clock=0.0, **options):
     """Run the scan; leave what came of it in a file beside the store."""
-    tasks.PATIENCE, tasks.LOST, tasks.HUNG = 1.0, 12.0, 4.0
+    tasks.PATIENCE, tasks.LOST, tasks.HUNG = 1.0, 15.0, 12.0
     driver.compute_chunk = partial(compute, traps=traps or {})
     signal.signal(signal.SIGINT, signal.default_int_handler)
     state = {"chunks": 0}

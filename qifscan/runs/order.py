@@ -43,7 +43,7 @@ def region_of(scan: Scan, first: Any) -> Region:
 
 
 def given_region(pairs: Iterable[str]) -> Region | None:
-    """Return the region of `--first NAME=LOW:HIGH`, None if there is none; raise `ScanError` for another text."""
+    """Return the region of `--first NAME=LOW:HIGH`, None if there is none."""
     region = {}
     for pair in pairs:
         name, _, ends = pair.partition("=")
