@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import time
+import traceback
 from functools import partial
 from pathlib import Path
 
@@ -75,8 +76,8 @@ def compute(path: str, chunk: int, traps: dict[str, list[int]] = {}, **options):
     return task.compute_chunk(path, chunk, **options)
 
 
-def drive(path, client="threads", traps=None, limits=None, clock=0.0, **options):
-    """Run the scan; leave what came of it in a file beside the store."""
+def drive(path, outcome, client="threads", traps=None, limits=None, clock=0.0, **options):
+    """Run the scan; leave what came of it in a file."""
     tasks.PATIENCE, tasks.LOST, tasks.HUNG = 1.0, 15.0, 12.0
     driver.compute_chunk = partial(compute, traps=traps or {})
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -96,8 +97,9 @@ def drive(path, client="threads", traps=None, limits=None, clock=0.0, **options)
         told = {"how": "finished"}
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is looked at
         told = {"how": type(error).__name__, "text": str(error)}
+        traceback.print_exc()
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-    Path(f"{path}.outcome").write_text(json.dumps({**told, "seconds": real() - begin}))
+    Path(outcome).write_text(json.dumps({**told, "seconds": real() - begin}))
     # What Dask would still wait for is no part of the run.
     os._exit(0)
 

@@ -1,8 +1,8 @@
 """Whether a worker may compute chunks of a store: it sees that store, and computes the bits that are in it.
 
-The bits are compared themselves: a few steps of the first points, in the program of the scan, which is
-compiled for it and needed next. Whatever makes a difference (instruction set, options of XLA, versions,
-device) makes one there, after some thousand operations; the names of those things say why.
+The bits are compared themselves: a few steps of some points, in the program of the scan, which is compiled
+for it and needed next. Whatever makes a difference (instruction set, options of XLA, versions, device) makes
+one there, after some thousand operations; the names of those things say why.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import platform
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,15 @@ from qifscan import __version__, record
 from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.observables import named as observables_named
 from qifscan.engine import backend
-from qifscan.engine.chunk_work import first_points
 from qifscan.engine.chunks import Chunks
+from qifscan.engine.points import Points, Start
 from qifscan.engine.program import batch_shape
 from qifscan.errors import QifscanError, short
 from qifscan.store import store
 from qifscan.store.store import Store
 
 POINTS = 256
-STEPS = 8
+STEPS = 32
 """Points and base steps of a sample: a million operations, of which each may round in another way."""
 
 ORIGIN = "qifscan_origin"
@@ -93,8 +93,13 @@ class Origin:
 
 def sample(chunks: Chunks) -> str:
     """Return the digest of a few steps of a few points of a scan, in the program that runs its chunks."""
-    points = first_points(chunks)
-    points = points.take(np.arange(min(POINTS, len(points.replicate))))
+    points = Points.of(chunks.scan, chunks.sample(POINTS))
+    # At rest nothing moves, whatever is rounded how: they start away from there, in units of their own.
+    units = points.rest.model.units(points.rest.parameters)
+    drawn = np.random.default_rng(0).uniform(0.2, 1.0, (len(units), len(points.replicate)))
+    away = np.stack([values / unit for values, unit in zip(drawn, units, strict=True)], axis=1)
+    start = Start(away.astype(chunks.scan.precision), np.zeros(len(away), dtype=bool))
+    points = replace(points, start=start)
     schedule = chunks.schedule.limited(min(STEPS, chunks.schedule.steps))
     result = points.run(points.steps(), schedule, batch_shape(chunks.batch))
     parts = [result.final, *(result.observables[name] for name in sorted(result.observables))]

@@ -156,6 +156,8 @@ def execute(
     device, options = chosen.device(), chosen.options()
     if not allow_mixed:
         _check_origins((found, older), options)
+    if older is not None:
+        _warn_of_other_device(older, device)
     asked = _Asked(chosen, device, options, region, allow_mixed)
     with reporter(progress) as report, _one_line_if_stopped(path, report):
         begun: Store | Plan = found or planned(scan, chosen.workers, chunk_points, checkpoint, device)
