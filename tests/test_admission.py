@@ -58,7 +58,7 @@ def elsewhere(monkeypatch):
 
 def terms(whole, **changes):
     opened = store.load(whole)
-    made = admission.Terms.of(opened, admission.Origin.of(opened), False, NAMED)
+    made = admission.Admission.of(opened, admission.Origin.of(opened), False, NAMED)
     return dataclasses.replace(made, **changes)
 
 

@@ -213,7 +213,7 @@ LOOKING_UP = {
     "store.theory_group",
     # what has gone to another process
     "engine.program",
-    "runs.driver",
+    "runs.admission",
 }
 
 

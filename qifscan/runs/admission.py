@@ -41,6 +41,9 @@ OTHERS = "qifscan_other_origins"
 """The attribute with what else computed some of its chunks, as was allowed: by the number that is in the
 record of such a chunk."""
 
+Named = tuple[str, tuple[str, ...]]
+"""A model and observables, as a scan names them."""
+
 OF_BITS = ("jax", "jaxlib", "numpy")
 """Packages that compute numbers."""
 
@@ -106,15 +109,20 @@ def sample(chunks: Chunks) -> str:
     return f"{record.digest(*parts):016x}"
 
 
-def origin_of(path: str, named: tuple[str, tuple[str, ...]]) -> Origin:
-    """Return what this process is to the store at a path: the question to the first worker."""
+def import_named(named: Named) -> None:
+    """Import what the caller has named of a scan, its model and its observables, if they are a user's own."""
     model, names = named
     observables_named(model_named(model), names)
+
+
+def origin_of(path: str, named: Named) -> Origin:
+    """Return what this process is to the store at a path: the question to the first worker."""
+    import_named(named)
     return Origin.here(store.load(Path(path)).chunks)
 
 
 @dataclass(frozen=True)
-class Terms:
+class Admission:
     """What a worker must have to compute chunks of the store at `path`. Called at a worker, it returns why
     that can't be, empty if it can."""
 
@@ -123,13 +131,11 @@ class Terms:
     created: str
     origin: Origin | None
     allow_mixed: bool
-    named: tuple[str, tuple[str, ...]]
+    named: Named
     version: str = __version__
 
     @classmethod
-    def of(
-        cls, opened: Store, origin: Origin | None, allow_mixed: bool, named: tuple[str, tuple[str, ...]]
-    ) -> Terms:
+    def of(cls, opened: Store, origin: Origin | None, allow_mixed: bool, named: Named) -> Admission:
         """Return the terms of a store."""
         created = str(store.origin(opened).get("created"))
         return cls(str(opened.path), opened.scan.fingerprint, created, origin, allow_mixed, named)
@@ -144,8 +150,7 @@ class Terms:
     def _refusal(self) -> str:
         if self.version != __version__:
             return f"it has qifscan {__version__}, the run {self.version}"
-        model, names = self.named
-        observables_named(model_named(model), names)
+        import_named(self.named)
         opened = store.load(Path(self.path))
         if (opened.scan.fingerprint, str(store.origin(opened).get("created"))) != (self.scan, self.created):
             return f"it sees another store at {self.path}"

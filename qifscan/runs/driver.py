@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from qifscan.errors import Fault, RunError, RunInterrupted, ScanError, StoreError, check_flag, show
 from qifscan.place import AnyPath, local
 from qifscan.runs import events, extension
-from qifscan.runs.admission import ORIGIN, Origin, Terms, origin_of
+from qifscan.runs.admission import ORIGIN, Admission, Named, Origin, origin_of
 from qifscan.runs.executors import Executor, executor
 from qifscan.runs.failures import failed
 from qifscan.runs.order import Region, in_order, region_of
@@ -23,7 +23,7 @@ from qifscan.runs.plan import Plan, least_memory, memory, planned
 from qifscan.runs.progress import Progress, Report, reporter
 from qifscan.runs.running import Running
 from qifscan.runs.state import beginning
-from qifscan.runs.task import Named, compute_chunk
+from qifscan.runs.task import compute_chunk
 from qifscan.scan.matching import adopted
 from qifscan.scan.scan import Scan, check_is_scan
 from qifscan.store import chunk_files, integrity, layout, reader, store
@@ -158,7 +158,7 @@ def execute(
         _check_origins((found, older), options)
     if older is not None:
         _warn_of_other_device(older, device)
-    asked = _Asked(chosen, device, options, region, allow_mixed)
+    asked = _Wanted(chosen, device, options, region, allow_mixed)
     with reporter(progress) as report, _one_line_if_stopped(path, report):
         begun: Store | Plan = found or planned(scan, chosen.workers, chunk_points, checkpoint, device)
         if isinstance(begun, Plan):
@@ -167,7 +167,7 @@ def execute(
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Wanted:
     """Who computes, on which device and with which options of XLA, what first, and whether last bits may
     differ."""
 
@@ -179,7 +179,7 @@ class _Asked:
 
 
 def _computed(
-    scan: Scan, path: Path, begun: Store | Plan, older: Store | None, asked: _Asked, report: Report
+    scan: Scan, path: Path, begun: Store | Plan, older: Store | None, asked: _Wanted, report: Report
 ) -> None:
     """Make the store that is planned, or take the one that is there, and compute what it lacks."""
     chosen, compiling = asked.chosen, threading.Event()
@@ -205,8 +205,8 @@ def _computed(
             with events.logged(path, told=told, chunks=len(pending), device=asked.device):
                 report.phase("compiling")
                 origin = _origin(opened, asked, named)
-                terms = Terms.of(opened, origin, asked.allow_mixed, named)
-                _run_pending(opened, asked, partial(chosen.outcomes, work, admit=terms), pending, report)
+                admit = Admission.of(opened, origin, asked.allow_mixed, named)
+                _run_pending(opened, asked, partial(chosen.outcomes, work, admit=admit), pending, report)
         finally:
             if older is not None:
                 _tell_extended(opened, older)
@@ -214,7 +214,7 @@ def _computed(
         _add_theory(opened, theory.result())
 
 
-def _origin(opened: Store, asked: _Asked, named: Named) -> Origin | None:
+def _origin(opened: Store, asked: _Wanted, named: Named) -> Origin | None:
     """Return what computes the chunks of a store, where that is known; of the first chunk it is what does.
 
     Raises `StoreError` where this process would compute other bits.
@@ -352,7 +352,7 @@ def _warn_of_other_device(opened: Store, device: str) -> None:
 
 
 def _run_pending(
-    opened: Store, asked: _Asked, outcomes_of: Outcomes, pending: list[int], report: Report
+    opened: Store, asked: _Wanted, outcomes_of: Outcomes, pending: list[int], report: Report
 ) -> None:
     run = Running(opened, asked.device, beginning(opened.chunks, pending))
     report(run.state)

@@ -6,16 +6,18 @@ import logging
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qifscan.runs import events
 from qifscan.runs.admission import OTHERS, others_of
 from qifscan.runs.failures import MOST_FAILURES
 from qifscan.runs.progress import Progress
 from qifscan.runs.state import after
-from qifscan.runs.task import Outcome
 from qifscan.store import store, writer
 from qifscan.store.store import Store
+
+if TYPE_CHECKING:
+    from qifscan.runs.task import Outcome
 
 logger = logging.getLogger("qifscan.runs.driver")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,8 +12,10 @@ from qifscan.engine.chunks import Chunks
 from qifscan.errors import UnknownModel
 from qifscan.place import AnyPath, local
 from qifscan.runs.progress import Progress
-from qifscan.runs.task import Outcome
 from qifscan.store import chunk_files, store, unknown_model
+
+if TYPE_CHECKING:
+    from qifscan.runs.task import Outcome
 
 
 def beginning(chunks: Chunks, pending: list[int]) -> Progress:

@@ -9,18 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
-from qifscan.dynamics.observables import named as observables_named
 from qifscan.dynamics.status import Status
 from qifscan.engine import backend
 from qifscan.engine.chunk_work import run_chunk
 from qifscan.runs import extension
-from qifscan.runs.admission import Origin
+from qifscan.runs.admission import Named, Origin, import_named
 from qifscan.store import chunk_files, store, writer
 from qifscan.store.store import Store
-
-Named = tuple[str, tuple[str, ...]]
-"""A model and observables, as a scan names them."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +41,7 @@ def compute_chunk(
     says so.
     """
     if named is not None:
-        model, names = named
-        observables_named(model_named(model), names)
+        import_named(named)
     begin = time.perf_counter()
     opened = _opened(path, mixed)
     if extend is None:
