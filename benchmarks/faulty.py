@@ -32,6 +32,7 @@ NAP = 0.15
 dask.config.set(
     {
         "distributed.scheduler.worker-ttl": "6s",
+        "distributed.scheduler.allowed-failures": 1,
         "distributed.comm.timeouts.connect": "5s",
         "distributed.comm.timeouts.tcp": "12s",
         "distributed.worker.memory.spill": False,

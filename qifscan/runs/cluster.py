@@ -71,16 +71,18 @@ class DaskClient:
         tasks.span(str(argument))
         queue = list(reversed(chunks))
         try:
-            while queue or tasks.pending:
+            while queue or tasks.pending or tasks.suspects:
                 while queue and len(tasks.pending) < tasks.most:
                     tasks.submit(queue.pop())
+                if not tasks.pending:
+                    tasks.submit(tasks.suspects.pop())
                 chunk, outcome = tasks.next_outcome()
                 if isinstance(outcome, Done):
                     tasks.blame_where_it_failed(chunk)
                     yield chunk, outcome.result
                 elif tasks.is_tried_again(chunk, outcome):
                     tasks.submit(chunk)
-                else:
+                elif not tasks.is_suspected(chunk, outcome):
                     yield chunk, outcome
         finally:
             tasks.cancel()

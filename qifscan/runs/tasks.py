@@ -39,8 +39,9 @@ workers busy, and is soon forgotten."""
 RECOUNTED = 10.0
 """Seconds after which workers and threads of a cluster are looked at again: workers come and go."""
 
-KILLED_RETRIES = 2
-"""Times that a chunk is tried again by itself after a worker died with it: the chunk may be innocent."""
+KILLED_RETRIES = 1
+"""Times that a chunk is tried again after workers died with it: by itself, when all others are done. What
+waited at a worker behind one that killed it is innocent, and Dask can't tell the two."""
 
 ATTEMPTS = 3
 """Workers at which a chunk that fails is tried."""
@@ -113,6 +114,8 @@ class Tasks:
     """Workers that take no chunks."""
     killed: dict[int, int] = field(default_factory=dict)
     """Times that a chunk was lost with its worker."""
+    suspects: list[int] = field(default_factory=list)
+    """Chunks that are tried again by themselves."""
     lost: dict[int, int] = field(default_factory=dict)
     """Times that a chunk was lost on the way, with the scheduler or a result."""
     workers: dict[str, int] = field(default_factory=dict)
@@ -195,9 +198,14 @@ class Tasks:
         if isinstance(outcome, _Lost):
             self.lost[chunk] = self.lost.get(chunk, 0) + 1
             return self.lost[chunk] < MOST_TRIES
+        return False
+
+    def is_suspected(self, chunk: int, outcome: Any) -> bool:
+        """Tell whether a chunk is put aside, as workers died with it and it may be innocent."""
         if not isinstance(outcome, RunError) or self.killed.get(chunk, 0) >= KILLED_RETRIES:
             return False
         self.killed[chunk] = self.killed.get(chunk, 0) + 1
+        self.suspects.append(chunk)
         events.note("killed", chunk=chunk, error=str(outcome))
         return True
 
