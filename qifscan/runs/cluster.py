@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 import threading
@@ -107,18 +106,11 @@ def blocking(client: Any) -> Any:
         raise ScanError([Fault("client", f"one that is {client.status}", "one that is connected")])
     answered = threading.Event()
     client.loop.add_callback(answered.set)
-    # Of a client that was made before a fork the child has no thread, and in its own loop nothing else runs.
-    if _in_loop_of(client) or not answered.wait(ANSWERS_IN):
+    # Of a client that was made before a fork the child has no thread.
+    if not answered.wait(ANSWERS_IN):
         hint = "make one here, or give the address of its scheduler"
         raise ScanError([Fault("client", "one whose event loop can't run here", "one of this process", hint)])
     return client
-
-
-def _in_loop_of(client: Any) -> bool:
-    try:
-        return asyncio.get_running_loop() is client.loop.asyncio_loop
-    except RuntimeError:
-        return False
 
 
 def awaited(client: Any, workers: int | None) -> Any:

@@ -49,7 +49,7 @@ def compute_chunk(
     else:
         result = extension.compute(opened.chunks, chunk, _opened(extend, mixed))
     other = _other_origin(path, chunk_files.identity(path)) if mixed else None
-    writer.write(opened, chunk, result, None if other is None else other.number)
+    writer.write(opened, chunk, result, **({} if other is None else {"origin": other.number}))
     flags = {str(f.name): int(np.count_nonzero(result.status & int(f))) for f in Status}
     return Outcome(len(result.status), flags, time.perf_counter() - begin, backend.device(), other)
 

@@ -130,6 +130,11 @@ class Tasks:
     reached: float = field(default_factory=time.monotonic)
     """When the scheduler last answered."""
     annotations: dict[str, Any] = field(default_factory=dict)
+    address: str = ""
+    """Of the scheduler, which a client that is closed does not know any more."""
+
+    def __post_init__(self) -> None:
+        self.address = str(self.client.scheduler.address)
 
     @property
     def most(self) -> int:
@@ -291,13 +296,12 @@ class Tasks:
             self._end_what_hangs()
 
     def _gone(self, reason: str) -> RunError:
-        address = self.client.scheduler.address if self.client.scheduler else "the cluster"
         reason = _in_a_line(reason) or f"no answer for {time.monotonic() - self.reached:.0f} s"
-        return RunError(f"the scheduler {address} is gone ({reason}); what is written stays")
+        return RunError(f"the scheduler {self.address} is gone ({reason}); what is written stays")
 
     def _unreachable(self) -> str:
         """Return in words why no worker can be reached; nothing, if one can."""
-        address = self.client.scheduler.address if self.client.scheduler else "the cluster"
+        address = self.address
         if self.client.status != "running":
             return f"the scheduler {address} can't be reached ({self.client.status})"
         self._look()
