@@ -20,7 +20,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,46 @@ def synapse(given: Mapping[str, Any], r: Any) -> Any:
     return relative(given, r, (J * r, ONE), (J * ONE, 1 + given["tau_d"] * LAMBDA))
 
 
+def cauchy(given: Mapping[str, Any], r: Any) -> Any:
+    return qif({**given, "delta": given["delta"] + given["gamma"]}, r)
+
+
+def conductance(given: Mapping[str, Any], r: Any) -> Any:
+    """v at rest is (G + gap - delta/(pi tau r))/2, G = g tau r; the Jacobian of r, v and G, written out."""
+    q, tau, delta = cell(given, r)
+    g, e, gap = given["g"] * tau, given["e_s"], given["g_gap"]
+    # v = w / (2 q), with q = 2 pi tau r.
+    w = (g * r + gap) * q - 2 * delta
+    numerator = q**4 - w**2 - 2 * g * r * (2 * e * q - w) * q
+    lag = (1 + given["tau_d"] * LAMBDA) ** 2
+    # tau l - (2 v - gap - G) = tau l + 2 delta / q; tau l - (2 v - G) = tau l - (w - g r q) / q.
+    first, second = tau * LAMBDA * q + 2 * delta, tau * LAMBDA * q - w + g * r * q
+    # dr' = 2 r dv - r dG, dv' = -2 (pi tau)^2 r dr + (e - v) dG, dG = g/lag dr.
+    on = g * r * q * second * 2 - 2 * r * q * g * (2 * e * q - w)
+    whole = 2 * first * second * lag + 2 * 4 * r**2 * (PI * tau) ** 2 * q**2 * lag
+    return numerator, 4 * q**2, whole + on
+
+
+def izhikevich(given: Mapping[str, Any], r: Any) -> Any:
+    """As `conductance` with G = g s of first order, and the recovery w."""
+    q, tau, delta = cell(given, r)
+    a, e, b, jump = (given[n] for n in ("a", "e_s", "b", "jump"))
+    g = given["g"] * given["tau_s"]
+    v = (g * r + a) * q - 2 * delta  # times 2 q
+    numerator = q**4 - v**2 + 2 * a * q * v - 2 * g * r * (2 * e * q - v) * q
+    numerator = numerator + 2 * b * v * q + 4 * jump * given["tau_w"] * r * q**2
+    lag, slow = 1 + given["tau_s"] * LAMBDA, 1 + given["tau_w"] * LAMBDA
+    first = tau * LAMBDA * q + 2 * delta
+    second = (tau * LAMBDA * q - v + a * q + g * r * q) * slow + b * q
+    on_r = (
+        lag * slow * 4 * (PI * tau) ** 2 * r * q
+        - g * slow * (2 * e * q - v)
+        + 2 * q * lag * jump * given["tau_w"]
+    )
+    whole = 2 * first * second * lag + 2 * r * q * on_r + 2 * g * r * q * second
+    return numerator, 4 * q**2, whole
+
+
 def gap(given: Mapping[str, Any], r: Any) -> Any:
     q, tau, delta = cell(given, r)
     J, g = given["J"] * tau, given["g"]
@@ -143,6 +183,12 @@ def inhibitory_rate(given: Mapping[str, Any], r: Any, pi: Any = PI) -> tuple[Any
 
 
 def pair(given: Mapping[str, Any], r: Any) -> Any:
+    return joined(given, r, 0)
+
+
+def joined(given: Mapping[str, Any], r: Any, stages: int) -> Any:
+    """Return the equations of a pair whose synapses are lags of first or second order, or none."""
+    given = as_pair(given)
     t_e, t_i = given["tau_e"], given["tau_i"]
     q = 2 * PI * t_e * r
     m, s = inhibitory_rate(given, r)
@@ -151,12 +197,33 @@ def pair(given: Mapping[str, Any], r: Any) -> Any:
     numerator = (
         w**4 - 4 * delta_i**2 * s**4 - 4 * t_i * w**2 * s * (given["J_ie"] * r * s + given["J_ii"] * m)
     )
-    excitatory = (t_e * LAMBDA * q + 2 * given["delta_e"]) ** 2
-    excitatory = excitatory - 2 * r * q**2 * (given["J_ee"] * t_e - 2 * (PI * t_e) ** 2 * r)
-    inhibitory = (t_i * LAMBDA * w + 2 * delta_i * s) ** 2 * s**2
-    inhibitory = inhibitory - 2 * m * w**2 * (given["J_ii"] * t_i * s - 2 * (PI * t_i) ** 2 * m)
+    lag_e, lag_i = ((1 + given.get(f"tau_s{a}", 0) * LAMBDA) ** stages for a in "ei")
+    excitatory = ((t_e * LAMBDA * q + 2 * given["delta_e"]) ** 2 + (2 * PI * t_e * r * q) ** 2) * lag_e
+    excitatory = excitatory - 2 * r * q**2 * given["J_ee"] * t_e
+    inhibitory = ((t_i * LAMBDA * w + 2 * delta_i * s) ** 2 * s**2 + (2 * PI * t_i * m * w) ** 2) * lag_i
+    inhibitory = inhibitory - 2 * m * w**2 * given["J_ii"] * t_i * s
     loop = 4 * r * m * s * q**2 * w**2 * given["J_ei"] * t_e * given["J_ie"] * t_i
     return numerator, 4 * w**2 * s**2, excitatory * inhibitory - loop
+
+
+def pair_with(stages: int) -> Callable[..., Any]:
+    """Return the equations of a pair with synapses; eps adds to J_ee and to J_ie."""
+
+    def equations(given: Mapping[str, Any], r: Any) -> Any:
+        return joined(given, r, stages)
+
+    return equations
+
+
+def as_pair(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a model of two populations by the names of those of the pair."""
+    if "share" in given:
+        halves = ("e", given["share"]), ("i", 1 - given["share"])
+        found = {f"J_{a}{b}": given["J"] * share for a in "ei" for b, share in halves}
+        names = [(f"{n}_{a}", f"{n}_{k}") for n in ("tau", "eta", "delta") for a, k in (("e", 1), ("i", 2))]
+        return found | {new: given[old] for new, old in names if old in given}
+    more = given.get("eps", 0)
+    return {**given, "J_ee": given["J_ee"] + more, "J_ie": given["J_ie"] + more}
 
 
 POSITIVE, NOT_NEGATIVE, REAL = "positive", "not negative", "real"
@@ -222,9 +289,49 @@ MODELS = {
         of="_e",
     ),
 }
+MODELS |= {
+    "qif_cauchy": Row(cauchy, 2, COUPLED | {"gamma": (1e-3, 1e1, "log")}),
+    "qif_conductance": Row(
+        conductance,
+        4,
+        NEURONS
+        | {
+            "g": (0.1, 60.0, "log"),
+            "e_s": (-10.0, 20.0),
+            "g_gap": (1e-2, 1e1, "log"),
+            "tau_d": (0.1, 1e2, "log"),
+        },
+    ),
+    "qif_izhikevich": Row(
+        izhikevich,
+        4,
+        NEURONS
+        | {"a": (-1.0, 2.0), "g": (0.1, 20.0, "log"), "e_s": (-10.0, 20.0), "b": (-1.0, 1.0)}
+        | {"jump": (0.0, 1.0), "tau_w": (1.0, 1e3, "log"), "tau_s": (0.1, 1e2, "log")},
+    ),
+    "qif_bimodal": Row(
+        pair_with(0),
+        4,
+        {f"{n}_{k}": r for k in (1, 2) for n, r in NEURONS.items()}
+        | {"eta_1": (-10.0, 10.0), "share": (0.05, 0.95), "J": (5.0, 60.0, "log")},
+        graph="eta_2",
+        of="_1",
+    ),
+}
+MODELS |= {
+    name: replace(
+        MODELS["qif_pair"],
+        equations=pair_with(stages),
+        order=4 + 2 * stages,
+        ranges=MODELS["qif_pair"].ranges
+        | {"tau_se": (0.1, 10.0, "log"), "tau_si": (0.1, 10.0, "log"), "eps": (0.0, 10.0)},
+    )
+    for name, stages in (("qif_pair_synapse", 1), ("qif_pair_alpha", 2))
+}
 
 ABOVE_ZERO = {"delta", "tau", "tau_a", "tau_f", "tau_d", "delta_e", "delta_i", "tau_e", "tau_i"}
-AT_LEAST_ZERO = {"alpha", "g"}
+ABOVE_ZERO |= {"tau_1", "tau_2", "delta_1", "delta_2", "tau_s", "tau_w"}
+AT_LEAST_ZERO = {"alpha", "g", "gamma", "g_gap"}
 
 
 # Polynomials in p and x
@@ -348,7 +455,33 @@ def hurwitz(a: Sequence[Any]) -> Any:
         return a[1]
     if len(a) == 4:
         return a[1] * a[2] - a[0] * a[3]
-    return (a[1] * a[2] - a[0] * a[3]) * a[3] - a[1] ** 2 * a[4]
+    if len(a) == 5:
+        return (a[1] * a[2] - a[0] * a[3]) * a[3] - a[1] ** 2 * a[4]
+    return hurwitz_minor(a, len(a) - 2)
+
+
+def hurwitz_minor(a: Sequence[Any], order: int) -> Any:
+    """Return the leading minor of Hurwitz's matrix: 0 with an eigenvalue pair that adds up to 0 at n - 1."""
+    rows = [
+        [a[2 * j - i] if 0 <= 2 * j - i < len(a) else None for j in range(1, order + 1)]
+        for i in range(1, order + 1)
+    ]
+    return minor(rows)
+
+
+def minor(rows: list[list[Any]]) -> Any:
+    """Return a determinant with entries that are None for 0."""
+    if len(rows) == 1:
+        return rows[0][0]
+    found = None
+    for i, row in enumerate(rows):
+        if row[0] is None:
+            continue
+        inner = minor([line[1:] for k, line in enumerate(rows) if k != i])
+        if inner is not None:
+            term = row[0] * inner if i % 2 == 0 else -row[0] * inner
+            found = term if found is None else found + term
+    return found
 
 
 @dataclass(frozen=True)
@@ -415,13 +548,18 @@ class Algebra:
         exact = {name: flint.arb(rational(value)) for name, value in self.given.items()}
         if p is not None:
             exact[self.along] = p
-        above, below = inhibitory_rate(exact, flint.arb(rational(self.unit)) * x)
+        above, below = inhibitory_rate(as_pair(exact), flint.arb(rational(self.unit)) * x)
         return above / below
 
     def type_at(self, x: Any, p: Any) -> str:
         """Return HB or NSA by the sign of the square of the frequency."""
         a = self.spectrum
         n = len(a) - 1
+        if n > 4:
+            roots = np.roots([float(self.value(c, x, p)) for c in a])
+            first, second = np.triu_indices(n, 1)
+            k = np.argmin(np.abs(roots[first] + roots[second]) / np.abs(roots[first]))
+            return "HB" if (roots[first[k]] * roots[second[k]]).real > 0 else "NSA"
         above, below = (a[3], a[1]) if n == 4 else (a[2], a[0])
         square = self.value(above, x, p) / self.value(below, x, p)
         return "HB" if square > 0 else "NSA" if square < 0 else "?"
@@ -479,6 +617,8 @@ class Algebra:
             tests.append(a[1] * a[2] - a[3])
         if len(a) == 5:
             tests += [a[1] * a[2] - a[3], hurwitz(a)]
+        if len(a) > 5:
+            tests += [hurwitz_minor(a, order) for order in range(2, len(a) - 1)]
         if all(test > 0 for test in tests):
             return True
         return False if any(test < 0 for test in tests) else None
@@ -530,7 +670,7 @@ def nearly_double(model: str, along: str, given: dict[str, float], rng: Any) -> 
     def count(value: float) -> int:
         return len(Algebra.of(model, along, given | {name: value}).special())
 
-    top = 1.0 if name == "U" else math.inf
+    top = {"U": 1.0, "share": 0.99}.get(name, math.inf)
     values = [min(given[name] * factor, top) for factor in np.geomspace(0.2, 5.0, 7)]
     counts = [count(value) for value in values]
     turns = [k for k in range(6) if abs(counts[k + 1] - counts[k]) >= 2]
@@ -550,7 +690,7 @@ def nearly_double(model: str, along: str, given: dict[str, float], rng: Any) -> 
 
 def nearness(model: str) -> int:
     """Return which share of slices is moved: fewer of the pair, whose polynomials have degrees up to 100."""
-    return 12 if model == "qif_pair" else 3
+    return 12 if model == "qif_pair" else 50 if MODELS[model].order > 4 else 3
 
 
 def slices_of(model: str, along: str, count: int, seed: int) -> list[dict[str, float]]:
@@ -712,7 +852,7 @@ NAMES = {code: name for name, code in CODES.items()}
 def points_of(special: xr.Dataset, count: int, along: str, other: str = "") -> list[list[Point]]:
     found: list[list[Point]] = [[] for _ in range(count)]
     more = special[other].values if other else np.full(special.sizes["point"], np.nan)
-    rate = "r" if "r" in special else "r_e"
+    rate = next(name for name in ("r", "r_e", "r_1") if name in special)
     for who, kind, r, value, eta in zip(
         special["slice"].values,
         special["type"].values,
@@ -743,7 +883,11 @@ def middle(model: str) -> dict[str, float]:
 
 def alongs(model: str) -> list[str]:
     row = MODELS[model]
-    return [name for name in (row.graph, *row.ranges) if accepted(model, name)]
+    if row.order > 4:  # whose polynomials have degrees of some hundred
+        return [row.graph]
+    # Along the graph parameter over another rate the polynomials are those of other names.
+    others = {other.graph for other in qs.models()[model].others}
+    return [name for name in (row.graph, *row.ranges) if name not in others and accepted(model, name)]
 
 
 def special_claim(model: str, along: str, count: int, seed: int) -> Tally:
@@ -869,7 +1013,7 @@ def wall_rates(algebra: Algebra) -> list[Any]:
     if not algebra.row.of:
         return []
     exact = {name: rational(value) for name, value in algebra.given.items()}
-    above, _ = inhibitory_rate(exact, rational(algebra.unit) * RATE)
+    above, _ = inhibitory_rate(as_pair(exact), rational(algebra.unit) * RATE)
     return positive_roots(in_p(above)[0])
 
 
@@ -1111,9 +1255,14 @@ CURVE_SPAN = (1e-3, 1e3)
 """Rates that curves have by default, in units."""
 
 
+def default_of(model: str, name: str) -> float:
+    own = {p.name: p.default for p in qs.models()[model].parameters}
+    return DEFAULTS[name] if name in DEFAULTS else float(own[name])
+
+
 def curve_range(model: str, name: str) -> tuple[float, float]:
     """Return the documented default range of the second parameter of a Hopf curve."""
-    default = 5.0 if (model, name) == ("qif_synapse", "tau_d") else DEFAULTS[name]
+    default = 5.0 if (model, name) == ("qif_synapse", "tau_d") else default_of(model, name)
     if name in ABOVE_ZERO:
         return default / 100.0, default * 100.0
     if name == "U":

@@ -14,8 +14,11 @@ from qifscan.errors import ScanError as ScanError
 from qifscan.errors import StoreError as StoreError
 from qifscan.explorer.serve import explore as explore
 from qifscan.interop.auto import read_auto as read_auto
+from qifscan.interop.parameters import from_pyrates as from_pyrates
+from qifscan.interop.parameters import from_tvb as from_tvb
 from qifscan.interop.pycobi import read_pycobi as read_pycobi
 from qifscan.limit_cycles.branches import cycle_branches as cycle_branches
+from qifscan.limit_cycles.curves import curve as curve
 from qifscan.limit_cycles.cycles import cycles as cycles
 from qifscan.limit_cycles.forced import forced_cycles as forced_cycles
 from qifscan.models import models as models
@@ -42,7 +45,6 @@ from qifscan.service.client import Client as Client
 from qifscan.store.reader import open_scan as open_scan
 from qifscan.store.theory_group import open_theory as open_theory
 from qifscan.theory.branches import branch as branch
-from qifscan.theory.curves import curve as curve
 from qifscan.theory.equilibria import equilibria as equilibria
 from qifscan.theory.linear_response import linear_response as linear_response
 from qifscan.theory.plain import cusp as cusp

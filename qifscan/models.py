@@ -16,14 +16,16 @@ from qifscan.dynamics.models import (
     FAMILY,
     GAST,
     MODELS,
+    Models,
+    models,
+)
+from qifscan.dynamics.population import (
     NEURONS,
     POPULATION,
     QIF,
-    Models,
     R,
     Recurrent,
     V,
-    models,
     neuron_constants,
     population,
     relative,

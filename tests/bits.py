@@ -40,8 +40,11 @@ PARAMETERS = {
     "qif_adaptation_alpha": {"delta": 2.0, "J": 21.2132, "alpha": 1.0},
     "qif_pair": {"J_ee": 12.0, "J_ei": 6.0},
     "qif_delay": {"J": -12.0, "delay": 1.3},
+    "qif_cumulants": {"sigma": 0.3},
+    "qif_cauchy": {"gamma": 0.4},
 }
-VARIANTS = {"qif_pair": "eta_e"}
+VARIANTS = {"qif_pair": "eta_e", "qif_pair_synapse": "eta_e", "qif_pair_alpha": "eta_e"}
+VARIANTS |= {"qif_pair_couplings": "eta_e", "qif_bimodal": "eta_1", "qif_memory": "eta_1"}
 """What plays the part of eta."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 from functools import lru_cache
 
@@ -62,9 +63,13 @@ def _renamed(found: Model, name: str) -> Model:
     return replace(found, name=name, plain=False)
 
 
-def model_of(name: str, *, delayed: bool = False, restless: bool = False) -> Model:
+def model_of(
+    name: str, *, delayed: bool = False, restless: bool = False, along: Container[str | None] = ()
+) -> Model:
     """Return a model by its name; raise `ScanError` if there is none, if it has a delay and is not to have
     one, or if it has no `rest` and is to have one.
+
+    A model that is a graph over several rates is returned as the one whose graph parameter is in `along`.
     """
     model = model_named(name)
     if model.rest is None and not restless:
@@ -73,4 +78,4 @@ def model_of(name: str, *, delayed: bool = False, restless: bool = False) -> Mod
     if model.delay and not delayed:
         hint = "its cycles can be simulated: qs.simulate, qs.run"
         raise ScanError([Fault("model", f'"{name}", which has a delay', "a model without one", hint)])
-    return model
+    return next((graph for graph in (model, *model.others) if graph.graph in along), model)

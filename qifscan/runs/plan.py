@@ -13,7 +13,7 @@ import numpy as np
 from qifscan.dynamics.observables import needed_accumulators
 from qifscan.engine import backend
 from qifscan.engine.batch import memory_bytes
-from qifscan.engine.checkpoint import NOISE_SIDES
+from qifscan.engine.carries import Noise
 from qifscan.engine.chunk_work import first_points
 from qifscan.engine.chunks import Chunks, grain_of
 from qifscan.engine.compiler import nothing
@@ -210,7 +210,7 @@ def checkpoint_bytes(scan: Scan) -> int:
         if any(a.types is None for a in accumulators):
             return 0
         size = len(model.variables)
-        kinds += ["int32"] + ["scan"] * (size + 1 + len(NOISE_SIDES) * len(scan.noisy))
+        kinds += ["int32"] + ["scan"] * (size + 1 + len(Noise._fields) * len(scan.noisy))
         kinds += ["scan"] * (size * size + size if part.tangents else 0)
         kinds += [kind for a in accumulators for kind in a.types or ()]
     return sum(np.dtype(scan.precision if kind == "scan" else kind).itemsize for kind in kinds)

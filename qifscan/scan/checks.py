@@ -193,7 +193,8 @@ def initial_faults(
         faults.append(Fault(where, f"a number for {has} only", f"one for {', '.join(missing)} too"))
     if faults or given or named:
         return faults
-    return [fault for rate in model.rates for fault in _rest_faults(rate.population, axes, fixed, known)]
+    with_input = [rate for rate in model.rates if rate.input_unit is not None]
+    return [fault for rate in with_input for fault in _rest_faults(rate.population, axes, fixed, known)]
 
 
 def _rest_faults(

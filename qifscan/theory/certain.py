@@ -68,7 +68,10 @@ def zeros_along(path: Path, kind: str, slices: Mapping[str, Array], rates: Range
     # At a wall the state is not valid, and is not to be.
     there = places.there & places.known
     if kind in ("fold", "hopf"):
-        there &= _valid(path, places.r, places.p, part(slices, roots.who))
+        here = part(slices, roots.who)
+        there &= _valid(path, places.r, places.p, here)
+        if path.tied == 2:
+            there &= ~_is_of_division(path, kind, places.r, places.p, here)
     return CountedZeros(roots.who[there], places.r[there], places.p[there], places.graph[there], every)
 
 
@@ -85,6 +88,19 @@ def _valid(path: Path, r: Array, value: Array, here: Mapping[str, Array]) -> Any
     for variable_, x in zip(model.variables, state, strict=True):
         valid &= np.isfinite(x) & np.asarray(variable_.domain.holds(x))
     return valid
+
+
+def _is_of_division(path: Path, kind: str, r: Array, p: Array, here: Mapping[str, Array]) -> Any:
+    """Tell the roots at which the other p of the path's equation is 0, where the model has divided by p.
+
+    Such a factor of the condition is 0 there for neither p, and nothing else tells it from one that is.
+    """
+    first, second, third = (coefficients(term, 0, r)[0] for term in path.tie_at(r, here))
+    # Of a polynomial in p - 1: its value at p = 0, over its last term, is the product of both p.
+    other = (first - second + third) / (third * p)
+    (f, f_r, f_p), (g, g_r, g_p) = _both(path, kind, r, p, here)
+    step = (g * f_p - f * g_p) / (f_r * g_p - f_p * g_r)
+    return (np.abs(other / p) < _DIVIDED) & ~(np.abs(step) < _FAR)
 
 
 def walls_along(
@@ -189,6 +205,9 @@ _BESIDE = 2.0**-44
 
 _ASIDE = 1e-13
 """Relative distance from its interval within which a root is still that one."""
+
+_DIVIDED = 1e-9
+"""Relative size of the other p up to which it counts as 0."""
 
 _OUTSIDE = Fraction(1, 1 << 48)
 """By how much of itself an end of an interval is moved out, where rounding has moved it in."""

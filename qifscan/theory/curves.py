@@ -85,7 +85,7 @@ def curve(
     """
     if kind not in ("LP", "HB"):
         raise ScanError([unknown("kind", kind, ("LP", "HB"))])
-    chosen = model_of(model, delayed=True)
+    chosen = model_of(model, delayed=True, along=(along,))
     pair = (along if along is not None else chosen.graph, through)
     request = request_of(model, pair, slices) if kind == "LP" else _hopf_request(chosen, pair, slices)
     check_branch(request, rates, within, points)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.dynamics.catalogue import model_of
-from qifscan.dynamics.models import QIF
+from qifscan.dynamics.population import QIF
 from qifscan.errors import Fault, ScanError, check_count, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, complete, labelled

@@ -13,17 +13,17 @@ from qifscan.arrays import Array, Index, Values
 from qifscan.dynamics.domain import FRACTION, POSITIVE
 from qifscan.dynamics.model import Model
 from qifscan.theory.certain import zeros_along
-from qifscan.theory.normal_forms import lyapunov_coefficient, matrices, states
+from qifscan.theory.normal_forms import lyapunov_coefficient, matrices, squared_frequency, states
 from qifscan.theory.rate_curve import (
     UNSURE,
     at_once,
     coefficients,
-    frequency_squared,
     hurwitz,
     jacobian,
     paths,
     series,
 )
+from qifscan.theory.spectrum import spectrum_of
 from qifscan.theory.taylor import PARAMETER, RATE, Taylor, characteristic, coefficient
 from qifscan.theory.zeros import Nodes, walled, zeros
 
@@ -93,9 +93,7 @@ class RatePlane:
     def omega_squared(self, r: Array, value: Array) -> Array:
         """Return omega^2 at Hopf points and neutral saddles."""
         given = completed(self.model, self.one, self.name, r, value)
-        c = characteristic(jacobian(self.model, self.model.at_rest(r, given), given))
-        found: Array = frequency_squared([coefficients(term, 0, r)[0] for term in c])
-        return found
+        return squared_frequency(self.model, states(self.model, r, given), given)
 
     def l1(self, r: Array, value: Array) -> Array:
         """Return the first Lyapunov coefficient at Hopf points."""
@@ -169,7 +167,8 @@ class RatePlane:
         r, value = np.exp(x), self.at_height(y)
         row = next(p for p in self.model.parameters if p.name == self.name)
         found = np.asarray(row.domain.holds(value)) & np.isfinite(r)
-        state = self.model.at_rest(r, {**self.one, self.model.graph: 0.0, self.name: value})
+        given: dict[str, Any] = {**self.one, self.model.graph: 0.0, self.name: value}
+        state = self.model.at_rest(r, given)
         for variable, size in zip(self.model.variables, state, strict=True):
             found = found & np.isfinite(size) & np.asarray(variable.domain.holds(size))
         return found
@@ -186,6 +185,8 @@ class RatePlane:
                 value[k] += inward * _NEXT_TO_WALL * (self.high - self.low)
         given = {key: np.full(len(value), values[0]) for key, values in self.one.items()} | {self.name: value}
         path = paths(self.model, self.model.graph)[0]
+        if kind == "hopf" and spectrum_of(self.model).unproven:
+            return Levels(value, *spectrum_of(self.model).turning(path, given, rates))
         found = zeros_along(path, kind, given, rates)
         return Levels(value, found.who, found.r, bool(found.certified.all()))
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Vectors = np.ndarray[Any, Any]
 """`(points, n)`, real or complex."""
 
+_SMALL = 4
+"""Size of matrices up to which determinants are expanded, entry by entry."""
+
 DIRECTIONS = (11, 12, 13)
 """Levels of the directions that derivatives are taken in."""
 
@@ -98,16 +101,29 @@ def null_vectors(matrix: Vectors) -> tuple[Vectors, Vectors]:
     """Return q and p of singular matrices, M q = 0 and M^H p = 0, with <q, q> = <p, q> = 1.
 
     The adjugate of such a matrix is a multiple of q p^H; the largest of its columns and of its rows are
-    taken. The first component of q is real and not negative.
+    taken. The first component of q is real and not negative. Of larger matrices they are the singular vectors
+    of the smallest singular value.
     """
     size = matrix.shape[-1]
+    if size > _SMALL:
+        return _normalised(*_singular_vectors(matrix))
     rows = [[matrix[:, i, j] for j in range(size)] for i in range(size)]
     adjugate = np.empty_like(matrix)
     for i in range(size):
         for j in range(size):
             adjugate[:, i, j] = (-1.0) ** (i + j) * determinant(without(rows, j, i))
-    q = _largest(adjugate.transpose(0, 2, 1))
-    p = _largest(adjugate).conj()
+    return _normalised(_largest(adjugate.transpose(0, 2, 1)), _largest(adjugate).conj())
+
+
+def _singular_vectors(matrix: Vectors) -> tuple[Vectors, Vectors]:
+    fine = np.isfinite(matrix).all(axis=(1, 2))
+    q, p = (np.full(matrix.shape[:2], np.nan, dtype=matrix.dtype) for _ in range(2))
+    left, _, right = np.linalg.svd(matrix[fine])
+    q[fine], p[fine] = right[:, -1].conj(), left[:, :, -1]
+    return q, p
+
+
+def _normalised(q: Vectors, p: Vectors) -> tuple[Vectors, Vectors]:
     q = q * np.conj(np.sign(q[:, :1])) if np.iscomplexobj(q) else q * np.sign(q[:, :1])
     q = q / np.linalg.norm(q, axis=1)[:, None]
     return q, p / np.conj(_inner(p, q))[:, None]
@@ -154,8 +170,18 @@ def lyapunov_coefficient(model: Model, state: Vectors, parameters: Values, omega
 
 
 def _solved(matrix: Vectors, right: Vectors) -> Vectors:
-    """Return the solutions of small linear systems, NaN where one is singular, by Cramer's rule."""
+    """Return the solutions of small linear systems, NaN where one is singular, by Cramer's rule.
+
+    Of larger ones by singular values.
+    """
     size = matrix.shape[-1]
+    if size > _SMALL:
+        fine = np.isfinite(matrix).all(axis=(1, 2)) & np.isfinite(right).all(axis=1)
+        solved = np.full_like(right, np.nan)
+        left, sizes, turned = np.linalg.svd(matrix[fine])
+        along = (left.conj() * right[fine, :, None]).sum(axis=1) / sizes
+        solved[fine] = (turned.conj() * along[:, :, None]).sum(axis=1)
+        return solved
     columns = [[matrix[:, i, j] for j in range(size)] for i in range(size)]
     whole = determinant(columns)
     found = np.empty_like(right)
@@ -168,7 +194,7 @@ def _solved(matrix: Vectors, right: Vectors) -> Vectors:
 def residual(model: Model, state: Vectors, parameters: Values) -> Array:
     """Return the largest rate of change at states that should rest, over the sum of its terms' sizes."""
     parameters = at_once(model, parameters)
-    slopes = model.field(tuple(state.T), (0.0,) * state.shape[1], model.constants(parameters))
+    slopes: Any = model.field(tuple(state.T), (0.0,) * state.shape[1], model.constants(parameters))
     size = (np.abs(matrices(model, state, parameters)) * np.abs(state)[:, None, :]).sum(axis=2)
     # A variable that rests at 0 has terms of size 0, and a rate of change of 0.
     found = [np.abs(slope) / np.where(size[:, i] == 0.0, 1.0, size[:, i]) for i, slope in enumerate(slopes)]
@@ -196,8 +222,22 @@ def _of_two(a: Array) -> Vectors:
 
 def squared_frequency(model: Model, state: Vectors, parameters: Values) -> Array:
     """Return -l^2 of the two eigenvalues +-l that add up to 0, at states where there are such two."""
+    if state.shape[1] > _SMALL:
+        return _product_of_opposite(matrices(model, state, parameters))
     c = characteristic(jacobian(model, tuple(state.T), parameters))
     return np.asarray(frequency_squared(c)) + 0.0 * state[:, 0]
+
+
+def _product_of_opposite(matrix: Vectors) -> Array:
+    """Return the product of those two eigenvalues whose sum is nearest to 0, relative to their size."""
+    fine = np.isfinite(matrix).all(axis=(1, 2))
+    found = np.full(len(matrix), np.nan)
+    roots = np.linalg.eigvals(matrix[fine]).astype(complex)
+    first, second = np.triu_indices(matrix.shape[-1], 1)
+    a, b = roots[:, first], roots[:, second]
+    nearest = np.argmin(np.abs(a + b) / (np.abs(a) + np.abs(b)), axis=1)[:, None]
+    found[fine] = np.take_along_axis((a * b).real, nearest, axis=1)[:, 0]
+    return found
 
 
 def states(model: Model, r: Any, parameters: Values) -> Vectors:

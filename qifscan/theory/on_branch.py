@@ -116,7 +116,9 @@ def request_of(
     model: str, along: str | Sequence[str], slices: Mapping[str, Values], *, at_rest: bool = True
 ) -> Request:
     """Return what is asked for; with `at_rest` equilibria must move along the parameters."""
-    chosen = model_of(model, delayed=True)
+    asked = (along,) if isinstance(along, str) else along
+    asked = asked if isinstance(asked, (tuple, list)) else ()
+    chosen = model_of(model, delayed=True, along=asked)
     if not isinstance(along, (str, tuple, list)):
         raise ScanError([Fault("along", show(along), one_of(column_names(chosen)), "or two of them")])
     names = (along,) if isinstance(along, str) else tuple(along)
@@ -140,7 +142,11 @@ def solved_for(name: str) -> Fault:
 
 
 def _not_solvable(model: Model, names: tuple[str, ...]) -> list[Fault]:
-    able = [model.graph, *(name for name in column_names(model) if degree_in(model, name) in (1, 2))]
+    able = [
+        model.graph,
+        *(graph.graph for graph in model.others),
+        *(name for name in column_names(model) if degree_in(model, name) in (1, 2)),
+    ]
     able = list(dict.fromkeys(able))
     if len(names) not in (1, 2) or len(set(names)) < len(names):
         return [Fault("along", counted(len(names), "parameter"), "one, or two different ones")]

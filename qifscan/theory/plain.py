@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from qifscan.arrays import Array
 from qifscan.dynamics.initial import NAMED_STATES
-from qifscan.dynamics.models import QIF
+from qifscan.dynamics.population import QIF
 from qifscan.errors import Fault, ScanError, near, one_of
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, complete, labelled

@@ -35,8 +35,10 @@ from qifscan.theory.taylor import (
     characteristic,
     characteristic_sizes,
     coefficient,
+    determinant,
     is_zero,
     multiply,
+    permanent,
     square_root,
     subtract,
 )
@@ -101,17 +103,22 @@ def slopes_and_derivatives(
 def hurwitz(c: Sequence[Any], minus: Callable[[Any, Any], Any] = subtract) -> Any:
     """Return what is 0 where two eigenvalues add up to 0, from the characteristic polynomial's c_1 ... c_n.
 
-    The Hurwitz determinant of order n - 1, for n = 2, 3, 4; with `add` for minus the sum of its terms' sizes.
+    The Hurwitz determinant of order n - 1; with `add` for minus the sum of its terms' sizes.
     """
     if len(c) == 2:
         return c[0]
     if len(c) == 3:
         return minus(c[0] * c[1], c[2])
+    if len(c) > 4:
+        row = (0,) * len(c) + (1, *c) + (0,) * len(c)
+        order = range(1, len(c))
+        whole = [[row[len(c) + 2 * j - i] for j in order] for i in order]
+        return determinant(whole) if minus is subtract else permanent(whole)
     return minus(minus(c[0] * c[1], c[2]) * c[2], c[0] * c[0] * c[3])
 
 
 def frequency_squared(c: Sequence[Any]) -> Any:
-    """Return -l^2 of the two eigenvalues +-l that add up to 0: positive if they are imaginary."""
+    """Return -l^2 of the two eigenvalues +-l that add up to 0, of 4 at most: positive if imaginary."""
     return c[2] / c[0] if len(c) == 4 else c[1]
 
 
@@ -246,6 +253,10 @@ class Path:
         first, *rest = self._polynomial(r, parameters, order)
         return [first - parameters[self.model.graph], *rest]
 
+    def tie_at(self, r: Array, parameters: Values) -> list[Any]:
+        """Return the coefficients of the path's equation, a polynomial in p - 1."""
+        return self._condition(r, parameters, 0)
+
     def _shift(self, r: Array, parameters: Values, order: int) -> Any:
         """Return p - 1 along the path."""
         terms = self._condition(r, parameters, order)
@@ -275,8 +286,11 @@ def degree_in(model: Model, name: str) -> int:
     r = np.geomspace(0.01, 1.0, 5) * math.sqrt(2.0)
     given: dict[str, Any] = {p.name: np.float64((p.default or 0.0) + 0.3) for p in model.parameters}
     given[name] = Taylor(PARAMETER, (1.0, 1.0, 0, 0, 0))
-    value = graph_value(model, r, given)
-    sizes = [float(np.max(np.abs(coefficient(value, k, PARAMETER)))) for k in range(5)]
+    with np.errstate(all="ignore"):
+        value = graph_value(model, r, given)
+        sizes = [float(np.max(np.abs(coefficient(value, k, PARAMETER)))) for k in range(5)]
+    if not np.all(np.isfinite(sizes)):
+        return -1
     # What cancels does so up to rounding; a coefficient that is none is of the size of the others.
     degree = max((k for k, size in enumerate(sizes) if size > 1e-10 * max(sizes[1:], default=0.0)), default=0)
     return 0 if max(sizes[1:]) <= 1e-12 * sizes[0] else degree if degree <= 2 else -1

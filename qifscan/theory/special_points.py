@@ -61,11 +61,6 @@ CERTIFIED = "the number of points is proven: of LP, HB and NSA along one paramet
 
 _PROOF = "roots of polynomials in the rate, isolated by Descartes' rule of signs with bounds on all rounding"
 
-_NO_PROOF = (
-    "none: with a delay eigenvalues are infinitely many; Hopf points are changes of sign, and where a size "
-    "is least, on cells of a grid of rates, each a fifth of its rate wide"
-)
-
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -96,13 +91,14 @@ def special_points(
     moves no equilibrium, it is in [0, 10] ms. GH points with a delay are those of `curve`. Along the
     dimensions of the slices: `row_size`, the number of points of each, `status`, which tells a slice without
     equilibria from one without special points, and `certified`, whether that number is proven: roots of
-    polynomials, isolated by Descartes' rule of signs (not the number of GH points, and with a delay none: the
-    attribute `comment` tells how it was got). Along `point`, slice by slice, the rate ascending: `slice`
-    (index of the slice in C order), `type` (AUTO's codes), the varied parameters, the state, `omega`
-    (rad/ms), `frequency` (1/ms), `period` (ms), `l1` (first Lyapunov coefficient, Kuznetsov's normalisation
-    <q, q> = <p, q> = 1), `criticality`, `fold_coefficient` (<p, B(q, q)>/2, q_1 > 0), `residual` (relative
-    rate of change), `converged`. NaN where a type has no such number. Raises `ScanError` for a wrong
-    definition. Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 3, 5, 8.
+    polynomials, isolated by Descartes' rule of signs (not the number of GH points, and not with a delay or
+    more than 4 variables: the attribute `comment` tells how it was got). Along `point`, slice by slice, the
+    rate ascending: `slice` (index of the slice in C order), `type` (AUTO's codes), the varied parameters,
+    the state, `omega` (rad/ms), `frequency` (1/ms), `period` (ms), `l1` (first Lyapunov coefficient,
+    Kuznetsov's normalisation <q, q> = <p, q> = 1), `criticality`, `fold_coefficient` (<p, B(q, q)>/2, q_1 >
+    0), `residual` (relative rate of change), `converged`. NaN where a type has no such number. Raises
+    `ScanError` for a wrong definition. Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch.
+    3, 5, 8.
     """
     request = request_of(model, along, slices, at_rest=False)
     check_range("rates", rates, positive=True)
@@ -187,8 +183,7 @@ def on_folds(request: Request, rates: Range | None) -> tuple[OnBranch, Any, Any]
 def _zeros_on(request: Request, kind: str, rates: Range | None) -> tuple[list[OnBranch], Any]:
     """Return the zeros of a condition on the paths, and the slices of which their count is proven."""
     first = request.paths[0]
-    # The eigenvalues with a delay are infinitely many: no polynomial has them.
-    if kind == "hopf" and request.model.delay:
+    if kind == "hopf" and spectrum_of(request.model).unproven:
         return _on_grid(request, rates), np.zeros(request.count, dtype=bool)
     certain = zeros_along(first, kind, request.slices, rates)
     points = _certain_points(first, certain, request.slices)
@@ -196,7 +191,7 @@ def _zeros_on(request: Request, kind: str, rates: Range | None) -> tuple[list[On
 
 
 def _on_grid(request: Request, rates: Range | None) -> list[OnBranch]:
-    """Return the Hopf points of a model with a delay on each path that the grid of rates shows."""
+    """Return the Hopf points on each path that the grid of rates shows."""
     turning = spectrum_of(request.model).turning
     return [on_path(path, *turning(path, request.slices, rates), request.slices) for path in request.paths]
 
@@ -324,4 +319,4 @@ def described(
 
 def proof_of(words: Words) -> Attributes:
     """Return attributes that say how the number of points is proven."""
-    return words.meaning(CERTIFIED) | {"comment": _NO_PROOF if words.model.delay else _PROOF}
+    return words.meaning(CERTIFIED) | {"comment": spectrum_of(words.model).unproven or _PROOF}

@@ -6,14 +6,16 @@ Each is a row of functions; what reads a row does not ask which it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qifscan.theory import crossings, delayed, normal_forms
-from qifscan.theory.certain import zeros_along
+from qifscan.theory.certain import nodes_of, zeros_along
 from qifscan.theory.normal_forms import eigenvalues, matrices
+from qifscan.theory.rate_curve import UNSURE
+from qifscan.theory.zeros import part, zeros
 
 if TYPE_CHECKING:
     from qifscan.arrays import Array, Index, Values
@@ -41,13 +43,15 @@ class Modes:
 class Spectrum:
     """`modes` are those of states `(points, variables)`. `turning` gives the slice and the rate of each point
     of a path with two eigenvalues that add up to 0, and on the path of folds of each Bogdanov-Takens point;
-    with such two `squared_frequency` is -l^2. `size` is how many eigenvalues there are of a model.
+    with such two `squared_frequency` is -l^2. `size` is how many eigenvalues there are of a model. `unproven`
+    says how the number of such points was got, if it has no proof.
     """
 
     modes: Callable[[Model, Array, Values], Modes]
     turning: Callable[[Path, Mapping[str, Array], Range | None], tuple[Index, Array]]
     squared_frequency: Callable[[Model, Array, Values], Array]
     size: Callable[[Model], int]
+    unproven: str = ""
 
 
 def counted_modes(real: Array, imag: Array) -> Modes:
@@ -66,6 +70,14 @@ def _zeros_of_determinants(
     return found.who, found.r
 
 
+def _changes_of_sign(path: Path, parameters: Mapping[str, Array], rates: Range | None) -> tuple[Index, Array]:
+    """Return the zeros of determinants on cells of the grid, without those that are rounding."""
+    who, r = zeros(path.hopf, parameters, nodes_of(path, parameters, rates))
+    here = part(parameters, who)
+    sure = path.hopf_error(r, here) < UNSURE * np.abs(path.hopf(r, here, 1)[1])
+    return who[sure], r[sure]
+
+
 def _with_delay(model: Model, state: Array, parameters: Values) -> Modes:
     return Modes(*delayed.modes(model, state, parameters))
 
@@ -76,12 +88,32 @@ ORDINARY = Spectrum(
     normal_forms.squared_frequency,
     lambda model: len(model.variables),
 )
-DELAYED = Spectrum(_with_delay, crossings.turning, crossings.squared_frequency, lambda _: delayed.MODES)
+_ON_CELLS = (
+    "Hopf points are changes of sign, and where a size is least, on cells of a grid of rates, each a fifth "
+    "of its rate wide"
+)
+DELAYED = Spectrum(
+    _with_delay,
+    crossings.turning,
+    crossings.squared_frequency,
+    lambda _: delayed.MODES,
+    f"none: with a delay eigenvalues are infinitely many; {_ON_CELLS}",
+)
+LARGE = replace(
+    ORDINARY,
+    turning=_changes_of_sign,
+    unproven=f"of LP alone: with more than 4 variables {_ON_CELLS}",
+)
+
+_MOST_VARIABLES = 4
+"""Of more, a determinant is a polynomial in the rate of a degree that whole numbers take too long for."""
 
 
 def spectrum_of(model: Model) -> Spectrum:
     """Return the row of a model."""
-    return DELAYED if model.delay else ORDINARY
+    if model.delay:
+        return DELAYED
+    return LARGE if len(model.variables) > _MOST_VARIABLES else ORDINARY
 
 
 def kinds(of: Modes) -> tuple[Any, Any, Any]:

@@ -89,6 +89,105 @@ def _pair(y: Any, p: Values, current: Any, past: Any) -> Any:
     return tuple(slopes)
 
 
+def _joined(y: Any, p: Values, current: Any, stages: int) -> Any:
+    """Return the slopes of two populations whose synapses have one or two stages: s, or x and then s."""
+    size = 2 + stages
+    sent = {"e": y[2], "i": y[size + 2]}
+    slopes: list[Any] = []
+    for place, a, outer in ((0, "e", current), (size, "i", 0.0)):
+        r, v, *own = y[place : place + size]
+        tau, lag = p[f"tau_{a}"], p[f"tau_s{a}"]
+        slopes.append((p[f"delta_{a}"] / (math.pi * tau) + p[f"r_{a}_ou_mean"] + 2.0 * r * v) / tau)
+        excitation, inhibition = p[f"J_{a}e"] + p["eps"], p[f"J_{a}i"]
+        push = p[f"eta_{a}"] + outer + p[f"v_{a}_ou_mean"]
+        push = push + tau * excitation * sent["e"] + tau * inhibition * sent["i"]
+        slopes.append((v**2 + push - (math.pi * tau * r) ** 2) / tau)
+        slopes += [(before - stage) / lag for stage, before in zip(own, [*own[1:], r], strict=True)]
+    return tuple(slopes)
+
+
+def _pair_synapse(y: Any, p: Values, current: Any, past: Any) -> Any:
+    return _joined(y, p, current, 1)
+
+
+def _pair_alpha(y: Any, p: Values, current: Any, past: Any) -> Any:
+    return _joined(y, p, current, 2)
+
+
+def _pair_couplings(y: Any, p: Values, current: Any, past: Any) -> Any:
+    slopes: list[Any] = []
+    for place, a, outer in ((0, "e", current), (4, "i", 0.0)):
+        r, v, *own = y[place : place + 4]
+        tau = p[f"tau_{a}"]
+        slopes.append((p[f"delta_{a}"] / (math.pi * tau) + p[f"r_{a}_ou_mean"] + 2.0 * r * v) / tau)
+        push = p[f"eta_{a}"] + outer + p[f"v_{a}_ou_mean"] + tau * p[f"J_{a}e"] * own[0]
+        slopes.append((v**2 + push + tau * p[f"J_{a}i"] * own[1] - (math.pi * tau * r) ** 2) / tau)
+        slopes += [(y[4 * k] - own[k]) / p[f"tau_s{a}{b}"] for k, b in enumerate("ei")]
+    return tuple(slopes)
+
+
+def _bimodal(y: Any, p: Values, current: Any, past: Any) -> Any:
+    slopes: list[Any] = []
+    mean = p["share"] * y[0] + (1.0 - p["share"]) * y[2]
+    for a, r, v in (("1", y[0], y[1]), ("2", y[2], y[3])):
+        tau = p[f"tau_{a}"]
+        slopes.append((p[f"delta_{a}"] / (math.pi * tau) + p["r_1_ou_mean"] + 2.0 * r * v) / tau)
+        push = p[f"eta_{a}"] + current + p["v_1_ou_mean"] + tau * p["J"] * mean
+        slopes.append((v**2 + push - (math.pi * tau * r) ** 2) / tau)
+    return tuple(slopes)
+
+
+def _cauchy(y: Any, p: Values, current: Any, past: Any) -> Any:
+    return _plain(y, {**p, "delta": p["delta"] + p["gamma"]}, current, past)
+
+
+def _conductance(y: Any, p: Values, current: Any, past: Any) -> Any:
+    r, v, s, x = y
+    opened = p["g"] * p["tau"] * s
+    dr = _rate(y, p) - (opened + p["g_gap"]) * r / p["tau"]
+    return dr, _potential(y, p, current, opened * (p["e_s"] - v)), (x - s) / p["tau_d"], (r - x) / p["tau_d"]
+
+
+def _izhikevich(y: Any, p: Values, current: Any, past: Any) -> Any:
+    r, v, w, s = y
+    opened = p["g"] * s
+    dr = _rate(y, p) - (p["a"] + opened) * r / p["tau"]
+    dv = _potential(y, p, current, opened * (p["e_s"] - v) - w - p["a"] * v)
+    return dr, dv, (p["b"] * v - w) / p["tau_w"] + p["jump"] * r, r - s / p["tau_s"]
+
+
+def _cumulants(y: Any, p: Values, current: Any, past: Any) -> Any:
+    first = math.pi * p["tau"] * y[0] - 1j * y[1]
+    second, third = y[2] + 1j * y[3], y[4] + 1j * y[5]
+    push = p["eta"] + current + p["v_ou_mean"] + p["J"] * p["tau"] * y[0]
+    width = p["delta"] + math.pi * p["tau"] * p["r_ou_mean"]
+    one = width - 1j * push + 1j * (first**2 - second)
+    two = 2.0 * p["sigma"] ** 2 + 2j * (first * second + second * first - 2.0 * third)
+    three = 3j * (first * third + second**2 + third * first)
+    slopes = (one.real / math.pi / p["tau"], -one.imag, two.real, two.imag, three.real, three.imag)
+    return tuple(slope / p["tau"] for slope in slopes)
+
+
+def _memory(y: Any, p: Values, current: Any, past: Any) -> Any:
+    released = {"1": y[0] * y[2] * y[3], "2": y[4] * y[6] * y[7]}
+    slopes: list[Any] = []
+    for a, other, place, outer in (("1", "2", 0, current), ("2", "1", 4, 0.0), ("i", "", 8, 0.0)):
+        r, v = y[place : place + 2]
+        tau = p[f"tau_{a}"]
+        if a == "i":
+            coupling = p["J_ie"] * (y[0] + y[4]) + p["J_ii"] * r
+        else:
+            coupling = p["J_same"] * released[a] + p["J_other"] * released[other] + p["J_ei"] * y[8]
+        slopes.append((p[f"delta_{a}"] / (math.pi * tau) + p[f"r_{a}_ou_mean"] + 2.0 * r * v) / tau)
+        push = p[f"eta_{a}"] + outer + p[f"v_{a}_ou_mean"] + tau * coupling
+        slopes.append((v**2 + push - (math.pi * tau * r) ** 2) / tau)
+        if a != "i":
+            u, x = y[place + 2 : place + 4]
+            slopes.append((p["U"] - u) / p["tau_f"] + p["U"] * (1.0 - u) * r)
+            slopes.append((1.0 - x) / p["tau_d"] - u * x * r)
+    return tuple(slopes)
+
+
 @dataclass(frozen=True)
 class Equations:
     """A model as the truth has it: `slopes(y, parameters, drive, past rate)`; further parameters with the
@@ -101,6 +200,7 @@ class Equations:
 
 
 _ADAPTING = {"alpha": (0.0, 2.0), "tau_a": (1.0, 1000.0)}
+_JOINED = {"tau_se": (0.5, 20.0), "tau_si": (0.5, 20.0), "eps": (0.0, 20.0)}
 MODELS = {
     "qif": Equations(("r", "v"), _plain),
     "qif_adaptation_alpha": Equations(("r", "v", "a", "b"), _adaptation_alpha, _ADAPTING),
@@ -115,6 +215,51 @@ MODELS = {
     "qif_synapse": Equations(("r", "v", "s"), _synapse, {"tau_d": (0.5, 20.0)}),
     "qif_gap": Equations(("r", "v"), _gap, {"g": (0.0, 5.0)}),
     "qif_pair": Equations(("r_e", "v_e", "r_i", "v_i"), _pair, {}, ((0, "tau_e"), (2, "tau_i"))),
+    "qif_pair_synapse": Equations(
+        ("r_e", "v_e", "s_e", "r_i", "v_i", "s_i"),
+        _pair_synapse,
+        _JOINED,
+        ((0, "tau_e"), (3, "tau_i")),
+    ),
+    "qif_pair_alpha": Equations(
+        ("r_e", "v_e", "s_e", "x_e", "r_i", "v_i", "s_i", "x_i"),
+        _pair_alpha,
+        _JOINED,
+        ((0, "tau_e"), (4, "tau_i")),
+    ),
+    "qif_pair_couplings": Equations(
+        ("r_e", "v_e", "s_ee", "s_ei", "r_i", "v_i", "s_ie", "s_ii"),
+        _pair_couplings,
+        {f"tau_s{a}{b}": (0.5, 20.0) for a in "ei" for b in "ei"},
+        ((0, "tau_e"), (4, "tau_i")),
+    ),
+    "qif_bimodal": Equations(
+        ("r_1", "v_1", "r_2", "v_2"), _bimodal, {"share": (0.05, 0.95)}, ((0, "tau_1"), (2, "tau_2"))
+    ),
+    "qif_cauchy": Equations(("r", "v"), _cauchy, {"gamma": (0.0, 5.0)}),
+    "qif_conductance": Equations(
+        ("r", "v", "s", "x"),
+        _conductance,
+        {"g": (0.0, 20.0), "e_s": (-10.0, 10.0), "g_gap": (0.0, 5.0), "tau_d": (0.5, 20.0)},
+    ),
+    "qif_izhikevich": Equations(
+        ("r", "v", "w", "s"),
+        _izhikevich,
+        {
+            **{"a": (-1.0, 2.0), "g": (0.0, 10.0), "e_s": (-10.0, 10.0), "b": (-1.0, 1.0)},
+            **{"jump": (0.0, 1.0), "tau_w": (5.0, 500.0), "tau_s": (0.5, 20.0)},
+        },
+    ),
+    "qif_cumulants": Equations(("r", "v", "a", "b", "e", "f"), _cumulants, {"sigma": (0.0, 0.5)}),
+    "qif_memory": Equations(
+        ("r_1", "v_1", "u_1", "x_1", "r_2", "v_2", "u_2", "x_2", "r_i", "v_i"),
+        _memory,
+        {
+            **{"J_same": (0.0, 60.0), "J_other": (0.0, 20.0), "J_ei": (-30.0, 0.0), "J_ie": (0.0, 30.0)},
+            **{"J_ii": (-30.0, 0.0), "U": (0.05, 1.0), "tau_f": (10.0, 1500.0), "tau_d": (10.0, 500.0)},
+        },
+        ((0, "tau_1"), (4, "tau_2"), (8, "tau_i")),
+    ),
     "qif_delay": Equations(("r", "v"), _delay, {"delay": (0.5, 20.0)}),
 }
 
