@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from qifscan.arrays import Indices
 from qifscan.dynamics.observables import needed_accumulators
 from qifscan.engine import backend
 from qifscan.engine.batch import memory_bytes
@@ -18,7 +19,7 @@ from qifscan.engine.chunk_work import first_points
 from qifscan.engine.chunks import Chunks, grain_of
 from qifscan.engine.compiler import nothing
 from qifscan.engine.measured import diagnostics
-from qifscan.engine.points import Indices, Points, run_points
+from qifscan.engine.points import Points, run_points
 from qifscan.engine.program import Program, Schedule, batch_shape
 from qifscan.errors import Fault, ScanError, check_count, check_flag, counted
 from qifscan.machine import available_memory, resident_memory, usual_workers
