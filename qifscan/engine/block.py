@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from qifscan.dynamics.accumulators import SEGMENT, Instant
-from qifscan.dynamics.integrators import System
+from qifscan.dynamics.integrators import Flow
 from qifscan.dynamics.observables import total_of
 from qifscan.dynamics.status import Status
 from qifscan.engine import backend
@@ -106,7 +106,7 @@ def _step(program: Program, block: Block, pace: Pace, n: jax.Array, moving: Movi
     """Advance state and noise from step n to n + 1."""
     model, noise = program.model, moving.noise
     later, pairs = next_noise(program, block, pace, n, moving)
-    system = System(model, block.constants, program.noisy)
+    system = Flow(model, block.constants, program.noisy)
     averages = averages_of(program, block, n, noise, later)
     inputs = _inputs(program, block, pace, n, (noise, later), averages)
     past = moving.past
@@ -236,7 +236,7 @@ def _instant(program: Program, block: Block, pace: Pace, n: jax.Array, moving: M
     noise, c = moving.noise, block.constants
     # A path that the steps do not resolve has no slope there.
     averages = {name: c[f"{name}_mean"] for name in noise} if program.averaged else {}
-    system = System(program.model, c, program.noisy)
+    system = Flow(program.model, c, program.noisy)
     inputs = _inputs(program, block, pace, n, (noise, noise), averages, moving.past)
     return Instant(with_growth(moving), system.slope(moving.state, inputs(0.0)))
 

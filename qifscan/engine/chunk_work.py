@@ -99,8 +99,13 @@ def _at_turn(scan: Scan, lines: Indices, turn: int) -> Indices:
 
 
 def first_points(chunks: Chunks, trace: bool = False) -> Points:
-    """Return the points of the first chunk, or of the first batch of traces."""
-    return Points.of(chunks.scan, chunks.indices(chunks.grid if trace else 0))
+    """Return the points of the first chunk that are run together, or of the first batch of traces."""
+    indices = chunks.indices(chunks.grid if trace else 0)
+    if chunks.scan.protocol.sweep is not None and not trace:
+        # One of each line: a line may have millions.
+        first = np.flatnonzero(indices[_places(chunks.scan)[0]] == 0)
+        indices = tuple(index[first] for index in indices)
+    return Points.of(chunks.scan, indices)
 
 
 def run_chunk(chunks: Chunks, chunk: int, rows: Column | None = None, begun: Begun | None = None) -> Measured:

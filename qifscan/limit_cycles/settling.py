@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import Problem
+from qifscan.limit_cycles.problem import Problem
 from qifscan.phases import tell
 
 PERIODIC, AT_REST, NOT_PERIODIC, DIVERGED = range(4)

@@ -150,8 +150,7 @@ def show(
     --------
     >>> import qifscan as qs
     >>> figure = qs.show(qs.branch(J=15.0, points=20))
-    >>> type(figure).__name__
-    'Figure'
+    >>> figure.savefig("branch.png")
     """
     style = Style(ax, cmap, vmin, vmax, log, figsize, title)
     _check_options(over, folds, select)

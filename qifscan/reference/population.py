@@ -63,10 +63,10 @@ else:
     lax = LazyModule("jax.lax")
     xr = LazyModule("xarray")
 
-
 Shape = tuple[int, ...]
 
 
+Input = ArrayLike | None
 MODES = ("single", "batch", "training")
 PRECISIONS = ("float64", "float32")
 TOLERANCE = 1e-3
@@ -129,11 +129,10 @@ class QIF(Saved):
     Examples
     --------
     >>> import qifscan as qs
-    >>> pop = qs.QIF(2, eta=[-5.0, 1.0], method="rk4", dt=0.05, x_initializer=-1.0, y_initializer=0.1)
-    >>> for _ in range(20):
-    ...     pop.update()
-    >>> pop.y.round(4)
-    array([0.0895, 4.7862])
+    >>> pop = qs.QIF(2, method="rk4", dt=0.05, x_initializer=-1.0, y_initializer=0.1)
+    >>> pop.update(x=[0.0, 5.0])
+    >>> pop.x.round(4)
+    array([-1.1217, -0.8836])
     """
 
     tau, eta, delta, J = Setting(), Setting(), Setting(), Setting()
@@ -400,14 +399,7 @@ class QIF(Saved):
         """Do what `update` does."""
         self.update(*arguments, x=x, y=y)
 
-    def run(
-        self,
-        steps: int,
-        inputs: ArrayLike | None = None,
-        *,
-        inputs_y: ArrayLike | None = None,
-        every: int = 1,
-    ) -> xr.Dataset:
+    def run(self, steps: int, inputs: Input = None, *, inputs_y: Input = None, every: int = 1) -> xr.Dataset:
         """Take many steps, the same as so many calls of `update` bit for bit, and return what happened.
 
         `inputs` and `inputs_y` (1/ms) are numbers, or arrays with time first: `(steps,)` for all

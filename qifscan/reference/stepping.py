@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from qifscan.dynamics.initial import NAMED_STATES
-from qifscan.dynamics.integrators import INTEGRATORS, Integrator, System
+from qifscan.dynamics.integrators import INTEGRATORS, Flow, Integrator
 from qifscan.dynamics.model import N, Parameter
 from qifscan.dynamics.models import MODELS
 from qifscan.dynamics.noise import (
@@ -152,7 +152,7 @@ def _advanced(
     def inputs(fraction: float) -> tuple[jax.Array, jax.Array]:
         return _between(state.y_ou, y_ou, fraction) + y, _between(state.x_ou, x_ou, fraction) + x
 
-    system = System(MODEL, c, MODEL.variable_names)
+    system = Flow(MODEL, c, MODEL.variable_names)
     (rate, potential), estimate = integrator.step(system, (state.y, state.x), inputs, c["dt"])
     return State(potential, rate, x_ou, y_ou, state.step + np.uint32(1), state.key), estimate
 
