@@ -66,8 +66,8 @@ class Pool:
 @dataclass
 class Branches:
     """Branches on their way, `(branches,)` each: the next step, how they ended (-1: not yet), their points so
-    far, their test functions at the last orbit, since how many points a `still` one has not moved, and their
-    beginnings, as numbers that tell an orbit. `pools` by the size of the meshes; `waiting` orbits are to be
+    far, their test functions at the last orbit, since how many points a `still` one has not moved, their
+    beginnings, as numbers that tell an orbit, and how far they have been from them. `pools` by the size of the meshes; `waiting` orbits are to be
     measured; `ends` are the last orbits of those that have ended.
     """
 
@@ -80,6 +80,7 @@ class Branches:
     tests: Array
     still: Index
     first: Array
+    farthest: Array
     ends: dict[int, Array] = field(default_factory=dict)
     waiting: list[tuple[Index, Index, Index, Orbits]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -165,13 +166,15 @@ def begun(system: System, orbits: Orbits, tangent: Orbits, units: Array, tests: 
         none.copy(),
         np.zeros((count, tests)),
         none.copy(),
-        summary(orbits),
+        summary(system, orbits),
+        np.zeros(count),
     )
 
 
-def summary(orbits: Orbits) -> Array:
+def summary(system: System, orbits: Orbits) -> Array:
     """Return numbers that don't depend on where an orbit begins: highest states, period, parameters."""
-    return np.concatenate((orbits.u.max(axis=1), orbits.scalars), axis=1)
+    highest = orbits.u[..., : system.size].max(axis=1)
+    return np.concatenate((highest, orbits.scalars[:, : 1 + system.free]), axis=1)
 
 
 def followed(b: Branches, rules: Rules) -> list[dict[str, Any]]:

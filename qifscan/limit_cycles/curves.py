@@ -111,7 +111,7 @@ def curve(
         return of_equilibria.curve(
             model, kind, along, through, rates=rates, within=within, points=count, **slices
         )
-    chosen = catalogue.model_of(model)
+    chosen = catalogue.model_of(model, along=(along,))
     pair = (along if along is not None else chosen.graph, through)
     asked = _asked(chosen, kind, pair, (between, within), points, longest, period)
     if rates is not None:
@@ -211,24 +211,47 @@ def _curves(asked: Asked, flat: Mapping[str, Array], values: Array) -> Lines:
     tables, cuts = [], []
     first = 0
     for system, orbits, along in found:
-        count = len(orbits.period)
-        tell("following curves from points", count, None)
-        signs = (-1.0, 1.0)
-        halves = [_half(asked, system, orbits, along, sign) for sign in signs]
-        for sign, (rows, _) in zip(signs, halves, strict=True):
-            tables += [row | {"number": row["number"] + first, "order": sign * row["order"]} for row in rows]
-        ends = np.stack([cut for _, cut in halves], axis=1)
+        rows, ends = _both_ways(asked, system, orbits, along)
+        tables += [row | {"number": row["number"] + first} for row in rows]
         cuts.append(ends)
-        first += count
+        first += len(ends)
     table = {name: np.concatenate([rows[name] for rows in tables]) for name in tables[0]}
-    ends = np.concatenate(cuts)
-    # A closed curve is there once in each direction: one is enough.
-    closed = (ends == BY_RETURN).all(axis=1)
-    table = {name: v[~(closed[table["number"]] & (table["order"] < 0.0))] for name, v in table.items()}
     order = np.lexsort((table["order"], table["number"]))
     table = {name: values[order] for name, values in table.items()}
-    columns = table | {"period": table["period"] * np.exp(table["second"] / asked.units[1])}
-    return Lines(table, ends, duplicates(columns, np.zeros(len(ends), dtype=np.intp)))
+    ends = np.concatenate(cuts)
+    return Lines(table, ends, _again(asked, table, ends))
+
+
+def _both_ways(
+    asked: Asked, system: Any, orbits: Orbits, along: Orbits
+) -> tuple[list[dict[str, Any]], Index]:
+    """Return the rows of curves in both directions, and what ends them: a closed one needs but one."""
+    tell("following curves from points", len(orbits.period), None)
+    rows, forth = _half(asked, system, orbits, along)
+    back = forth.copy()
+    left = np.flatnonzero(forth != BY_RETURN)
+    if len(left):
+        turned = along.chosen(left).times(-np.ones(len(left)))
+        others, back[left] = _half(asked, system.chosen(left), orbits.chosen(left), turned)
+        rows += [row | {"number": left[row["number"]], "order": -row["order"]} for row in others]
+    rules = _rules(asked, system, orbits)
+    count = len(forth)
+    head = {"number": np.arange(count), "order": np.zeros(count), "type": np.zeros(count, dtype=np.intp)}
+    return [*rows, rules.measured(system, orbits) | head], np.stack((back, forth), axis=1)
+
+
+def _again(asked: Asked, table: Mapping[str, Any], ends: Index) -> Index:
+    """Return of each curve the one that has all of its points, -1: none."""
+    rows = np.arange(len(table["number"]))
+    begin = np.searchsorted(table["number"], np.arange(len(ends)))
+    # A closed curve goes on from its last point to its first.
+    closing = begin[(ends == BY_RETURN).all(axis=1)]
+    rows = np.concatenate((rows, closing))
+    rows = rows[np.argsort(table["number"][rows], kind="stable")]
+    columns = {name: values[rows] for name, values in table.items()}
+    # The second parameter counts beside the first.
+    columns["mean"] = np.column_stack((columns["mean"], columns["second"]))
+    return duplicates(columns, np.zeros(len(ends), dtype=np.intp))
 
 
 def _beginnings(asked: Asked, flat: Mapping[str, Array]) -> list[tuple[Any, Orbits, Orbits]]:
@@ -248,7 +271,22 @@ def _beginnings(asked: Asked, flat: Mapping[str, Array]) -> list[tuple[Any, Orbi
         found += [
             _begun(asked, one) for one in rules.kept if one.code == KINDS[asked.kind] and len(one.number)
         ]
-    return [one for one in found if len(one[1].period)]
+    return [one for one in _once(found) if len(one[1].period)]
+
+
+def _once(found: list[tuple[Any, Orbits, Orbits]]) -> list[tuple[Any, Orbits, Orbits]]:
+    """Return each beginning once: a branch between two Hopf points is followed from both of them."""
+    seen: list[Array] = []
+    kept = []
+    for system, orbits, along in found:
+        new = []
+        for k, numbers in enumerate(orbits.scalars[:, :3]):
+            if all((np.abs(numbers - other) > 1e-6 * np.abs(other)).any() for other in seen):
+                seen.append(numbers)
+                new.append(k)
+        which = np.array(new, dtype=np.intp)
+        kept.append((system.chosen(which), orbits.chosen(which), along.chosen(which)))
+    return kept
 
 
 def _begun(asked: Asked, found: Found) -> tuple[Any, Orbits, Orbits]:
@@ -285,26 +323,21 @@ def _all_units(asked: Asked, system: Any) -> Array:
     return np.append(asked.units, 1.0) if extra else asked.units
 
 
-def _half(
-    asked: Asked, system: Any, orbits: Orbits, along: Orbits, sign: float
-) -> tuple[list[dict[str, Any]], Index]:
-    """Return the rows of curves in one direction, and what ends them; with the first if `sign` is 1."""
+def _rules(asked: Asked, system: Any, orbits: Orbits) -> OnCurves:
+    """Return the rules of curves that begin at some cycles."""
     longest = _PERIODS * orbits.period
     if asked.longest is not None:
         longest = np.full(len(longest), float(asked.longest))
     if asked.period is not None:
         longest = np.full(len(longest), math.inf)
-    units = _all_units(asked, system)
-    rules = OnCurves(asked.kind, asked.ranges, units, asked.points, longest)
-    way = along.times(np.full(len(longest), sign))
-    b = continuation.begun(system, orbits, way, units, len(rules.codes))
-    rows = continuation.followed(b, rules)
-    if sign > 0.0:
-        head = rules.measured(system, orbits)
-        count = len(orbits.period)
-        place = {"number": np.arange(count), "order": np.zeros(count), "type": np.zeros(count, dtype=np.intp)}
-        rows.append(head | place)
-    return rows, b.cut
+    return OnCurves(asked.kind, asked.ranges, _all_units(asked, system), asked.points, longest)
+
+
+def _half(asked: Asked, system: Any, orbits: Orbits, along: Orbits) -> tuple[list[dict[str, Any]], Index]:
+    """Return the rows of curves in one direction, and what ends them."""
+    rules = _rules(asked, system, orbits)
+    b = continuation.begun(system, orbits, along, rules.units, len(rules.codes))
+    return continuation.followed(b, rules), b.cut
 
 
 # The dataset

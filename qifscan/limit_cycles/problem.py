@@ -24,6 +24,10 @@ class System(Protocol):
     """
 
     @property
+    def size(self) -> int:
+        """Number of variables of a cycle, the first of a state."""
+
+    @property
     def free(self) -> int:
         """Number of parameters that vary."""
 
@@ -61,6 +65,11 @@ class Problem:
     along: tuple[str, ...] = ()
     drive: tuple[Array, Array, Array] | None = None
     fixed: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of variables."""
+        return len(self.model.variables)
 
     @property
     def free(self) -> int:

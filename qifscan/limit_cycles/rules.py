@@ -169,11 +169,13 @@ class OnBranches:
 
 
 def returned(b: Branches, step: Step) -> Any:
-    """Tell which orbits are the ones that their branches began with."""
-    new, who = step.new, step.who
-    scale = np.concatenate((step.system.scales(new.u), units_of(new, b.units)), axis=1)
-    apart = np.sqrt((((summary(new) - b.first[who]) / scale) ** 2).sum(axis=1))
-    return (apart < 0.5 * b.step[who]) & (b.count[who] > 10)
+    """Tell which orbits are the ones that their branches began with, after having been far from them."""
+    new, who, system = step.new, step.who, step.system
+    sizes = units_of(new, b.units)[:, : 1 + system.free]
+    scale = np.concatenate((system.scales(new.u)[:, : system.size], sizes), axis=1)
+    apart = np.sqrt((((summary(system, new) - b.first[who]) / scale) ** 2).sum(axis=1))
+    b.farthest[who] = np.maximum(b.farthest[who], apart)
+    return (apart < 0.5 * b.step[who]) & (b.farthest[who] > 2.0 * b.step[who]) & (b.count[who] > 10)
 
 
 def mirrored(step: Step, size: int | None = None) -> Any:
