@@ -65,10 +65,12 @@ class Pool:
 
 @dataclass
 class Branches:
-    """Branches on their way, `(branches,)` each: the next step, how they ended (-1: not yet), their points so
-    far, their test functions at the last orbit, since how many points a `still` one has not moved, their
-    beginnings, as numbers that tell an orbit, and how far they have been from them. `pools` by the size of the meshes; `waiting` orbits are to be
-    measured; `ends` are the last orbits of those that have ended.
+    """Branches on their way, `(branches,)` each.
+
+    The next step, how they ended (-1: not yet), their points so far, their test functions at the last orbit,
+    since how many points a `still` one has not moved, their beginnings, as numbers that tell an orbit, and
+    how far they have been from them. `pools` by the size of the meshes; `waiting` orbits are to be measured;
+    `ends` are the last orbits of those that have ended.
     """
 
     system: System

@@ -248,9 +248,9 @@ def _again(asked: Asked, table: Mapping[str, Any], ends: Index) -> Index:
     closing = begin[(ends == BY_RETURN).all(axis=1)]
     rows = np.concatenate((rows, closing))
     rows = rows[np.argsort(table["number"][rows], kind="stable")]
-    columns = {name: values[rows] for name, values in table.items()}
-    # The second parameter counts beside the first.
-    columns["mean"] = np.column_stack((columns["mean"], columns["second"]))
+    columns = {name: table[name][rows] for name in ("number", "value", "period")}
+    # Two parameters and the period tell a curve; extremes have kinks, which a chord cuts off.
+    columns |= dict.fromkeys(("low", "high", "mean"), table["second"][rows, None])
     return duplicates(columns, np.zeros(len(ends), dtype=np.intp))
 
 
