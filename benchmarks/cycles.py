@@ -109,18 +109,14 @@ def beside_auto():
     d = qs.cycle_branches("qif_adaptation_alpha", points=400, **ADAPTING)
     took, count = process_time() - begin, d.sizes["point"]
     folds = d["eta"].values[d["type"].values == 5]
-    print(
-        f"canard, 1 slice: {count} cycles in {took:.1f} s, {1e3 * took / count:.1f} ms each; {off(folds):.0e} off"
-    )
+    told("canard, 1 slice", count, took, folds)
     home = os.environ.get("AUTO_DIR")
     if not home or not (Path(home) / "lib").is_dir() or shutil.which("gfortran") is None:
         print("without AUTO: set AUTO_DIR to a folder where it has been built")
         return
     with tempfile.TemporaryDirectory() as folder:
         cycles, took, folds = auto(Path(folder), Path(home))
-    print(
-        f"AUTO, NTST 200:  {cycles} cycles in {took:.1f} s, {1e3 * took / cycles:.1f} ms each; {off(folds):.0e} off"
-    )
+    told("AUTO, NTST 200", cycles, took, folds)
 
 
 def main():
