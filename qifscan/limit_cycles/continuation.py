@@ -17,7 +17,7 @@ import numpy as np
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import INTERVALS
 from qifscan.limit_cycles.orbits import Orbits, adapted, inner, joined, mesh_error, remeshed
-from qifscan.limit_cycles.problem import System
+from qifscan.limit_cycles.problem import OrbitProblem
 from qifscan.limit_cycles.steps import (
     BY_FAILURE,
     EP,
@@ -73,7 +73,7 @@ class Branches:
     `ends` are the last orbits of those that have ended.
     """
 
-    system: System
+    system: OrbitProblem
     units: Array
     pools: dict[int, Pool]
     step: Array
@@ -94,7 +94,7 @@ class Step:
     """A step: from which orbits along which tangents, to which with what tangents and multipliers there, and
     whose it is."""
 
-    system: System
+    system: OrbitProblem
     before: Orbits
     tangent: Orbits
     new: Orbits
@@ -153,7 +153,7 @@ class Rules(Protocol):
         """Return rows of the points at which a test function is 0."""
 
 
-def begun(system: System, orbits: Orbits, tangent: Orbits, units: Array, tests: int) -> Branches:
+def begun(system: OrbitProblem, orbits: Orbits, tangent: Orbits, units: Array, tests: int) -> Branches:
     """Return branches that begin at orbits, or at equilibria, in a direction of any length."""
     count = len(orbits.period)
     everyone, none = np.arange(count), np.zeros(count, dtype=np.intp)
@@ -173,7 +173,7 @@ def begun(system: System, orbits: Orbits, tangent: Orbits, units: Array, tests: 
     )
 
 
-def summary(system: System, orbits: Orbits) -> Array:
+def summary(system: OrbitProblem, orbits: Orbits) -> Array:
     """Return numbers that don't depend on where an orbit begins: highest states, period, parameters."""
     highest = orbits.u[..., : system.size].max(axis=1)
     return np.concatenate((highest, orbits.scalars[:, : 1 + system.free]), axis=1)
@@ -294,7 +294,7 @@ def _cosine(step: Step, units: Array) -> Array:
     return found
 
 
-def needs(system: System, orbits: Orbits, groups: Array) -> tuple[Any, Any]:
+def needs(system: OrbitProblem, orbits: Orbits, groups: Array) -> tuple[Any, Any]:
     """Tell which orbits need a finer mesh, for themselves or for what grows; and which need but a coarser."""
     scales = system.scales(orbits.u)
     ratio = scales[:, None] / (scales[..., None] + 1e-300)

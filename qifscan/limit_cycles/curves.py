@@ -22,7 +22,7 @@ from qifscan.limit_cycles.directions import with_direction
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.rules import Found, OnBranches
+from qifscan.limit_cycles.rules import Met, OnBranches
 from qifscan.limit_cycles.steps import LPC, PD, TR, UZ, Extent, at_value, tangents
 from qifscan.phases import phased, tell
 from qifscan.scan.labels import Values, complete, labelled
@@ -46,7 +46,7 @@ _PERIODS, _ON_BRANCH = 20.0, 400
 
 
 @dataclass(frozen=True)
-class Asked:
+class Wanted:
     """What curves are asked for: of which kind, in which plane, within which ranges, how far."""
 
     model: Model
@@ -145,7 +145,7 @@ def _asked(
     points: int | None,
     longest: float | None,
     period: float | None,
-) -> Asked:
+) -> Wanted:
     """Return what is asked for, or raise `ScanError` with a line for every mistake in it."""
     rows = {p.name: p for p in model.parameters}
     faults = [unknown(n, x, rows) for n, x in zip(("along", "through"), pair, strict=True) if x not in rows]
@@ -167,7 +167,7 @@ def _asked(
     check_time("longest", longest)
     check_time("period", period)
     whole = [_domain(rows[name]) if r is None else r for name, r in zip(pair, ranges, strict=True)]
-    return Asked(model, kind, pair, (whole[0], whole[1]), points or 200, longest, period)
+    return Wanted(model, kind, pair, (whole[0], whole[1]), points or 200, longest, period)
 
 
 def _domain(row: Parameter) -> Range:
@@ -200,7 +200,7 @@ class Lines:
     duplicate_of: Index
 
 
-def _curves(asked: Asked, flat: Mapping[str, Array], values: Array) -> Lines:
+def _curves(asked: Wanted, flat: Mapping[str, Array], values: Array) -> Lines:
     """Return the curves that begin at what branches at some values of the second parameter meet."""
     every = {name: np.repeat(array, len(values)) for name, array in flat.items()} | {asked.names[1]: values}
     found = _beginnings(asked, every)
@@ -223,7 +223,7 @@ def _curves(asked: Asked, flat: Mapping[str, Array], values: Array) -> Lines:
 
 
 def _both_ways(
-    asked: Asked, system: Any, orbits: Orbits, along: Orbits
+    asked: Wanted, system: Any, orbits: Orbits, along: Orbits
 ) -> tuple[list[dict[str, Any]], Index]:
     """Return the rows of curves in both directions, and what ends them: a closed one needs but one."""
     tell("following curves from points", len(orbits.period), None)
@@ -240,7 +240,7 @@ def _both_ways(
     return [*rows, rules.measured(system, orbits) | head], np.stack((back, forth), axis=1)
 
 
-def _again(asked: Asked, table: Mapping[str, Any], ends: Index) -> Index:
+def _again(asked: Wanted, table: Mapping[str, Any], ends: Index) -> Index:
     """Return of each curve the one that has all of its points, -1: none."""
     rows = np.arange(len(table["number"]))
     begin = np.searchsorted(table["number"], np.arange(len(ends)))
@@ -254,7 +254,7 @@ def _again(asked: Asked, table: Mapping[str, Any], ends: Index) -> Index:
     return duplicates(columns, np.zeros(len(ends), dtype=np.intp))
 
 
-def _beginnings(asked: Asked, flat: Mapping[str, Array]) -> list[tuple[Any, Orbits, Orbits]]:
+def _beginnings(asked: Wanted, flat: Mapping[str, Array]) -> list[tuple[Any, Orbits, Orbits]]:
     """Return the problems of curves, the cycles they begin with, and their directions."""
     row = next(p for p in asked.model.parameters if p.name == asked.names[0])
     limits = Extent(*asked.ranges[0], _ON_BRANCH, abs(row.default or 1.0))
@@ -289,7 +289,7 @@ def _once(found: list[tuple[Any, Orbits, Orbits]]) -> list[tuple[Any, Orbits, Or
     return kept
 
 
-def _begun(asked: Asked, found: Found) -> tuple[Any, Orbits, Orbits]:
+def _begun(asked: Wanted, found: Met) -> tuple[Any, Orbits, Orbits]:
     """Return the problem of curves from bifurcations of one kind, their first cycles and directions."""
     second = found.problem.parameters[asked.names[1]]
     scalars = np.concatenate((found.orbits.scalars, second[:, None]), axis=1)
@@ -317,13 +317,13 @@ def _forward(orbits: Orbits, which: int) -> Orbits:
     return Orbits(orbits.s, 0.0 * orbits.u, 0.0 * orbits.stages, scalars)
 
 
-def _all_units(asked: Asked, system: Any) -> Array:
+def _all_units(asked: Wanted, system: Any) -> Array:
     """Return the sizes of the parameters, and of b or theta."""
     extra = isinstance(system, Marginal) and system.has_extra
     return np.append(asked.units, 1.0) if extra else asked.units
 
 
-def _rules(asked: Asked, system: Any, orbits: Orbits) -> OnCurves:
+def _rules(asked: Wanted, system: Any, orbits: Orbits) -> OnCurves:
     """Return the rules of curves that begin at some cycles."""
     longest = _PERIODS * orbits.period
     if asked.longest is not None:
@@ -333,7 +333,7 @@ def _rules(asked: Asked, system: Any, orbits: Orbits) -> OnCurves:
     return OnCurves(asked.kind, asked.ranges, _all_units(asked, system), asked.points, longest)
 
 
-def _half(asked: Asked, system: Any, orbits: Orbits, along: Orbits) -> tuple[list[dict[str, Any]], Index]:
+def _half(asked: Wanted, system: Any, orbits: Orbits, along: Orbits) -> tuple[list[dict[str, Any]], Index]:
     """Return the rows of curves in one direction, and what ends them."""
     rules = _rules(asked, system, orbits)
     b = continuation.begun(system, orbits, along, rules.units, len(rules.codes))
@@ -343,7 +343,7 @@ def _half(asked: Asked, system: Any, orbits: Orbits, along: Orbits) -> tuple[lis
 # The dataset
 
 
-def _dataset(asked: Asked, given: Mapping[str, xr.DataArray], lines: Lines) -> xr.Dataset:
+def _dataset(asked: Wanted, given: Mapping[str, xr.DataArray], lines: Lines) -> xr.Dataset:
     """Return the dataset of curves, a contiguous ragged array."""
     model, table = asked.model, lines.table
     words = Words(model, model.reference)

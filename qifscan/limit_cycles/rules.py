@@ -43,7 +43,7 @@ STILL, PATIENCE = 1e-12, 25
 
 
 @dataclass(frozen=True)
-class Found:
+class Met:
     """Bifurcations on branches: of which kind, on which branches, the cycles there and where they go."""
 
     code: int
@@ -61,7 +61,7 @@ class OnBranches:
     longest: Array
     forced: bool = False
     at_period: float | None = None
-    kept: list[Found] = field(default_factory=list)
+    kept: list[Met] = field(default_factory=list)
     leaving: int = BY_RANGE
     unmoved: int = UNRESOLVED
 
@@ -140,7 +140,7 @@ class OnBranches:
         row |= {"number": crossing.number, "order": order, "type": code}
         certain = np.flatnonzero(keep & sure)
         self.kept.append(
-            Found(
+            Met(
                 crossing.code,
                 crossing.number[certain],
                 problem.chosen(certain),
