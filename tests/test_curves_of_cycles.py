@@ -26,10 +26,11 @@ def doublings():
     )
 
 
-def monodromy(model, point, names):
+def monodromy(model, point, names, **fixed):
     """The matrix of the variational equations over a period, by DOP853."""
     row = FAMILY[model]
-    given = {p.name: p.default for p in row.parameters} | {name: point[name].item() for name in names}
+    given = {p.name: p.default for p in row.parameters} | fixed
+    given |= {name: point[name].item() for name in names}
     constants = row.constants(given)
     n = len(row.variables)
 
@@ -56,7 +57,7 @@ def some(found, count):
 
 
 def test_on_a_curve_of_folds_the_variational_equations_have_the_multiplier_1_twice():
-    for point in some(folds(), 3):
+    for point in some(folds(), 2):
         mu = np.linalg.eigvals(monodromy("qif_pair", point, ("eta_i", "J_ie")))
         one, two = sorted(mu, key=lambda m: abs(m - 1.0))[:2]
         # A double multiplier is off by the square root of an error, the mean of both and the product are not.
@@ -65,7 +66,7 @@ def test_on_a_curve_of_folds_the_variational_equations_have_the_multiplier_1_twi
 
 
 def test_on_a_curve_of_period_doublings_the_variational_equations_have_the_multiplier_minus_1():
-    for point in some(doublings(), 3):
+    for point in some(doublings(), 2):
         mu = np.linalg.eigvals(monodromy("qif_pair_synapse", point, ("eta_e", "eps")))
         assert np.abs(mu + 1.0).min() < 1e-6
         assert np.abs(mu - 1.0).min() < 1e-6
@@ -115,7 +116,7 @@ def test_cycles_of_one_period_have_it():
     found = qs.curve(
         "qif_gap", "period", through="g", at=2.0, period=3.0, J=0.0, points=6, between=(0.5, 3.0)
     )
-    assert found["period"].values == pytest.approx(np.full(found.sizes["point"], 3.0), abs=1e-12)
+    assert found["period"].values == pytest.approx(np.full(found.sizes["point"], 3.0), abs=1e-10)
     point = found.isel(point=-1)
     cycle = qs.cycles(
         "qif_gap", eta=point["eta"].item(), g=point["g"].item(), J=0.0, starts=1, transient=100.0, window=40.0
@@ -140,3 +141,21 @@ def test_what_is_wrong_is_one_line(options, words):
         qs.curve("qif_adaptation_alpha", **({"through": "alpha"} | options), **GAST)
     assert words in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_at_a_period_doubling_a_branch_of_doubled_cycles_begins_and_ends_at_the_other():
+    """Cycles of twice the period, from one period doubling at eps = 12 to the other."""
+    found = qs.cycle_branches(
+        "qif_pair_synapse", "eta_e", eps=12.0, within=(-3.0, 10.0), points=60, doublings=1
+    )
+    names = found["start"].attrs["flag_meanings"].split()
+    doubled = np.flatnonzero(found["start"].values == names.index("period_doubling"))
+    assert doubled.size
+    at = found["eta_e"].values[found["type"].values == 7]
+    rows = found.isel(point=found["branch"].values == doubled[0])
+    assert np.abs(at - rows["eta_e"].values[0]).min() < 1e-9
+    half = found["period"].values[found["type"].values == 7]
+    assert np.abs(2.0 * half - rows["period"].values[0]).min() < 1e-6
+    point = rows.isel(point=5)
+    mu = np.linalg.eigvals(monodromy("qif_pair_synapse", point, ("eta_e",), eps=12.0))
+    assert np.abs(mu - 1.0).min() < 1e-6

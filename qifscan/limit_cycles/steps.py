@@ -17,8 +17,17 @@ POINT, HB, LPC, PD, TR, EP, UZ, UNRESOLVED = 0, 3, 5, 7, 8, 9, -4, 31
 """AUTO's codes: ordinary, Hopf point, fold of cycles, period doubling, torus, end, a value asked for; and one
 of our own."""
 
-CUTS = ("points", "within", "longest_period", "hopf_point", "closed", "unresolved", "standstill")
-BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE, BY_STANDSTILL = range(len(CUTS))
+CUTS = (
+    "points",
+    "within",
+    "longest_period",
+    "hopf_point",
+    "closed",
+    "unresolved",
+    "standstill",
+    "period_doubling",
+)
+BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE, BY_STANDSTILL, BY_DOUBLING = range(len(CUTS))
 
 ACCURATE, RESOLVED = 1e-6, 1e-3
 """Error of the flow's own multiplier above which the mesh is made finer, and stability is not told."""
