@@ -1,9 +1,9 @@
-# make demo | test | lint | docs | bench | proof | battery | exact | truth | load; each sets up what it needs in .venv on first use.
+# make demo | test | lint | docs | gallery | bench | proof | battery | exact | truth | faults | load; each sets up what it needs in .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint docs bench proof battery exact truth load clean
+.PHONY: demo test lint docs gallery bench proof battery exact truth faults load clean
 
 demo: .venv/demo.stamp
 	$(BIN)/qifscan run scans/quickstart.toml
@@ -22,6 +22,9 @@ docs: .venv/docs.stamp
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html
 	@echo "the manual is docs/_build/html/index.html"
 
+gallery: .venv/test.stamp
+	$(BIN)/python docs/gallery/run.py
+
 battery: .venv/test.stamp
 	$(BIN)/python benchmarks/noise_battery.py
 
@@ -33,6 +36,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/standard_map.py
 	$(BIN)/python benchmarks/work_precision.py
 	$(BIN)/python benchmarks/network.py
+	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/time_to_accuracy.py
 	$(BIN)/python benchmarks/cycles.py
@@ -47,11 +51,14 @@ proof: .venv/test.stamp
 truth: .venv/test.stamp
 	$(BIN)/python benchmarks/truth.py
 
+faults: .venv/test.stamp
+	$(BIN)/python benchmarks/faults.py
+
 load: .venv/test.stamp
 	$(BIN)/python benchmarks/service_load.py
 
 clean:
-	rm -rf .venv docs/_build quickstart.zarr quickstart.png standard_map.json work_precision.json network.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json explorer.json exact.json theory_and_simulation.json truth.json
+	rm -rf .venv docs/_build quickstart.zarr quickstart.png standard_map.json work_precision.json network.json networks.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json explorer.json exact.json theory_and_simulation.json truth.json
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -10,6 +10,7 @@ import io
 import os
 import re
 import tempfile
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,6 +19,11 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from docutils.utils.math import latex2mathml
+from gallery.run import HERE as GALLERY
+from gallery.run import known as gallery_record
+from gallery.run import script as gallery_script
+from gallery.run import table as gallery_table
+from PIL import Image
 from sphinx.util.docutils import SphinxDirective
 from tables import TABLES
 
@@ -93,6 +99,66 @@ def _shown(value):
 # ----------------------------------------------------------------------------------------------- tables
 
 
+class Gallery(SphinxDirective):
+    """A page of the gallery: its figure in full, the numbers of a run at small size, and the script.
+
+    The script runs when the manual is built; `make gallery` made the figure, and knows how long it took.
+    """
+
+    required_arguments = 1
+    option_spec: ClassVar = {"alt": directives.unchanged}
+
+    def run(self):
+        """Return the figure, the table and the script."""
+        name = self.arguments[0]
+        began = time.perf_counter()
+        figure, rows = gallery_script(name).made(full=False)
+        seconds = time.perf_counter() - began
+        full = gallery_record().get(name)
+        picture = GALLERY / "figures" / f"{name}.png"
+        data = picture.read_bytes() if picture.exists() else _png(figure)
+        text = base64.b64encode(data).decode()
+        alt = self.options.get("alt", "")
+        made = [nodes.raw("", f'<img alt="{alt}" src="data:image/png;base64,{text}">', format="html")]
+        container = nodes.Element()
+        lines = StringList(gallery_table(rows, full, seconds).splitlines(), source=f"gallery {name}")
+        self.state.nested_parse(lines, self.content_offset, container)
+        code = (GALLERY / f"{name}.py").read_text(encoding="utf-8")
+        return [*made, *container.children, nodes.literal_block(code, code, language="python")]
+
+
+def _png(figure):
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110)
+    return picture.getvalue()
+
+
+class Thumbnails(SphinxDirective):
+    """Small pictures of all pages of the gallery, each a link to its page; the content names them."""
+
+    has_content = True
+
+    def run(self):
+        """Return the pictures in a grid."""
+        cells = []
+        for line in self.content:
+            name, _, title = line.partition(" ")
+            picture = GALLERY / "figures" / f"{name}.png"
+            text = base64.b64encode(_smaller(picture)).decode()
+            image = f'<img alt="" src="data:image/png;base64,{text}">'
+            cells.append(f'<a class="thumbnail" href="{name}.html">{image}<span>{title}</span></a>')
+        return [nodes.raw("", f'<div class="thumbnails">{"".join(cells)}</div>', format="html")]
+
+
+def _smaller(picture):
+    """Return a picture 480 points wide."""
+    with Image.open(picture) as image:
+        small = image.convert("RGB").resize((480, round(480 * image.height / image.width)), Image.LANCZOS)
+    data = io.BytesIO()
+    small.save(data, "PNG", optimize=True)
+    return data.getvalue()
+
+
 class Rows(SphinxDirective):
     """A table of Markdown, made from the rows of the package: `tables.py` has the name of each."""
 
@@ -163,7 +229,9 @@ def _escaped(text):
 def setup(app):
     """Add everything to Sphinx."""
     app.add_directive("cell", Cell)
+    app.add_directive("gallery", Gallery)
     app.add_directive("rows", Rows)
+    app.add_directive("thumbnails", Thumbnails)
     app.add_directive("commands", Commands)
     app.add_html_math_renderer("mathml", (_formula, None), (_formula, None))
     app.connect("autodoc-process-docstring", _as_written, priority=900)

@@ -31,8 +31,8 @@ from qifscan.results.hysteresis import hysteresis as hysteresis
 from qifscan.results.power import power_spectrum as power_spectrum
 from qifscan.results.pulses import pulse_response as pulse_response
 from qifscan.results.residence import residence as residence
-from qifscan.runs.cluster import local_cluster as local_cluster
 from qifscan.runs.driver import run as run
+from qifscan.runs.local_cluster import local_cluster as local_cluster
 from qifscan.runs.plan import Plan as Plan
 from qifscan.runs.plan import plan as plan
 from qifscan.runs.trajectory import replay as replay

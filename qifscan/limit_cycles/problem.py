@@ -122,7 +122,7 @@ class Problem:
         slopes = self.model.field(state, tuple(self.inputs(s, given)), self.model.constants(given))
         found = np.empty(u.shape)
         for i, slope in enumerate(slopes):
-            found[..., i] = slope
+            found[..., i] = np.asarray(slope)
         return found
 
     def derivatives(self, s: Array, u: Array, scalars: Array) -> tuple[Array, Array, Array]:

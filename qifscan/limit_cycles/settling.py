@@ -118,7 +118,7 @@ def _flow(problem: Problem) -> Flow:
     constants = problem.model.constants(problem.parameters)
 
     def flow(t: Array, y: Array) -> Array:
-        slopes = problem.model.field(tuple(y.T), tuple(problem.inputs(t)), constants)
+        slopes: Any = problem.model.field(tuple(y.T), tuple(problem.inputs(t)), constants)
         return np.stack(slopes, axis=1)
 
     return flow
