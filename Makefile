@@ -1,9 +1,9 @@
-# make demo | test | lint | docs | gallery | bench | proof | battery | exact | truth | load; each sets up what it needs in .venv on first use.
+# make demo | test | lint | docs | gallery | bench | proof | battery | exact | truth | faults | load; each sets up what it needs in .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint docs gallery bench proof battery exact truth load clean
+.PHONY: demo test lint docs gallery bench proof battery exact truth faults load clean
 
 demo: .venv/demo.stamp
 	$(BIN)/qifscan run scans/quickstart.toml
@@ -50,6 +50,9 @@ proof: .venv/test.stamp
 
 truth: .venv/test.stamp
 	$(BIN)/python benchmarks/truth.py
+
+faults: .venv/test.stamp
+	$(BIN)/python benchmarks/faults.py
 
 load: .venv/test.stamp
 	$(BIN)/python benchmarks/service_load.py

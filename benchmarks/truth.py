@@ -292,11 +292,10 @@ def judge(case: Case, points: list[Point], truth: Truth, verdict: Verdict) -> No
     off = deviations(case.compared, truth, found)
     if case.asked == "frequency":
         off |= frequency_deviations(case.compared, periods(case.model, points, truth), truth, found)
-    table = np.stack(list(off.values()))
     names = np.array(list(off))
     status = data["status"].values.astype(int)
     flagged = (status & ~UNFLAGGED) != 0
-    highest = np.nanmax(np.where(np.isnan(table), -1.0, table), axis=0)
+    table, highest = _with_highest(off)
     unsolved = highest < 0.0
     verdict.points += len(status)
     verdict.numbers += int(np.isfinite(table).sum())
@@ -313,11 +312,15 @@ def judge(case: Case, points: list[Point], truth: Truth, verdict: Verdict) -> No
         verdict.worst = max(verdict.worst, float(min(highest[i], 1e9)))
         verdict.silent.append(_finding(case, i, worst, bad, truth, data, status[i], highest[i]))
     # Of a flag the truth asks more: what is known to a step alone is not known to the tolerance.
-    strict = deviations(case.compared, truth, found, steps=0.0)
-    with np.errstate(all="ignore"):
-        strictly = np.nanmax(np.stack(list(strict.values())), axis=0)
+    _, strictly = _with_highest(deviations(case.compared, truth, found, steps=0.0))
     for i in np.flatnonzero(flagged & (highest <= 1.0) & (strictly <= 1.0) & ~unsolved):
         verdict.wrongly_flagged.append(_finding(case, i, "", [], truth, data, status[i], highest[i]))
+
+
+def _with_highest(off: dict[str, Array]) -> tuple[Array, Array]:
+    """Return deviations `(observables, points)` and the highest of each point, -1 where there is none."""
+    table = np.stack(list(off.values()))
+    return table, np.max(np.where(np.isnan(table), -1.0, table), axis=0)
 
 
 def _finding(

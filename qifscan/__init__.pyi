@@ -18,6 +18,7 @@ from qifscan.interop.parameters import from_pyrates as from_pyrates
 from qifscan.interop.parameters import from_tvb as from_tvb
 from qifscan.interop.pycobi import read_pycobi as read_pycobi
 from qifscan.limit_cycles.branches import cycle_branches as cycle_branches
+from qifscan.limit_cycles.curves import curve as curve
 from qifscan.limit_cycles.cycles import cycles as cycles
 from qifscan.limit_cycles.forced import forced_cycles as forced_cycles
 from qifscan.models import models as models
@@ -30,8 +31,8 @@ from qifscan.results.hysteresis import hysteresis as hysteresis
 from qifscan.results.power import power_spectrum as power_spectrum
 from qifscan.results.pulses import pulse_response as pulse_response
 from qifscan.results.residence import residence as residence
-from qifscan.runs.cluster import local_cluster as local_cluster
 from qifscan.runs.driver import run as run
+from qifscan.runs.local_cluster import local_cluster as local_cluster
 from qifscan.runs.plan import Plan as Plan
 from qifscan.runs.plan import plan as plan
 from qifscan.runs.trajectory import replay as replay
@@ -44,7 +45,6 @@ from qifscan.service.client import Client as Client
 from qifscan.store.reader import open_scan as open_scan
 from qifscan.store.theory_group import open_theory as open_theory
 from qifscan.theory.branches import branch as branch
-from qifscan.theory.curves import curve as curve
 from qifscan.theory.equilibria import equilibria as equilibria
 from qifscan.theory.linear_response import linear_response as linear_response
 from qifscan.theory.plain import cusp as cusp

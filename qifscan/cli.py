@@ -7,6 +7,7 @@ import gc
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 import qifscan
-from qifscan.errors import Fault, QifscanError, RunInterrupted, ScanError, UnknownModel
+from qifscan.errors import Fault, QifscanError, RunInterrupted, ScanError
 from qifscan.place import local, picture, with_ending
 from qifscan.printed import printable
 
@@ -68,11 +69,14 @@ def main() -> None:
 _SCAN = click.argument("scan", type=click.Path(path_type=Path))
 _STORE = click.argument("store", type=click.Path(path_type=Path), metavar="SCAN_OR_STORE")
 _WORKERS = click.option(
-    "--workers", type=click.IntRange(min=1), help="Threads; by default one a core, two on a GPU."
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Threads; by default one a core, two on a GPU. Of a scheduler: workers to wait for.",
 )
 _CHUNK = click.option(
     "--chunk-points", type=click.IntRange(min=1), help="Points wanted in a chunk of a new store."
 )
+_FILE = click.Path(path_type=Path)
 _NO_CHECKPOINT = click.option(
     "--no-checkpoint", is_flag=True, help="Don't keep what a longer window goes on from."
 )
@@ -123,15 +127,22 @@ def plan(
 )
 @_NO_CHECKPOINT
 @click.option("--client", default="auto", help='"threads", "serial", or the address of a Dask scheduler.')
+@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler; with --workers, when it has so many.")
+@click.option("--tls-ca", type=_FILE, help="Of a scheduler at tls://: the authority's certificate.")
+@click.option("--tls-cert", type=_FILE, help="The own certificate.")
+@click.option("--tls-key", type=_FILE, help="Its key.")
+@click.option("--first", multiple=True, metavar="NAME=LOW:HIGH", help="Region to compute before the rest.")
+@click.option("--allow-mixed", is_flag=True, help="Take chunks with other last bits, which then say so.")
 @_clear_errors
 def run(
     scan: Path,
     store: Path | None,
-    workers: int | None,
-    chunk_points: int | None,
     extend: Path | None,
     no_checkpoint: bool,
     client: str,
+    scheduler: str | None,
+    first: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Run SCAN into STORE; what is there already stays.
 
@@ -139,19 +150,22 @@ def run(
     only the rest is computed. With --extend, the points that SCAN has in common with the store OLD are taken
     from there; over a longer window than that of OLD they go on from there.
     """
+    from qifscan.runs.cluster import given_client
     from qifscan.runs.driver import execute
+    from qifscan.runs.order import given_region
 
     definition = _scan_of(scan)
     target = store or _default_store(scan)
+    tls = tuple(options.pop(name) for name in ("tls_ca", "tls_cert", "tls_key"))
     execute(
         definition,
         target,
         extend=extend,
         checkpoint=not no_checkpoint,
-        client=client,
-        workers=workers,
-        chunk_points=chunk_points,
+        client=given_client(client, scheduler, tls),
         progress="auto",
+        first=given_region(first),
+        **options,
     )
     _report(target)
 
@@ -185,13 +199,24 @@ def bifurcate(scan: Path, output: Path | None, figure: Path | None) -> None:
 
 @main.command()
 @_STORE
+@click.option("--watch", is_flag=True, help="Again every few seconds, until the run has ended.")
 @_clear_errors
-def status(store: Path) -> None:
+def status(store: Path, watch: bool) -> None:
     """Tell how far the run of a store is.
 
-    With how its points ended; also while it is running.
+    With how its points ended, and while it runs its speed, workers and failures; from any machine that sees
+    the store.
     """
-    _report(_store_of(store))
+    from qifscan.runs.watch import WAIT, goes_on
+
+    path = _store_of(store)
+    while True:
+        if watch and sys.stdout.isatty():
+            click.clear()
+        _report(path)
+        if not (watch and goes_on(path)):
+            return
+        time.sleep(WAIT)
 
 
 @main.command()
@@ -404,26 +429,10 @@ def _store_of(path: Path) -> Path:
 
 
 def _report(store: Path) -> None:
-    from qifscan.runs.driver import state_of
-    from qifscan.store.integrity import faults
-    from qifscan.store.store import load, origin
+    from qifscan.runs.watch import lines
 
-    progress, ended = state_of(store)
-    counted = ", ".join(f"{count:,} {name}" for name, count in ended.items() if count)
-    _say(f"dataset       {store}")
-    _say(f"finished      {progress}")
-    _say(f"points        {counted}")
-    try:
-        opened = load(store)
-    except UnknownModel as error:
-        _say(f"not checked   {error}")
-    else:
-        if extended := origin(opened).get("extended"):
-            _say(f"extended      {extended}")
-        for line in faults(opened):
-            _say(f"fault         {line}")
-    if progress.chunks < progress.all_chunks:
-        _say("to go on      qifscan run again: it does the rest")
+    for line in lines(store):
+        _say(line)
 
 
 def _selection(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def test_files_are_short():
                 "store.unknown_model",
             },
         ),
-        ("distributed", {"runs.cluster"}),
+        ("distributed", {"runs.cluster", "runs.local_cluster", "runs.tasks"}),
         ("click", {"cli"}),
         (
             "matplotlib",
@@ -213,7 +213,7 @@ LOOKING_UP = {
     "store.theory_group",
     # what has gone to another process
     "engine.program",
-    "runs.driver",
+    "runs.admission",
 }
 
 

@@ -130,7 +130,7 @@ def test_the_chunks_of_a_gpu_are_larger(monkeypatch):
     monkeypatch.setattr(backend, "device", lambda: "gpu: any")
     made = qs.plan(scan_of((1024, 1024)), probe=False)
     assert (math.prod(made.chunks.shape), made.workers) == (2**18, 2)
-    monkeypatch.setattr(plan, "_probe", lambda cut: 10.0)
+    monkeypatch.setattr(plan, "_probe", lambda cut: (10.0, True))
     assert qs.plan(scan_of((4,))).seconds == 10.0
     monkeypatch.setattr(backend, "device", lambda: "cpu: any")
     assert qs.plan(scan_of((600,)), workers=2).seconds == 5.0

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import qifscan as qs
 from qifscan.cli import main
 from qifscan.engine.chunks import Chunks
-from qifscan.runs.driver import compute_chunk
+from qifscan.runs.task import compute_chunk
 from qifscan.store import store
 
 TOML = """
@@ -82,7 +82,7 @@ def test_plan_prints_the_plan_and_writes_nothing(folder):
     code, lines = qifscan("plan", "tiny.toml", "--workers", "1")
     assert code == 0
     assert re.fullmatch(r"memory        \d+\.\d [MG]iB at most, 1 worker in one process", lines[-2])
-    assert lines[-1] == "time          under 1 s on 1 worker"
+    assert lines[-1] == "time          under 1 s on 1 worker, without theory"
     assert [p.name for p in folder.iterdir()] == ["tiny.toml"]
 
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 import qifscan as qs
 from qifscan import record
 from qifscan.cli import main
-from qifscan.runs import driver
+from qifscan.runs import state
 from qifscan.store import integrity, reader, store
 
 SHORT = qs.Protocol(transient=0.2, window=0.4, dt=0.05, integrator="euler")
@@ -279,7 +279,7 @@ def test_stores_of_earlier_versions_open_run_and_verify(path, whole):
     (path / "eta" / "c" / "0").unlink()
     assert len(qs.verify(path, points=2).faults) == 2
     qs.run(scan_of(), path)
-    assert driver.state_of(path)[0].chunks == 5
+    assert state.state_of(path)[0].chunks == 5
     assert qs.open_scan(path).load().equals(qs.open_scan(whole).load())
 
 

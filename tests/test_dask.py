@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import qifscan as qs
-from qifscan.runs import cluster as dask_cluster
+from qifscan.runs import tasks as dask_tasks
+from qifscan.runs.cluster import DaskClient
 
 pytestmark = pytest.mark.cluster
 
@@ -88,7 +89,7 @@ if __name__ == "__main__":
 
 
 def test_a_scheduler_without_workers_is_said_to_be_waited_for(monkeypatch, caplog, tmp_path):
-    monkeypatch.setattr(dask_cluster, "PATIENCE", 0.5)
+    monkeypatch.setattr(dask_tasks, "PATIENCE", 0.5)
     with (
         distributed.LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as alone,
         distributed.Client(alone) as client,
@@ -119,7 +120,7 @@ def number(argument, chunk):
 
 def test_a_chunk_that_waits_at_a_worker_that_is_paused_is_given_to_another(monkeypatch, caplog):
     """Dask leaves it there: it takes no short tasks, and none of a worker that has one a thread."""
-    monkeypatch.setattr(dask_cluster, "PATIENCE", 0.5)
+    monkeypatch.setattr(dask_tasks, "PATIENCE", 0.5)
     with (
         # Without a limit of its memory nothing lets the worker go on.
         distributed.LocalCluster(
@@ -132,7 +133,7 @@ def test_a_chunk_that_waits_at_a_worker_that_is_paused_is_given_to_another(monke
         distributed.Client(cluster) as client,
         caplog.at_level("WARNING", logger="qifscan"),
     ):
-        tasks = dask_cluster._Tasks(client, number, 40)
+        tasks = dask_tasks.Tasks(client, number, 40)
         for chunk in range(20):
             tasks.submit(chunk)
             assert tasks.next_outcome() == (chunk, (40 + chunk,))
@@ -162,20 +163,20 @@ def meeting(argument, chunk):
 
 
 def test_every_thread_of_a_cluster_has_work_however_many_there_are(monkeypatch):
-    monkeypatch.setattr(dask_cluster, "WINDOW", 2)
+    monkeypatch.setattr(dask_tasks, "WINDOW", 2)
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=4, processes=False, dashboard_address="127.0.0.1:0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        outcomes = dask_cluster.DaskClient(client).outcomes(meeting, None, range(24))
+        outcomes = DaskClient(client).outcomes(meeting, None, range(24))
         assert sorted(outcomes) == [(chunk, chunk) for chunk in range(24)]
 
 
 def test_a_result_whose_worker_has_left_is_said_to_be_waited_for(monkeypatch, caplog):
     """Between the end of a chunk and the fetch of its result a worker can be lost, with the result."""
-    monkeypatch.setattr(dask_cluster, "PATIENCE", 0.5)
+    monkeypatch.setattr(dask_tasks, "PATIENCE", 0.5)
     with (
         distributed.LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         distributed.Client(cluster) as client,
@@ -187,7 +188,7 @@ def test_a_result_whose_worker_has_left_is_said_to_be_waited_for(monkeypatch, ca
         (worker,) = cluster.workers.values()
         cluster.scale(0)
         cluster.sync(worker.close, reason="lost", nanny=False)
-        fetched = aside.submit(dask_cluster._Tasks(client, None, None).result, future)
+        fetched = aside.submit(dask_tasks.Tasks(client, None, None).result, future)
         deadline = time.monotonic() + 30.0
         while "no workers" not in caplog.text and time.monotonic() < deadline:
             time.sleep(0.1)

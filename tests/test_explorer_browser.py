@@ -1,5 +1,8 @@
 """Every gesture of the explorer in a real browser: chromium, driven by playwright, without a window."""
 
+import ast
+import functools
+import http.server
 import json
 import re
 import shutil
@@ -9,10 +12,13 @@ import sys
 import threading
 import time
 import xml.etree.ElementTree
+from contextlib import contextmanager
 
 import matplotlib as mpl
+import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
 
 import qifscan as qs
 
@@ -787,3 +793,57 @@ def test_a_scan_is_submitted_watched_and_refined(browser, service):
     )
     assert faults == []
     page.close()
+
+
+@contextmanager
+def serving(folder):
+    """Serve the files of a folder on loopback until the end of the block; the address."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    handler.log_message = lambda *_: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as files:
+        threading.Thread(target=files.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{files.server_port}"
+        files.shutdown()
+
+
+CELLS = (
+    "import qifscan as qs",
+    "explorer = qs.open_scan(STORE).qs.explore()\nexplorer",
+    "explorer.selected",
+    "explorer.close()",
+)
+
+
+def test_in_a_notebook_s_own_page_and_kernel_a_click_comes_back_to_python(browser, store, tmp_path):
+    """The kernel is a process of its own, the page another server's, as in Jupyter."""
+    cells = [nbformat.v4.new_code_cell(cell.replace("STORE", repr(str(store)))) for cell in CELLS]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    client = NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    with client.setup_kernel():
+        for k in (0, 1):
+            client.execute_cell(cells[k], k)
+        (output,) = [o["data"]["text/html"] for o in cells[1]["outputs"] if "data" in o]
+        (tmp_path / "notebook.html").write_text(f"<!doctype html><body><p>a notebook</p>{output}</body>")
+        with serving(tmp_path) as address:
+            page = browser.new_page(viewport={"width": 1300, "height": 1000})
+            page.goto(f"{address}/notebook.html")
+            frame = page.frame_locator("iframe")
+            frame.locator("canvas").first.wait_for(timeout=60_000)
+            inside = page.frames[1]
+            inside.wait_for_function(
+                "() => window.explorer?.points.A.runs.length && explorer.map.plane", timeout=60_000
+            )
+            area = inside.evaluate("() => explorer.map.plot.area")
+            at = {"x": area["left"] + 0.8 * area["width"], "y": area["top"] + 0.3 * area["height"]}
+            frame.locator("canvas").first.click(position=at)
+            inside.wait_for_function("() => !explorer.traffic.open", timeout=60_000)
+            index = inside.evaluate("() => explorer.view.index")
+            page.close()
+        client.execute_cell(cells[2], 2)
+        client.execute_cell(cells[3], 3)
+    (chosen,) = [o["data"]["text/plain"] for o in cells[2]["outputs"] if "data" in o]
+    found = ast.literal_eval(chosen)[-1]
+    assert (found["eta"], found["J"]) == (ETA[index["eta"]], J[index["J"]])
+    assert index["eta"] > 15

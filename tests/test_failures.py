@@ -19,7 +19,7 @@ import pytest
 
 import qifscan as qs
 from qifscan.engine import backend, chunk_work, chunks
-from qifscan.runs import cluster, driver, plan
+from qifscan.runs import cluster, driver, plan, state
 from qifscan.store import chunk_files, store, writer
 
 
@@ -63,7 +63,7 @@ def test_a_full_disk_ends_the_run_with_one_clear_line_and_a_rerun_completes_it(
         f"{path}: chunk 3 failed (No space left on device); 7 of 10 chunks are missing; "
         "make room, then run the same command: it does the rest"
     )
-    progress, ended = driver.state_of(path)
+    progress, ended = state.state_of(path)
     assert (progress.chunks, progress.points) == (3, 12)
     assert ended["ok"] == 12
     assert ended["not run"] == 28
@@ -83,7 +83,7 @@ def test_a_chunk_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "write", failing)
     with pytest.raises(qs.RunError, match=r"chunk 4 failed \(RuntimeError: a bad worker\); 1 of 10 chunks"):
         qs.run(small_scan(), path, client="threads", chunk_points=4)
-    assert driver.state_of(path)[0].chunks == 9
+    assert state.state_of(path)[0].chunks == 9
 
 
 def test_a_scan_of_which_every_chunk_fails_ends_early(tmp_path, fails_after):
@@ -100,10 +100,10 @@ def test_a_killed_writers_leftovers_are_not_counted_and_the_store_opens(tmp_path
     for folder in (path, path / "status" / "c", path / "r_mean" / "c"):
         (folder / "3.0123456789abcdef0123456789abcdef.partial").write_bytes(b"half")
     (path / "status" / "c" / "3").unlink()
-    assert driver.state_of(path)[0].chunks == 9
+    assert state.state_of(path)[0].chunks == 9
     assert int((qs.open_scan(path)["status"] > 0).sum()) == 36
     qs.run(small_scan(), path)
-    assert driver.state_of(path)[0].chunks == 10
+    assert state.state_of(path)[0].chunks == 10
 
 
 def test_every_run_is_in_the_history_with_versions_and_device(tmp_path):

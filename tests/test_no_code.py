@@ -83,7 +83,7 @@ def test_the_status_of_a_store_in_parts_needs_no_model(folder, tmp_path):
     made = "import qifscan as qs; qs.run(qs.Scan.from_toml('scan.toml'), 'scan.zarr', chunk_points=1)"
     assert python(made, tmp_path) == ""
     (tmp_path / "scan.zarr" / "r_mean" / "c" / "1").unlink()
-    asked = "from qifscan.runs.driver import state_of; parts, ends = state_of('scan.zarr')"
+    asked = "from qifscan.runs.state import state_of; parts, ends = state_of('scan.zarr')"
     state = f"{asked}; print(parts, ends['ok'], ends['not run'])"
     named = "import results_m; "
     assert python(state, tmp_path) == "3 of 4 chunks, 2 of 3 points 2 1\n"

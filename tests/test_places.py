@@ -10,7 +10,7 @@ from click.testing import CliRunner
 import qifscan as qs
 from qifscan import place
 from qifscan.cli import main
-from qifscan.runs import driver
+from qifscan.runs import state
 
 SCAN = (
     '[axes]\neta = [-5.0, -4.0]\n[protocol]\ntransient = 0.1\nwindow = 0.1\nintegrator = "euler"\ndt = 0.05\n'
@@ -69,7 +69,7 @@ def test_a_url_is_refused_in_one_line_by_every_call_and_nothing_is_written(home,
         lambda: qs.basins(url),
         lambda: qs.Scan.from_toml(url),
         lambda: qs.run(small(), Path(url)),
-        lambda: driver.state_of(url),
+        lambda: state.state_of(url),
     ]
     for call in calls:
         with pytest.raises(qs.ScanError, match=r"expected (a path on this machine|file:///PATH)") as caught:

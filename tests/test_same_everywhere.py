@@ -14,7 +14,7 @@ import zarr
 import qifscan as qs
 from qifscan.engine import compiler
 from qifscan.engine.chunks import Chunks
-from qifscan.runs.driver import compute_chunk
+from qifscan.runs.task import compute_chunk
 from qifscan.store import chunk_files, store
 
 # One of every kind of each variable; a second spectrum would add half to the time of compiling.

@@ -7,8 +7,8 @@ function of the rate, and eta enters v' alone: equilibria are a graph over the r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from qifscan.arrays import Number
 from qifscan.dynamics.domain import NON_NEGATIVE, POSITIVE
 from qifscan.dynamics.model import Constants, Model, Parameter, State, Variable
 from qifscan.dynamics.population import (
@@ -23,7 +23,7 @@ from qifscan.dynamics.population import (
 REVERSAL = "reversal potential of the synapses"
 
 
-def _izhikevich_constants(p: Mapping[str, Any]) -> Constants:
+def _izhikevich_constants(p: Mapping[str, Number]) -> Constants:
     own = {"a": p["a"], "g": p["g"], "e_s": p["e_s"], "b": p["b"], "jump": p["jump"]}
     return neuron_constants(p) | own | {"rate_w": 1.0 / p["tau_w"], "rate_s": 1.0 / p["tau_s"]}
 
@@ -38,7 +38,7 @@ def _izhikevich_field(state: State, inputs: State, c: Constants) -> State:
     return dr, dv, (c["b"] * v - w) * c["rate_w"] + c["jump"] * r, r - s * c["rate_s"]
 
 
-def _izhikevich_rest(r: Any, p: Mapping[str, Any]) -> State:
+def _izhikevich_rest(r: Number, p: Mapping[str, Number]) -> State:
     s = p["tau_s"] * r
     v = resting_potential(r, p) + 0.5 * (p["a"] + p["g"] * s)
     return r, v, p["b"] * v + p["jump"] * p["tau_w"] * r, s
@@ -69,7 +69,7 @@ IZHIKEVICH = Model(
 )
 
 
-def _conductance_constants(p: Mapping[str, Any]) -> Constants:
+def _conductance_constants(p: Mapping[str, Number]) -> Constants:
     own = {"g": p["g"] * p["tau"], "e_s": p["e_s"], "gap": p["g_gap"], "rate_d": 1.0 / p["tau_d"]}
     return neuron_constants(p) | own
 
@@ -84,7 +84,7 @@ def _conductance_field(state: State, inputs: State, c: Constants) -> State:
     return dr, dv, (x - s) * c["rate_d"], (r - x) * c["rate_d"]
 
 
-def _conductance_rest(r: Any, p: Mapping[str, Any]) -> State:
+def _conductance_rest(r: Number, p: Mapping[str, Number]) -> State:
     return r, resting_potential(r, p) + 0.5 * (p["g"] * p["tau"] * r + p["g_gap"]), r, r
 
 

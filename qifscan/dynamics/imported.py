@@ -15,7 +15,6 @@ from contextvars import ContextVar
 from functools import lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any
 
 from qifscan.errors import Fault, ModelNotImported, ScanError
 
@@ -35,7 +34,7 @@ def only(places: Iterable[str]) -> Iterator[None]:
         _ONLY.reset(token)
 
 
-def imported(what: str, place: str) -> tuple[Any, str]:
+def imported(what: str, place: str) -> tuple[object, str]:
     """Return what is at a place, and the hash of its file as it is when it is first asked for.
 
     `what` is the field of a scan that names it, for the errors.
@@ -48,7 +47,7 @@ def imported(what: str, place: str) -> tuple[Any, str]:
 
 
 @lru_cache
-def _imported(what: str, place: str) -> tuple[Any, str]:
+def _imported(what: str, place: str) -> tuple[object, str]:
     if not _PLACE.fullmatch(place):
         raise ScanError([Fault(what, f'"{place}"', 'a name that is known, or "package.module:variable"')])
     name, variable = place.split(":")

@@ -5,16 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from qifscan.dynamics.model import Constants, Model, State
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
     import jax
     import jax.numpy as jnp
+
+    from qifscan.arrays import Array
+    from qifscan.dynamics.accumulators import State
+    from qifscan.dynamics.model import Constants, Model
+
+    Inputs = Callable[[float], State]
+    Step = tuple[State, jax.Array]
+    """The next state, and the estimate of the error of the step."""
 else:
     jax = LazyModule("jax")
     jnp = LazyModule("jax.numpy")
@@ -26,36 +33,34 @@ Accumulators see a trajectory at its steps, and a parabola through three of them
 with this a step of 0.5 has a relative error of 1e-3.
 """
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
-Inputs = Callable[[float], State]
-
 
 @dataclass(frozen=True)
 class System:
     """What a step is taken of: the model at the constants of its points, and the variables with noise."""
 
     model: Model
-    constants: Constants
+    constants: Mapping[str, jax.Array]
     noisy: tuple[str, ...] = ()
 
     def slope(self, state: State, inputs: State) -> State:
         """Return the vector field."""
-        return self.model.field(state, inputs, self.constants)
+        return cast("State", self.model.field(state, inputs, cast("Constants", self.constants)))
 
-    def square(self, state: State) -> Any:
+    def square(self, state: State) -> jax.Array:
         """Return the squared size of a state or of a difference of two, of a model of one group."""
         (square,) = self.squares(state)
         return square
 
-    def squares(self, state: State) -> list[Any]:
+    def squares(self, state: State) -> list[jax.Array]:
         """Return the squared size of each group of variables, of a state or of a difference of two."""
         # Of a sum of two products the compiler rounds either one alone; which, would show in the last bit.
         # None is below 0, which the compiler does not know: the sign it takes off keeps them apart.
-        squares = [jnp.abs(x) for x in self.model.squares(state, self.constants)]
-        return [sum(squares[i] for i in group) for group in self.model.groups]
+        found = cast("State", self.model.squares(state, cast("Constants", self.constants)))
+        squares = [jnp.abs(x) for x in found]
+        return [cast("jax.Array", sum(squares[i] for i in group)) for group in self.model.groups]
 
 
-def _nothing(parameters: Mapping[str, Array], highest: Array, dt: Array) -> dict[str, Any]:
+def _nothing(parameters: Mapping[str, Array], highest: Array, dt: Array) -> dict[str, Array]:
     return {}
 
 
@@ -79,7 +84,7 @@ class Integrator:
     """
 
     name: str
-    step: Callable[[System, State, Inputs, Any], tuple[State, Any]]
+    step: Callable[[System, State, Inputs, jax.Array], Step]
     order: int
     estimate_order: int
     error_factor: float
@@ -87,7 +92,7 @@ class Integrator:
     amplification: Callable[[Array, Array, Array], Array] | None
     meaning: str
     reference: str
-    prepare: Callable[[Mapping[str, Array], Array, Array], dict[str, Any]] = _nothing
+    prepare: Callable[[Mapping[str, Array], Array, Array], dict[str, Array]] = _nothing
     plain: bool = False
 
     def __repr__(self) -> str:
@@ -98,46 +103,46 @@ class Integrator:
         """Whether it can step a model."""
         return not self.plain or (model.plain and not model.delay)
 
-    def relative_error(self, largest: Any) -> Any:
+    def relative_error(self, largest: Array) -> Array:
         """Return the estimated relative error of a run from the largest estimate of one step."""
         return self.error_factor * largest ** (self.order / self.estimate_order)
 
 
-def _ahead(state: State, dt: Any, slope: State) -> State:
+def _ahead(state: State, dt: jax.Array, slope: State) -> State:
     return tuple(y + dt * k for y, k in zip(state, slope, strict=True))
 
 
-def _relative(system: System, difference: State, start: State, end: State) -> Any:
+def _relative(system: System, difference: State, start: State, end: State) -> jax.Array:
     """Return the squared size of a difference, relative to the larger of two states, over all groups."""
     first, *others = zip(*(system.squares(y) for y in (difference, start, end)), strict=True)
-    total = first[0] / _larger(first[1], first[2])
+    total: jax.Array = first[0] / _larger(first[1], first[2])
     for apart, before, after in others:
         # A variable that nothing drives stays 0.
         total = total + jnp.where(apart == 0.0, 0.0, apart / _larger(before, after))
     return total
 
 
-def _larger(start: Any, end: Any) -> Any:
+def _larger(start: jax.Array, end: jax.Array) -> jax.Array:
     """Return the larger of two, no number where the end is none: one operation instead of XLA's five."""
     return jnp.where(start > end, start, end)
 
 
 def _against_trapezoid(
-    system: System, state: State, end: State, inputs: Inputs, first: State, dt: Any
-) -> Any:
+    system: System, state: State, end: State, inputs: Inputs, first: State, dt: jax.Array
+) -> jax.Array:
     """Return the estimate of a first-order step: its difference from the trapezoidal rule."""
     last = system.slope(end, inputs(1.0))
     difference = tuple(0.5 * dt * (b - a) for a, b in zip(first, last, strict=True))
     return _relative(system, difference, state, end)
 
 
-def _euler(system: System, state: State, inputs: Inputs, dt: Any) -> tuple[State, Any]:
+def _euler(system: System, state: State, inputs: Inputs, dt: jax.Array) -> Step:
     first = system.slope(state, inputs(0.0))
     end = _ahead(state, dt, first)
     return end, _against_trapezoid(system, state, end, inputs, first, dt)
 
 
-def _heun(system: System, state: State, inputs: Inputs, dt: Any) -> tuple[State, Any]:
+def _heun(system: System, state: State, inputs: Inputs, dt: jax.Array) -> Step:
     # As the mean of the state and of two steps of Euler's, so that the first slope is used once: what is used
     # twice, XLA writes and reads once more.
     ahead = _ahead(state, dt, system.slope(state, inputs(0.0)))
@@ -147,7 +152,7 @@ def _heun(system: System, state: State, inputs: Inputs, dt: Any) -> tuple[State,
     return end, _relative(system, difference, state, end)
 
 
-def _rk4(system: System, state: State, inputs: Inputs, dt: Any) -> tuple[State, Any]:
+def _rk4(system: System, state: State, inputs: Inputs, dt: jax.Array) -> Step:
     middle = inputs(0.5)
     k1 = system.slope(state, inputs(0.0))
     k2 = system.slope(_ahead(state, 0.5 * dt, k1), middle)
@@ -160,13 +165,13 @@ def _rk4(system: System, state: State, inputs: Inputs, dt: Any) -> tuple[State, 
     return end, _relative(system, difference, state, end)
 
 
-def _phi(z: Any) -> Any:
+def _phi(z: jax.Array) -> jax.Array:
     """Return (exp(z) - 1)/z, exact to rounding near 0 too, with a finite derivative there."""
     safe = jnp.where(z == 0, 1.0, z)
     return jnp.where(z == 0, 1.0, jnp.expm1(safe) / safe)
 
 
-def _exp_auto(system: System, state: State, inputs: Inputs, dt: Any) -> tuple[State, Any]:
+def _exp_auto(system: System, state: State, inputs: Inputs, dt: jax.Array) -> Step:
     start = inputs(0.0)
     slopes = system.slope(state, start)
     updated = []
@@ -178,7 +183,7 @@ def _exp_auto(system: System, state: State, inputs: Inputs, dt: Any) -> tuple[St
     return end, _against_trapezoid(system, state, end, inputs, slopes, dt)
 
 
-def _riccati_constants(p: Mapping[str, Array], highest: Array, dt: Array) -> dict[str, Any]:
+def _riccati_constants(p: Mapping[str, Array], highest: Array, dt: Array) -> dict[str, Array]:
     """Return the flow of W over half a step at the coupling held at its value at the highest rate at rest.
 
     W' = kappa^2 i - i W^2 (time in tau) has the flow W -> (W + b)/(1 + c W) over s, with
@@ -191,7 +196,7 @@ def _riccati_constants(p: Mapping[str, Array], highest: Array, dt: Array) -> dic
     square = p["eta"] + held - 1j * width
     angle = half * np.sqrt(square)
     turned = 1j * half * np.where(angle == 0.0, 1.0, np.tan(angle) / np.where(angle == 0.0, 1.0, angle))
-    return {
+    found: dict[str, Any] = {
         "held": held,
         "held_r": p["r_ou_mean"],
         "circle": math.pi * p["tau"],
@@ -200,9 +205,10 @@ def _riccati_constants(p: Mapping[str, Array], highest: Array, dt: Array) -> dic
         "flow_c_real": turned.real,
         "flow_c_imag": turned.imag,
     }
+    return found
 
 
-def _riccati_flow(state: State, c: Constants) -> State:
+def _riccati_flow(state: State, c: Mapping[str, jax.Array]) -> State:
     """Return W -> (W + b)/(1 + c W) as W + (b - c W^2)/(1 + c W): what is small is rounded as such."""
     r, v = state
     x = c["circle"] * r
@@ -217,11 +223,11 @@ def _riccati_flow(state: State, c: Constants) -> State:
     return r + step_real / c["circle"], v + step_imag
 
 
-def _riccati(system: System, state: State, inputs: Inputs, dt: Any) -> tuple[State, Any]:
+def _riccati(system: System, state: State, inputs: Inputs, dt: jax.Array) -> Step:
     c = system.constants
     time = dt * c["rate"]
 
-    def kick(state: State, fraction: float, weight: float, gradient: float = 0.0) -> tuple[State, Any]:
+    def kick(state: State, fraction: float, weight: float, gradient: float = 0.0) -> Step:
         (r, v), (input_r, input_v) = state, inputs(fraction)
         outer = input_v - c["held"]
         push = c["coupling"] * r + outer

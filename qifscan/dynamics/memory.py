@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from qifscan.arrays import Number
 from qifscan.dynamics.domain import FRACTION, POSITIVE
 from qifscan.dynamics.model import Constants, Model, Parameter, State, Variable
 from qifscan.dynamics.population import neuron_constants, population
@@ -12,7 +12,7 @@ from qifscan.dynamics.population import neuron_constants, population
 NAMES = {"1": "first excitatory", "2": "second excitatory", "i": "inhibitory"}
 
 
-def _constants(p: Mapping[str, Any]) -> Constants:
+def _constants(p: Mapping[str, Number]) -> Constants:
     neurons = neuron_constants(p, "_1") | neuron_constants(p, "_2") | neuron_constants(p, "_i")
     taus = {f"tau_{a}": p[f"tau_{a}"] for a in NAMES}
     couplings = {name: p[name] for name in ("J_same", "J_other", "J_ei", "J_ie", "J_ii", "U")}
@@ -22,7 +22,7 @@ def _constants(p: Mapping[str, Any]) -> Constants:
 def _field(state: State, inputs: State, c: Constants) -> State:
     r_i, v_i = state[8:]
     sent = [state[k] * state[k + 2] * state[k + 3] for k in (0, 4)]
-    slopes: list[Any] = []
+    slopes: list[Number] = []
     for k, of in enumerate("12"):
         r, v, u, x = state[4 * k : 4 * k + 4]
         coupling = c["J_same"] * sent[k] + c["J_other"] * sent[1 - k] + c["J_ei"] * r_i
@@ -33,7 +33,9 @@ def _field(state: State, inputs: State, c: Constants) -> State:
     return (*slopes, *_of_population(r_i, v_i, coupling, inputs[8:], c, "i"))
 
 
-def _of_population(r: Any, v: Any, coupling: Any, inputs: State, c: Constants, of: str) -> tuple[Any, Any]:
+def _of_population(
+    r: Number, v: Number, coupling: Number, inputs: State, c: Constants, of: str
+) -> tuple[Number, Number]:
     dr = (c[f"source_{of}"] + 2.0 * r * v + inputs[0]) * c[f"rate_{of}"]
     push = v * v + c[f"eta_{of}"] + inputs[1] + c[f"tau_{of}"] * coupling
     return dr, (push - c[f"pull_{of}"] * r * r) * c[f"rate_{of}"]

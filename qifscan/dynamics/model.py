@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar, cast
 
+from qifscan.arrays import Number
 from qifscan.dynamics.domain import REAL, Domain
 from qifscan.printed import Printed, value
 
-State = tuple[Any, ...]
-Constants = dict[str, Any]
+State = tuple[Number, ...]
+Constants = dict[str, Number]
+N = TypeVar("N", bound=Number)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Variable:
     domain: Domain = REAL
     rate: bool = False
     group: str = ""
-    absorbed: Callable[[Mapping[str, Any], Any, Any], dict[str, Any]] | None = None
+    absorbed: Callable[[Mapping[str, Number], Number, Number], dict[str, Number]] | None = None
     bounds: tuple[float, float] | None = None
 
     def __repr__(self) -> str:
@@ -89,10 +91,10 @@ class Model(Printed):
     name: str
     variables: tuple[Variable, ...]
     parameters: tuple[Parameter, ...]
-    constants: Callable[[Mapping[str, Any]], Constants]
+    constants: Callable[[Mapping[str, Number]], Constants]
     field: Callable[[State, State, Constants], State]
-    squares: Callable[[State, Constants], tuple[Any, ...]]
-    rest: Callable[[Any, Mapping[str, Any]], State] | None
+    squares: Callable[[State, Constants], tuple[Number, ...]]
+    rest: Callable[[Number, Mapping[str, Number]], State] | None
     driven: str
     meaning: str
     reference: str
@@ -141,18 +143,16 @@ class Model(Printed):
             groups.setdefault(variable.group or variable.name, []).append(index)
         return tuple(map(tuple, groups.values()))
 
-    def at_rest(self, r: Any, parameters: Mapping[str, Any]) -> State:
+    def at_rest(self, r: N, parameters: Mapping[str, N]) -> tuple[N, ...]:
         """Return the state at rest of a rate, of a model that tells it."""
         assert self.rest is not None, f"{self.name} is no graph over the rate"
-        return self.rest(r, parameters)
+        return cast("tuple[N, ...]", self.rest(r, parameters))
 
-    def units(self, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
+    def units(self, parameters: Mapping[str, N]) -> tuple[N | float, ...]:
         """Return the factor that takes each variable to the unit of its group: pi tau of a rate, else 1."""
         return tuple(math.pi * parameters[f"tau{v.population}"] if v.rate else 1.0 for v in self.variables)
 
-    def with_inputs(
-        self, parameters: Mapping[str, Any], more: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def with_inputs(self, parameters: Mapping[str, N], more: Mapping[str, N] | None = None) -> dict[str, N]:
         """Return the model's parameters that do what the means of the noise, and `more` input, do.
 
         What no parameter does is there as an input, `<variable>_input`.
@@ -162,17 +162,18 @@ class Model(Printed):
             variable = next(v for v in self.variables if v.name == name)
             mean, extra = parameters[f"{name}_ou_mean"], (more or {}).get(name, 0.0)
             if variable.absorbed is not None:
-                found |= variable.absorbed(found, mean, extra)
+                found |= cast("dict[str, N]", variable.absorbed(found, mean, extra))
             else:
                 found[f"{name}_input"] = mean + extra
         return found
 
 
-def absorbing(model: Model, parameters: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:
+def absorbing(model: Model, parameters: Mapping[str, N], names: Container[str]) -> dict[str, N]:
     """Return parameters in which the means of the inputs of these variables are absorbed, and then 0."""
     found = dict(parameters)
     for variable in model.variables:
         if variable.name in names and variable.absorbed is not None:
             mean = f"{variable.name}_ou_mean"
-            found |= variable.absorbed(found, found[mean], 0.0) | {mean: 0.0 * found[mean]}
+            absorbed = variable.absorbed(found, found[mean], 0.0)
+            found |= cast("dict[str, N]", absorbed) | {mean: 0.0 * found[mean]}
     return found

@@ -7,8 +7,8 @@ ones serve NumPy, JAX and automatic differentiation. What they are made of is in
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from qifscan.arrays import Number
 from qifscan.dynamics.conductances import CONDUCTANCE, IZHIKEVICH
 from qifscan.dynamics.domain import FRACTION, NON_NEGATIVE, POSITIVE
 from qifscan.dynamics.memory import MEMORY
@@ -38,55 +38,55 @@ ADAPTING = (
 GAST = "Gast, Schmidt, Knosche, Neural Comput. 32, 1615 (2020)"
 
 
-def _adapting_constants(p: Mapping[str, Any]) -> Constants:
+def _adapting_constants(p: Mapping[str, Number]) -> Constants:
     return {"alpha": p["alpha"], "rate_a": 1.0 / p["tau_a"]}
 
 
-def _alpha_kernel(r: Any, a: Any, b: Any, c: Constants) -> tuple[Any, Any]:
+def _alpha_kernel(r: Number, a: Number, b: Number, c: Constants) -> tuple[Number, Number]:
     return b * c["rate_a"], c["alpha"] * r - (2.0 * b + a) * c["rate_a"]
 
 
-def _exponential_kernel(r: Any, a: Any, c: Constants) -> tuple[Any]:
+def _exponential_kernel(r: Number, a: Number, c: Constants) -> tuple[Number]:
     return (c["alpha"] * r - a * c["rate_a"],)
 
 
-def _adapted(r: Any, p: Mapping[str, Any]) -> Any:
+def _adapted(r: Number, p: Mapping[str, Number]) -> Number:
     return p["alpha"] * p["tau_a"] * r
 
 
-def _adaptation_alpha(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+def _adaptation_alpha(state: State, c: Constants) -> tuple[Number, tuple[Number, ...]]:
     r, _, a, b = state
     return c["coupling"] * r - a, _alpha_kernel(r, a, b, c)
 
 
-def _adaptation_exponential(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+def _adaptation_exponential(state: State, c: Constants) -> tuple[Number, tuple[Number, ...]]:
     r, _, a = state
     return c["coupling"] * r - a, _exponential_kernel(r, a, c)
 
 
-def _depression_alpha(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+def _depression_alpha(state: State, c: Constants) -> tuple[Number, tuple[Number, ...]]:
     r, _, a, b = state
     return c["coupling"] * r * (1.0 - a), _alpha_kernel(r, a, b, c)
 
 
-def _depression_exponential(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+def _depression_exponential(state: State, c: Constants) -> tuple[Number, tuple[Number, ...]]:
     r, _, a = state
     return c["coupling"] * r * (1.0 - a), _exponential_kernel(r, a, c)
 
 
-def _plasticity(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+def _plasticity(state: State, c: Constants) -> tuple[Number, tuple[Number, ...]]:
     r, _, u, x = state
     du = (c["U"] - u) * c["rate_f"] + c["U"] * (1.0 - u) * r
     dx = (1.0 - x) * c["rate_d"] - u * x * r
     return c["coupling"] * u * x * r, (du, dx)
 
 
-def _plasticity_rest(r: Any, p: Mapping[str, Any]) -> tuple[Any, Any]:
+def _plasticity_rest(r: Number, p: Mapping[str, Number]) -> tuple[Number, Number]:
     u = p["U"] * (1.0 + p["tau_f"] * r) / (1.0 + p["U"] * p["tau_f"] * r)
     return u, 1.0 / (1.0 + p["tau_d"] * u * r)
 
 
-def _synapse(state: State, c: Constants) -> tuple[Any, tuple[Any, ...]]:
+def _synapse(state: State, c: Constants) -> tuple[Number, tuple[Number, ...]]:
     r, _, s = state
     return c["coupling"] * s, ((r - s) * c["rate_d"],)
 
@@ -193,7 +193,7 @@ FAMILY: dict[str, Model] = {
 """The models whose equilibria are known exactly, by name."""
 
 
-def _delay_constants(p: Mapping[str, Any]) -> Constants:
+def _delay_constants(p: Mapping[str, Number]) -> Constants:
     coupling = p["J"] * p["tau"]
     at_once = p["delay"] == 0.0
     return neuron_constants(p) | {"coupling": coupling * at_once, "past": coupling * (1.0 - at_once)}

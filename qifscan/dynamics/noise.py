@@ -15,7 +15,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -24,8 +24,14 @@ from qifscan.dynamics.model import Model, Parameter, Variable
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
+    import jax
     import jax.numpy as jnp
     from jax import lax
+    from jax.typing import ArrayLike, DTypeLike
+
+    from qifscan.arrays import Array, Column, Columns, Index, Words
+
+    Pair = tuple[jax.Array, jax.Array]
 else:
     jnp = LazyModule("jax.numpy")
     lax = LazyModule("jax.lax")
@@ -33,7 +39,6 @@ else:
 INITIAL_STEP = 2**32 - 1
 """Counter of the draw that puts the noise into its stationary law; no step reaches it."""
 
-Words = np.ndarray[Any, np.dtype[np.uint64]]
 
 ROUNDS = 13
 """Rounds of Threefry: from 13 on its authors knew of no statistical flaw of the 2x32 form (the header
@@ -55,7 +60,7 @@ def ou_parameters(variable: Variable) -> tuple[Parameter, ...]:
     )
 
 
-def ou_constants(model: Model, parameters: Mapping[str, Any], dt: Any) -> dict[str, Any]:
+def ou_constants(model: Model, parameters: Columns, dt: Array | float) -> dict[str, Array]:
     """Return what the exact step reads, per variable: mean, decay, gain, and the stationary std.
 
     z(t + dt) = mean + (z(t) - mean) decay + gain N(0, 1), with decay = exp(-dt/ou_tau) and
@@ -63,7 +68,7 @@ def ou_constants(model: Model, parameters: Mapping[str, Any], dt: Any) -> dict[s
     Phys. Rev. E 54, 2084 (1996), eqs 1.9 and 2.47). All in float64, one value per point; `dt` is a number
     or one per point.
     """
-    constants: dict[str, Any] = {}
+    constants: dict[str, Array] = {}
     for name in model.input_names:
         sigma, ou_tau = parameters[f"{name}_ou_sigma"], parameters[f"{name}_ou_tau"]
         constants[f"{name}_mean"] = parameters[f"{name}_ou_mean"]
@@ -73,7 +78,7 @@ def ou_constants(model: Model, parameters: Mapping[str, Any], dt: Any) -> dict[s
     return constants
 
 
-def bridge_constants(model: Model, parameters: Mapping[str, Any], dt: Any, depths: int) -> dict[str, Any]:
+def bridge_constants(model: Model, parameters: Columns, dt: Array, depths: int) -> dict[str, Array]:
     """Return what halves a step of a path that is there already, per variable: `(points, depths)` each.
 
     Half-way between z(t) and z(t + 2h), given both, z is normal with mean
@@ -82,7 +87,7 @@ def bridge_constants(model: Model, parameters: Mapping[str, Any], dt: Any, depth
     the same at every step, only known at more times. h = dt/2, dt/4, ...
     """
     half = np.asarray(dt)[:, None] * 0.5 ** np.arange(1, depths + 1)
-    constants: dict[str, Any] = {}
+    constants: dict[str, Array] = {}
     for name in model.input_names:
         sigma, ou_tau = parameters[f"{name}_ou_sigma"][:, None], parameters[f"{name}_ou_tau"][:, None]
         # cosh overflows far beyond any time constant; there the two ends tell nothing.
@@ -91,7 +96,7 @@ def bridge_constants(model: Model, parameters: Mapping[str, Any], dt: Any, depth
     return constants
 
 
-def average_constants(model: Model, parameters: Mapping[str, Any], dt: Any) -> dict[str, Any]:
+def average_constants(model: Model, parameters: Columns, dt: Array) -> dict[str, Array]:
     """Return what the mean of the noise over a step is made of, per variable, in float64.
 
     Given z at both ends of a step, its mean over the step is normal, with mean
@@ -100,7 +105,7 @@ def average_constants(model: Model, parameters: Mapping[str, Any], dt: Any) -> d
     then have the joint law of an Ornstein-Uhlenbeck process and its integral (Gillespie, Phys. Rev. E 54,
     2084 (1996), section III), for a step however long.
     """
-    constants: dict[str, Any] = {}
+    constants: dict[str, Array] = {}
     for name in model.input_names:
         sigma, ou_tau = parameters[f"{name}_ou_sigma"], parameters[f"{name}_ou_tau"]
         tanh = np.tanh(0.5 * dt / ou_tau)
@@ -121,14 +126,14 @@ def _mix(words: Words) -> Words:
     return words ^ (words >> np.uint64(31))
 
 
-def distinct(texts: Any) -> tuple[Any, Any]:
+def distinct(texts: Column) -> tuple[Column, Index]:
     """Return the texts there are, and of each element which it is."""
     if texts.size and (texts == texts.flat[0]).all():
         return texts.ravel()[:1], np.zeros(texts.shape, dtype=np.intp)  # most scans have one; sorting is slow
     return np.unique(texts, return_inverse=True)
 
 
-def _column_words(values: Any) -> Words:
+def _column_words(values: Column) -> Words:
     """Return one word per value: the bits of a float64 (-0.0 counts as 0.0), a hash of a text."""
     values = np.asarray(values)
     if values.dtype.kind in "US":
@@ -138,7 +143,7 @@ def _column_words(values: Any) -> Words:
     return (np.ascontiguousarray(values, dtype=np.float64) + 0.0).view(np.uint64)
 
 
-def point_keys(seed: int, columns: Mapping[str, Any], replicate: Any) -> Words:
+def point_keys(seed: int, columns: Mapping[str, Column], replicate: Column) -> Words:
     """Return the 64-bit key of every point's noise, shape `(points,)`.
 
     `columns` holds the parameters that name the point, one array `(points,)` each, numbers or texts;
@@ -155,7 +160,12 @@ def point_keys(seed: int, columns: Mapping[str, Any], replicate: Any) -> Words:
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 
 
-def threefry2x32(key: tuple[Any, Any], counter: tuple[Any, Any], rounds: int = ROUNDS) -> tuple[Any, Any]:
+Word = TypeVar("Word", "jax.Array", "Column")
+
+
+def threefry2x32(
+    key: tuple[Word, Word], counter: tuple[Word, Word], rounds: int = ROUNDS
+) -> tuple[Word, Word]:
     """Return two words of 32 random bits for every key and counter (Threefry-2x32).
 
     Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11, section 3.3.
@@ -173,7 +183,7 @@ def threefry2x32(key: tuple[Any, Any], counter: tuple[Any, Any], rounds: int = R
     return x0, x1
 
 
-def _polynomial(x: Any, coefficients: tuple[float, ...]) -> Any:
+def _polynomial(x: jax.Array, coefficients: tuple[float, ...]) -> jax.Array:
     total = jnp.full_like(x, coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
         total = total * x + coefficient
@@ -264,7 +274,7 @@ _FORMS = {
 }
 
 
-def normals(first: Any, second: Any, dtype: Any) -> tuple[Any, Any]:
+def normals(first: jax.Array, second: jax.Array, dtype: DTypeLike) -> Pair:
     """Return two independent standard normals of 32 random bits and 32 more (Box and Muller, Ann. Math. Stat.
     29, 610 (1958)): sqrt(-2 ln u) cos(2 pi w) and sqrt(-2 ln u) sin(2 pi w).
 
@@ -282,7 +292,7 @@ def normals(first: Any, second: Any, dtype: Any) -> tuple[Any, Any]:
     return radius * jnp.where(swapped, across, along), radius * jnp.where(swapped, along, across)
 
 
-def _radius(word: Any, dtype: Any, form: _Form) -> Any:
+def _radius(word: jax.Array, dtype: DTypeLike, form: _Form) -> jax.Array:
     """Return sqrt(-2 ln u), u = (k + 1/2)/2^32 for a word k, by ln u = e ln 2 + ln(1 + f)."""
     signed = word.astype(jnp.int32)
     above = signed < 0
@@ -295,12 +305,12 @@ def _radius(word: Any, dtype: Any, form: _Form) -> Any:
     return jnp.sqrt(_polynomial(f, form.log) * f + jnp.where(above, 0.0, scale))
 
 
-def normal_pair(key: tuple[Any, Any], count: Any, stream: Any, dtype: Any) -> tuple[Any, Any]:
+def normal_pair(key: Pair, count: ArrayLike, stream: ArrayLike, dtype: DTypeLike) -> Pair:
     """Return two independent standard normals for every key and stream, at the counter (count, stream)."""
     return normals(*threefry2x32(key, (jnp.uint32(count), jnp.uint32(stream))), dtype)
 
 
-def step_pair(key: tuple[Any, Any], step: Any, stream: Any, dtype: Any) -> Any:
+def step_pair(key: Pair, step: ArrayLike, stream: ArrayLike, dtype: DTypeLike) -> Pair | jax.Array:
     """Return the standard normals of a step and of the one that it shares a pair with, 2k and 2k + 1, for
     `of_step` to take one of."""
     first, second = normal_pair(key, jnp.uint32(step) >> 1, stream, dtype)
@@ -312,7 +322,7 @@ def step_pair(key: tuple[Any, Any], step: Any, stream: Any, dtype: Any) -> Any:
     return low | (high << 32)
 
 
-def of_step(pair: Any, step: Any) -> Any:
+def of_step(pair: Pair | jax.Array, step: ArrayLike) -> jax.Array:
     """Return the normal of a step from its pair."""
     odd = jnp.uint32(step) & 1
     if isinstance(pair, tuple):
@@ -320,6 +330,6 @@ def of_step(pair: Any, step: Any) -> Any:
     return lax.bitcast_convert_type((pair >> (odd.astype(jnp.uint64) * 32)).astype(jnp.uint32), jnp.float32)
 
 
-def split_key(words: Words) -> tuple[Any, Any]:
+def split_key(words: Words) -> tuple[Column, Column]:
     """Return 64-bit keys as the two 32-bit words that the generator reads."""
     return (words >> np.uint64(32)).astype(np.uint32), (words & np.uint64(0xFFFFFFFF)).astype(np.uint32)

@@ -9,18 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
+from qifscan.arrays import Number
 from qifscan.dynamics.domain import NON_NEGATIVE
 from qifscan.dynamics.model import Constants, Model, Parameter, State, Variable
 from qifscan.dynamics.population import POPULATION, QIF, R, V, qif_constants, resting_potential
 
 
-def _wider(p: Mapping[str, Any]) -> dict[str, Any]:
+def _wider(p: Mapping[str, Number]) -> dict[str, Number]:
     return {**p, "delta": p["delta"] + p["gamma"]}
 
 
-def _cauchy_rest(r: Any, p: Mapping[str, Any]) -> State:
+def _cauchy_rest(r: Number, p: Mapping[str, Number]) -> State:
     return r, resting_potential(r, _wider(p))
 
 
@@ -39,7 +39,7 @@ CAUCHY = replace(
 )
 
 
-def _cumulant_constants(p: Mapping[str, Any]) -> Constants:
+def _cumulant_constants(p: Mapping[str, Number]) -> Constants:
     return qif_constants(p) | {"per_rate": 1.0 / (math.pi * p["tau"]), "noise": 2.0 * p["sigma"] ** 2}
 
 

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.dynamics import rhythm
-from qifscan.dynamics.accumulators import Accumulator, Window, accumulators, held_apart
+from qifscan.dynamics.accumulators import (
+    Growth,
+    Levels,
+    Measuring,
+    Moments,
+    Residences,
+    Spectrum,
+    Window,
+    accumulators,
+    held_apart,
+)
 from qifscan.dynamics.domain import POSITIVE
 from qifscan.dynamics.imported import imported
 from qifscan.dynamics.model import Model, Parameter, Variable
@@ -19,12 +29,13 @@ from qifscan.errors import Fault, ScanError
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
+    import jax
     import jax.numpy as jnp
+
+    from qifscan.arrays import Array
 else:
     jnp = LazyModule("jax.numpy")
 
-
-Array = np.ndarray[Any, Any]
 
 SMALL = 0.1
 """Errors of a variable are relative to the value, or to this part of its largest one in the window; those of
@@ -50,8 +61,8 @@ class Observable:
     name: str
     unit: str
     meaning: str
-    accumulator: str | Accumulator
-    finalize: Callable[[Any, Window], Any]
+    accumulator: str | Measuring
+    finalize: Callable[[Any, Window], jax.Array]
     thresholds: bool = False
     tangents: bool = False
     spectral: bool = False
@@ -62,43 +73,45 @@ class Observable:
         return f"{self.name} ({self.unit}): {self.meaning}"
 
 
-def _mean_deviation(total: Any, power: int, window: Window) -> Any:
+def _mean_deviation(total: Moments, power: int, window: Window) -> jax.Array:
     """Return the mean of a power of the deviation, by the formula of Euler and Maclaurin.
 
     The trapezoidal rule less dt^2/12 of what the derivative differs at the two ends: with the plain sum the
     mean of what still moves would be off by half a step, with the trapezoidal rule alone by a twelfth of
     the square of the angle that the state turns in a step.
     """
-    _, first, end, last = total[:4]
+    first, end, last = total.first, total.moved, total.last
+    added = total.sum if power == 1 else total.squares
+    assert added is not None
     slopes = (last - first) if power == 1 else 2.0 * end * last
     # Held apart, so that the mean is rounded alike whatever else is made of the same numbers.
-    total_, half, bend = held_apart((total[3 + power], 0.5 * end**power, slopes * window.dt / 12.0))
+    total_, half, bend = held_apart((added, 0.5 * end**power, slopes * window.dt / 12.0))
     return held_apart((total_ - half - bend) / window.steps)
 
 
-def _mean(total: Any, window: Window) -> Any:
-    return total[0] + _mean_deviation(total, 1, window)
+def _mean(total: Moments, window: Window) -> jax.Array:
+    return total.start + _mean_deviation(total, 1, window)
 
 
-def _std(total: Any, window: Window) -> Any:
+def _std(total: Moments, window: Window) -> jax.Array:
     deviation = _mean_deviation(total, 1, window)
     return jnp.sqrt(jnp.maximum(_mean_deviation(total, 2, window) - deviation * deviation, 0.0))
 
 
-def _exits(total: Any, window: Window, up: bool) -> Any:
+def _exits(total: Levels, window: Window, up: bool) -> jax.Array:
     """Return the exits from a level: they alternate, and the first one is from the level at the start."""
-    _, level, _, switches = total
-    return jnp.where(_level_defined(total), _alternate(level, switches, up).astype(jnp.float64), jnp.nan)
+    defined = _level_defined(total)
+    return jnp.where(defined, _alternate(total.level, total.switches, up).astype(jnp.float64), jnp.nan)
 
 
-def _alternate(level: Any, switches: Any, up: bool) -> Any:
+def _alternate(level: jax.Array, switches: jax.Array, up: bool) -> jax.Array:
     first = level ^ (switches & 1)
     return (switches + (first if up else 1 - first)) // 2
 
 
-def _completed_stays(total: Any, up: bool) -> Any:
+def _completed_stays(total: Residences, up: bool) -> jax.Array:
     """Return the stays that began and ended in the window: every exit but the first."""
-    _, level, switches, _, _ = total
+    level, switches = total.level, total.switches
     first = level ^ (switches & 1)
     began_here = (first if up else 1 - first) * (switches > 0)
     return _alternate(level, switches, up) - began_here
@@ -108,15 +121,15 @@ def _stays(levels: str, name: str, state: str) -> tuple[Observable, ...]:
     """Return what is measured of the stays at a level."""
     up = state == "up"
 
-    def total_of(power: int) -> Callable[[Any, Window], Any]:
+    def total_of(power: int) -> Callable[[Residences, Window], jax.Array]:
         place = power - 1 + (0 if up else 2)
 
-        def finalize(total: Any, window: Window) -> Any:
-            return jnp.where(_level_defined(total), total[4][place] * window.dt**power, jnp.nan)
+        def finalize(total: Residences, window: Window) -> jax.Array:
+            return jnp.where(_level_defined(total), total.sums[place] * window.dt**power, jnp.nan)
 
         return finalize
 
-    def count(total: Any, window: Window) -> Any:
+    def count(total: Residences, window: Window) -> jax.Array:
         stays = _completed_stays(total, up).astype(jnp.float64)
         return jnp.where(_level_defined(total), stays, jnp.nan)
 
@@ -152,30 +165,31 @@ def _of_frequency(values: Array, unit: Array, window: float) -> Array:
     return 10.0 * np.abs(values)
 
 
-def _exponent(rank: int) -> Callable[[Any, Window], Any]:
-    def finalize(total: Any, window: Window) -> Any:
+def _exponent(rank: int) -> Callable[[Growth, Window], jax.Array]:
+    def finalize(total: Growth, window: Window) -> jax.Array:
         # The frame falls into place by itself, unless a direction of the start never turns.
         return jnp.sort(jnp.stack(total), axis=0)[-rank] / (window.steps * window.dt)
 
     return finalize
 
 
-def _level_defined(total: Any) -> Any:
-    return jnp.isfinite(total[0][0]) & jnp.isfinite(total[0][1])
+def _level_defined(total: Levels | Residences) -> jax.Array:
+    down, up = total.thresholds
+    return jnp.isfinite(down) & jnp.isfinite(up)
 
 
-def _up_fraction(total: Any, window: Window) -> Any:
+def _up_fraction(total: Levels, window: Window) -> jax.Array:
     # Two integers would be divided in float32.
-    return jnp.where(_level_defined(total), total[2].astype(jnp.float64) / window.steps, jnp.nan)
+    return jnp.where(_level_defined(total), total.steps_up.astype(jnp.float64) / window.steps, jnp.nan)
 
 
-def _switch_count(total: Any, window: Window) -> Any:
-    return jnp.where(_level_defined(total), total[3].astype(jnp.float64), jnp.nan)
+def _switch_count(total: Levels, window: Window) -> jax.Array:
+    return jnp.where(_level_defined(total), total.switches.astype(jnp.float64), jnp.nan)
 
 
-def _frequency(total: Any, window: Window) -> Any:
-    (_, whole, _, (lowest, highest)), powers = total
-    found = rhythm.frequency(whole, powers, window.steps, window.dt, window.sample_steps)
+def _frequency(total: Spectrum, window: Window) -> jax.Array:
+    lowest, highest = total.sampled.lowest, total.sampled.highest
+    found = rhythm.frequency(total.sampled.whole, total.powers, window.steps, window.dt, window.sample_steps)
     # Float32 rounding moves the rate of a point at rest by 1e-5 of it at most (measured).
     return jnp.where(highest - lowest > 1e-4 * highest, found, jnp.nan)
 
@@ -192,14 +206,14 @@ def _of_variable(variable: Variable) -> tuple[Observable, ...]:
             unit,
             f"{meaning}, lowest in the window",
             f"{name} minimum",
-            lambda total, w: -total[0],
+            lambda total, w: -total.highest,
         ),
         Observable(
             f"{name}_max",
             unit,
             f"{meaning}, highest in the window",
             f"{name} maximum",
-            lambda total, w: total[0],
+            lambda total, w: total.highest,
         ),
         Observable(
             f"{name}_final",
@@ -312,10 +326,10 @@ def _placed(found: Observable, place: str) -> Observable:
     return replace(found, name=variable_name(place), place=place)
 
 
-def needed_accumulators(model: Model, rows: Iterable[Observable]) -> dict[str, Accumulator]:
+def needed_accumulators(model: Model, rows: Iterable[Observable]) -> dict[str, Measuring]:
     """Return the accumulators that these observables need, by name."""
     table = accumulators(model)
-    needed: dict[str, Accumulator] = {}
+    needed: dict[str, Measuring] = {}
     for row in rows:
         given = row.accumulator
         needed[_key(row)] = table[given] if isinstance(given, str) else given
@@ -327,7 +341,7 @@ def _key(row: Observable) -> str:
     return row.accumulator if isinstance(row.accumulator, str) else f"own {row.name}"
 
 
-def total_of(row: Observable, totals: Mapping[str, Any], needed: Mapping[str, Accumulator]) -> Any:
+def total_of(row: Observable, totals: Mapping[str, object], needed: Mapping[str, Measuring]) -> object:
     """Return the total that an observable is made of: of its accumulator, or of one that holds it."""
     key = _key(row)
     return totals[key if key in totals else next(k for k, a in needed.items() if a.holds == key)]

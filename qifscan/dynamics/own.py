@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from qifscan.dynamics.accumulators import SEGMENT, Accumulator, Instant, Window
 from qifscan.dynamics.observables import Observable
@@ -12,14 +14,17 @@ from qifscan.lazy import LazyModule
 if TYPE_CHECKING:
     import jax
     import jax.numpy as jnp
+
+    from qifscan.arrays import Array
+    from qifscan.dynamics.accumulators import Constants, State
+
+    Total = tuple[jax.Array, ...]
 else:
     jax = LazyModule("jax")
     jnp = LazyModule("jax.numpy")
 
-State = tuple[Any, ...]
 
-
-def mean_of(term: Callable[[State], Any], unit: str, meaning: str) -> Observable:
+def mean_of(term: Callable[[State], jax.Array], unit: str, meaning: str) -> Observable:
     """Return the observable that is the mean of a function of the state over the window.
 
     Parameters
@@ -43,26 +48,26 @@ def mean_of(term: Callable[[State], Any], unit: str, meaning: str) -> Observable
     mean (1/ms): rate times mean potential
     """
 
-    def init(at: Instant, constants: Mapping[str, Any], window: Window) -> Any:
+    def init(at: Instant, constants: Constants, window: Window) -> Total:
         start, slope = _with_slope(term, at)
         return start, slope, jnp.zeros_like(start), slope, jnp.zeros_like(start)
 
-    def open_segment(total: Any, state: Any) -> Any:
+    def open_segment(total: Total, state: State) -> Total:
         opened = term(state)
         return opened, jnp.zeros_like(opened)
 
-    def update(segment: Any, was: Any, state: Any, step: Any, window: Window) -> Any:
+    def update(segment: Total, was: State, state: State, step: jax.Array, window: Window) -> Total:
         opened, deviations = segment
         return opened, deviations + (term(state) - opened)
 
-    def close(total: Any, segment: Any, at: Instant, stop: Any, window: Window) -> Any:
+    def close(total: Total, segment: Total, at: Instant, stop: jax.Array, window: Window) -> Total:
         start, first, _, _, deviations = total
         opened, sums = (x.astype(jnp.float64) for x in segment)
         end, last = _with_slope(term, at)
         count = (stop - 1) % SEGMENT + 1
         return start, first, end - start, last, deviations + sums + count * (opened - start)
 
-    def finalize(total: Any, window: Window) -> Any:
+    def finalize(total: Total, window: Window) -> jax.Array:
         start, first, moved, last, deviations = total
         return start + (deviations - 0.5 * moved - (last - first) * window.dt / 12.0) / window.steps
 
@@ -70,7 +75,7 @@ def mean_of(term: Callable[[State], Any], unit: str, meaning: str) -> Observable
     return Observable("mean", unit, meaning, accumulator, finalize, scale=_own_size)
 
 
-def highest_of(term: Callable[[State], Any], unit: str, meaning: str) -> Observable:
+def highest_of(term: Callable[[State], jax.Array], unit: str, meaning: str) -> Observable:
     """Return the observable that is the highest value of a function of the state at the steps of the window.
 
     Parameters and returns are those of `mean_of`. Between two steps the function may be higher, at a peak by
@@ -83,10 +88,10 @@ def highest_of(term: Callable[[State], Any], unit: str, meaning: str) -> Observa
     highest (1/ms^2): highest squared rate
     """
 
-    def init(at: Instant, constants: Mapping[str, Any], window: Window) -> Any:
+    def init(at: Instant, constants: Constants, window: Window) -> jax.Array:
         return term(at.state)
 
-    def update(segment: Any, was: Any, state: Any, step: Any, window: Window) -> Any:
+    def update(segment: jax.Array, was: State, state: State, step: jax.Array, window: Window) -> jax.Array:
         return jnp.maximum(segment, term(state))
 
     accumulator = Accumulator(
@@ -99,13 +104,13 @@ def highest_of(term: Callable[[State], Any], unit: str, meaning: str) -> Observa
     return Observable("highest", unit, meaning, accumulator, lambda total, window: total, scale=_own_size)
 
 
-def _with_slope(term: Callable[[State], Any], at: Instant) -> tuple[Any, Any]:
+def _with_slope(term: Callable[[State], jax.Array], at: Instant) -> tuple[jax.Array, jax.Array]:
     """Return a function of the state and its derivative in time, in float64."""
     state, slope = (tuple(y.astype(jnp.float64) for y in each) for each in (at.state, at.slope))
     value, change = jax.jvp(term, (state,), (slope,))
     return value, change
 
 
-def _own_size(values: Any, unit: Any, window: float) -> Any:
+def _own_size(values: Array, unit: Array, window: float) -> Array:
     """Errors of a number in any unit are relative to the number itself."""
-    return abs(values)
+    return np.abs(values)

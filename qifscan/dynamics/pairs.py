@@ -10,32 +10,35 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
+from qifscan.arrays import Number
 from qifscan.dynamics.domain import FRACTION, NONZERO, POSITIVE, REAL, Domain
 from qifscan.dynamics.model import Constants, Model, Parameter, State, Variable
 from qifscan.dynamics.population import neuron_constants, population, resting_potential
 
+Each = TypeVar("Each")
+
 NAMES = {"e": "excitatory", "i": "inhibitory"}
 
-Strength = Callable[[Mapping[str, Any], str, str], Any]
+Strength = Callable[[Mapping[str, Number], str, str], Number]
 """`strength(parameters, a, b)`: of the coupling to population a from b."""
 
-Synapse = Callable[[Any, tuple[Any, ...], Any], tuple[Any, ...]]
+Synapse = Callable[[Number, tuple[Number, ...], Number], tuple[Number, ...]]
 """`synapse(r, own variables, rate)`: the derivatives of these; the first of them is what is passed on."""
 
 
-def _plain_strength(p: Mapping[str, Any], a: str, b: str) -> Any:
+def _plain_strength(p: Mapping[str, Number], a: str, b: str) -> Number:
     return p[f"J_{a}{b}"]
 
 
-def _shared_strength(p: Mapping[str, Any], a: str, b: str) -> Any:
+def _shared_strength(p: Mapping[str, Number], a: str, b: str) -> Number:
     """Excitation from the pair's own kind, as strong on both populations, adds to that within the pair."""
     return p[f"J_{a}e"] + p["eps"] if b == "e" else p[f"J_{a}i"]
 
 
 def _constants(
-    p: Mapping[str, Any], strength: Strength, lags: tuple[str, ...] = (), ends: str = "ei"
+    p: Mapping[str, Number], strength: Strength, lags: tuple[str, ...] = (), ends: str = "ei"
 ) -> Constants:
     couplings = {f"J_{a}{b}": p[f"tau_{a}"] * strength(p, a, b) for a in ends for b in ends}
     rates = {f"rate_s{lag}": 1.0 / p[f"tau_s{lag}"] for lag in lags}
@@ -48,7 +51,7 @@ def _field(synapse: Synapse | None) -> Callable[[State, State, Constants], State
 
     def field(state: State, inputs: State, c: Constants) -> State:
         half = len(state) // 2
-        slopes: list[Any] = []
+        slopes: list[Number] = []
         sent = 2 if synapse else 0
         for k, of in enumerate("ei"):
             r, v, *own = state[half * k : half * (k + 1)]
@@ -66,7 +69,7 @@ def _field(synapse: Synapse | None) -> Callable[[State, State, Constants], State
 def _field_of_couplings(state: State, inputs: State, c: Constants) -> State:
     """Return the field of a pair with a synaptic variable for each coupling, kept with who it goes to."""
     rates = {"e": state[0], "i": state[4]}
-    slopes: list[Any] = []
+    slopes: list[Number] = []
     for k, of in enumerate("ei"):
         r, v, s_e, s_i = state[4 * k : 4 * k + 4]
         input_r, input_v = inputs[4 * k : 4 * k + 2]
@@ -91,20 +94,20 @@ def _field_of_halves(state: State, inputs: State, c: Constants) -> State:
     return tuple(slopes)
 
 
-def _first_order(r: Any, own: tuple[Any, ...], rate: Any) -> tuple[Any, ...]:
+def _first_order(r: Number, own: tuple[Number, ...], rate: Number) -> tuple[Number, ...]:
     (s,) = own
     return ((r - s) * rate,)
 
 
-def _second_order(r: Any, own: tuple[Any, ...], rate: Any) -> tuple[Any, ...]:
+def _second_order(r: Number, own: tuple[Number, ...], rate: Number) -> tuple[Number, ...]:
     s, x = own
     return (x - s) * rate, (r - x) * rate
 
 
-def _squares(ends: str) -> Callable[[State, Constants], tuple[Any, ...]]:
-    def squares(state: State, c: Constants) -> tuple[Any, ...]:
+def _squares(ends: str) -> Callable[[State, Constants], tuple[Number, ...]]:
+    def squares(state: State, c: Constants) -> tuple[Number, ...]:
         half = len(state) // 2
-        found: list[Any] = []
+        found: list[Number] = []
         for k, of in enumerate(ends):
             r, v, *own = state[half * k : half * (k + 1)]
             found += (c[f"pull_{of}"] * r * r, v * v, *(y * y for y in own))
@@ -113,7 +116,7 @@ def _squares(ends: str) -> Callable[[State, Constants], tuple[Any, ...]]:
     return squares
 
 
-Held = Callable[[Any, Any], tuple[tuple[Any, ...], tuple[Any, ...]]]
+Held = Callable[[Number, Number], tuple[tuple[Number, ...], tuple[Number, ...]]]
 """`held(first rate, second rate)`: the synaptic variables at rest of the first population, of the second."""
 
 
@@ -123,10 +126,10 @@ def _holding(stages: int) -> Held:
 
 def _rest(
     first: str, other: str, strength: Strength, held: Held
-) -> Callable[[Any, Mapping[str, Any]], State]:
+) -> Callable[[Number, Mapping[str, Number]], State]:
     """Return the state at which one population rests at rate r: its input tells the rate of the other."""
 
-    def rest(r: Any, p: Mapping[str, Any]) -> State:
+    def rest(r: Number, p: Mapping[str, Number]) -> State:
         tau = p[f"tau_{first}"]
         v = resting_potential(r, p, f"_{first}")
         missing = (math.pi * tau * r) ** 2 - v * v - p[f"eta_{first}"] - strength(p, first, first) * tau * r
@@ -166,7 +169,7 @@ def _with_other_graph(
     half = len(model.variables) // 2
     first, second = ends[0], ends[1]
 
-    def swapped(values: Any) -> Any:
+    def swapped(values: tuple[Each, ...]) -> tuple[Each, ...]:
         return (*values[half:], *values[:half])
 
     other = replace(
@@ -271,7 +274,7 @@ def _of_coupling(a: str, b: str) -> Variable:
     )
 
 
-def _for_each(one: Any, two: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def _for_each(one: Number, two: Number) -> tuple[tuple[Number, ...], tuple[Number, ...]]:
     return (one, two), (one, two)
 
 
@@ -312,7 +315,7 @@ PAIR_COUPLINGS = Model(
 )
 
 
-def _share(p: Mapping[str, Any], a: str, b: str) -> Any:
+def _share(p: Mapping[str, Number], a: str, b: str) -> Number:
     """Every neuron has its input from all of them."""
     return p["J"] * (p["share"] if b == "1" else 1.0 - p["share"])
 
@@ -320,10 +323,10 @@ def _share(p: Mapping[str, Any], a: str, b: str) -> Any:
 def _halves() -> tuple[Variable, ...]:
     """Return the variables of the two halves; the inputs of the first reach the second as well."""
 
-    def wider(p: Mapping[str, Any], mean: Any, more: Any) -> dict[str, Any]:
+    def wider(p: Mapping[str, Number], mean: Number, more: Number) -> dict[str, Number]:
         return {f"delta_{a}": p[f"delta_{a}"] + math.pi * p[f"tau_{a}"] * (mean + more) for a in "12"}
 
-    def shifted(p: Mapping[str, Any], mean: Any, more: Any) -> dict[str, Any]:
+    def shifted(p: Mapping[str, Number], mean: Number, more: Number) -> dict[str, Number]:
         return {f"eta_{a}": p[f"eta_{a}"] + mean + more for a in "12"}
 
     first = [replace(v, absorbed=f) for v, f in zip(population("_1", "first"), (wider, shifted), strict=True)]

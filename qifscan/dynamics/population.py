@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
+from qifscan.arrays import Number
 from qifscan.dynamics.domain import POSITIVE
 from qifscan.dynamics.model import Constants, Model, Parameter, State, Variable
 
 
-def neuron_constants(p: Mapping[str, Any], of: str = "") -> Constants:
+def neuron_constants(p: Mapping[str, Number], of: str = "") -> Constants:
     """Return what the equations of r and v of a population read, apart from its coupling."""
     tau = p[f"tau{of}"]
     return {
@@ -26,7 +26,7 @@ def neuron_constants(p: Mapping[str, Any], of: str = "") -> Constants:
     }
 
 
-def qif_constants(p: Mapping[str, Any]) -> Constants:
+def qif_constants(p: Mapping[str, Number]) -> Constants:
     """Return what the equations of the plain model read."""
     return neuron_constants(p) | {"coupling": p["J"] * p["tau"]}
 
@@ -40,14 +40,14 @@ def qif_field(state: State, inputs: State, c: Constants) -> State:
     return dr, dv
 
 
-def squares_of_population(state: State, c: Constants) -> tuple[Any, ...]:
+def squares_of_population(state: State, c: Constants) -> tuple[Number, ...]:
     """Return those of W = pi tau r + i v, in which the model is a complex Riccati equation; and of others."""
     r, v, *slow = state
     # Not (pull r) r, which the field has: what is used twice, XLA computes in a pass of its own.
     return c["pull"] * (r * r), v * v, *(y * y for y in slow)
 
 
-def resting_potential(r: Any, p: Mapping[str, Any], of: str = "") -> Any:
+def resting_potential(r: Number, p: Mapping[str, Number], of: str = "") -> Number:
     """Return the v at which r' = 0."""
     return -p[f"delta{of}"] / (2.0 * math.pi * p[f"tau{of}"] * r)
 
@@ -56,10 +56,10 @@ def population(of: str = "", named: str = "") -> tuple[Variable, Variable]:
     """Return the rate and the mean potential of a population, with the same ending as its parameters."""
     eta, delta, tau = f"eta{of}", f"delta{of}", f"tau{of}"
 
-    def wider(p: Mapping[str, Any], mean: Any, more: Any) -> dict[str, Any]:
+    def wider(p: Mapping[str, Number], mean: Number, more: Number) -> dict[str, Number]:
         return {delta: p[delta] + math.pi * p[tau] * (mean + more)}
 
-    def shifted(p: Mapping[str, Any], mean: Any, more: Any) -> dict[str, Any]:
+    def shifted(p: Mapping[str, Number], mean: Number, more: Number) -> dict[str, Number]:
         return {eta: p[eta] + mean + more}
 
     rate = f"firing rate of the {named} population" if named else "population firing rate"
@@ -94,16 +94,16 @@ QIF = Model(
     reference="Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015), eq. 12",
 )
 
-Recurrent = Callable[[State, Constants], tuple[Any, tuple[Any, ...]]]
+Recurrent = Callable[[State, Constants], tuple[Number, tuple[Number, ...]]]
 
 
 def relative(
     name: str,
     slow: tuple[Variable, ...],
     parameters: tuple[Parameter, ...],
-    constants: Callable[[Mapping[str, Any]], Constants],
+    constants: Callable[[Mapping[str, Number]], Constants],
     recurrent: Recurrent,
-    slow_rest: Callable[[Any, Mapping[str, Any]], tuple[Any, ...]],
+    slow_rest: Callable[[Number, Mapping[str, Number]], tuple[Number, ...]],
     meaning: str,
     reference: str,
 ) -> Model:

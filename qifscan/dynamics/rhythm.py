@@ -10,11 +10,12 @@ window is most like itself (the difference function of de Cheveigne and Kawahara
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
+    import jax
     import jax.numpy as jnp
     from jax import lax
 else:
@@ -65,14 +66,14 @@ def segment_lengths(samples: int) -> int:
     return count
 
 
-def rows_of(steps: Any) -> tuple[Any, Any]:
+def rows_of(steps: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the steps in a row of the whole window, and the whole rows that there are."""
     each = (steps + ROWS - 1) // ROWS
     each = jnp.maximum(each, 1)
     return each, steps // each
 
 
-def empty(value: Any, lengths: int) -> tuple[Any, Any, Any]:
+def empty(value: jax.Array, lengths: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return no segments of any length, the whole window, and no power, for a variable of this value.
 
     What is thinned from the longest segment goes to one that is not read.
@@ -83,30 +84,34 @@ def empty(value: Any, lengths: int) -> tuple[Any, Any, Any]:
     return segments, whole, powers
 
 
-def added(rows: Any, place: Any, first: Any, value: Any) -> Any:
+def added(
+    rows: jax.Array, place: jax.Array | tuple[int, jax.Array], first: jax.Array, value: jax.Array
+) -> jax.Array:
     """Return rows with a value added to one; the first value of a row replaces what it held."""
     return rows.at[place].set(jnp.where(first, 0.0, rows[place]) + value)
 
 
-def segment_place(step: Any, sample_steps: Any) -> tuple[Any, Any]:
+def segment_place(step: jax.Array, sample_steps: jax.Array) -> tuple[tuple[int, jax.Array], jax.Array]:
     """Return the place of a step's sample in the segments, and whether the step is its first."""
     return (0, (step // sample_steps) % SEGMENT_SAMPLES), step % sample_steps == 0
 
 
-def row_place(step: Any, steps: Any) -> tuple[Any, Any]:
+def row_place(step: jax.Array, steps: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the row of a step in the whole window, and whether the step is its first; steps that fill no
     whole row are kept apart."""
     each, count = rows_of(steps)
     return jnp.where(step // each < count, step // each, ROWS), step % each == 0
 
 
-def passed_on(segments: Any, powers: Any, stop: Any, sample_steps: Any) -> tuple[Any, Any]:
+def passed_on(
+    segments: jax.Array, powers: jax.Array, stop: jax.Array, sample_steps: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Return segments and powers after so many steps: what is full is measured, and thinned into the next."""
     samples, lengths = stop // sample_steps, powers.shape[0]
     whole = stop % sample_steps == 0
     full = [whole & (samples % (SEGMENT_SAMPLES * THINNING**k) == 0) for k in range(lengths)]
 
-    def measure(k: Any, carry: Any) -> Any:
+    def measure(k: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         segments, powers = carry
         own = segments[k]
         place = samples // (SEGMENT_SAMPLES * THINNING ** k.astype(samples.dtype)) - 1
@@ -122,7 +127,7 @@ def passed_on(segments: Any, powers: Any, stop: Any, sample_steps: Any) -> tuple
     return lax.fori_loop(0, turns, measure, (segments, powers)) if lengths else (segments, powers)
 
 
-def _thinned(rows: Any) -> Any:
+def _thinned(rows: jax.Array) -> jax.Array:
     """Return the means of every few rows, added in one order."""
     of_group = rows.reshape(rows.shape[0] // THINNING, THINNING, *rows.shape[1:])
     total = of_group[:, 0]
@@ -131,13 +136,16 @@ def _thinned(rows: Any) -> Any:
     return total / THINNING
 
 
-def _total(rows: Any) -> Any:
+def _total(rows: jax.Array) -> jax.Array:
     """Return the sum over the first axis, row by row: XLA's own order changes with the lanes, and it adds
     anew for every row that the sum is taken off."""
-    return lax.fori_loop(0, rows.shape[0], lambda i, total: total + rows[i], jnp.zeros_like(rows[0]))
+    total: jax.Array = lax.fori_loop(
+        0, rows.shape[0], lambda i, so_far: so_far + rows[i], jnp.zeros_like(rows[0])
+    )
+    return total
 
 
-def _periodogram(rows: Any, count: Any) -> Any:
+def _periodogram(rows: jax.Array, count: jax.Array | int) -> jax.Array:
     """Return the power of the first `count` rows under Hann's taper; 1/16 of a sine's squared amplitude."""
     index = jnp.arange(rows.shape[0])[:, None]
     there = index < count
@@ -146,7 +154,7 @@ def _periodogram(rows: Any, count: Any) -> Any:
     return jnp.abs(jnp.fft.rfft(centred, axis=0) / count) ** 2
 
 
-def _peak(power: Any, bins: float, at: Any) -> tuple[Any, Any]:
+def _peak(power: jax.Array, bins: float, at: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return place and height of a parabola through three logarithms, for rows of a mean over their time."""
     left, middle, right = (jnp.log(jnp.take_along_axis(power, (at + k)[None], axis=0)[0]) for k in (-1, 0, 1))
     offset = 0.5 * (left - right) / (left - 2.0 * middle + right)
@@ -155,7 +163,7 @@ def _peak(power: Any, bins: float, at: Any) -> tuple[Any, Any]:
     return place, jnp.exp(middle - 0.25 * (left - right) * offset) / jnp.sinc(place / bins) ** 2
 
 
-def _of_segments(power: Any, most: int) -> tuple[Any, Any]:
+def _of_segments(power: jax.Array, most: int) -> tuple[jax.Array, jax.Array]:
     """Return place and height of the highest peak of segments, NaN and 0 where there is none."""
     index = jnp.arange(1, power.shape[0] - 1)[:, None]
     inner = power[1:-1]
@@ -166,7 +174,7 @@ def _of_segments(power: Any, most: int) -> tuple[Any, Any]:
     return place, jnp.where(found & jnp.isfinite(height), height, 0.0)
 
 
-def _of_whole(power: Any, least: Any) -> tuple[Any, Any]:
+def _of_whole(power: jax.Array, least: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return place and height of the highest power of the whole window from a place on.
 
     The place is NaN where that is no peak: what moves most is then slower than the window can tell.
@@ -180,7 +188,9 @@ def _of_whole(power: Any, least: Any) -> tuple[Any, Any]:
     return jnp.where(peak, place, jnp.nan), jnp.where(peak, height, middle)
 
 
-def frequency(whole: Any, powers: Any, steps: Any, dt: Any, sample_steps: Any) -> Any:
+def frequency(
+    whole: jax.Array, powers: jax.Array, steps: jax.Array, dt: jax.Array, sample_steps: jax.Array
+) -> jax.Array:
     """Return the frequency of the highest peak, NaN where there is none."""
     best, height = jnp.full(whole.shape[1:], jnp.nan), jnp.zeros(whole.shape[1:])
     length = SEGMENT_SAMPLES * sample_steps
@@ -200,7 +210,7 @@ def frequency(whole: Any, powers: Any, steps: Any, dt: Any, sample_steps: Any) -
     return jnp.where(best * steps * dt >= LEAST_CYCLES, best, jnp.nan)
 
 
-def _compared(rows: Any, count: Any, cycles: Any) -> Any:
+def _compared(rows: jax.Array, count: jax.Array, cycles: jax.Array) -> jax.Array:
     """Return the cycles in the first `count` rows: of the lag at which they are most like themselves, where
     there is one near a multiple of the period that the peak has; else what the peak has."""
     difference = _difference(rows, count)
@@ -220,7 +230,7 @@ def _compared(rows: Any, count: Any, cycles: Any) -> Any:
     return jnp.where(periodic, multiple * count / far, cycles)
 
 
-def _difference(rows: Any, count: Any) -> Any:
+def _difference(rows: jax.Array, count: jax.Array) -> jax.Array:
     """Return the mean squared difference of rows a lag apart, `(lags, lanes)`, in units of that of unlike
     ones: twice the variance."""
     lags = jnp.arange(ROWS)
@@ -236,17 +246,19 @@ def _difference(rows: Any, count: Any) -> Any:
     return squares / jnp.maximum(left, 1)[:, None] / (2.0 * total / count)
 
 
-def _running(values: Any) -> Any:
+def _running(values: jax.Array) -> jax.Array:
     """Return the running sums along the first axis, row by row: XLA's own go over all rows for each."""
 
-    def further(total: Any, row: Any) -> Any:
+    def further(total: jax.Array, row: jax.Array) -> tuple[jax.Array, jax.Array]:
         total = total + row
         return total, total
 
     return lax.scan(further, jnp.zeros_like(values[0]), values)[1]
 
 
-def _lowest(values: Any, around: Any, within: Any, most: Any) -> tuple[Any, Any]:
+def _lowest(
+    values: jax.Array, around: jax.Array, within: jax.Array, most: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Return place and value of the lowest of the values near a place, by a parabola; infinite: none."""
     lags = jnp.arange(values.shape[0])[:, None]
     inside = (jnp.abs(lags - around) <= within) & (lags >= 1) & (lags <= most)

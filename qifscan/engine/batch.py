@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,40 +20,49 @@ from qifscan.dynamics.drive import DriveBase, with_integral
 from qifscan.dynamics.rhythm import SAMPLE_STEPS
 from qifscan.engine import backend, child
 from qifscan.engine.block import all_blocks
+from qifscan.engine.carries import Checkpoint, Inputs, Output, Pace
 from qifscan.engine.checkpoint import as_bytes
 from qifscan.engine.compiler import compiled, nothing
 from qifscan.engine.program import Program, Result, Schedule, Steps
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
+    from typing import Any
+
     import jax
+
+    from qifscan.arrays import Column, Counts, Index
+
+    Packed = tuple[int, int, Index]
+    """A block: halvings, halvings of the grid of the noise, and the rows of its points."""
+    Arguments = tuple[Inputs, Pace, Column, tuple[Column, Column]]
 else:
     jax = LazyModule("jax")
 
 
-Tree = Any
-
-
 def run_batch(
     program: Program,
-    inputs: Tree,
+    inputs: Inputs,
     steps: Steps,
     schedule: Schedule,
     drive: DriveBase | None,
     shape: tuple[int, int],
+    begun: tuple[Checkpoint, ...] = (),
 ) -> Result:
-    """Run points, in as many calls of one program for `shape` = (blocks, lanes) as their steps need."""
+    """Run points, in as many calls of one program for `shape` = (blocks, lanes) as their steps need.
+
+    `begun` are the checkpoints that they go on from, one for each part of the program.
+    """
     if len(program.parts) > 1:
-        of_parts = (
-            [inputs | {"checkpoint": c} for c in inputs["checkpoint"]]
-            if program.resumed
-            else [inputs] * len(program.parts)
-        )
+        of_parts = [(each,) for each in begun] if begun else [()] * len(program.parts)
         runs = [
-            run_batch(part, given, steps, schedule, drive, shape)
-            for part, given in zip(program.parts, of_parts, strict=True)
+            run_batch(part, inputs, steps, schedule, drive, shape, own)
+            for part, own in zip(program.parts, of_parts, strict=True)
         ]
         return reduce(_beside, runs)
+    if begun:
+        (checkpoint,) = begun
+        inputs = inputs._replace(checkpoint=checkpoint)
     blocks = _packed(steps, shape[1])
     order = np.concatenate([rows for _, _, rows in blocks])
     parts = []
@@ -62,17 +71,16 @@ def run_batch(
         parts.append(output)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    merged = jax.tree.map(lambda *values: np.concatenate(values)[place], *parts)
-    record = merged["record"][:, : schedule.rows] if program.recorded else None
+    merged: Any = jax.tree.map(lambda *values: np.concatenate(values)[place], *parts)
     return Result(
-        merged["observables"],
-        merged["status"],
-        merged["final"],
-        np.sqrt(merged["estimate"].astype(np.float64)),
-        merged["negative_steps"],
-        record,
-        as_bytes(merged["checkpoint"]) if program.kept else None,
-        merged["past"] if program.history else None,
+        merged.observables,
+        merged.status,
+        merged.final,
+        np.sqrt(merged.estimate.astype(np.float64)),
+        merged.negative_steps,
+        None if merged.record is None else merged.record[:, : schedule.rows],
+        None if merged.checkpoint is None else as_bytes(merged.checkpoint),
+        merged.past,
     )
 
 
@@ -85,7 +93,7 @@ def _beside(first: Result, second: Result) -> Result:
     return replace(first, observables=observables, checkpoint=checkpoint)
 
 
-def _packed(steps: Steps, lanes: int) -> list[tuple[int, int, Any]]:
+def _packed(steps: Steps, lanes: int) -> list[Packed]:
     """Return the blocks: halvings, halvings of the noise's grid, and the rows of up to `lanes` points."""
     kinds = steps.halvings << 8 | steps.noise_halvings
     blocks = []
@@ -98,49 +106,46 @@ def _packed(steps: Steps, lanes: int) -> list[tuple[int, int, Any]]:
 
 def _run_blocks(
     program: Program,
-    inputs: Tree,
-    blocks: list[tuple[int, int, Any]],
+    inputs: Inputs,
+    blocks: list[Packed],
     schedule: Schedule,
     drive: DriveBase | None,
     shape: tuple[int, int],
-) -> Tree:
+) -> Output:
     """Run up to shape[0] blocks; return what came of their points, one after the other."""
     count, lanes = shape
     rows = np.stack([_filled_up(rows, lanes) for _, _, rows in blocks])
     # A call has its full number of blocks; those beyond take no steps.
     rows = np.concatenate([rows, np.repeat(rows[-1:], count - len(blocks), axis=0)])
-    arguments = (_gathered(inputs, rows), _pace_tree(blocks, schedule, count), *_extras(schedule, drive))
+    arguments = (_gathered(inputs, rows), _pace(blocks, schedule, count), *_extras(schedule, drive))
     late = backend.prepare() == "late"
     request = (program, arguments)
-    output = child.ask(request, backend.environment()) if late else _executed(request)
+    output: Output = child.ask(request, backend.environment()) if late else _executed(request)
     filled = np.zeros(shape, dtype=bool)
     for index, (_, _, taken) in enumerate(blocks):
         filled[index, : len(taken)] = True
-    return jax.tree.map(lambda value: value[filled], _lanes_first(program, output))
+    points: Output = jax.tree.map(lambda value: value[filled], _lanes_first(output))
+    return points
 
 
-def _filled_up(rows: Any, lanes: int) -> Any:
+def _filled_up(rows: Index, lanes: int) -> Index:
     """Return rows with the last one repeated up to the number of lanes."""
     return rows if len(rows) == lanes else np.pad(rows, (0, lanes - len(rows)), mode="edge")
 
 
-def _lanes_first(program: Program, output: Tree) -> Tree:
+def _lanes_first(output: Output) -> Output:
     """Return the output with the lanes after the blocks, then what each point has several of."""
-    moved = {"final": np.moveaxis(output["final"], -1, 1)}
-    if program.history:
-        moved["past"] = np.moveaxis(output["past"], -1, 1)
-    if program.recorded:
-        moved["record"] = np.moveaxis(output["record"], -1, 1)
-    return output | moved
+    several = {"final": output.final, "past": output.past, "record": output.record}
+    return output._replace(**jax.tree.map(lambda values: np.moveaxis(values, -1, 1), several))
 
 
-def _gathered(inputs: Tree, rows: Any) -> Tree:
-    bridge = {name: np.moveaxis(value[rows], -1, 1) for name, value in inputs["bridge"].items()}
-    others = {name: value for name, value in inputs.items() if name != "bridge"}
-    return jax.tree.map(lambda value: value[rows], others) | {"bridge": bridge}
+def _gathered(inputs: Inputs, rows: Index) -> Inputs:
+    """Return what is read of these points, `(blocks, lanes)`."""
+    found: Inputs = jax.tree.map(lambda values: values[rows], inputs)
+    return found._replace(bridge=jax.tree.map(lambda values: np.moveaxis(values, -1, 1), found.bridge))
 
 
-def _pace_tree(blocks: list[tuple[int, int, Any]], schedule: Schedule, count: int) -> Tree:
+def _pace(blocks: list[Packed], schedule: Schedule, count: int) -> Pace:
     halvings = np.zeros(count, dtype=np.int64)
     noise_halvings = np.zeros(count, dtype=np.int64)
     active = np.arange(count) < len(blocks)
@@ -148,18 +153,19 @@ def _pace_tree(blocks: list[tuple[int, int, Any]], schedule: Schedule, count: in
     noise_halvings[: len(blocks)] = [block[1] for block in blocks]
     per_base = 2**halvings
     behind = schedule.transient * per_base + (schedule.behind or 0) * per_base // SEGMENT * SEGMENT
-    resumed = {} if schedule.behind is None else {"behind": (active * behind).astype(np.int32)}
-    return resumed | {
-        "dt": schedule.base * 0.5**halvings,
-        "transient": (active * schedule.transient * per_base).astype(np.int32),
-        "end": (active * schedule.steps * per_base).astype(np.int32),
-        "every": np.minimum((schedule.every or 1) * per_base, 2**30).astype(np.int32),
-        "sample_steps": np.minimum(schedule.sample_steps * per_base, SAMPLE_STEPS).astype(np.int32),
-        "depth": (halvings - noise_halvings).astype(np.int32),
+    found: dict[str, Counts] = {
+        "transient": active * schedule.transient * per_base,
+        "end": active * schedule.steps * per_base,
+        "every": np.minimum((schedule.every or 1) * per_base, 2**30),
+        "sample_steps": np.minimum(schedule.sample_steps * per_base, SAMPLE_STEPS),
+        "depth": halvings - noise_halvings,
     }
+    whole: dict[str, Any] = {name: values.astype(np.int32) for name, values in found.items()}
+    whole["behind"] = None if schedule.behind is None else (active * behind).astype(np.int32)
+    return Pace(**whole | {"dt": schedule.base * 0.5**halvings})
 
 
-def _extras(schedule: Schedule, drive: DriveBase | None) -> tuple[Any, Any]:
+def _extras(schedule: Schedule, drive: DriveBase | None) -> tuple[Column, tuple[Column, Column]]:
     """Return the rows of the record, and one more for what is not kept; and the samples of the drive, of one
     without samples some that are not read."""
     samples = with_integral((0.0, 0.0)) if drive is None else drive.samples()
@@ -168,7 +174,7 @@ def _extras(schedule: Schedule, drive: DriveBase | None) -> tuple[Any, Any]:
 
 def memory_bytes(
     program: Program,
-    inputs: Tree,
+    inputs: Inputs,
     steps: Steps,
     schedule: Schedule,
     drive: DriveBase | None,
@@ -182,17 +188,18 @@ def memory_bytes(
     # Of two programs the one with tangents holds more.
     program = program.parts[-1]
     rows = np.zeros(shape, dtype=int)
-    pace = _pace_tree(_packed(steps, shape[1])[:1], schedule, shape[0])
+    pace = _pace(_packed(steps, shape[1])[:1], schedule, shape[0])
     arguments = (_gathered(inputs, rows), pace, *_extras(schedule, drive))
     with backend.settings():
-        analysis = compiled(all_blocks, program, arguments, compiling).memory_analysis()
+        analysis: Any = compiled(all_blocks, program, arguments, compiling).memory_analysis()
     return int(analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes)
 
 
-def _executed(request: tuple[Program, Tree]) -> Tree:
+def _executed(request: tuple[Program, Arguments]) -> Output:
     program, arguments = request
     with backend.settings():
-        return jax.tree.map(np.asarray, compiled(all_blocks, program, arguments)(*arguments))
+        output: Output = jax.tree.map(np.asarray, compiled(all_blocks, program, arguments)(*arguments))
+    return output
 
 
 def serve() -> None:

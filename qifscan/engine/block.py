@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from qifscan.dynamics.accumulators import SEGMENT, Instant
 from qifscan.dynamics.integrators import System
 from qifscan.dynamics.observables import total_of
 from qifscan.dynamics.status import Status
 from qifscan.engine import backend
+from qifscan.engine.carries import Block, Checkpoint, Inputs, Kept, Moving, Noise, Output, Pace, Scalar
 from qifscan.engine.history import past_at_start, past_rate, range_of_past, remembered
 from qifscan.engine.measure import empty_totals, window_of, with_corners
 from qifscan.engine.noise_path import averages_of, drawn_pairs, initial_noise, next_noise
@@ -17,22 +18,30 @@ from qifscan.engine.tangents import frame_at_start, orthonormal, with_growth
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import jax
     import jax.numpy as jnp
     from jax import lax
 
+    from qifscan.dynamics.accumulators import State
+    from qifscan.engine.carries import Past, Totals
     from qifscan.engine.program import Program
+
+    Segments = dict[str, object]
+    """By the name of an accumulator its segment, as its total in `Totals`."""
+    Samples = tuple[jax.Array, jax.Array]
+    Record = jax.Array | None
+    """Room for the states that are kept, `(rows, variables, lanes)`."""
 else:
     jax = LazyModule("jax")
     jnp = LazyModule("jax.numpy")
     lax = LazyModule("jax.lax")
 
 
-Tree = Any
-
-
-def all_blocks(program: Program, blocks: Tree, pace: Tree, rows: Any, samples: Any) -> Tree:
-    """Run all blocks, on a processor one after the other: what is compiled."""
+def all_blocks(program: Program, blocks: Inputs, pace: Pace, rows: jax.Array, samples: Samples) -> Output:
+    """Run all blocks, on a processor one after the other: what is compiled. All but `samples`, and `rows`, as
+    long as a record, have a first axis for the blocks."""
     at_once, leaves_of = backend.blocks_at_once(), _Leaves()
     gathered = lax.map(
         lambda pair: leaves_of.together(_block(program, pair[0], pair[1], rows, samples)),
@@ -49,7 +58,7 @@ class _Leaves:
     it makes one operation, which copies them whole for every block.
     """
 
-    def together(self, tree: Tree) -> Tree:
+    def together(self, tree: Output) -> list[jax.Array]:
         """Return one array for each shape and type, with a first axis for its leaves."""
         leaves, self._tree = jax.tree.flatten(tree)
         kinds = [(leaf.shape, leaf.dtype) for leaf in leaves]
@@ -60,282 +69,300 @@ class _Leaves:
             for k in range(len(self._kinds))
         ]
 
-    def apart(self, arrays: Tree) -> Tree:
+    def apart(self, arrays: list[jax.Array]) -> Output:
         """Return the tree, its leaves with a first axis for the blocks."""
         seen = [iter(range(array.shape[1])) for array in arrays]
-        return jax.tree.unflatten(self._tree, [arrays[k][:, next(seen[k])] for k in self._places])
+        tree: Output = jax.tree.unflatten(self._tree, [arrays[k][:, next(seen[k])] for k in self._places])
+        return tree
 
 
-def _block(program: Program, block: Tree, pace: Tree, rows: Any, samples: Any) -> Tree:
+def _block(program: Program, given: Inputs, pace: Pace, rows: jax.Array, samples: Samples) -> Output:
     """Run one block: the transient, then the window, then the observables."""
     of_drive = dict(zip(("drive_samples", "drive_integrals"), samples, strict=True))
-    block = block | {"constants": block["constants"] | of_drive}
-    if program.history:
-        block = block | {"lag": block["delay"] / pace["dt"]}
-    record = _empty_record(program, block["state"], rows)
-    if program.resumed:
-        moving, totals = _resumed(program, block, pace)
+    lag = None if given.delay is None else given.delay / pace.dt
+    block = Block(given.bridge, given.constants | of_drive, given.key, lag, given.state)
+    record = _empty_record(program, block.state, rows)
+    if given.checkpoint is not None:
+        moving, totals = _resumed(program, block, pace, given.checkpoint)
     else:
         moving, record = _transient(program, block, pace, _at_start(program, block), record)
-        at = _instant(program, block, pace, pace["transient"], moving)
-        totals = empty_totals(program, block["constants"], pace, at)
+        at = _instant(program, block, pace, pace.transient, moving)
+        totals = empty_totals(program, block.constants, pace, at)
     moving, record, totals, checkpoint = _window(program, block, pace, (moving, record, totals))
-    finished = _finish(program, pace, moving, totals, record) | {"checkpoint": checkpoint}
-    return finished | ({"past": range_of_past(block, pace, moving)} if program.history else {})
+    return _finish(program, block, pace, (moving, record, totals, checkpoint))
 
 
-def _at_start(program: Program, block: Tree) -> Tree:
+def _at_start(program: Program, block: Block) -> Moving:
     """Return what moves, at the start of the run."""
-    state = block["state"]
-    return {
-        "state": state,
-        **initial_noise(program, block),
-        "estimate": jnp.zeros_like(state[0]),
-        "below": _below(program, jnp.zeros(state[0].shape, jnp.int32)),
-        **frame_at_start(program, state),
-        **past_at_start(program, state),
-    }
+    state = block.state
+    noise, pairs = initial_noise(program, block)
+    estimate = jnp.zeros_like(state[0])
+    below = _below(program, jnp.zeros(state[0].shape, jnp.int32))
+    frame, growth = frame_at_start(program, state)
+    return Moving(below, estimate, frame, growth, noise, pairs, past_at_start(program, state), state)
 
 
-def _step(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Tree:
+def _step(program: Program, block: Block, pace: Pace, n: jax.Array, moving: Moving) -> Moving:
     """Advance state and noise from step n to n + 1."""
-    model, noise = program.model, moving["noise"]
-    drawn = next_noise(program, block, pace, n, moving)
-    later = drawn["noise"]
-    system = System(model, block["constants"], program.noisy)
+    model, noise = program.model, moving.noise
+    later, pairs = next_noise(program, block, pace, n, moving)
+    system = System(model, block.constants, program.noisy)
     averages = averages_of(program, block, n, noise, later)
     inputs = _inputs(program, block, pace, n, (noise, later), averages)
-    further: Tree = {}
-    if program.history:
+    past = moving.past
+    if past is not None:
         # The slope of the rate does not know of the delay.
-        slope = system.slope(moving["state"], inputs(0.0))[0]
-        further = {"past": remembered(moving["past"], n, moving["state"][0], slope)}
-        inputs = _inputs(program, block, pace, n, (noise, later), averages, further["past"])
-    dt = pace["dt"].astype(program.precision)
+        slope = system.slope(moving.state, inputs(0.0))[0]
+        past = remembered(past, n, moving.state[0], slope)
+        inputs = _inputs(program, block, pace, n, (noise, later), averages, past)
+    dt = pace.dt.astype(program.precision)
     rates = [i for i, variable in enumerate(model.variables) if variable.rate]
 
-    def advance(state: Any) -> tuple[Any, tuple[Any, Any]]:
+    def advance(state: State) -> tuple[State, tuple[jax.Array, jax.Array]]:
         state, estimate = program.integrator.step(system, state, inputs, dt)
         lowest = functools.reduce(jnp.minimum, [state[i] for i in rates])
         if program.reflect:
             state = tuple(jnp.abs(y) if i in rates else y for i, y in enumerate(state))
         return state, (estimate, lowest)
 
-    if "frame" in moving:
-        state, along, (estimate, lowest) = jax.linearize(advance, moving["state"], has_aux=True)
-        frame, growth = orthonormal([along(direction) for direction in moving["frame"]])
-        further |= {"frame": frame, "growth": growth}
+    frame, growth = moving.frame, moving.growth
+    if frame is not None:
+        state, along, (estimate, lowest) = jax.linearize(advance, moving.state, has_aux=True)
+        frame, growth = orthonormal([along(direction) for direction in frame])
     else:
-        state, (estimate, lowest) = advance(moving["state"])
-    if program.history:
+        state, (estimate, lowest) = advance(moving.state)
+    if block.lag is not None:
         # What is delayed by less than a step is not known yet.
-        known = (block["lag"] >= 1.0) | (block["lag"] == 0.0)
+        known = (block.lag >= 1.0) | (block.lag == 0.0)
         estimate = jnp.where(known, estimate, jnp.inf)
-    return further | {
-        "state": state,
-        **drawn,
-        # A NaN state stays NaN, and so does its estimate. The old value is not the one by default, since it
-        # would be kept by a masked store, which costs an AMD core 20 cycles.
-        "estimate": jnp.where(moving["estimate"] > estimate, moving["estimate"], estimate),
-        "below": _lowered(program, moving["below"], lowest),
-    }
+    # A NaN state stays NaN, and so does its estimate. The old value is not the one by default, since it
+    # would be kept by a masked store, which costs an AMD core 20 cycles.
+    largest = jnp.where(moving.estimate > estimate, moving.estimate, estimate)
+    below = _lowered(program, moving.below, lowest)
+    return Moving(below, largest, frame, growth, later, pairs, past, state)
 
 
-def _lowered(program: Program, below: Any, lowest: Any) -> Any:
+def _lowered(program: Program, below: jax.Array, lowest: jax.Array) -> jax.Array:
     """Return what is known of rates below 0 after a step to a state with this lowest rate."""
     return below + (lowest < 0) if program.counting else jnp.where(lowest < below, lowest, below)
 
 
-def _below(program: Program, steps: Any) -> Any:
+def _below(program: Program, steps: jax.Array) -> jax.Array:
     """Return what is known of rates below 0 after so many steps with one: their number, or a rate that is the
     lowest, or 0."""
     return steps if program.counting else -steps.astype(program.precision)
 
 
-def _negative_steps(program: Program, moving: Tree) -> Any:
+def _negative_steps(program: Program, moving: Moving) -> jax.Array:
     """Return the steps with a rate below 0, or 1 if they are not counted."""
-    below = moving["below"]
+    below = moving.below
     return below if program.counting else (below < 0).astype(jnp.int32)
 
 
 def _inputs(
     program: Program,
-    block: Tree,
-    pace: Tree,
-    n: Any,
-    noise: tuple[Tree, Tree],
-    averages: Tree,
-    past: Tree | None = None,
-) -> Any:
+    block: Block,
+    pace: Pace,
+    n: jax.Array,
+    noise: tuple[Mapping[str, Noise], Mapping[str, Noise]],
+    averages: Mapping[str, jax.Array],
+    past: Past | None = None,
+) -> Callable[[float], State]:
     """Return what gives the additive inputs at a fraction of step n: noise, drive, and what is delayed.
 
     Noise is linear between the ends of a step, or what `averages` has of it all along the step.
     """
-    model, constants = program.model, block["constants"]
+    model, constants = program.model, block.constants
     now, later = noise
+    # A number of Python, which takes the type of what is added to it.
+    zero = cast("jax.Array", 0.0)
 
-    def inputs(fraction: float) -> Any:
+    def inputs(fraction: float) -> State:
         values = []
         for name in model.variable_names:
-            value = 0.0 if name in program.still else constants.get(f"{name}_mean", 0.0)
+            value = zero if name in program.still else constants.get(f"{name}_mean", zero)
             if name in averages:
                 value = averages[name]
             elif name in now:
-                value = _at_fraction(now[name]["now"], later[name]["now"], fraction)
+                value = _at_fraction(now[name].now, later[name].now, fraction)
             if name == model.stimulated and program.drive is not None:
-                time = n.astype(jnp.float64) * pace["dt"]
-                drive = program.drive.current(time, pace["dt"], fraction, constants)
+                time = n.astype(jnp.float64) * pace.dt
+                drive = program.drive.current(time, pace.dt, fraction, constants)
                 value = value + drive.astype(program.precision)
             if name == model.driven and past is not None:
-                value = value + constants["past"] * past_rate(block, past, n, pace["dt"], fraction)
+                value = value + constants["past"] * past_rate(block, past, n, pace.dt, fraction)
             values.append(value)
         return tuple(values)
 
     return inputs
 
 
-def _at_fraction(now: Any, later: Any, fraction: float) -> Any:
+def _at_fraction(now: jax.Array, later: jax.Array, fraction: float) -> jax.Array:
     if fraction == 0.0:
         return now
     return later if fraction == 1.0 else (1.0 - fraction) * now + fraction * later
 
 
-def _transient(program: Program, block: Tree, pace: Tree, moving: Tree, record: Any) -> tuple[Tree, Any]:
+def _transient(
+    program: Program, block: Block, pace: Pace, moving: Moving, record: Record
+) -> tuple[Moving, Record]:
     """Run to the start of the window; a recorded run stops where a state is kept."""
     if not program.transient:
         return moving, record
 
-    def step(n: Any, moving: Tree) -> Tree:
+    def step(n: jax.Array, moving: Moving) -> Moving:
         return _step(program, block, pace, n, moving)
 
-    if not program.recorded:
-        return lax.fori_loop(0, pace["transient"], step, moving), record
+    if record is None:
+        return lax.fori_loop(0, pace.transient, step, moving), record
 
-    def piece(carry: Tree) -> Tree:
+    def piece(carry: tuple[jax.Array, Moving, jax.Array]) -> tuple[jax.Array, Moving, jax.Array]:
         n, moving, record = carry
-        stop = jnp.minimum(_next_multiple(n, pace["every"]), pace["transient"])
+        stop = jnp.minimum(_next_multiple(n, pace.every), pace.transient)
         moving = lax.fori_loop(n, stop, step, moving)
-        return stop, moving, _write(record, pace, stop, moving["state"])
+        return stop, moving, _write(record, pace, stop, moving.state)
 
     start = (jnp.int32(0), moving, record)
-    _, moving, record = lax.while_loop(lambda carry: carry[0] < pace["transient"], piece, start)
+    _, moving, record = lax.while_loop(lambda carry: carry[0] < pace.transient, piece, start)
     return moving, record
 
 
-def _next_multiple(n: Any, of: Any) -> Any:
+def _next_multiple(n: jax.Array, of: jax.Array | int) -> jax.Array:
     return (n // of + 1) * of
 
 
-def _instant(program: Program, block: Tree, pace: Tree, n: Any, moving: Tree) -> Instant:
+def _instant(program: Program, block: Block, pace: Pace, n: jax.Array, moving: Moving) -> Instant:
     """Return what the accumulators see between two steps, before step n."""
-    noise, c = moving["noise"], block["constants"]
+    noise, c = moving.noise, block.constants
     # A path that the steps do not resolve has no slope there.
     averages = {name: c[f"{name}_mean"] for name in noise} if program.averaged else {}
     system = System(program.model, c, program.noisy)
-    inputs = _inputs(program, block, pace, n, (noise, noise), averages, moving.get("past"))
-    return Instant(with_growth(moving), system.slope(moving["state"], inputs(0.0)))
+    inputs = _inputs(program, block, pace, n, (noise, noise), averages, moving.past)
+    return Instant(with_growth(moving), system.slope(moving.state, inputs(0.0)))
 
 
-def _checkpoint(program: Program, moving: Tree, totals: Tree) -> Tree:
+def _checkpoint(program: Program, moving: Moving, totals: Totals) -> Checkpoint | None:
     """Return what a longer window goes on from, in one form whether the noise is bridged or not."""
     if not program.kept:
-        return ()
-    noise = {name: {"begin": n["now"], "end": n["now"]} | n for name, n in moving["noise"].items()}
-    kept = {name: value for name, value in moving.items() if name not in {"pairs", "below"}}
+        return None
+    noise = {name: n if program.bridged else Noise(n.now, n.now, n.now) for name, n in moving.noise.items()}
     count = _negative_steps(program, moving)
-    return {"moving": kept | {"noise": noise, "negative_steps": count}, "totals": totals}
+    kept = Kept(moving.estimate, moving.frame, moving.growth, count, noise, moving.state)
+    return Checkpoint(kept, totals)
 
 
-def _resumed(program: Program, block: Tree, pace: Tree) -> tuple[Tree, Tree]:
+def _resumed(program: Program, block: Block, pace: Pace, checkpoint: Checkpoint) -> tuple[Moving, Totals]:
     """Return what moves and the totals, as they were when the checkpoint was taken."""
-    moving, totals = block["checkpoint"]["moving"], block["checkpoint"]["totals"]
-    noise = moving["noise"] if program.bridged else {k: {"now": n["now"]} for k, n in moving["noise"].items()}
-    kept = {name: value for name, value in moving.items() if name != "negative_steps"}
-    drawing = bool(program.noisy) and not program.bridged
-    pairs = {"pairs": drawn_pairs(program, block["key"], pace["behind"])} if drawing else {}
-    return kept | pairs | {"noise": noise, "below": _below(program, moving["negative_steps"])}, totals
+    kept, totals = checkpoint
+    noise, pairs = kept.noise, None
+    if not program.bridged:
+        noise = {name: Noise(None, None, n.now) for name, n in noise.items()}
+        assert pace.behind is not None
+        pairs = drawn_pairs(program, block.key, pace.behind) if program.noisy else None
+    below = _below(program, kept.negative_steps)
+    moving = Moving(below, kept.estimate, kept.frame, kept.growth, noise, pairs, None, kept.state)
+    return moving, totals
 
 
-def _opened(program: Program, totals: Tree, moving: Tree) -> Tree:
+def _opened(program: Program, totals: Totals, moving: Moving) -> Segments:
     return {name: f.open(totals[name], with_growth(moving)) for name, f in program.accumulators.items()}
 
 
-def _closed(program: Program, block: Tree, pace: Tree, ended: tuple[Any, Tree, Tree, Tree]) -> Tree:
+def _closed(
+    program: Program, block: Block, pace: Pace, ended: tuple[jax.Array, Moving, Totals, Segments]
+) -> tuple[Totals, Segments]:
     """Return the totals with the segments that end at a step in them, and new segments."""
     stop, moving, totals, segments = ended
     at, window = _instant(program, block, pace, stop, moving), window_of(program, pace)
-    after = stop - pace["transient"]
+    after = stop - pace.transient
     needed = program.accumulators.items()
     totals = {k: f.close(totals[k], segments[k], at, after, window) for k, f in needed}
     return totals, _opened(program, totals, moving)
 
 
 def _window(
-    program: Program, block: Tree, pace: Tree, started: tuple[Tree, Any, Tree]
-) -> tuple[Tree, Any, Tree, Tree]:
+    program: Program, block: Block, pace: Pace, started: tuple[Moving, Record, Totals]
+) -> tuple[Moving, Record, Totals, Checkpoint | None]:
     """Run the window: accumulate every step, close a segment every `SEGMENT` steps and at the end.
 
     The checkpoint is taken where the last whole segment ends: a longer window would not end one at the end.
     A select would take twenty passes over the block with every segment for it, 2 % of the steps.
     """
-    needed, begin = program.accumulators, pace["transient"]
-    window = with_corners(window_of(program, pace), program, block["constants"], pace)
-    whole = pace["end"] - (pace["end"] - begin) % SEGMENT
+    needed, begin = program.accumulators, pace.transient
+    window = with_corners(window_of(program, pace), program, block.constants, pace)
+    whole = pace.end - (pace.end - begin) % SEGMENT
 
-    def accumulated_step(n: Any, carry: Tree) -> Tree:
+    def accumulated_step(n: jax.Array, carry: tuple[Moving, Segments]) -> tuple[Moving, Segments]:
         moving, segments = carry
         was, moving = with_growth(moving), _step(program, block, pace, n, moving)
         now, after = with_growth(moving), n - begin
         return moving, {k: f.update(segments[k], was, now, after, window) for k, f in needed.items()}
 
-    def piece(carry: Tree) -> Tree:
+    def piece(carry: _Window) -> _Window:
         n, moving, segments, totals, record, checkpoint = carry
-        boundary = jnp.minimum(begin + _next_multiple(n - begin, SEGMENT), pace["end"])
-        stop = jnp.minimum(boundary, _next_multiple(n, pace["every"])) if program.recorded else boundary
-        if not program.recorded:
-            # Carried as well, what is in the totals too would be copied for every segment.
-            segments = _opened(program, totals, moving)
-        moving, segments = lax.fori_loop(n, stop, accumulated_step, (moving, segments))
-        if program.recorded:
-            record = _write(record, pace, stop, moving["state"])
+        boundary = jnp.minimum(begin + _next_multiple(n - begin, SEGMENT), pace.end)
+        stop = boundary if record is None else jnp.minimum(boundary, _next_multiple(n, pace.every))
+        # Carried as well, what is in the totals too would be copied for every segment.
+        opened = _opened(program, totals, moving) if segments is None else segments
+        moving, opened = lax.fori_loop(n, stop, accumulated_step, (moving, opened))
+        if record is not None:
+            record = _write(record, pace, stop, moving.state)
             totals, segments = lax.cond(
                 stop == boundary,
                 lambda t, s: _closed(program, block, pace, (stop, moving, t, s)),
                 lambda t, s: (t, s),
                 totals,
-                segments,
+                opened,
             )
         else:
-            totals, _ = _closed(program, block, pace, (stop, moving, totals, segments))
-            segments = ()
+            totals, _ = _closed(program, block, pace, (stop, moving, totals, opened))
         here = _checkpoint(program, moving, totals)
         checkpoint = lax.cond(stop == whole, lambda a, b: a, lambda a, b: b, here, checkpoint)
-        return stop, moving, segments, totals, record, checkpoint
+        return _Window(stop, moving, segments, totals, record, checkpoint)
 
     moving, record, totals = started
-    first = pace["behind"] if program.resumed else begin
-    segments = _opened(program, totals, moving) if program.recorded else ()
-    start = (first, moving, segments, totals, record, _checkpoint(program, moving, totals))
-    _, moving, _, totals, record, kept = lax.while_loop(lambda carry: carry[0] < pace["end"], piece, start)
-    return moving, record, totals, kept
+    first = begin if pace.behind is None else pace.behind
+    segments = None if record is None else _opened(program, totals, moving)
+    start = _Window(first, moving, segments, totals, record, _checkpoint(program, moving, totals))
+    last = lax.while_loop(lambda carry: carry.n < pace.end, piece, start)
+    return last.moving, last.record, last.totals, last.checkpoint
 
 
-def _empty_record(program: Program, state: Any, rows: Any) -> Any:
+class _Window(NamedTuple):
+    """What the loop over the segments of a window carries: the step that is next, what moves, the segments
+    that are open, where states are recorded, the totals, the record, and the checkpoint."""
+
+    n: Scalar
+    moving: Moving
+    segments: Segments | None
+    totals: Totals
+    record: Record
+    checkpoint: Checkpoint | None
+
+
+def _empty_record(program: Program, state: State, rows: jax.Array) -> Record:
     """Return room for the record, its first row holding the initial state, its last what is not kept."""
     if not program.recorded:
-        return ()
+        return None
     record = jnp.zeros((rows.shape[0], len(state), *state[0].shape), state[0].dtype)
     return record.at[0].set(jnp.stack(state))
 
 
-def _write(record: Any, pace: Tree, stop: Any, state: Any) -> Any:
-    kept = stop % pace["every"] == 0
-    row = jnp.where(kept, stop // pace["every"], record.shape[0] - 1)
+def _write(record: jax.Array, pace: Pace, stop: jax.Array, state: State) -> jax.Array:
+    kept = stop % pace.every == 0
+    row = jnp.where(kept, stop // pace.every, record.shape[0] - 1)
     return record.at[row].set(jnp.stack(state))
 
 
-def _finish(program: Program, pace: Tree, moving: Tree, totals: Tree, record: Any) -> Tree:
-    state, dtype, negative = moving["state"], jnp.dtype(program.precision), _negative_steps(program, moving)
+def _finish(
+    program: Program,
+    block: Block,
+    pace: Pace,
+    ended: tuple[Moving, Record, Totals, Checkpoint | None],
+) -> Output:
+    """Return what comes of a block at the end of its window."""
+    moving, record, totals, checkpoint = ended
+    state, dtype, negative = moving.state, jnp.dtype(program.precision), _negative_steps(program, moving)
     window, needed = window_of(program, pace), program.accumulators
     finite = jnp.all(jnp.stack([jnp.isfinite(y) for y in state]), axis=0)
     measured = {}
@@ -347,11 +374,13 @@ def _finish(program: Program, pace: Tree, moving: Tree, totals: Tree, record: An
         | jnp.where(negative > 0, int(Status.rate_negative), 0)
         | int(Status.computed)
     )
-    return {
-        "observables": measured,
-        "status": status.astype(jnp.uint8),
-        "final": jnp.stack(state),
-        "estimate": moving["estimate"],
-        "negative_steps": negative,
-        "record": record,
-    }
+    return Output(
+        observables=measured,
+        status=status.astype(jnp.uint8),
+        final=jnp.stack(state),
+        estimate=moving.estimate,
+        negative_steps=negative,
+        record=record,
+        checkpoint=checkpoint,
+        past=None if moving.past is None else range_of_past(block, pace, moving.past),
+    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -20,12 +20,17 @@ from qifscan.theory import newton
 from qifscan.theory.rate_curve import at_once, graph_value, jacobian, rate_unit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import jax
     import jax.numpy as jnp
+    from numpy.typing import ArrayLike
+
+    from qifscan.arrays import Array, Values
 else:
+    jax = LazyModule("jax")
     jnp = LazyModule("jax.numpy")
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
-Values = Mapping[str, Any]
 
 SAMPLES = 32
 """States and parameters at which equations are compared."""
@@ -129,18 +134,19 @@ def _at_random(model: Model) -> tuple[dict[str, Array], tuple[Array, ...]]:
     return parameters, tuple(rng.uniform(-1.0 if s else 0.1, 1.0, SAMPLES) for s in signed)
 
 
-def _slopes(model: Model, state: tuple[Any, ...], inputs: Values, p: Values) -> tuple[Any, ...]:
+def _slopes(model: Model, state: Sequence[Array], inputs: Values, p: Values) -> tuple[Array, ...]:
     given = tuple(inputs.get(name, 0.0) for name in model.variable_names)
-    return model.field(state, given, model.constants(p))
+    slopes: tuple[Array, ...] = cast("Any", model.field)(tuple(state), given, model.constants(p))
+    return slopes
 
 
-def _apart(found: Any, expected: Any, size: Any) -> float:
+def _apart(found: ArrayLike, expected: ArrayLike, size: ArrayLike) -> float:
     """Return the largest difference relative to a size, NaN as infinite."""
     ratio = np.abs(np.asarray(found) - np.asarray(expected)) / size
     return float(np.max(np.where(np.isfinite(ratio), ratio, np.inf)))
 
 
-def _sizes(model: Model, state: tuple[Any, ...], p: Values) -> list[Any]:
+def _sizes(model: Model, state: Sequence[Array], p: Values) -> list[Array]:
     """Return the size of the terms of each equation: of the slope, and of the derivatives times the state."""
     entries = jacobian(model, state, p)
     slopes = _slopes(model, state, {}, p)
@@ -258,9 +264,9 @@ def _of_jax(model: Model) -> Iterator[Fault]:
     """In JAX, in float32, the field gives the numbers of NumPy, in float32."""
     backend.prepare()
     p, state = _at_random(model)
-    constants = {name: jnp.asarray(x, jnp.float32) for name, x in model.constants(p).items()}
+    constants: Any = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), model.constants(p))
     moved = tuple(jnp.asarray(y, jnp.float32) for y in state)
-    slopes = model.field(moved, tuple(jnp.zeros_like(y) for y in moved), constants)
+    slopes: Any = model.field(moved, tuple(jnp.zeros_like(y) for y in moved), constants)
     expected, sizes = _slopes(model, state, {}, p), _sizes(model, state, p)
     for v, found, value, size in zip(model.variables, slopes, expected, sizes, strict=True):
         if found.dtype != jnp.float32 or _apart(found, value, size) > 1e-4:
@@ -272,7 +278,8 @@ def _of_jax(model: Model) -> Iterator[Fault]:
 def _of_sizes(model: Model) -> Iterator[Fault]:
     """`squares` are the squares of the variables in the units of their groups."""
     p, state = _at_random(model)
-    squares, units = model.squares(state, model.constants(p)), model.units(p)
+    squares: Any = model.squares(state, model.constants(p))
+    units = model.units(p)
     if len(squares) != len(model.variables):
         yield Fault("squares", f"{len(squares)} squares", f"{len(model.variables)}, one for each variable")
         return

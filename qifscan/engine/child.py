@@ -45,7 +45,7 @@ class Child:
         # A user's own models are found where this process finds them.
         self.ask([os.path.abspath(folder) for folder in sys.path])
 
-    def ask(self, request: Any) -> Any:
+    def ask(self, request: object) -> Any:
         """Return the answer; what was raised there is raised here."""
         to, back = self._process.stdin, self._process.stdout
         assert to is not None
@@ -69,7 +69,7 @@ class Child:
         self._process.wait()
 
 
-def ask(request: Any, environment: Mapping[str, str]) -> Any:
+def ask(request: object, environment: Mapping[str, str]) -> Any:
     """Return the answer of this thread's child, started in this environment if there is none."""
     if not hasattr(_of_thread, "child"):
         _of_thread.child = Child(environment)
@@ -80,7 +80,7 @@ def ask(request: Any, environment: Mapping[str, str]) -> Any:
         raise
 
 
-def serve(answer: Callable[[Any], Any]) -> None:
+def serve(answer: Callable[[Any], object]) -> None:
     """Answer requests from standard input until it is closed: the main loop of a child."""
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # Whatever else is printed must not get between the answers.
@@ -99,7 +99,7 @@ def serve(answer: Callable[[Any], Any]) -> None:
             _write(answers, error)
 
 
-def _write(pipe: IO[bytes], value: Any) -> None:
+def _write(pipe: IO[bytes], value: object) -> None:
     data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     pipe.write(_LENGTH.pack(len(data)))
     pipe.write(data)

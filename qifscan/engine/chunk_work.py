@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qifscan.dynamics.status import Status
 from qifscan.engine import program
 from qifscan.engine.measured import Measured, merged
-from qifscan.engine.points import Begun, Indices, Points, Start, run_points
+from qifscan.engine.points import Begun, Points, Start, run_points
 from qifscan.engine.program import Schedule, batch_shape
 
 if TYPE_CHECKING:
+    from qifscan.arrays import Column, Indices
     from qifscan.engine.chunks import Chunks
     from qifscan.scan.scan import Scan
-
-Array = np.ndarray[Any, Any]
 
 
 def run_lines(scan: Scan, indices: Indices, schedule: Schedule, shape: tuple[int, int]) -> Measured:
@@ -69,19 +68,19 @@ def _runs(
         yield measured, start
 
 
-def _places(scan: Scan) -> tuple[int, Array, Array]:
+def _places(scan: Scan) -> tuple[int, Column, Column]:
     """Return which dimension is swept, the order of its values, and which indices of `direction` go down."""
     axis = scan.axes[scan.protocol.sweep or ""]
     return list(scan.sizes).index(axis.name), np.argsort(axis.labels), scan.axes["direction"].labels == "down"
 
 
-def _downward(scan: Scan, indices: Indices) -> Array:
+def _downward(scan: Scan, indices: Indices) -> Column:
     _, _, down = _places(scan)
-    downward: Array = down[indices[list(scan.sizes).index("direction")]]
+    downward: Column = down[indices[list(scan.sizes).index("direction")]]
     return downward
 
 
-def _lines(scan: Scan, indices: Indices) -> tuple[Indices, Array, Array]:
+def _lines(scan: Scan, indices: Indices) -> tuple[Indices, Column, Column]:
     """Return the lines of points, as indices that are 0 along the sweep; and the line of each point, and its
     turn in the line, 0 for the first."""
     place, order, _ = _places(scan)
@@ -100,13 +99,16 @@ def _at_turn(scan: Scan, lines: Indices, turn: int) -> Indices:
 
 
 def first_points(chunks: Chunks, trace: bool = False) -> Points:
-    """Return the points of the first chunk, or of the first batch of traces."""
-    return Points.of(chunks.scan, chunks.indices(chunks.grid if trace else 0))
+    """Return the points of the first chunk that are run together, or of the first batch of traces."""
+    indices = chunks.indices(chunks.grid if trace else 0)
+    if chunks.scan.protocol.sweep is not None and not trace:
+        # One of each line: a line may have millions.
+        first = np.flatnonzero(indices[_places(chunks.scan)[0]] == 0)
+        indices = tuple(index[first] for index in indices)
+    return Points.of(chunks.scan, indices)
 
 
-def run_chunk(
-    chunks: Chunks, chunk: int, rows: np.ndarray[Any, Any] | None = None, begun: Begun | None = None
-) -> Measured:
+def run_chunk(chunks: Chunks, chunk: int, rows: Column | None = None, begun: Begun | None = None) -> Measured:
     """Run a chunk, or only these of its points, from the start or from where they are.
 
     Every chunk of a kind is padded to one shape, so that it compiles once.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from qifscan.engine.program import BLOCK, Schedule, batch_shape
 from qifscan.errors import check_count
 
 if TYPE_CHECKING:
+    from qifscan.arrays import Indices
     from qifscan.scan.scan import Scan
 
 
@@ -45,8 +46,6 @@ GRAINS = {
 
 TRACE_BYTES = 2**26
 """Recorded states of one batch of traces."""
-
-Indices = tuple[np.ndarray[Any, Any], ...]
 
 
 def grain_of(device: str) -> Grain:

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from qifscan.engine import backend
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
     import jax
+    from jax.stages import Compiled
 
+    from qifscan.engine.carries import Output
     from qifscan.engine.program import Program
+
+    Shapes = tuple[tuple[tuple[int, ...], np.dtype[np.generic]], ...]
 else:
     jax = LazyModule("jax")
-
-
-Tree = Any
 
 
 def nothing() -> None:
     """Do nothing while a program is compiled."""
 
 
-_executables: dict[Any, Any] = {}
+_executables: dict[tuple[Program, Shapes], Compiled] = {}
 _compiling = threading.Lock()
 
 
 def compiled(
-    blocks: Callable[..., Tree], program: Program, arguments: Tree, compiling: Callable[[], None] = nothing
-) -> Any:
+    blocks: Callable[..., Output],
+    program: Program,
+    arguments: tuple[object, ...],
+    compiling: Callable[[], None] = nothing,
+) -> Compiled:
     """Return the executable of a program, run by `blocks`, for arguments of these shapes; compiled once."""
     shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arguments))
     # One lock for all: two threads that ask for the same program would both compile it.

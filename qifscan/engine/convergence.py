@@ -11,13 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from qifscan.arrays import Column
 from qifscan.dynamics.observables import SMALL, Observable
-
-Array = np.ndarray[Any, Any]
 
 MOST_CHECKS = 4
 """Times that the step of a point is halved until two runs agree."""
@@ -52,7 +50,7 @@ def compared(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{name}_{kind}" for name in names for kind in KINDS)
 
 
-def remembered(modes: Array, unit: Array, dt: Array, steps: Array) -> Array:
+def remembered(modes: Column, unit: Column, dt: Column, steps: Column) -> Column:
     """Return over how many steps each point remembers an error: the time constant of its weakest mode."""
     weakest = np.fmin.reduce(np.abs(modes).reshape(len(unit), -1), axis=1)
     with np.errstate(all="ignore"):
@@ -64,10 +62,10 @@ def remembered(modes: Array, unit: Array, dt: Array, steps: Array) -> Array:
 class Apart:
     """How far apart two runs are, relative, `(points,)`: in what all have, and in what was asked for."""
 
-    state: Array
-    asked: Array
+    state: Column
+    asked: Column
 
-    def with_rounding(self, rounding: Apart, without: Array) -> Apart:
+    def with_rounding(self, rounding: Apart, without: Column) -> Apart:
         """Return the larger of these and of what rounding does, but for points that are in float64 by now."""
         return Apart(
             np.where(without, self.state, np.fmax(self.state, rounding.state)),
@@ -76,11 +74,11 @@ class Apart:
 
 
 def apart(
-    coarse: Mapping[str, Array],
-    fine: Mapping[str, Array],
+    coarse: Mapping[str, Column],
+    fine: Mapping[str, Column],
     variables: tuple[str, ...],
     asked: Mapping[str, Observable],
-    unit: Array,
+    unit: Column,
     window: float,
 ) -> Apart:
     """Return how far two runs are apart; `unit` (time constant) and `window` (its length) are in ms."""
@@ -104,7 +102,9 @@ def apart(
     return Apart(state, worst)
 
 
-def final_apart(coarse: Array, fine: Array, found: Mapping[str, Array], variables: tuple[str, ...]) -> Array:
+def final_apart(
+    coarse: Column, fine: Column, found: Mapping[str, Column], variables: tuple[str, ...]
+) -> Column:
     """Return how far two final states `(points, variables)` are apart, relative to the run's `found`."""
     worst = np.zeros(len(fine))
     for i, name in enumerate(variables):
@@ -113,7 +113,7 @@ def final_apart(coarse: Array, fine: Array, found: Mapping[str, Array], variable
     return worst
 
 
-def _ratio(a: Array, b: Array, scale: Array) -> Array:
+def _ratio(a: Column, b: Column, scale: Column) -> Column:
     with np.errstate(all="ignore"):
         ratio = np.abs(a.astype(np.float64) - b.astype(np.float64)) / scale
     same = (a == b) | (np.isnan(a) & np.isnan(b))

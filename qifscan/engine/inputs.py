@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,13 +16,14 @@ from qifscan.dynamics.noise import (
     point_keys,
     split_key,
 )
+from qifscan.engine.carries import Inputs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qifscan.arrays import Array, Column
     from qifscan.engine.program import Program, Steps
     from qifscan.theory.rest import Rest
-
-Tree = Any
-
 
 DEPTHS = 16
 """Times that the step of a path of the noise can be halved."""
@@ -32,14 +32,14 @@ DEPTHS = 16
 def prepare(
     program: Program,
     drive: DriveBase | None,
-    columns: Mapping[str, np.ndarray[Any, Any]],
+    columns: Mapping[str, Column],
     rest: Rest,
-    replicate: np.ndarray[Any, Any],
+    replicate: Column,
     seed: int,
     common: bool,
     base: float,
     steps: Steps,
-) -> Tree:
+) -> Inputs:
     """Return what the compiled program reads of each point, `(points,)` each, from its parameters.
 
     Everything that does not change in time is computed here, in float64, once per point.
@@ -51,37 +51,37 @@ def prepare(
         for halvings in (steps.halvings, steps.noise_halvings)
     )
     still = absorbing(model, columns, program.still)
-    constants = dict(model.constants(still)) | ou_constants(model, still, noise_dt)
+    constants = cast("dict[str, Column]", model.constants(still)) | ou_constants(model, still, noise_dt)
     constants |= program.integrator.prepare(still, rest.highest, dt)
     if program.averaged:
         constants |= average_constants(model, still, dt)
     if program.levels:
         constants |= thresholds(columns, rest)
-    bridge = bridge_constants(model, columns, noise_dt, DEPTHS) if program.bridged else {}
+    path = bridge_constants(model, columns, noise_dt, DEPTHS) if program.bridged else {}
     constants, bridge = (
-        {name: np.asarray(value).astype(dtype) for name, value in tree.items()}
-        for tree in (constants, bridge)
+        {name: np.asarray(value).astype(dtype) for name, value in tree.items()} for tree in (constants, path)
     )
     # Times are compared and reduced in float64: float32 can't tell 10^5 ms from 10^5 ms + dt.
     driven = {} if drive is None else {p.name: columns[p.name] for p in drive.parameters()}
     driven |= {} if drive is None else drive.step_constants(columns, dt)
     state = tuple(value.astype(dtype) for value in initial_state(program, columns, rest))
-    delay = {"delay": columns[model.delay]} if program.history else {}
     unnamed = {"down_threshold", "up_threshold"}
     naming = {} if common else {name: c for name, c in columns.items() if name not in unnamed}
     words = (
         point_keys(seed, naming, replicate) if program.noisy else np.zeros(len(replicate), dtype=np.uint64)
     )
-    return {
-        "constants": constants | driven,
+    found: dict[str, Any] = {
         "bridge": bridge,
-        "state": state,
-        **delay,
+        "checkpoint": None,
+        "constants": constants | driven,
+        "delay": columns[model.delay] if program.history else None,
         "key": split_key(words),
+        "state": state,
     }
+    return Inputs(**found)
 
 
-def thresholds(columns: Mapping[str, Any], rest: Rest) -> dict[str, Any]:
+def thresholds(columns: Mapping[str, Column], rest: Rest) -> dict[str, Array]:
     """Return the lower and the upper threshold of points: their own, or the rates at their folds."""
     names = ("down_threshold", "up_threshold")
     if all(name in columns for name in names):
@@ -91,7 +91,7 @@ def thresholds(columns: Mapping[str, Any], rest: Rest) -> dict[str, Any]:
     return {name: columns.get(name, folds_at[name]) for name in names}
 
 
-def initial_state(program: Program, columns: Mapping[str, Any], rest: Rest) -> tuple[Any, ...]:
+def initial_state(program: Program, columns: Mapping[str, Column], rest: Rest) -> tuple[Array, ...]:
     """Return the state that points start from, `(points,)` of each variable: numbers, or a named state."""
     names = program.model.variable_names
     if "initial" not in columns:

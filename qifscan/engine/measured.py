@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from qifscan.arrays import Column
     from qifscan.dynamics.model import Model
     from qifscan.engine.chunks import Chunks
     from qifscan.scan.scan import Scan
-
-Array = np.ndarray[Any, Any]
 
 
 CHECKPOINT = "checkpoint/points"
@@ -26,7 +25,7 @@ class Diagnostic:
 
     name: str
     dtype: str
-    fill: Any
+    fill: float
     attributes: dict[str, Any]
 
 
@@ -69,7 +68,7 @@ def diagnostics(scan: Scan) -> dict[str, Diagnostic]:
     return {row.name: row for row in rows}
 
 
-def _positions(model: Model) -> dict[str, Any]:
+def _positions(model: Model) -> dict[str, object]:
     """Return what the numbers of equilibria mean."""
     if model.plain:
         return {
@@ -95,10 +94,10 @@ class Measured:
     """What came of points, `(points,)` each: the variables of the store, the status, and the record
     `(points, rows, variables)` where one was asked for."""
 
-    variables: dict[str, Array]
-    status: Array
-    record: Array | None
-    final: Array | None = None
+    variables: dict[str, Column]
+    status: Column
+    record: Column | None
+    final: Column | None = None
     """Final state `(points, variables)`, where the points have just been run."""
     taken: int = 0
     """Points that were taken over from an older store."""
@@ -106,10 +105,10 @@ class Measured:
     """Points that went on from their checkpoints in an older store."""
 
 
-def merged(count: int, parts: Sequence[tuple[Array, Measured]]) -> Measured:
+def merged(count: int, parts: Sequence[tuple[Column, Measured]]) -> Measured:
     """Return points from their parts: some of the rows, and what came of their points."""
 
-    def whole(pieces: list[Array]) -> Array:
+    def whole(pieces: list[Column]) -> Column:
         values = np.empty((count, *pieces[0].shape[1:]), pieces[0].dtype)
         for (rows, _), piece in zip(parts, pieces, strict=True):
             values[rows] = piece

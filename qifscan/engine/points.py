@@ -12,7 +12,7 @@ import numpy as np
 
 from qifscan.dynamics.status import Status
 from qifscan.engine import batch, convergence, step_size
-from qifscan.engine.checkpoint import checkpoint_tree
+from qifscan.engine.checkpoint import checkpoints_of
 from qifscan.engine.inputs import initial_state, prepare
 from qifscan.engine.measured import CHECKPOINT, Measured, diagnostics, noisy_rate
 from qifscan.engine.program import Program, Result, Schedule, Steps, joined
@@ -21,12 +21,10 @@ from qifscan.scan.protocol import MAX_STEPS
 from qifscan.theory.rest import Rest
 
 if TYPE_CHECKING:
+    from qifscan.arrays import Column, Indices
     from qifscan.dynamics.observables import Observable
+    from qifscan.engine.carries import Inputs
     from qifscan.scan.scan import Scan
-
-Array = np.ndarray[Any, Any]
-
-Indices = tuple[np.ndarray[Any, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -34,10 +32,10 @@ class Start:
     """Where points of a sweep start: the state `(points, variables)`, NaN for the first point of a line,
     which has its own; and whether a point before it in the line is under-resolved, `(points,)`."""
 
-    state: Array
-    doubtful: Array
+    state: Column
+    doubtful: Column
 
-    def take(self, rows: Array) -> Start:
+    def take(self, rows: Column) -> Start:
         """Return those of some points."""
         return Start(self.state[rows], self.doubtful[rows])
 
@@ -47,9 +45,9 @@ class Points:
     """Points of a scan with what is computed once of them: parameters, rest, replicate, `(points,)` each."""
 
     scan: Scan
-    columns: Mapping[str, Array]
+    columns: Mapping[str, Column]
     rest: Rest
-    replicate: Array
+    replicate: Column
     start: Start | None = None
 
     @classmethod
@@ -60,11 +58,11 @@ class Points:
         return cls.at(scan, columns, replicate)
 
     @classmethod
-    def at(cls, scan: Scan, columns: Mapping[str, Array], replicate: Array) -> Points:
+    def at(cls, scan: Scan, columns: Mapping[str, Column], replicate: Column) -> Points:
         """Return points at these parameters, which need not be on the axes of the scan."""
         return cls(scan, columns, Rest.of(scan.mean_field, columns), replicate)
 
-    def take(self, rows: Array) -> Points:
+    def take(self, rows: Column) -> Points:
         """Return some of the points."""
         columns = {name: column[rows] for name, column in self.columns.items()}
         start = None if self.start is None else self.start.take(rows)
@@ -82,7 +80,7 @@ class Points:
         halvings = step_size.halvings(self.scan, columns, self.rest)
         return Steps(halvings, step_size.noise_halvings(self.scan, halvings))
 
-    def inputs(self, program: Program, steps: Steps) -> Any:
+    def inputs(self, program: Program, steps: Steps) -> Inputs:
         """Return what the kernel reads of the points."""
         scan = self.scan
         common = scan.noise == "common"
@@ -98,20 +96,19 @@ class Points:
             steps,
         )
         if self.start is not None:
-            states = zip(inputs["state"], self.start.state.T, strict=True)
+            states: Any = zip(inputs.state, self.start.state.T, strict=True)
             # By name, as the parameters of a point name its noise, and not where it starts.
-            inputs["state"] = tuple(
-                np.where(np.isnan(later), own, later).astype(own.dtype) for own, later in states
-            )
+            state = tuple(np.where(np.isnan(later), own, later).astype(own.dtype) for own, later in states)
+            inputs = inputs._replace(state=state)
         return inputs
 
-    def noisy(self) -> Array:
+    def noisy(self) -> Column:
         """Whether each point has noise."""
         names = self.scan.mean_field.input_names
-        noisy: Array = np.any([self.columns[f"{name}_ou_sigma"] > 0.0 for name in names], axis=0)
+        noisy: Column = np.any([self.columns[f"{name}_ou_sigma"] > 0.0 for name in names], axis=0)
         return noisy
 
-    def final_input(self) -> Any:
+    def final_input(self) -> Column | float:
         """Return the drive at the end of the run where it is constant by then, else NaN."""
         drive = self.scan.drive
         return 0.0 if drive is None else drive.final_input(self.columns, _end(self.scan))
@@ -136,9 +133,9 @@ class Points:
         lags = self.columns[self.rest.model.delay] / (self.scan.protocol.base * 0.5**steps.halvings)
         return 1 << int(np.ceil(np.max(lags)) + 3).bit_length()
 
-    def averaged(self, steps: Steps) -> Array:
+    def averaged(self, steps: Steps) -> Column:
         """Whether the noise of each point is too fast for its step, which then takes the mean of it."""
-        fast: Array = step_size.unresolved_noise(self.scan, self.columns, steps.halvings)
+        fast: Column = step_size.unresolved_noise(self.scan, self.columns, steps.halvings)
         return fast
 
     def run(
@@ -146,7 +143,7 @@ class Points:
         steps: Steps,
         schedule: Schedule,
         shape: tuple[int, int],
-        checkpoint: Array | None = None,
+        checkpoint: Column | None = None,
     ) -> Result:
         """Run the points once, from the start or from a checkpoint."""
         averaged = self.averaged(steps)
@@ -161,10 +158,11 @@ class Points:
             ]
             return joined(kinds, parts)
         program = self.program(steps, schedule)
-        inputs = self.inputs(program, steps)
-        if checkpoint is not None:
-            inputs |= {"checkpoint": checkpoint_tree(program, checkpoint)}
-        return batch.run_batch(program, inputs, steps, schedule, self.scan.drive, shape)
+        inputs, drive = self.inputs(program, steps), self.scan.drive
+        if checkpoint is None:
+            return batch.run_batch(program, inputs, steps, schedule, drive, shape)
+        begun = checkpoints_of(program, checkpoint)
+        return batch.run_batch(program, inputs, steps, schedule, drive, shape, begun)
 
 
 @dataclass(frozen=True)
@@ -173,8 +171,8 @@ class Begun:
     none, were run again, `(points,)`, and their checkpoints, `(points, bytes)`."""
 
     window: int
-    redos: Array
-    checkpoint: Array
+    redos: Column
+    checkpoint: Column
 
 
 def run_points(
@@ -221,13 +219,13 @@ class _Ran:
 
     steps: Steps
     result: Result
-    redos: Array
-    error: Array
-    doubtful: Array
-    bits: Array
+    redos: Column
+    error: Column
+    doubtful: Column
+    bits: Column
 
 
-def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> Array:
+def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> Column:
     """Return the rows of points without noise whose estimate does not exclude an error."""
     scan, rest = points.scan, points.rest
     dt = scan.protocol.base * 0.5**ran.steps.halvings
@@ -244,7 +242,7 @@ def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> Array:
     return np.flatnonzero(suspect & np.isfinite(ran.result.final).all(axis=1))
 
 
-def starts_stable(points: Points, steps: Steps, schedule: Schedule) -> Array:
+def starts_stable(points: Points, steps: Steps, schedule: Schedule) -> Column:
     """Tell the points that start at a stable equilibrium and are not driven: they stay, and nothing adds up.
 
     A named state can be an unstable equilibrium; then the start lies beside it, and the point moves.
@@ -254,7 +252,7 @@ def starts_stable(points: Points, steps: Steps, schedule: Schedule) -> Array:
         return np.zeros(len(rest), dtype=bool)
     start = initial_state(points.program(steps, schedule), points.columns, rest)
     same = [states == own[:, None] for states, own in zip(rest.states, start, strict=True)]
-    found: Array = (rest.stable & np.logical_and.reduce(same)).any(axis=1)
+    found: Column = (rest.stable & np.logical_and.reduce(same)).any(axis=1)
     return found
 
 
@@ -275,17 +273,19 @@ class _Against:
         double = scan.in_double().model_copy(update={"observables": wanted})
         return cls(replace(points, scan=double), scan.measures, schedule, shape)
 
-    def run(self, rows: Array, halvings: Array) -> Result:
+    def run(self, rows: Column, halvings: Column) -> Result:
         """Run some of the points at these steps; without noise its grid is that of the steps."""
         return self.double.take(rows).run(Steps(halvings, halvings), self.schedule, self.shape)
 
-    def apart(self, rows: Array, coarse: Mapping[str, Array], fine: Mapping[str, Array]) -> convergence.Apart:
+    def apart(
+        self, rows: Column, coarse: Mapping[str, Column], fine: Mapping[str, Column]
+    ) -> convergence.Apart:
         """Return how far two runs of some of the points are apart."""
         rest, window = self.double.rest, self.schedule.window * self.schedule.base
         names = rest.model.variable_names
         return convergence.apart(coarse, fine, names, self.asked, rest.unit[rows], window)
 
-    def rounding(self, rows: Array, result: Result, coarse: Result) -> convergence.Apart:
+    def rounding(self, rows: Column, result: Result, coarse: Result) -> convergence.Apart:
         """Return how far runs of some of the points are from the same steps in float64."""
         names, found = self.double.rest.model.variable_names, coarse.observables
         own = found | {name: result.observables[name][rows] for name in self.asked}
@@ -341,7 +341,7 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
     return _Ran(steps, result, redos, error, doubtful, bits)
 
 
-def _part(result: Result, rows: Array) -> Result:
+def _part(result: Result, rows: Column) -> Result:
     fields: dict[str, Any] = {
         name: {n: y[rows] for n, y in value.items()} if isinstance(value, dict) else value[rows]
         for name, value in vars(result).items()
@@ -350,7 +350,7 @@ def _part(result: Result, rows: Array) -> Result:
     return replace(result, **fields)
 
 
-def _adopted(result: Result, rows: Array, other: Result, theirs: Array) -> Result:
+def _adopted(result: Result, rows: Column, other: Result, theirs: Column) -> Result:
     """Return a result with these rows from another that was run in float64.
 
     Their checkpoints are emptied: that of the first run is of another step, that of the other run of other
@@ -377,11 +377,11 @@ class Finer:
     """Observables of points at half their step in float64, and the size that errors of each variable are
     relative to, in its own unit: of the final state."""
 
-    observables: dict[str, Array]
-    sizes: dict[str, Array]
+    observables: dict[str, Column]
+    sizes: dict[str, Column]
 
 
-def run_finer(points: Points, dt: Array, schedule: Schedule, shape: tuple[int, int]) -> Finer:
+def run_finer(points: Points, dt: Column, schedule: Schedule, shape: tuple[int, int]) -> Finer:
     """Run points at half of the steps `dt` (ms) that they had, in float64, along the same path of noise."""
     scan = points.scan
     first = points.steps()
@@ -425,7 +425,7 @@ def _beside_theory(points: Points, ran: _Ran) -> Measured:
     return Measured(kept, status.astype(np.uint8), result.record, result.final)
 
 
-def _settled(points: Points, result: Result) -> tuple[dict[str, Array], Array]:
+def _settled(points: Points, result: Result) -> tuple[dict[str, Column], Column]:
     """Return the theory's variables, and whether a point that must come to rest has not.
 
     By Dulac's criterion with 1/r^2 the plain model has no cycle under constant input, so each of its
@@ -443,7 +443,7 @@ def _settled(points: Points, result: Result) -> tuple[dict[str, Array], Array]:
     return {"equilibrium_count": count, "settled_on": settled, "disagreement": nearest}, unsettled
 
 
-def _at_rest(points: Points, result: Result, rest: Rest, rows: Array) -> tuple[Array, Array, Array]:
+def _at_rest(points: Points, result: Result, rest: Rest, rows: Column) -> tuple[Column, Column, Column]:
     """Return the equilibrium that points are at, -1 for none; their distance from the nearest one, NaN for
     what diverged; and whether they are at no stable one."""
     rest = rest.take(rows)

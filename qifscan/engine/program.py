@@ -19,8 +19,8 @@ from qifscan.lazy import LazyModule
 if TYPE_CHECKING:
     import jax
 
-    from qifscan.arrays import Counts
-    from qifscan.dynamics.accumulators import Accumulator
+    from qifscan.arrays import Column, Counts, Index
+    from qifscan.dynamics.accumulators import Measuring
     from qifscan.dynamics.drive import DriveBase
     from qifscan.dynamics.integrators import Integrator
     from qifscan.dynamics.model import Model
@@ -74,7 +74,7 @@ class Program:
         return _found_again, (_by_name(self),)
 
     @cached_property
-    def accumulators(self) -> Mapping[str, Accumulator]:
+    def accumulators(self) -> Mapping[str, Measuring]:
         """What is accumulated over the window, by name."""
         return needed_accumulators(self.model, self.observables)
 
@@ -231,11 +231,11 @@ class Steps:
     halvings: Counts
     noise_halvings: Counts
 
-    def take(self, rows: Any) -> Steps:
+    def take(self, rows: Index) -> Steps:
         """Return those of some points."""
         return Steps(self.halvings[rows], self.noise_halvings[rows])
 
-    def halved(self, rows: Any) -> Steps:
+    def halved(self, rows: Index) -> Steps:
         """Return them with the step of some points halved, and the grid of the noise as it was."""
         halvings = self.halvings.copy()
         halvings[rows] += 1
@@ -249,28 +249,28 @@ class Result:
     what a longer window goes on from, `(points, bytes)`; the lowest and the highest rate of the last delay
     `(points, 2)`."""
 
-    observables: dict[str, np.ndarray[Any, Any]]
-    status: np.ndarray[Any, Any]
-    final: np.ndarray[Any, Any]
-    estimate: np.ndarray[Any, Any]
-    negative_steps: np.ndarray[Any, Any]
-    record: np.ndarray[Any, Any] | None
-    checkpoint: np.ndarray[Any, Any] | None
-    past: np.ndarray[Any, Any] | None
+    observables: dict[str, Column]
+    status: Column
+    final: Column
+    estimate: Column
+    negative_steps: Column
+    record: Column | None
+    checkpoint: Column | None
+    past: Column | None
 
-    def replaced(self, rows: Any, other: Result) -> Result:
+    def replaced(self, rows: Index, other: Result) -> Result:
         """Return this result with the given rows taken from another."""
         return Result(**jax.tree.map(lambda a, b: _with_rows(a, rows, b), vars(self), vars(other)))
 
 
-def joined(rows: list[Any], parts: list[Result]) -> Result:
+def joined(rows: list[Index], parts: list[Result]) -> Result:
     """Return one result of parts that hold these rows of it."""
     place = np.argsort(np.concatenate(rows))
     fields = [vars(part) for part in parts]
     return Result(**jax.tree.map(lambda *values: np.concatenate(values)[place], *fields))
 
 
-def _with_rows(values: Any, rows: Any, others: Any) -> Any:
+def _with_rows(values: Column, rows: Index, others: Column) -> Column:
     changed = values.copy()
     changed[rows] = others
     return changed

@@ -8,20 +8,18 @@ a transient does beyond that is found by the error estimate while it runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qifscan.dynamics.integrators import Integrator
 
 if TYPE_CHECKING:
-    from qifscan.arrays import Counts
+    from qifscan.arrays import Array, Columns, Counts, Mask
     from qifscan.dynamics.model import Model
     from qifscan.scan.scan import Scan
     from qifscan.theory.rest import Rest
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
 
 MOST_REDOS = 4
 """Times that a point is run again at half the step before it is flagged."""
@@ -73,11 +71,11 @@ def _of_size(rest: Rest, state: tuple[Array, ...]) -> Array:
     return fastest
 
 
-def _noise_spread(columns: Mapping[str, Any], name: str) -> Any:
+def _noise_spread(columns: Columns, name: str) -> Array:
     return SPREAD * columns[f"{name}_ou_sigma"] * np.sqrt(columns[f"{name}_ou_tau"] / 2.0)
 
 
-def _fastest(scan: Scan, columns: Mapping[str, Any], rest: Rest) -> Array:
+def _fastest(scan: Scan, columns: Columns, rest: Rest) -> Array:
     """Return the fastest rate to be expected, in units of 1/tau: at rest, at the extremes of the input, and
     at the start."""
     model = rest.model
@@ -97,7 +95,7 @@ def _fastest(scan: Scan, columns: Mapping[str, Any], rest: Rest) -> Array:
     return largest
 
 
-def _longest_step(scan: Scan, integrator: Integrator, columns: Mapping[str, Any], rest: Rest) -> Array:
+def _longest_step(scan: Scan, integrator: Integrator, columns: Columns, rest: Rest) -> Array:
     """Return the longest step that resolves what is known of each point, ms."""
     with np.errstate(divide="ignore"):
         longest = integrator.caution * rest.unit / _fastest(scan, columns, rest)
@@ -121,7 +119,7 @@ def _halvings_to(base: float, longest: Array, most: int) -> Counts:
     return np.clip(counts, 0, most).astype(np.int64)
 
 
-def _damped(integrator: Integrator, rest: Rest, dt: Any) -> Any:
+def _damped(integrator: Integrator, rest: Rest, dt: Array) -> Mask:
     """Whether a step damps every stable equilibrium at least half as much as the model does."""
     assert integrator.amplification is not None
     scale = (dt / rest.unit)[:, None, None]
@@ -131,10 +129,11 @@ def _damped(integrator: Integrator, rest: Rest, dt: Any) -> Any:
     x, y = scale * real, scale * imag
     amplified = integrator.amplification(x, y, own)
     # |R|^2 <= e^x <= 1 + x + x^2/2; where there is no such equilibrium there is nothing to damp.
-    return np.all(~rest.stable[..., None] | (amplified <= 1.0 + x + 0.5 * x * x), axis=(1, 2))
+    damped: Mask = np.all(~rest.stable[..., None] | (amplified <= 1.0 + x + 0.5 * x * x), axis=(1, 2))
+    return damped
 
 
-def halvings(scan: Scan, columns: Mapping[str, Any], rest: Rest) -> Counts:
+def halvings(scan: Scan, columns: Columns, rest: Rest) -> Counts:
     """Return how often the base step is halved for each point; none if the scan has a dt of its own."""
     protocol, most = scan.protocol, scan.protocol.most_halvings
     if most == 0:
@@ -144,14 +143,15 @@ def halvings(scan: Scan, columns: Mapping[str, Any], rest: Rest) -> Counts:
         chosen = _halvings_to(protocol.base, _longest_step(scan, integrator, columns, rest), most)
         if integrator.amplification is not None:
             for _ in range(most):
-                finer = (chosen < most) & ~_damped(integrator, rest, protocol.base * 0.5**chosen)
+                dt = np.asarray(protocol.base * 0.5**chosen, dtype=np.float64)
+                finer = (chosen < most) & ~_damped(integrator, rest, dt)
                 if not np.any(finer):
                     break
                 chosen = chosen + finer
     return chosen
 
 
-def unresolved_noise(scan: Scan, columns: Mapping[str, Any], halvings: Counts) -> Any:
+def unresolved_noise(scan: Scan, columns: Columns, halvings: Counts) -> Mask:
     """Whether a point has noise that is too fast for its step: with a dt of the scan's own, or at the
     shortest."""
     dt = scan.protocol.base * 0.5**halvings
@@ -161,12 +161,13 @@ def unresolved_noise(scan: Scan, columns: Mapping[str, Any], halvings: Counts) -
     return fast
 
 
-def unresolved_drive(scan: Scan, columns: Mapping[str, Any], halvings: Counts) -> Any:
+def unresolved_drive(scan: Scan, columns: Columns, halvings: Counts) -> Mask:
     """Whether a step may miss what the drive of a point does within it: no estimate tells that."""
     if scan.drive is None:
         return np.zeros(len(halvings), dtype=bool)
     dt = np.asarray(scan.protocol.base * 0.5**halvings, dtype=np.float64)
-    return ~scan.drive.seen(columns, dt) & (columns["drive_amplitude"] != 0.0)
+    missed: Mask = ~scan.drive.seen(columns, dt) & (columns["drive_amplitude"] != 0.0)
+    return missed
 
 
 def noise_halvings(scan: Scan, chosen: Counts) -> Counts:

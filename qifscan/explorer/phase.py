@@ -122,8 +122,8 @@ def field_of(source: Source, parameters: Mapping[str, Any]) -> Field:
         inputs = list(still)
         if model.delay:
             inputs[driven] = constants["past"] * state[0]
-        found: Sequence[Array] = model.field(tuple(state), tuple(inputs), constants)
-        return found
+        found: Any = model.field(tuple(state), tuple(inputs), constants)
+        return tuple(found)
 
     return field
 

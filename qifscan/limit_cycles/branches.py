@@ -29,9 +29,12 @@ from qifscan.errors import (
 )
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import collocation, continuation, steps
-from qifscan.limit_cycles.collocation import Border, Orbits, Problem
+from qifscan.limit_cycles.collocation import INTERVALS
 from qifscan.limit_cycles.cycle_columns import STATUS, TYPES, columns_of, meanings, multiplier_axis
 from qifscan.limit_cycles.found import SAME, found_cycles, no_rows
+from qifscan.limit_cycles.orbits import Orbits, from_function
+from qifscan.limit_cycles.problem import Problem
+from qifscan.limit_cycles.rules import OnBranches
 from qifscan.limit_cycles.steps import CUTS, HB, Extent
 from qifscan.phases import phased
 from qifscan.scan.labels import Values, complete, labelled
@@ -123,7 +126,7 @@ def cycle_branches(
     whole = (-math.inf if row.domain.holds(-1.0) else 0.0), (math.inf if row.domain.holds(2.0) else 1.0)
     limits = Extent(*(within or whole), points, abs(row.default or 1.0))
     with np.errstate(all="ignore"):
-        begin = _hopf_starts(chosen, name, flat, limits) if at is None else []
+        begin = branch_starts(chosen, name, flat, limits) if at is None else []
         begin = begin if at is None else _simulated_starts(chosen, name, flat, at, starts, limits)
         table, branches = _followed(chosen, begin, limits, longest)
         branches |= _divergence(chosen, name, flat, table, branches, limits)
@@ -186,7 +189,7 @@ def _is_marginal(model: Model, r: Array, given: Mapping[str, Array], square: Arr
     return (np.hypot(np.abs(imag) - omega, real) < 1e-6 * omega).sum(axis=1) > 1
 
 
-def _hopf_starts(model: Model, along: str, flat: Mapping[str, Array], limits: Extent) -> list[Starts]:
+def branch_starts(model: Model, along: str, flat: Mapping[str, Array], limits: Extent) -> list[Starts]:
     """Return the Hopf points in the range, with the directions in which their cycles grow."""
     who, r, given, omega = hopf_points(model, along, flat)
     inside = (given[along] >= limits.low) & (given[along] <= limits.high)
@@ -202,16 +205,12 @@ def _of_hopf(model: Model, along: str, who: Index, r: Array, given: dict[str, Ar
     state = states(model, r, given)
     matrix = matrices(model, state, given)
     q, _ = null_vectors(matrix - 1j * omega[:, None, None] * np.eye(state.shape[1]))
-    mesh = np.tile(np.linspace(0.0, 1.0, collocation.INTERVALS + 1), (len(r), 1))
+    mesh = np.tile(np.linspace(0.0, 1.0, INTERVALS + 1), (len(r), 1))
     period = 2.0 * math.pi / omega
-    rest = collocation.from_function(
-        mesh, lambda s: state[:, None] + 0.0 * s[..., None], period, given[along]
-    )
-    turning = collocation.from_function(
-        mesh,
-        lambda s: (q[:, None] * np.exp(2j * math.pi * s)[..., None]).real,
-        0.0 * period,
-        0.0 * period,
+    scalars = np.stack((period, given[along]), axis=1)
+    rest = from_function(mesh, lambda s: state[:, None] + 0.0 * s[..., None], scalars)
+    turning = from_function(
+        mesh, lambda s: (q[:, None] * np.exp(2j * math.pi * s)[..., None]).real, 0.0 * scalars
     )
     real, imag = eigenvalues(matrix)
     mu = np.exp((real + 1j * imag) * period[:, None])
@@ -229,7 +228,7 @@ def _of_hopf(model: Model, along: str, who: Index, r: Array, given: dict[str, Ar
     hopf |= {"multipliers": mu, "exponents": exponents}
     hopf |= {"trivial_error": zero, "quality": zero, "residual": zero, "mesh_error": zero}
     hopf |= {"intervals": zero.astype(np.intp), "unstable": (rest_mu > 1.0).sum(axis=1)}
-    return Starts(who, Problem(model, given, along), rest, turning, hopf)
+    return Starts(who, Problem(model, given, (along,)), rest, turning, hopf)
 
 
 def _simulated_starts(
@@ -242,17 +241,15 @@ def _simulated_starts(
         some = np.arange(first, min(count, first + _BLOCK))
         given = {name: values[some] for name, values in flat.items()} | {along: np.full(len(some), at)}
         _, groups = found_cycles(Problem(model, given), starts, None, None)
-        for group, orbits in groups:
-            orbits.value[:] = at
-            problem = Problem(model, part(given, group), along)
-            linear = collocation.linearised(problem, orbits)
-            border = Border.fixed(orbits)
-            border.states[:, 0] = collocation.phase_row(problem, orbits, problem.scales(orbits.u))
-            border.scalars[:, 0] = 0.0
+        for group, cycles in groups:
+            problem = Problem(model, part(given, group), (along,))
+            scalars = np.stack((cycles.period, np.full(len(group), at)), axis=1)
+            orbits = cycles.with_scalars(scalars)
+            border = steps.conditions(problem, orbits, None, np.empty(0))
+            _, tangent = collocation.linearised(problem, orbits).solved(border, orbits)
             for sign in (1.0, -1.0):
-                border.right[:, 1] = sign
-                tangent = linear.solved(border, orbits, homogeneous=True)
-                found.append(Starts(some[group], problem, orbits, tangent, None))
+                way = tangent.times(np.full(len(group), sign))
+                found.append(Starts(some[group], problem, orbits, way, None))
     return found
 
 
@@ -266,18 +263,16 @@ def _followed(
     for start in begin:
         number = first + np.arange(len(start.who))
         most = _PERIODS * start.orbits.period if longest is None else np.full(len(number), float(longest))
-        group = continuation.begun(start.problem, start.orbits, start.tangent, most, number, limits.unit)
-        rows = continuation.followed(group, limits)
-        head = start.hopf
-        if head is None:
-            linear = collocation.linearised(start.problem, start.orbits)
-            head = steps.measured(start.problem, start.orbits, linear)
+        rules = OnBranches(limits, most)
+        group = continuation.begun(start.problem, start.orbits, start.tangent, limits.units, len(rules.codes))
+        rows = [row | {"number": first + row["number"]} for row in continuation.followed(group, rules)]
+        head = start.hopf or steps.measured(start.problem, start.orbits)
         code = np.full(len(number), HB if start.hopf is not None else 0)
         rows.append(head | {"number": number, "order": np.zeros(len(number)), "type": code})
         tables += rows
         who.append(start.who)
         cuts.append(group.cut)
-        ends |= group.ends
+        ends |= {first + k: end for k, end in group.ends.items()}
         first += len(number)
     if not tables:
         return no_rows(model), {"slice": who[0], "cut": cuts[0], "ends": ends}

@@ -1,58 +1,32 @@
-"""Branches of periodic orbits in one parameter, many at once, with their bifurcations.
+"""Branches of periodic orbits, many at once, with their bifurcations.
 
 Pseudo-arclength continuation: the next orbit is sought a step along the tangent, at a right angle to it. A
-step is taken back and halved where Newton's method fails or the tangent turns by more than `COSINE` allows,
-as it does in canard explosions. What changes its sign between two orbits is located afterwards, for all
-branches together, on a mesh twice as fine; what that mesh does not confirm is called unresolved.
+step is taken back and shortened where Newton's method fails or the tangent turns by more than `COSINE`
+allows, as it does in canard explosions. What changes its sign between two orbits is located afterwards, for
+all branches together, on a mesh twice as fine; what that mesh does not confirm is called unresolved. What is
+told of an orbit is measured when many are there. `Rules` say what changes its sign, and what ends a branch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import (
-    Linear,
-    Orbits,
-    Problem,
-    adapted,
-    inner,
-    linearised,
-    mesh_error,
-    remeshed,
-)
-from qifscan.limit_cycles.floquet import Floquet, multipliers
-from qifscan.limit_cycles.located import located
+from qifscan.limit_cycles.collocation import INTERVALS
+from qifscan.limit_cycles.orbits import Orbits, adapted, inner, joined, mesh_error, remeshed
+from qifscan.limit_cycles.problem import System
 from qifscan.limit_cycles.steps import (
-    ACCURATE,
     BY_FAILURE,
-    BY_HOPF,
-    BY_PERIOD,
-    BY_POINTS,
-    BY_RANGE,
-    BY_RETURN,
-    BY_STANDSTILL,
     EP,
-    FINE,
-    LPC,
-    PD,
     POINT,
-    TR,
-    UNRESOLVED,
-    Branches,
     Crossing,
-    Extent,
-    doubling,
-    measured,
-    others,
-    quality,
-    renewed,
     stepped,
     tangents,
-    torus,
+    unit_length,
+    units_of,
 )
 from qifscan.phases import tell
 
@@ -65,214 +39,289 @@ COSINE = 0.95
 FINEST = 512
 """Most intervals of an orbit while a branch is followed."""
 
-STILL, PATIENCE = 1e-12, 25
-"""Change of the parameter in a step, in its unit, that is rounding; and how many such steps end a branch."""
+LOOSE, STEEP = 2e-5, 1e5
+"""Error of an orbit on the way, and growth of a direction in a group of intervals, above which the mesh is
+made finer: states at mesh points and multipliers are right to far more digits than states between them."""
 
-_TOO_COARSE = 100
-_QUICK = 4
+_COARSER = 0.2
+"""Share of these up to which half of the intervals would do: errors are of order 5, growth is squared."""
+
+_ANGLE, _NEWTON = 0.2, 0.03
+"""Angle between tangents, and size of the first Newton step, that a step is to have."""
+
 _EVERY = 3
+_MANY = 64
+"""Orbits that are measured together."""
 
 
-# On the way
+@dataclass
+class Pool:
+    """Orbits on meshes of one size that are on their way, their tangents, and whose branches they are."""
+
+    who: Index
+    now: Orbits
+    tangent: Orbits
 
 
-def followed(branches: Branches, limits: Extent) -> list[dict[str, Any]]:
-    """Follow branches to their ends, told in `branches.cut`; return rows of points and bifurcations."""
-    rows: list[dict[str, Any]] = []
-    who, group = np.arange(len(branches.cut)), branches
-    while True:
-        while (group.cut < 0).any():
-            tell("following branches,", int(group.count.sum()), None)
-            _one_step(group, np.flatnonzero(group.cut < 0), limits)
-        rows += group.rows + [row for c in group.crossings for row in located(group, c, limits)]
-        branches.cut[who] = group.cut
-        coarse = group.cut == _TOO_COARSE
-        if not coarse.any():
-            return rows
-        who, group = who[coarse], _finer(group, coarse, limits.unit)
+@dataclass
+class Branches:
+    """Branches on their way, `(branches,)` each: the next step, how they ended (-1: not yet), their points so
+    far, their test functions at the last orbit, since how many points a `still` one has not moved, and their
+    beginnings, as numbers that tell an orbit. `pools` by the size of the meshes; `waiting` orbits are to be
+    measured; `ends` are the last orbits of those that have ended.
+    """
 
-
-def _finer(b: Branches, which: Any, unit: float) -> Branches:
-    """Return some of the branches on meshes twice as fine, to go on with."""
-    problem, now = b.problem.chosen(which), b.now.chosen(which)
-    mesh = adapted(now, problem.scales(now.u), 2 * now.stages.shape[1])
-    return Branches(
-        problem,
-        remeshed(now, mesh),
-        renewed(problem, remeshed(now, mesh), remeshed(b.tangent.chosen(which), mesh), unit).copy(),
-        b.step[which],
-        b.longest[which],
-        np.full(int(which.sum()), -1),
-        b.count[which],
-        b.number[which],
-        b.tests[which],
-        b.still[which],
-        b.first[which],
-        b.ends,
-    )
-
-
-def _one_step(b: Branches, left: Index, limits: Extent) -> None:
-    """Try one step of the branches that are left."""
-    problem, now, tangent = b.problem.chosen(left), b.now.chosen(left), b.tangent.chosen(left)
-    new, good, taken = stepped(problem, now, tangent, b.step[left], limits.unit)
-    linear = linearised(problem, new)
-    after = tangents(problem, new, linear, tangent, limits.unit)
-    step = _Step(problem, now, tangent, new, after, linear, multipliers(linear.states), left)
-    cosine = step.cosine(limits.unit)
-    good = good & (cosine > COSINE) & (new.u[..., 0] > 0.0).all(axis=1) & (new.period > 0.0)
-    coarse = good & (new.stages.shape[1] < FINEST) & is_coarse(problem, new, linear, step.floquet.mu)
-    b.cut[left[coarse]] = _TOO_COARSE
-    b.step[left[~good]] *= 0.5
-    b.cut[left[~good & (b.step[left] < SMALLEST)]] = BY_FAILURE
-    done = good & ~coarse
-    if done.any():
-        _accept(b, step.chosen(done), limits)
-    quick = done & (taken <= _QUICK) & (cosine > 1.0 - 0.4 * (1.0 - COSINE))
-    b.step[left[quick]] = np.minimum(1.4 * b.step[left[quick]], LARGEST)
+    system: System
+    units: Array
+    pools: dict[int, Pool]
+    step: Array
+    cut: Index
+    count: Index
+    tests: Array
+    still: Index
+    first: Array
+    ends: dict[int, Array] = field(default_factory=dict)
+    waiting: list[tuple[Index, Index, Index, Orbits]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    crossings: list[Crossing] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class _Step:
-    """A step: from which orbit along which tangent, to which with what there, and whose it is."""
+class Step:
+    """A step: from which orbits along which tangents, to which with what tangents and multipliers there, and
+    whose it is."""
 
-    problem: Problem
+    system: System
     before: Orbits
     tangent: Orbits
     new: Orbits
     after: Orbits
-    linear: Linear
-    floquet: Floquet
+    mu: Any
     who: Index
 
-    def chosen(self, which: Any) -> _Step:
+    def chosen(self, which: Any) -> Step:
         """Return some of the steps."""
-        return _Step(
-            self.problem.chosen(which),
+        return Step(
+            self.system.chosen(which),
             self.before.chosen(which),
             self.tangent.chosen(which),
             self.new.chosen(which),
             self.after.chosen(which),
-            self.linear.chosen(which),
-            self.floquet.chosen(which),
+            self.mu[which],
             self.who[which],
         )
 
-    def cosine(self, unit: float) -> Array:
-        """Return the cosine of the angle between the tangents; the later one has length 1."""
-        scales, period = self.problem.scales(self.new.u), self.new.period
-        units = np.full(len(period), unit)
-        length = inner(self.tangent, self.tangent, scales, period, units)
-        found: Array = inner(self.after, self.tangent, scales, period, units) / np.sqrt(length)
-        return found
+
+class Rules(Protocol):
+    """What is looked for on branches, what ends them, and what is told of their orbits."""
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """Of each test function, what is there where it is 0."""
+
+    @property
+    def leaving(self) -> int:
+        """The end at which an orbit lies beyond the range."""
+
+    @property
+    def unmoved(self) -> int:
+        """What is there where parameters stand still to rounding: in a canard, or near a homoclinic."""
+
+    def multipliers(self, system: Any, groups: Array) -> Any:
+        """Return the multipliers from the transfer matrices of groups of intervals."""
+
+    def tests(self, b: Branches, step: Step) -> Array:
+        """Return the test functions `(orbits, codes)`."""
+
+    def ended(self, b: Branches, step: Step) -> tuple[Index, Any]:
+        """Return what ends the branches at new orbits, -1: nothing, and whether these are no longer of the
+        branch."""
+
+    def goes_on(self, step: Step) -> Any:
+        """Tell which orbits are such as there can be."""
+
+    def moved(self, b: Branches, step: Step) -> Any:
+        """Tell where the parameters have changed by more than rounding."""
+
+    def measured(self, system: Any, orbits: Orbits) -> dict[str, Any]:
+        """Return the numbers of orbits, one row each."""
+
+    def located(self, b: Branches, crossing: Crossing) -> dict[str, Any]:
+        """Return rows of the points at which a test function is 0."""
 
 
-def is_coarse(problem: Problem, orbits: Orbits, linear: Linear, mu: Any) -> Any:
-    """Tell which orbits need a finer mesh."""
-    error = mesh_error(orbits, problem.scales(orbits.u))
-    return (quality(problem, orbits, linear, mu) > ACCURATE) | (error > FINE)
-
-
-def _accept(b: Branches, step: _Step, limits: Extent) -> None:
-    """Record the points that were reached, what was crossed, and what ends there."""
-    who = step.who
-    rest, _ = others(step.floquet.mu)
-    tests = np.stack((step.after.value, doubling(rest), torus(rest)), axis=1)
-    still = np.abs(step.new.value - step.before.value) < STILL * limits.unit
-    b.still[who] = np.where(still, b.still[who] + 1, 0)
-    ended = _ended(b, step, limits)
-    inside = (ended != BY_RANGE) & (ended != BY_HOPF)
-    b.count[who] += 1
-    for code, k in ((LPC, 0), (PD, 1), (TR, 2)):
-        _note(b, step, code, (ended != BY_HOPF) & ~still & (tests[:, k] * b.tests[who, k] < 0.0))
-    _note(b, step, EP, ended == BY_RANGE)
-    kept = step.chosen(inside)
-    row = measured(kept.problem, kept.new, kept.linear, kept.floquet)
-    # Where the parameter stands still to rounding, in a canard or near a homoclinic, signs mean nothing.
-    codes = np.where(b.still[kept.who] == 2, UNRESOLVED, POINT)
-    b.rows.append(row | _place(b.number[kept.who], b.count[kept.who], codes))
-    b.tests[who] = tests
-    b.cut[who] = np.where((ended < 0) & (b.count[who] >= limits.most), BY_POINTS, ended)
-    b.now.put(kept.who, kept.new)
-    b.tangent.put(kept.who, kept.after)
-    b.ends |= {int(b.number[k]): b.now.u[k].copy() for k in kept.who[b.cut[kept.who] >= 0]}
-    turn = kept.who[(b.cut[kept.who] < 0) & (b.count[kept.who] % _EVERY == 0) & (b.step[kept.who] > 1e-4)]
-    if len(turn):
-        _remesh(b, turn, limits.unit)
-
-
-def _place(number: Index, order: Any, code: Index) -> dict[str, Any]:
-    return {"number": number, "order": order + 0.0, "type": code}
-
-
-def _note(b: Branches, step: _Step, code: int, which: Any) -> None:
-    if which.any():
-        who = step.who[which]
-        b.crossings.append(
-            Crossing(
-                code,
-                who,
-                b.count[who],
-                step.before.chosen(which),
-                step.tangent.chosen(which),
-                b.step[who].copy(),
-            )
-        )
-
-
-def _ended(b: Branches, step: _Step, limits: Extent) -> Index:
-    """Return what ends the branches at the new orbits, -1 where nothing does."""
-    new, before, who = step.new, step.before, step.who
-    found = np.full(len(who), -1)
-    summary = _summary(new)
-    scale = np.concatenate(
-        (step.problem.scales(new.u), new.period[:, None], np.full((len(who), 1), limits.unit)), axis=1
+def begun(system: System, orbits: Orbits, tangent: Orbits, units: Array, tests: int) -> Branches:
+    """Return branches that begin at orbits, or at equilibria, in a direction of any length."""
+    count = len(orbits.period)
+    everyone, none = np.arange(count), np.zeros(count, dtype=np.intp)
+    along = unit_length(system, tangent, orbits, units)
+    return Branches(
+        system,
+        units,
+        # Orbits are changed in place: nothing may share them.
+        {orbits.stages.shape[1]: Pool(everyone, orbits.copy(), along.copy())},
+        np.full(count, FIRST),
+        none - 1,
+        none.copy(),
+        np.zeros((count, tests)),
+        none.copy(),
+        summary(orbits),
     )
-    back = np.sqrt((((summary - b.first[who]) / scale) ** 2).sum(axis=1)) < 0.5 * b.step[who]
-    found[back & (b.count[who] > 10)] = BY_RETURN
-    # Beyond a Hopf point the branch goes on as its own mirror image, half a period later.
-    swing, past = new.u - new.u.mean(axis=1, keepdims=True), before.u - before.u.mean(axis=1, keepdims=True)
-    mirrored = np.einsum("bin,bin,bn->b", swing, past, 1.0 / step.problem.scales(new.u) ** 2) < 0.0
-    found[mirrored & (b.count[who] > 1)] = BY_HOPF
-    found[b.still[who] >= PATIENCE] = BY_STANDSTILL
-    found[new.period > b.longest[who]] = BY_PERIOD
-    found[(new.value < limits.low) | (new.value > limits.high)] = BY_RANGE
+
+
+def summary(orbits: Orbits) -> Array:
+    """Return numbers that don't depend on where an orbit begins: highest states, period, parameters."""
+    return np.concatenate((orbits.u.max(axis=1), orbits.scalars), axis=1)
+
+
+def followed(b: Branches, rules: Rules) -> list[dict[str, Any]]:
+    """Follow branches to their ends, told in `cut`; return rows of points and bifurcations."""
+    while b.pools:
+        for intervals in sorted(b.pools):
+            tell("following branches, cycles", int(b.count.sum()), None)
+            _one_step(b, b.pools.pop(intervals), rules)
+        if sum(len(who) for who, _, _, _ in b.waiting) >= _MANY:
+            _measure(b, rules)
+    _measure(b, rules)
+    for number, crossing in enumerate(_together(b.crossings)):
+        tell("locating bifurcations, kinds", number, None)
+        b.rows.append(rules.located(b, crossing))
+    return b.rows
+
+
+def _together(crossings: list[Crossing]) -> list[Crossing]:
+    """Return the crossings of each kind on meshes of each size as one."""
+    kinds: dict[tuple[int, int], list[Crossing]] = {}
+    for crossing in crossings:
+        kinds.setdefault((crossing.code, crossing.before.stages.shape[1]), []).append(crossing)
+    return [
+        Crossing(
+            code,
+            np.concatenate([c.number for c in several]),
+            np.concatenate([c.order for c in several]),
+            joined([c.before for c in several]),
+            joined([c.tangent for c in several]),
+            np.concatenate([c.step for c in several]),
+        )
+        for (code, _), several in kinds.items()
+    ]
+
+
+def _measure(b: Branches, rules: Rules) -> None:
+    """Measure the orbits that wait for it, those on meshes of one size together."""
+    sizes: dict[int, list[tuple[Index, Index, Index, Orbits]]] = {}
+    for entry in b.waiting:
+        sizes.setdefault(entry[3].stages.shape[1], []).append(entry)
+    for several in sizes.values():
+        who, order, code = (np.concatenate([entry[k] for entry in several]) for k in range(3))
+        orbits = joined([entry[3] for entry in several])
+        for begin in range(0, len(who), _MANY):
+            some = slice(begin, begin + _MANY)
+            row = rules.measured(b.system.chosen(who[some]), orbits.chosen(some))
+            b.rows.append(row | {"number": who[some], "order": order[some] + 0.0, "type": code[some]})
+    b.waiting.clear()
+
+
+def _one_step(b: Branches, pool: Pool, rules: Rules) -> None:
+    """Try one step of the branches of a pool."""
+    who, intervals = pool.who, pool.now.stages.shape[1]
+    system = b.system.chosen(who)
+    found = stepped(system, pool.now, pool.tangent, b.step[who], b.units)
+    mu = rules.multipliers(system, found.groups)
+    step = Step(system, pool.now, pool.tangent, found.orbits, found.direction, mu, who)
+    cosine = _cosine(step, b.units)
+    good = found.good & (cosine > COSINE) & (found.orbits.period > 0.0) & rules.goes_on(step)
+    coarse, fewer = needs(system, found.orbits, found.groups)
+    coarse &= good & (intervals < FINEST)
+    done = np.flatnonzero(good & ~coarse)
+    b.step[who[~good]] *= 0.5
+    b.cut[who[~good & (b.step[who] < SMALLEST)]] = BY_FAILURE
+    if len(done):
+        _accept(b, step.chosen(done), rules)
+        pool.now.put(done, found.orbits.chosen(done))
+        pool.tangent.put(done, found.direction.chosen(done))
+        angle = np.arccos(np.clip(cosine[done], -1.0, 1.0))
+        wanted = np.minimum(_ANGLE / (angle + 1e-9), np.sqrt(_NEWTON / (found.first[done] + 1e-9)))
+        b.step[who[done]] = np.minimum(b.step[who[done]] * np.clip(wanted, 0.5, 1.5), LARGEST)
+    _back(b, pool, done, coarse, fewer & (intervals > INTERVALS))
+
+
+def _back(b: Branches, pool: Pool, done: Index, coarse: Any, fewer: Any) -> None:
+    """Put those that go on into pools, on new meshes where it is time for one."""
+    who, intervals = pool.who, pool.now.stages.shape[1]
+    going = b.cut[who] < 0
+    turn = np.zeros(len(who), dtype=bool)
+    turn[done] = (b.count[who[done]] % _EVERY == 0) & (b.step[who[done]] > 1e-4)
+    turn &= going
+    kinds = (coarse & going, 2 * intervals), (turn & fewer, intervals // 2), (turn & ~fewer, intervals)
+    for which, size in kinds:
+        if which.any():
+            _into(b, _remeshed(b, pool, which, size))
+    rest = going & ~coarse & ~turn
+    if rest.any():
+        _into(b, Pool(who[rest], pool.now.chosen(rest), pool.tangent.chosen(rest)))
+
+
+def _into(b: Branches, pool: Pool) -> None:
+    intervals = pool.now.stages.shape[1]
+    other = b.pools.get(intervals)
+    if other is None:
+        b.pools[intervals] = pool
+    else:
+        now, tangent = joined([other.now, pool.now]), joined([other.tangent, pool.tangent])
+        b.pools[intervals] = Pool(np.concatenate((other.who, pool.who)), now, tangent)
+
+
+def _remeshed(b: Branches, pool: Pool, which: Any, intervals: int) -> Pool:
+    """Return some orbits of a pool on new meshes, and their tangents: the phase is fixed by other means."""
+    who, now = pool.who[which], pool.now.chosen(which)
+    system = b.system.chosen(who)
+    mesh = adapted(now, system.scales(now.u), intervals)
+    orbits, along = remeshed(now, mesh), remeshed(pool.tangent.chosen(which), mesh)
+    return Pool(who, orbits, tangents(system, orbits, along, b.units))
+
+
+def _cosine(step: Step, units: Array) -> Array:
+    """Return the cosine of the angle between the tangents; the later one has length 1."""
+    scales, sizes = step.system.scales(step.new.u), units_of(step.new, units)
+    length = inner(step.tangent, step.tangent, scales, sizes)
+    found: Array = inner(step.after, step.tangent, scales, sizes) / np.sqrt(length)
     return found
 
 
-def begun(
-    problem: Problem, orbits: Orbits, tangent: Orbits, longest: Array, number: Index, unit: float
-) -> Branches:
-    """Return branches that begin at orbits, or at equilibria, in a direction of any length."""
-    count = len(longest)
-    scales = problem.scales(orbits.u)
-    size = np.sqrt(inner(tangent, tangent, scales, orbits.period, np.full(count, unit)))
-    zero = Orbits(orbits.s, *(np.zeros_like(a) for a in (orbits.u, orbits.stages, size, size)))
-    return Branches(
-        problem,
-        orbits.copy(),
-        # Meshes are changed in place: nothing may share them.
-        zero.moved(1.0 / size, tangent).copy(),
-        np.full(count, FIRST),
-        longest,
-        np.full(count, -1),
-        np.zeros(count, dtype=np.intp),
-        number,
-        np.zeros((count, 3)),
-        np.zeros(count, dtype=np.intp),
-        _summary(orbits),
-        {},
-    )
+def needs(system: System, orbits: Orbits, groups: Array) -> tuple[Any, Any]:
+    """Tell which orbits need a finer mesh, for themselves or for what grows; and which need but a coarser."""
+    scales = system.scales(orbits.u)
+    ratio = scales[:, None] / (scales[..., None] + 1e-300)
+    growth = (np.abs(groups) * ratio[:, None]).max(axis=(1, 2, 3))
+    error = mesh_error(orbits, scales)
+    fewer = (error * 32.0 < _COARSER * LOOSE) & (growth**2 < _COARSER * STEEP)
+    return (error > LOOSE) | ~(growth < STEEP), fewer
 
 
-def _summary(orbits: Orbits) -> Array:
-    """Return numbers that don't depend on where an orbit begins: highest states, period, parameter."""
-    return np.concatenate((orbits.u.max(axis=1), orbits.period[:, None], orbits.value[:, None]), axis=1)
+def _accept(b: Branches, step: Step, rules: Rules) -> None:
+    """Record the points that were reached, what was crossed, and what ends there."""
+    who = step.who
+    tests = rules.tests(b, step)
+    moved = rules.moved(b, step)
+    b.still[who] = np.where(moved, 0, b.still[who] + 1)
+    ended, beyond = rules.ended(b, step)
+    b.count[who] += 1
+    for k, code in enumerate(rules.codes):
+        crossed = tests[:, k] * b.tests[who, k] < 0.0
+        _note(b, step, code, crossed & moved & ~(beyond & (ended != rules.leaving)))
+    _note(b, step, EP, ended == rules.leaving)
+    kept = np.flatnonzero(~beyond)
+    codes: Index = np.where(b.still[who[kept]] == 2, rules.unmoved, POINT)
+    b.waiting.append((who[kept], b.count[who[kept]], codes, step.new.chosen(kept)))
+    b.tests[who] = tests
+    b.cut[who] = ended
+    last = kept[ended[kept] >= 0]
+    b.ends |= {int(who[k]): step.new.u[k].copy() for k in last.tolist()}
 
 
-def _remesh(b: Branches, who: Index, unit: float) -> None:
-    now = b.now.chosen(who)
-    problem = b.problem.chosen(who)
-    mesh = adapted(now, problem.scales(now.u), now.stages.shape[1])
-    b.now.put(who, remeshed(now, mesh))
-    b.tangent.put(who, renewed(problem, remeshed(now, mesh), remeshed(b.tangent.chosen(who), mesh), unit))
+def _note(b: Branches, step: Step, code: int, which: Any) -> None:
+    if which.any():
+        who, some = step.who[which], step.chosen(which)
+        crossing = Crossing(code, who, b.count[who], some.before, some.tangent, b.step[who].copy())
+        b.crossings.append(crossing)

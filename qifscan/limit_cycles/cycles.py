@@ -12,10 +12,10 @@ from qifscan.dynamics import catalogue
 from qifscan.dynamics.model import Model
 from qifscan.errors import check_count, check_time
 from qifscan.lazy import LazyModule
-from qifscan.limit_cycles import collocation, steps
-from qifscan.limit_cycles.collocation import Problem
+from qifscan.limit_cycles import steps
 from qifscan.limit_cycles.cycle_columns import columns_of, grid
 from qifscan.limit_cycles.found import found_cycles, no_rows
+from qifscan.limit_cycles.problem import Problem
 from qifscan.phases import phased, tell
 from qifscan.scan.labels import Values, complete, labelled
 
@@ -87,7 +87,7 @@ def simulated_cycles(
         for group, now in orbits:
             problem = Problem(model, {name: values[some[group]] for name, values in flat.items()})
             whose.append(some[group])
-            tables.append(steps.measured(problem, now, collocation.linearised(problem, now)))
+            tables.append(steps.measured(problem, now))
     if not tables:
         return np.concatenate(outcomes), np.empty(0, dtype=np.intp), no_rows(model)
     table = {name: np.concatenate([t[name] for t in tables]) for name in tables[0]}

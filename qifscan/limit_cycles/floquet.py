@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import Orbits, Problem, condensed, remeshed
+from qifscan.limit_cycles.collocation import condensed
+from qifscan.limit_cycles.orbits import Orbits, remeshed, spread
+from qifscan.limit_cycles.problem import System
 
 _ROUNDS = 2
 """Times around the orbit: the first tells the directions of the multipliers apart, the last measures."""
@@ -28,6 +30,10 @@ are halved at most for that."""
 
 _GROUP = 8
 """Intervals whose transfer matrices are multiplied before the product is orthogonalised."""
+
+
+_TAME = 1e6
+"""Largest entry of a monodromy matrix whose eigenvalues near 1 are right to 1e-9 or so as they are."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Floquet:
         return Floquet(self.mu[which], self.log[which])
 
 
-def multipliers(transfer: Array) -> Floquet:
+def multipliers(transfer: Array, group: int = _GROUP) -> Floquet:
     """Return the Floquet multipliers from the transfer matrices of the intervals, `(orbits, N, n, n)`.
 
     The transfer matrices are multiplied as Q R, twice around: then the directions are told apart by the size
@@ -54,7 +60,7 @@ def multipliers(transfer: Array) -> Floquet:
     to a diagonal block.
     """
     size, matrices = transfer.shape[-1], transfer
-    while matrices.shape[1] * _GROUP > transfer.shape[1]:
+    while matrices.shape[1] * group > transfer.shape[1]:
         matrices = matrices[:, 1::2] @ matrices[:, 0::2]
     good: Any = np.isfinite(matrices).all(axis=(1, 2, 3))
     matrices = np.where(good[:, None, None, None], matrices, np.eye(size))
@@ -71,52 +77,90 @@ def multipliers(transfer: Array) -> Floquet:
     return Floquet(np.take_along_axis(mu, order, axis=1), np.take_along_axis(log, order, axis=1))
 
 
-def resolved(problem: Problem, orbits: Orbits, found: Floquet) -> Floquet:
-    """Return the multipliers again where the mesh is too coarse for the fastest directions.
+def quick(groups: Array) -> Any:
+    """Return the multipliers from the transfer matrices of a few groups of intervals, `(orbits, G, n, n)`.
 
-    There the mesh is cut until no eigenvalue of the Jacobian changes a direction by more than a factor of
-    exp(`_SLOW`) within an interval. A Gauss method is right in slow directions on any mesh that is good for
-    the orbit; one that is to shrink to exp(-20) of itself in an interval keeps a seventh.
+    Those much smaller than the largest are but rounding.
     """
-    mu, log = found.mu.copy(), found.log.copy()
-    pieces = _pieces(problem, orbits)
-    for count in np.unique(pieces[pieces > 1]).tolist():
-        some = np.flatnonzero(pieces == count)
-        finer = multipliers(_cut_transfer(problem.chosen(some), orbits.chosen(some), count))
-        mu[some], log[some] = finer.mu, finer.log
-    return Floquet(mu, log)
+    product = groups
+    while product.shape[1] > 1:
+        product = product[:, 1::2] @ product[:, 0::2]
+    product = product[:, 0]
+    size = np.abs(product).max(axis=(1, 2))
+    plain = size < _TAME
+    mu = np.full(product.shape[:2], complex(np.nan, np.nan))
+    mu[plain] = np.linalg.eigvals(product[plain])
+    if not plain.all():
+        mu[~plain] = multipliers(groups[~plain], 4).mu
+    return mu
 
 
-def _pieces(problem: Problem, orbits: Orbits) -> Index:
-    """Return into how many pieces the intervals of each orbit are to be cut, a power of two."""
-    _, jacobian, _ = problem.derivatives(orbits.gauss_times, orbits.stages, orbits.value)
+def resolved(system: System, orbits: Orbits, transfer: Array) -> Floquet:
+    """Return the multipliers from the transfer matrices of intervals, cut where they are too long for that.
+
+    There intervals are cut until no eigenvalue of the Jacobian changes a direction by more than a factor of
+    exp(`_SLOW`) within one. A Gauss method is right in slow directions on any mesh that is good for the
+    orbit; one that is to shrink to exp(-20) of itself in an interval keeps a seventh.
+    """
+    count, intervals, size = transfer.shape[:3]
+    pieces = _pieces(system, orbits)
+    most = -(-int(pieces.sum(axis=1).max()) // _GROUP) * _GROUP
+    if most == intervals:
+        return multipliers(transfer)
+    whole = np.tile(np.eye(size), (count, most, 1, 1))
+    first = np.cumsum(pieces, axis=1) - pieces
+    for parts in np.unique(pieces).tolist():
+        who, which = np.nonzero(pieces == parts)
+        fine = transfer[who, which][:, None]
+        if parts > 1:
+            fine = _cut_transfer(system.chosen(who), _alone(orbits, who, which), parts)
+        whole[who[:, None], first[who, which][:, None] + np.arange(parts)] = fine
+    return multipliers(whole)
+
+
+def _alone(orbits: Orbits, who: Index, which: Index) -> Orbits:
+    """Return some intervals of orbits, each as an orbit that does not close."""
+    both = np.stack((which, which + 1), axis=1)
+    s, u = orbits.s[who[:, None], both], orbits.u[who[:, None], both]
+    return Orbits(s, u, orbits.stages[who, which][:, None], orbits.scalars[who])
+
+
+def _pieces(system: System, orbits: Orbits) -> Index:
+    """Return into how many pieces each interval is to be cut, a power of two: `(orbits, N)`."""
+    _, jacobian, _ = system.derivatives(orbits.gauss_times, orbits.stages, orbits.scalars)
+    time = spread(np.abs(orbits.period), 3) * orbits.steps[..., None]
+    # Eigenvalues are at most the largest sum of a row; few intervals need more than that.
+    scales = system.scales(orbits.u) + 1e-300
+    ratio = scales[:, None] / scales[..., None]
+    bound = (np.abs(jacobian) * ratio[:, None, None]).sum(axis=-1).max(axis=-1) * time
     finite: Any = np.isfinite(jacobian).all(axis=(1, 2, 3, 4))
-    rates = np.abs(np.linalg.eigvals(np.where(finite[:, None, None, None, None], jacobian, 0.0)))
-    change = (rates.max(axis=(2, 3)) * orbits.steps).max(axis=1) * np.abs(orbits.period)
-    wanted = np.ceil(np.log2(np.maximum(change / _SLOW, 1.0)))
-    return np.asarray(2 ** np.where(finite, np.minimum(wanted, _MOST_CUTS), 0), dtype=np.intp)
+    bound = np.where(finite[:, None, None] & np.isfinite(bound), bound, 0.0)
+    doubtful = bound > _SLOW
+    bound[doubtful] = (
+        np.abs(np.linalg.eigvals(jacobian[doubtful])).max(axis=1)
+        * np.broadcast_to(time, bound.shape)[doubtful]
+    )
+    wanted = np.ceil(np.log2(np.maximum(bound.max(axis=2) / _SLOW, 1.0)))
+    return np.asarray(2 ** np.minimum(wanted, _MOST_CUTS), dtype=np.intp)
 
 
-def _cut_transfer(problem: Problem, orbits: Orbits, pieces: int) -> Array:
-    """Return the transfer matrices of so many pieces of each interval, `(orbits, N pieces, n, n)`.
+def _cut_transfer(system: System, alone: Orbits, pieces: int) -> Array:
+    """Return the transfer matrices of so many pieces of intervals, `(intervals, pieces, n, n)`.
 
     Within an interval the polynomial is right to order 5 alone, at the mesh points to order 8. So the states
     of the pieces are those of an initial value problem from the mesh point, by a step of Newton's method.
     """
-    count, intervals, _, size = orbits.stages.shape
-    inside = orbits.s[:, :-1, None] + orbits.steps[:, :, None] * (np.arange(pieces) / pieces)
-    mesh = np.concatenate((inside.reshape(count, -1), orbits.s[:, -1:]), axis=1)
-    fine = remeshed(orbits, mesh)
-    stages, transfer, _ = condensed(problem, fine)
-    change = np.zeros((count, intervals, pieces, size))
-    by_piece = transfer.reshape(count, intervals, pieces, size, size + 3)
+    size = alone.stages.shape[3]
+    mesh = alone.s[:, :1] + alone.steps * (np.arange(pieces + 1) / pieces)
+    fine = remeshed(alone, mesh)
+    stages, transfer, _, _ = condensed(system, fine)
+    change = np.zeros((len(mesh), pieces, size))
     for k in range(1, pieces):
-        before, here = change[:, :, k - 1], by_piece[:, :, k - 1]
-        change[:, :, k] = np.einsum("bimn,bin->bim", here[..., :size], before) + here[..., -1]
-    left = change.reshape(count, -1, size)
-    fine.u[:, :-1] += left
-    fine.stages[:] += np.einsum("bijnk,bik->bijn", stages[..., :size], left) + stages[..., -1]
-    return condensed(problem, fine)[1][..., :size]
+        moved = transfer[:, k - 1, :, :size] @ change[:, k - 1, :, None]
+        change[:, k] = moved[..., 0] + transfer[:, k - 1, :, -1]
+    fine.u[:, :-1] += change
+    fine.stages[:] += (stages[..., :size] @ change[:, :, None, :, None])[..., 0] + stages[..., -1]
+    return condensed(system, fine)[1][..., :size]
 
 
 def _of_blocks(turn: Array, steps: Array) -> tuple[Any, Array]:

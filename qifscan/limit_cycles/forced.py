@@ -19,10 +19,10 @@ from qifscan.dynamics.drive import Sine
 from qifscan.dynamics.model import Model
 from qifscan.errors import Fault, ScanError, check_count, check_time, show
 from qifscan.lazy import LazyModule
-from qifscan.limit_cycles import collocation, settling
-from qifscan.limit_cycles.collocation import Border, Orbits, Problem
+from qifscan.limit_cycles import settling
+from qifscan.limit_cycles.collocation import INTERVALS, linearised
 from qifscan.limit_cycles.cycle_columns import columns_of, grid
-from qifscan.limit_cycles.floquet import multipliers, resolved
+from qifscan.limit_cycles.floquet import resolved
 from qifscan.limit_cycles.found import (
     Group,
     Method,
@@ -34,7 +34,18 @@ from qifscan.limit_cycles.found import (
     sizes,
     starting,
 )
-from qifscan.limit_cycles.steps import FINE, POINT
+from qifscan.limit_cycles.orbits import (
+    Orbits,
+    adapted,
+    extremes,
+    from_function,
+    joined,
+    means,
+    mesh_error,
+    remeshed,
+)
+from qifscan.limit_cycles.problem import Problem
+from qifscan.limit_cycles.steps import FINE, POINT, at_value
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import equilibria
 
@@ -124,21 +135,17 @@ class _Asked:
     transient: float | None
 
 
-def _correct(problem: Problem, guess: Orbits) -> tuple[Orbits, Any, Index]:
-    return collocation.corrected(problem, guess, lambda which, here: Border.fixed(here))
-
-
 def _is_coarse(problem: Problem, orbits: Orbits) -> Any:
-    return collocation.mesh_error(orbits, problem.scales(orbits.u)) > FINE
+    return mesh_error(orbits, problem.scales(orbits.u)) > FINE
 
 
-FORCED = Method(_correct, _is_coarse, _FINEST)
+FORCED = Method(_is_coarse, _FINEST)
 
 
 def _problem(model: Model, flat: Mapping[str, Array], turns: Array) -> Problem:
     """Return the problem of orbits with so many periods of the drive each."""
     own = {p.name: flat[p.name] for p in model.parameters}
-    return Problem(model, own, None, (flat["drive_amplitude"], flat["drive_phase"], turns))
+    return Problem(model, own, (), (flat["drive_amplitude"], flat["drive_phase"], turns), fixed=True)
 
 
 def _responses(model: Model, flat: Mapping[str, Array], asked: _Asked) -> tuple[Index, Index, dict[str, Any]]:
@@ -192,7 +199,7 @@ def _settled(model: Model, flat: Mapping[str, Array], asked: _Asked) -> tuple[In
 
     def guess(which: Index, intervals: int) -> Orbits:
         sizes_ = np.maximum(scale, np.abs(begin))
-        return collocation.joined(
+        return joined(
             [of_lap(trajectories, k, 0.0, float(end[k]), sizes_[k], intervals) for k in which.tolist()]
         )
 
@@ -236,24 +243,21 @@ def _from_equilibria(model: Model, flat: Mapping[str, Array]) -> _Followed:
     here = {name: values[point] for name, values in flat.items()}
     one = np.ones(len(point))
     state, period = states[point, rank], here["drive_period"]
-    mesh = np.tile(np.linspace(0.0, 1.0, collocation.INTERVALS + 1), (len(point), 1))
-    orbits = collocation.from_function(
-        mesh, lambda s: state[:, None] + 0.0 * s[..., None], period, np.zeros(len(point))
-    )
+    mesh = np.tile(np.linspace(0.0, 1.0, INTERVALS + 1), (len(point), 1))
+    orbits = from_function(mesh, lambda s: state[:, None] + 0.0 * s[..., None], period[:, None])
     good = np.ones(len(point), dtype=bool)
     for k in range(1, _RAMP + 1):
         part = {**here, "drive_amplitude": here["drive_amplitude"] * (k / _RAMP)}
         problem = _problem(model, part, one)
-        new, fine, _ = _correct(problem, orbits)
-        good &= fine
-        orbits.put(good, new.chosen(good))
-        adapted = collocation.adapted(orbits, problem.scales(orbits.u), collocation.INTERVALS)
-        orbits = collocation.remeshed(orbits, adapted)
+        new = at_value(problem, orbits)
+        good &= new.good
+        orbits.put(good, new.orbits.chosen(good))
+        orbits = remeshed(orbits, adapted(orbits, problem.scales(orbits.u), INTERVALS))
 
     def guess(which: Index, intervals: int) -> Orbits:
         some = orbits.chosen(which)
-        mesh = collocation.adapted(some, np.abs(some.u).max(axis=1), intervals)
-        return collocation.remeshed(some, mesh)
+        mesh = adapted(some, np.abs(some.u).max(axis=1), intervals)
+        return remeshed(some, mesh)
 
     groups, failed = refined(_problem(model, here, one), np.flatnonzero(good), guess, FORCED)
     good[failed] = False
@@ -265,21 +269,21 @@ def _measured(problem: Problem, turns: Array, groups: list[Group]) -> dict[str, 
     rows = [_no_responses(len(problem.model.variables))]
     for which, orbits in groups:
         whose = problem.chosen(which)
-        linear = collocation.linearised(whose, orbits)
-        floquet = resolved(whose, orbits, multipliers(linear.states))
-        low, high = collocation.extremes(orbits)
+        linear = linearised(whose, orbits)
+        floquet = resolved(whose, orbits, linear.states)
+        low, high = extremes(orbits)
         rows.append(
             {
                 "turns": turns[which],
                 "period": orbits.period,
                 "low": low,
                 "high": high,
-                "mean": collocation.means(orbits),
+                "mean": means(orbits),
                 "first": orbits.u[:, 0],
                 "multipliers": floquet.mu,
                 "exponents": floquet.log / orbits.period[:, None],
                 "residual": linear.residual,
-                "mesh_error": collocation.mesh_error(orbits, whose.scales(orbits.u)),
+                "mesh_error": mesh_error(orbits, whose.scales(orbits.u)),
                 "intervals": np.full(len(which), orbits.stages.shape[1]),
                 "unstable": (np.abs(floquet.mu) > 1.0).sum(axis=1),
                 "type": np.full(len(which), POINT),

@@ -9,11 +9,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles import collocation, continuation, settling, steps
-from qifscan.limit_cycles.collocation import Orbits, Problem
+from qifscan.limit_cycles import settling, steps
+from qifscan.limit_cycles.collocation import INTERVALS, linearised
 from qifscan.limit_cycles.continuation import FINEST
 from qifscan.limit_cycles.cycle_columns import OUTCOMES
-from qifscan.limit_cycles.floquet import multipliers
+from qifscan.limit_cycles.floquet import quick
+from qifscan.limit_cycles.orbits import (
+    Orbits,
+    adapted,
+    evaluated,
+    from_function,
+    joined,
+    means,
+    mesh_error,
+    remeshed,
+)
+from qifscan.limit_cycles.problem import Problem
+from qifscan.limit_cycles.steps import ACCURATE, FINE, quality
 from qifscan.phases import tell
 from qifscan.theory.normal_forms import states
 from qifscan.theory.rate_curve import rate_unit
@@ -52,7 +64,7 @@ def found_cycles(
     laps = {k: ends[k][1:] for k in ways.tolist()}
 
     def guess(which: Index, intervals: int) -> Orbits:
-        return collocation.joined([of_lap(kept, k, *laps[k], scale[k], intervals) for k in which.tolist()])
+        return joined([of_lap(kept, k, *laps[k], scale[k], intervals) for k in which.tolist()])
 
     groups, _ = refined(several, ways, guess, AUTONOMOUS)
     groups, _ = shortened(several, groups, AUTONOMOUS)
@@ -96,19 +108,19 @@ _POPULATION = ("tau", "tau_e", "tau_i")
 
 @dataclass(frozen=True)
 class Method:
-    """How orbits are corrected at fixed parameters, which of them need a finer mesh, and the finest one."""
+    """Which orbits need a finer mesh, and the finest one."""
 
-    solve: Callable[[Problem, Orbits], tuple[Orbits, Any, Index]]
     is_coarse: Callable[[Problem, Orbits], Any]
     finest: int
 
 
 def _is_coarse(problem: Problem, orbits: Orbits) -> Any:
-    linear = collocation.linearised(problem, orbits)
-    return continuation.is_coarse(problem, orbits, linear, multipliers(linear.states).mu)
+    groups = linearised(problem, orbits).groups
+    error = mesh_error(orbits, problem.scales(orbits.u))
+    return (error > FINE) | (quality(problem, orbits, groups, quick(groups)) > ACCURATE)
 
 
-AUTONOMOUS = Method(steps.at_value, _is_coarse, FINEST)
+AUTONOMOUS = Method(_is_coarse, FINEST)
 
 
 def refined(
@@ -116,15 +128,17 @@ def refined(
 ) -> tuple[list[Group], Index]:
     """Return the cycles near guesses, by the size of their meshes, and which were not found."""
     found = []
-    intervals = collocation.INTERVALS
+    intervals = INTERVALS
     while len(left):
         tell(f"refining cycles on {intervals} intervals, left", len(left))
         begin, whose = guess(left, intervals), problem.chosen(left)
-        orbits, good, _ = method.solve(whose, begin)
+        now = steps.at_value(whose, begin)
         for _ in range(2):
+            orbits, good = now.orbits, now.good
             orbits.put(~good, begin.chosen(~good))
-            mesh = collocation.adapted(orbits, whose.scales(orbits.u), intervals)
-            orbits, good, _ = method.solve(whose, collocation.remeshed(orbits, mesh))
+            mesh = adapted(orbits, whose.scales(orbits.u), intervals)
+            now = steps.at_value(whose, remeshed(orbits, mesh))
+        orbits, good = now.orbits, now.good
         done = good & ((intervals >= method.finest) | ~method.is_coarse(whose, orbits))
         found.append((left[done], orbits.chosen(done)))
         left, intervals = left[~done], 2 * intervals
@@ -158,8 +172,8 @@ def _laps(orbits: Orbits, scales: Array, turns: Array, forced: bool) -> Index:
         some = np.flatnonzero(turns % k == 0) if forced else np.arange(len(turns))
         here = orbits.chosen(some)
         # Of many laps a mesh shows each but coarsely.
-        close = SAME + np.minimum(10.0 * collocation.mesh_error(here, scales[some]), 1e-3)
-        apart = np.abs(collocation.evaluated(here, (here.s + 1.0 / k) % 1.0) - here.u)
+        close = SAME + np.minimum(10.0 * mesh_error(here, scales[some]), 1e-3)
+        apart = np.abs(evaluated(here, (here.s + 1.0 / k) % 1.0) - here.u)
         same = (apart / scales[some][:, None]).max(axis=(1, 2)) < close
         # What is the same everywhere repeats as often as one likes.
         moving = (np.ptp(here.u, axis=1) / scales[some]).max(axis=1) > settling.FLAT
@@ -169,16 +183,14 @@ def _laps(orbits: Orbits, scales: Array, turns: Array, forced: bool) -> Index:
 
 def _of_one_lap(problem: Problem, orbits: Mapping[int, Orbits], times: Array, method: Method) -> list[Group]:
     def guess(which: Index, intervals: int) -> Orbits:
-        return collocation.joined([one(k, intervals) for k in which.tolist()])
+        return joined([one(k, intervals) for k in which.tolist()])
 
     def one(k: int, intervals: int) -> Orbits:
         whole, laps = orbits[k], times[k]
         mesh = np.linspace(0.0, 1.0, intervals + 1)[None]
-        lap = collocation.from_function(
-            mesh, lambda s: collocation.evaluated(whole, s / laps), whole.period / laps, whole.value
-        )
+        lap = from_function(mesh, lambda s: evaluated(whole, s / laps), whole.scalars / laps)
         scales = problem.chosen(np.array([k])).scales(lap.u)
-        return collocation.remeshed(lap, collocation.adapted(lap, scales, intervals))
+        return remeshed(lap, adapted(lap, scales, intervals))
 
     if problem.drive is not None:
         amplitude, phase, turns = problem.drive
@@ -192,9 +204,7 @@ def of_lap(
 ) -> Orbits:
     """Return a lap of a trajectory as an orbit."""
     mesh = settling.even_mesh(kept, which, begin, length, scale, intervals)[None]
-    found = collocation.from_function(
-        mesh, lambda s: kept.at(which, begin + s[0] * length)[None], np.array([length]), np.zeros(1)
-    )
+    found = from_function(mesh, lambda s: kept.at(which, begin + s[0] * length)[None], np.array([[length]]))
     # A trajectory closes but nearly; what is to be periodic begins as such.
     found.u[:, -1] = found.u[:, 0]
     return found
@@ -206,7 +216,7 @@ def different(problem: Problem, points: Index, groups: list[Group], outcome: Ind
     found = []
     for which, orbits in groups:
         scales = problem.chosen(which).scales(orbits.u)
-        summary = np.concatenate((collocation.means(orbits), orbits.period[:, None]), axis=1)
+        summary = np.concatenate((means(orbits), orbits.period[:, None]), axis=1)
         size = np.concatenate((scales, orbits.period[:, None]), axis=1)
         flat = (np.ptp(orbits.u, axis=1) / scales).max(axis=1) < settling.FLAT
         if outcome is None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import Problem
+from qifscan.limit_cycles.problem import Problem
 from qifscan.phases import tell
 
 PERIODIC, AT_REST, NOT_PERIODIC, DIVERGED = range(4)
@@ -118,7 +118,7 @@ def _flow(problem: Problem) -> Flow:
     constants = problem.model.constants(problem.parameters)
 
     def flow(t: Array, y: Array) -> Array:
-        slopes = problem.model.field(tuple(y.T), tuple(problem.inputs(t)), constants)
+        slopes: Any = problem.model.field(tuple(y.T), tuple(problem.inputs(t)), constants)
         return np.stack(slopes, axis=1)
 
     return flow

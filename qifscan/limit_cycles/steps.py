@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import (
-    Border,
-    Linear,
-    Orbits,
-    Problem,
-    corrected,
-    extremes,
-    inner,
-    linearised,
-    means,
-    mesh_error,
-    phase_row,
-    solve,
-)
-from qifscan.limit_cycles.floquet import Floquet, multipliers, resolved
+from qifscan.limit_cycles.collocation import Border, Corrected, corrected, linearised
+from qifscan.limit_cycles.floquet import resolved
+from qifscan.limit_cycles.orbits import Orbits, extremes, inner, means, mesh_error
+from qifscan.limit_cycles.problem import Problem, System
 
-POINT, HB, LPC, PD, TR, EP, UNRESOLVED = 0, 3, 5, 7, 8, 9, 31
-"""AUTO's codes: ordinary, Hopf point, fold of cycles, period doubling, torus, end; and one of our own."""
+POINT, HB, LPC, PD, TR, EP, UZ, UNRESOLVED = 0, 3, 5, 7, 8, 9, -4, 31
+"""AUTO's codes: ordinary, Hopf point, fold of cycles, period doubling, torus, end, a value asked for; and one
+of our own."""
 
 CUTS = ("points", "within", "longest_period", "hopf_point", "closed", "unresolved", "standstill")
 BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE, BY_STANDSTILL = range(len(CUTS))
@@ -35,6 +25,10 @@ ACCURATE, RESOLVED = 1e-6, 1e-3
 
 FINE = 1e-6
 """Estimated error of an orbit, relative to the sizes of its variables, above which the mesh is made finer."""
+
+
+FAR, MOST = 0.5, 6
+"""Size of a Newton step on a branch beyond which a shorter step along it is tried, and the most of them."""
 
 
 @dataclass(frozen=True)
@@ -50,30 +44,10 @@ class Extent:
     most: int
     unit: float
 
-
-@dataclass
-class Branches:
-    """Branches on their way: the last orbit, its tangent, the next step, and how they ended (-1: not yet).
-
-    `longest` period of each; `number` of the branch; `tests` functions at the last orbit; `still`, for how
-    many steps the parameter has not changed; `first`, what tells the orbit it began with; `ends`, the last
-    orbits of those that have ended, by number.
-    """
-
-    problem: Problem
-    now: Orbits
-    tangent: Orbits
-    step: Array
-    longest: Array
-    cut: Index
-    count: Index
-    number: Index
-    tests: Array
-    still: Index
-    first: Array
-    ends: dict[int, Array]
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    crossings: list[Crossing] = field(default_factory=list)
+    @property
+    def units(self) -> Array:
+        """The sizes of the parameters."""
+        return np.array([self.unit])
 
 
 @dataclass(frozen=True)
@@ -88,26 +62,25 @@ class Crossing:
     step: Array
 
 
-def drift(problem: Problem, orbits: Orbits, linear: Linear) -> Array:
+def drift(system: System, orbits: Orbits, groups: Array) -> Array:
     """Return by how much the monodromy matrix fails to map the flow's direction onto itself, relative."""
-    f = problem.slopes(orbits.s[:, :1], orbits.u[:, :1], orbits.value)[:, 0]
-    size = f.shape[1]
-    image = -solve(
-        linear.ends[..., size : 2 * size], np.einsum("bij,bj->bi", linear.ends[..., :size], f)[..., None]
-    )
-    scales = problem.scales(orbits.u)
+    f = system.slopes(orbits.s[:, :1], orbits.u[:, :1], orbits.scalars)[:, 0]
+    image = f[..., None]
+    for k in range(groups.shape[1]):
+        image = groups[:, k] @ image
+    scales = system.scales(orbits.u)
     apart = np.linalg.norm((image[..., 0] - f) / scales, axis=1)
     found: Array = apart / np.linalg.norm(f / scales, axis=1)
     return np.where(np.isfinite(found), found, np.inf)
 
 
-def quality(problem: Problem, orbits: Orbits, linear: Linear, mu: Any) -> Array:
+def quality(system: System, orbits: Orbits, groups: Array, mu: Any) -> Array:
     """Return the error of the flow's own multiplier, 1.
 
     The smaller one of two measures: at a fold of cycles a second multiplier is 1, and both are off by the
     square root of an error; beside a very large multiplier the drift is that many times an error.
     """
-    return np.minimum(drift(problem, orbits, linear), others(mu)[1])
+    return np.minimum(drift(system, orbits, groups), others(mu)[1])
 
 
 def others(mu: Any) -> tuple[Any, Array]:
@@ -133,12 +106,11 @@ def torus(rest: Any) -> Array:
     return found.real
 
 
-def measured(
-    problem: Problem, orbits: Orbits, linear: Linear, floquet: Floquet | None = None
-) -> dict[str, Any]:
+def measured(problem: Problem, orbits: Orbits) -> dict[str, Any]:
     """Return the numbers of orbits, one row each."""
+    linear = linearised(problem, orbits)
     low, high = extremes(orbits)
-    found = resolved(problem, orbits, floquet or multipliers(linear.states))
+    found = resolved(problem, orbits, linear.states)
     mu = found.mu
     rest, error = others(mu)
     return {
@@ -151,7 +123,7 @@ def measured(
         "multipliers": mu,
         "exponents": found.log / orbits.period[:, None],
         "trivial_error": error,
-        "quality": quality(problem, orbits, linear, mu),
+        "quality": quality(problem, orbits, linear.groups, mu),
         "residual": linear.residual,
         "mesh_error": mesh_error(orbits, problem.scales(orbits.u)),
         "intervals": np.full(len(mu), orbits.stages.shape[1]),
@@ -160,61 +132,58 @@ def measured(
     }
 
 
-def tangents(problem: Problem, orbits: Orbits, linear: Linear, before: Orbits, unit: float) -> Orbits:
+def units_of(orbits: Orbits, units: Array) -> Array:
+    """Return the sizes of the period and of the parameters `(orbits, k)`; `units` are those of the latter."""
+    return np.concatenate((orbits.period[:, None], np.tile(units, (len(orbits.period), 1))), axis=1)
+
+
+def conditions(system: System, guess: Orbits, tangent: Orbits | None, units: Array) -> Border:
+    """Return the conditions of a step along a tangent; without one, that the last parameters don't change."""
+    states, scalars = system.pinned(guess)
+    (count, points, size), k = guess.u.shape, guess.scalars.shape[1]
+    if tangent is not None:
+        scales = system.scales(guess.u)
+        across = tangent.weights[..., None] * tangent.u / scales[:, None] ** 2
+        states = np.concatenate((states, across[:, None]), axis=1)
+        scalars = np.concatenate((scalars, (tangent.scalars / units_of(guess, units) ** 2)[:, None]), axis=1)
+    missing = k - states.shape[1]
+    states = np.concatenate((states, np.zeros((count, missing, points, size))), axis=1)
+    fixed = np.eye(k)[system.free + 1 - missing : system.free + 1]
+    scalars = np.concatenate((scalars, np.tile(fixed, (count, 1, 1))), axis=1)
+    return Border(states, scalars, np.zeros((count, k)))
+
+
+def unit_length(system: System, direction: Orbits, orbits: Orbits, units: Array) -> Orbits:
+    """Return directions at orbits with the length 1."""
+    scales = system.scales(orbits.u)
+    return direction.times(inner(direction, direction, scales, units_of(orbits, units)) ** -0.5)
+
+
+def tangents(system: System, orbits: Orbits, before: Orbits, units: Array) -> Orbits:
     """Return the tangents of the branches at orbits, in the direction of those before."""
-    scales = problem.scales(orbits.u)
-    border = _border(problem, orbits, before, scales, unit)
-    found = linear.solved(Border(*border, np.tile([0.0, 1.0], (len(scales), 1))), orbits, homogeneous=True)
-    size = np.sqrt(inner(found, found, scales, orbits.period, np.full(len(scales), unit)))
-    zero = Orbits(orbits.s, *(np.zeros_like(a) for a in (found.u, found.stages, size, size)))
-    return zero.moved(1.0 / size, found)
-
-
-def _border(
-    problem: Problem, guess: Orbits, tangent: Orbits, scales: Array, unit: float
-) -> tuple[Array, Array]:
-    """Return the rows of the phase condition and of the arclength."""
-    across = tangent.weights[..., None] * tangent.u / scales[:, None] ** 2
-    states = np.stack((phase_row(problem, guess, scales), across), axis=1)
-    scalars = np.zeros((len(scales), 2, 2))
-    scalars[:, 1, 0] = tangent.period / guess.period**2
-    scalars[:, 1, 1] = tangent.value / unit**2
-    return states, scalars
+    border = conditions(system, orbits, before, units)
+    _, found = linearised(system, orbits).solved(border, orbits)
+    return unit_length(system, found, orbits, units)
 
 
 def stepped(
-    problem: Problem, now: Orbits, tangent: Orbits, step: Array, unit: float
-) -> tuple[Orbits, Any, Index]:
-    """Return the orbits a step further, whether Newton's method converged, and in how many of its steps."""
+    system: System,
+    now: Orbits,
+    tangent: Orbits,
+    step: Array,
+    units: Array,
+    start: Orbits | None = None,
+) -> Corrected:
+    """Return the orbits a step further; `direction` is their tangent, but for the last step of Newton's.
+
+    Newton's method begins at the tangent's end, or at `start`.
+    """
     guess = now.moved(step, tangent)
-    scales = problem.scales(guess.u)
-    states, scalars = _border(problem, guess, tangent, scales, unit)
-
-    def border(which: Any, here: Orbits) -> Border:
-        away = here.u - guess.u[which]
-        right = -np.einsum("brin,bin->br", states[which], away)
-        numbers = np.stack((here.period - guess.period[which], here.value - guess.value[which]), axis=1)
-        right -= np.einsum("brk,bk->br", scalars[which], numbers)
-        return Border(states[which], scalars[which], right)
-
-    return corrected(problem, guess, border)
+    border = conditions(system, guess, tangent, units)
+    found = corrected(system, guess, border, start=start, far=FAR, most=MOST)
+    return replace(found, direction=unit_length(system, found.direction, found.orbits, units))
 
 
-def at_value(problem: Problem, guess: Orbits) -> tuple[Orbits, Any, Index]:
-    """Return the orbits near a guess at its parameters, whether Newton's method converged, and its steps."""
-    scales = problem.scales(guess.u)
-    row = phase_row(problem, guess, scales)
-
-    def border(which: Any, here: Orbits) -> Border:
-        found = Border.fixed(here)
-        found.states[:, 0] = row[which]
-        found.scalars[:, 0] = 0.0
-        found.right[:, 0] = -np.einsum("bin,bin->b", row[which], here.u - guess.u[which])
-        return found
-
-    return corrected(problem, guess, border)
-
-
-def renewed(problem: Problem, orbits: Orbits, tangent: Orbits, unit: float) -> Orbits:
-    """Return tangents anew after a change of the mesh, which moves the mean that fixes the phase."""
-    return tangents(problem, orbits, linearised(problem, orbits), tangent, unit)
+def at_value(system: System, guess: Orbits) -> Corrected:
+    """Return the orbits near a guess at its parameters."""
+    return corrected(system, guess, conditions(system, guess, None, np.empty(0)))

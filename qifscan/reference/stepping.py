@@ -166,7 +166,7 @@ def _between(now: Any, later: Any, fraction: float) -> Any:
 def stationary(c: Constants, key: tuple[Any, Any]) -> tuple[Array, Array]:
     """Return the noise on x and on y at step 0, drawn from its stationary law."""
     shape, count, dtype = key[0].shape, key[0].size, c["dt"].dtype
-    high, low = (np.pad(word.ravel(), (0, room(count) - count)) for word in key)
+    high, low = (jnp.asarray(np.pad(word.ravel(), (0, room(count) - count))) for word in key)
     draws = normal_pair((high, low), np.uint32(INITIAL_STEP), 0, dtype)
     draw_y, draw_x = (np.asarray(draw)[:count].reshape(shape) for draw in draws)
     x_ou = c[f"{V.name}_mean"] + c[f"{V.name}_std"] * draw_x

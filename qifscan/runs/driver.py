@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from qifscan.dynamics.catalogue import model_named
-from qifscan.dynamics.observables import named as observables_named
-from qifscan.dynamics.status import Status
-from qifscan.engine import backend
-from qifscan.engine.chunk_work import run_chunk
-from qifscan.engine.chunks import Chunks
-from qifscan.errors import (
-    Fault,
-    RunError,
-    RunInterrupted,
-    ScanError,
-    StoreError,
-    UnknownModel,
-    check_flag,
-    show,
-)
+from qifscan.errors import Fault, RunError, RunInterrupted, ScanError, StoreError, check_flag, show
 from qifscan.place import AnyPath, local
-from qifscan.runs import extension
-from qifscan.runs.cluster import FailedAt, Work
+from qifscan.runs import events, extension
+from qifscan.runs.admission import ORIGIN, Admission, Named, Origin, origin_of
 from qifscan.runs.executors import Executor, executor
+from qifscan.runs.failures import failed
+from qifscan.runs.order import Region, in_order, region_of
 from qifscan.runs.plan import Plan, least_memory, memory, planned
 from qifscan.runs.progress import Progress, Report, reporter
+from qifscan.runs.running import Running
+from qifscan.runs.state import beginning
+from qifscan.runs.task import compute_chunk
 from qifscan.scan.matching import adopted
 from qifscan.scan.scan import Scan, check_is_scan
-from qifscan.store import chunk_files, integrity, layout, reader, store, unknown_model, writer
+from qifscan.store import chunk_files, integrity, layout, reader, store
 from qifscan.store.store import Draft, Store
 from qifscan.store.theory_group import add_theory
 from qifscan.theory.of_scan import AFTER_A_RUN, Atlas, atlas
@@ -51,70 +37,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
-MOST_FAILURES = 5
-"""Chunks that may fail before a run gives up: one bad worker is survived, a bad scan ends early."""
-
-_ROOM = "make room, then run the same command: it does the rest"
-_ACCESS = "give write access, then run the same command: it does the rest"
-
-ADVICE = {
-    errno.ENOSPC: _ROOM,
-    errno.EDQUOT: _ROOM,
-    errno.EROFS: _ACCESS,
-    errno.EACCES: _ACCESS,
-    errno.EPERM: _ACCESS,
-    errno.ENOENT: "the store was moved or deleted, or its path is not there for the worker; put it back, or "
-    "give a path that every worker sees",
-    errno.ENOTEMPTY: "another run writes to the same path; let it end, then run the same command",
-    errno.EEXIST: "another run writes to the same path; let it end, then run the same command",
-}
-"""What to do about an error of the file system."""
-
-
-Named = tuple[str, tuple[str, ...]]
-"""A model and observables, as a scan names them."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a worker returns of a chunk: how many points it has, how many carry each flag, how long it took,
-    and on which device."""
-
-    points: int
-    flags: dict[str, int]
-    seconds: float
-    device: str
-
-
-def compute_chunk(path: str, chunk: int, extend: str | None = None, named: Named | None = None) -> Outcome:
-    """Run one chunk of the store at `path`, but for what the store at `extend` has of it, and write it: the
-    task of every executor. `named` are model and observables of the scan, which the caller has named; a
-    user's own are imported here."""
-    if named is not None:
-        model, names = named
-        observables_named(model_named(model), names)
-    begin = time.perf_counter()
-    opened = _opened(path)
-    if extend is None:
-        result = run_chunk(opened.chunks, chunk)
-    else:
-        result = extension.compute(opened.chunks, chunk, _opened(extend))
-    writer.write(opened, chunk, result)
-    flags = {str(f.name): int(np.count_nonzero(result.status & int(f))) for f in Status}
-    return Outcome(len(result.status), flags, time.perf_counter() - begin, backend.device())
-
-
-def _opened(path: str) -> Store:
-    return _loaded(path, chunk_files.identity(path))
-
-
-@lru_cache(maxsize=8)
-def _loaded(path: str, identity: tuple[int, int]) -> Store:
-    """Return the store, read once per process and run, if this process gives the bits of its points."""
-    opened = store.load(Path(path))
-    store.check_options(opened, backend.options())
-    return opened
+Outcomes = Callable[[str, list[int]], Generator[tuple[int, Any]]]
+"""Runs chunks of the store at a path, and yields what came of each."""
 
 
 def run(
@@ -127,6 +51,8 @@ def run(
     workers: int | None = None,
     chunk_points: int | None = None,
     progress: Callable[[Progress], None] | str | None = "auto",
+    first: Mapping[str, tuple[float, float]] | None = None,
+    allow_mixed: bool = False,
 ) -> xr.Dataset:
     """Run a scan into a store; what is already there stays, and only the rest is computed.
 
@@ -150,13 +76,21 @@ def run(
         Who computes: `"auto"` (the active Dask client, else threads of this process), `"threads"`,
         `"serial"`, a `distributed.Client`, or the address of a scheduler. Dask workers must see the paths.
     workers
-        Threads, where they are used; by default this machine's cores, on a GPU two.
+        Threads, where they are used; by default this machine's cores, on a GPU two. With a cluster: begin
+        when it has so many workers.
     chunk_points
         Points wanted in a chunk of a new store; by default about a second's work of the device, at most
         65536 on a processor and 262144 on a GPU, but of a sweep at least 128 and 4096 lines.
     progress
         `"auto"` (a bar in a terminal, nothing in a pipe), None, or a function that is called with a
         `Progress` at the start and after every chunk.
+    first
+        A region that is computed before the rest, as `{"eta": (-6.0, -4.0)}`: of each dimension the lowest
+        and the highest value. The numbers are the same.
+    allow_mixed
+        Also take chunks from workers, or go on in a process, whose last bits are not those of the store, as
+        those of another instruction set, device or version of JAX: refused otherwise. Such a chunk says so
+        in its record, and the store in an attribute.
 
     Returns
     -------
@@ -184,6 +118,8 @@ def run(
         workers=workers,
         chunk_points=chunk_points,
         progress=progress,
+        first=first,
+        allow_mixed=allow_mixed,
     )
     return reader.open_scan(path)
 
@@ -198,10 +134,13 @@ def execute(
     workers: int | None,
     chunk_points: int | None,
     progress: Any,
+    first: Any = None,
+    allow_mixed: bool = False,
 ) -> None:
     """Do what `run` does, and open nothing afterwards: xarray with dask takes a second to load."""
     check_is_scan(scan, path)
-    _check_arguments(progress, checkpoint)
+    _check_arguments(progress, checkpoint, allow_mixed)
+    region = region_of(scan, first)
     path = local("path", path).absolute()
     chosen = executor(client, workers)
     found = _found(scan, path)
@@ -215,49 +154,85 @@ def execute(
         if not _pending(found):
             return
     device, options = chosen.device(), chosen.options()
-    _check_origins((found, older), device, options)
+    if not allow_mixed:
+        _check_origins((found, older), options)
+    if older is not None:
+        _warn_of_other_device(older, device)
+    asked = _Wanted(chosen, device, options, region, allow_mixed)
     with reporter(progress) as report, _one_line_if_stopped(path, report):
         begun: Store | Plan = found or planned(scan, chosen.workers, chunk_points, checkpoint, device)
         if isinstance(begun, Plan):
             _check_size(begun, path, chosen.local)
-        _computed(scan, path, begun, older, chosen, (device, options), report)
+        _computed(scan, path, begun, older, asked, report)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Who computes, on which device and with which options of XLA, what first, and whether last bits may
+    differ."""
+
+    chosen: Executor
+    device: str
+    options: str
+    region: Region
+    allow_mixed: bool
 
 
 def _computed(
-    scan: Scan,
-    path: Path,
-    begun: Store | Plan,
-    older: Store | None,
-    chosen: Executor,
-    where: tuple[str, str],
-    report: Report,
+    scan: Scan, path: Path, begun: Store | Plan, older: Store | None, asked: _Wanted, report: Report
 ) -> None:
-    """Make the store that is planned, or take the one that is there, and compute what it lacks; `where` are
-    the device and the options of XLA."""
-    (device, options), compiling = where, threading.Event()
+    """Make the store that is planned, or take the one that is there, and compute what it lacks."""
+    chosen, compiling = asked.chosen, threading.Event()
     report.phase("compiling")
     # One core compiles the kernel without Python: meanwhile this thread makes the store, then the theory.
     with ThreadPoolExecutor(1) as aside:
         try:
             if isinstance(begun, Plan):
-                draft = aside.submit(_once, compiling, store.draft, path, begun.chunks, device)
+                draft = aside.submit(_once, compiling, store.draft, path, begun.chunks, asked.device)
             theory = aside.submit(_once, compiling, atlas, scan, AFTER_A_RUN)
             if isinstance(begun, Plan):
                 begun = _created(path, begun, draft, chosen.local, compiling.set)
         finally:
             compiling.set()
-        opened, pending = begun, _pending(begun)
+        opened, pending = begun, in_order(begun.chunks, _pending(begun), asked.region)
         extending = f", extending {older.path} ({older.scan.fingerprint[:12]})" if older else ""
-        store.begin_run(opened, f"run of {len(pending)} chunks on {chosen.name}{extending}", options)
-        names = (scan.model, scan.observables)
-        work = partial(compute_chunk, extend=str(older.path) if older else None, named=names)
+        told = f"run of {len(pending)} chunks on {chosen.name}{extending}"
+        store.begin_run(opened, told, asked.options)
+        named = (scan.model, scan.observables)
+        extend = str(older.path) if older else None
+        work = partial(compute_chunk, extend=extend, named=named, mixed=asked.allow_mixed)
         try:
-            _run_pending(opened, chosen, device, work, pending, report)
+            with events.logged(path, told=told, chunks=len(pending), device=asked.device):
+                report.phase("compiling")
+                origin = _origin(opened, asked, named)
+                admit = Admission.of(opened, origin, asked.allow_mixed, named)
+                _run_pending(opened, asked, partial(chosen.outcomes, work, admit=admit), pending, report)
         finally:
             if older is not None:
                 _tell_extended(opened, older)
         report.phase("adding the theory")
         _add_theory(opened, theory.result())
+
+
+def _origin(opened: Store, asked: _Wanted, named: Named) -> Origin | None:
+    """Return what computes the chunks of a store, where that is known; of the first chunk it is what does.
+
+    Raises `StoreError` where this process would compute other bits.
+    """
+    known = Origin.of(opened)
+    if known is None and not chunk_files.finished(opened):
+        known = asked.chosen.asked(partial(origin_of, str(opened.path), named), "sample of numbers")
+        store.change_attributes(opened, {ORIGIN: known.attributes()})
+    elif known is None:
+        _warn_of_other_device(opened, asked.device)
+    elif asked.chosen.local and not asked.allow_mixed:
+        differing = known.differences(Origin.here(opened.chunks))
+        if differing:
+            raise StoreError(
+                f"{opened.path}: was begun with other last bits than this process computes ({differing}); "
+                "allow_mixed=True (--allow-mixed) goes on, and each chunk says what computed it"
+            )
+    return known
 
 
 @contextmanager
@@ -273,13 +248,11 @@ def _one_line_if_stopped(path: Path, report: Report) -> Iterator[None]:
         ) from None
 
 
-def _check_origins(begun: tuple[Store | None, Store | None], device: str, options: str) -> None:
-    """Refuse to go on with points of other options of XLA, and warn of another device."""
+def _check_origins(begun: tuple[Store | None, Store | None], options: str) -> None:
+    """Refuse to go on with points of other options of XLA."""
     for each in begun:
         if each is not None and chunk_files.finished(each):
             store.check_options(each, options)
-        if each is not None:
-            _warn_of_other_device(each, device)
 
 
 def _mended(found: Store) -> Scan:
@@ -295,7 +268,7 @@ def _tell_extended(opened: Store, older: Store) -> None:
     if not opened.recorded:
         return
     taken, continued = chunk_files.extended(opened)
-    done = _start(opened.chunks, _pending(opened)).points
+    done = beginning(opened.chunks, _pending(opened)).points
     told = f"{taken} points taken over, {continued} continued, {done - taken - continued} new"
     told = f"{told}; from {older.path} ({older.scan.fingerprint[:12]})"
     store.change_attributes(opened, {"extended": told})
@@ -379,118 +352,37 @@ def _warn_of_other_device(opened: Store, device: str) -> None:
 
 
 def _run_pending(
-    opened: Store, chosen: Executor, device: str, work: Work, pending: list[int], report: Any
+    opened: Store, asked: _Wanted, outcomes_of: Outcomes, pending: list[int], report: Report
 ) -> None:
-    chunks, devices = opened.chunks, {device}
-    state = _start(chunks, pending)
-    report(state)
-    failures: dict[int, BaseException] = {}
-    begin = time.perf_counter()
-    outcomes = chosen.outcomes(work, str(opened.path), pending)
+    run = Running(opened, asked.device, beginning(opened.chunks, pending))
+    report(run.state)
+    outcomes = outcomes_of(str(opened.path), pending)
+    ended: RunError | None = None
     try:
         for chunk, outcome in outcomes:
             if isinstance(outcome, BaseException):
-                failures[chunk] = outcome
-                logger.info("chunk %d failed: %r", chunk, outcome)
-                if writer.disk_is_full(getattr(outcome, "error", outcome)) or len(failures) >= MOST_FAILURES:
+                if run.is_over(chunk, outcome):
                     break
                 continue
-            if outcome.device not in devices:
-                devices.add(outcome.device)
-                logger.warning(
-                    "%s: some workers compute on another device (%s, not %s): their points may differ in "
-                    "the last bits",
-                    opened.path,
-                    outcome.device,
-                    device,
-                )
-            state = _after(state, outcome, chunks.is_trace(chunk), time.perf_counter() - begin)
-            report(state)
+            report(run.counted(chunk, outcome))
     except KeyboardInterrupt:
         outcomes.close()
-        left = len(chunks) - len(chunk_files.finished(opened))
+        left = len(opened.chunks) - len(chunk_files.finished(opened))
         raise RunInterrupted(
-            f"{opened.path}: stopped with {left} of {len(chunks)} chunks left; "
+            f"{opened.path}: stopped with {left} of {len(opened.chunks)} chunks left; "
             "the same command goes on from there"
         ) from None
+    except RunError as error:
+        ended = error
     finally:
         outcomes.close()
-    if failures:
-        raise _failed(opened, failures)
+    if run.failures or ended is not None:
+        raise failed(opened, run.failures, ended)
 
 
-def _start(chunks: Chunks, pending: list[int]) -> Progress:
-    waiting = sum(chunks.points(chunk) for chunk in pending if not chunks.is_trace(chunk))
-    size = chunks.scan.size
-    return Progress(len(chunks) - len(pending), len(chunks), size - waiting, size)
-
-
-def _after(state: Progress, outcome: Outcome, trace: bool, seconds: float) -> Progress:
-    points = 0 if trace else outcome.points
-    flags = {k: state.flags.get(k, 0) + (0 if trace else n) for k, n in outcome.flags.items()}
-    return replace(
-        state,
-        chunks=state.chunks + 1,
-        points=state.points + points,
-        computed=state.computed + points,
-        flags=flags,
-        seconds=seconds,
-    )
-
-
-def _failed(opened: Store, failures: dict[int, BaseException]) -> RunError:
-    """Return the error that says what failed, what is left, and how to go on."""
-    chunk, error = next(iter(failures.items()))
-    where = ""
-    if isinstance(error, FailedAt):
-        where, error = f" at {error.worker}", error.error
-    if isinstance(error, StoreError):
-        return RunError(f"{error}{f' ({where.strip()})' if where else ''}")
-    total = len(opened.chunks)
-    left = total - len(chunk_files.finished(opened))
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if isinstance(error, OSError):
-        reason = f"{error.strerror or error}"
-        advice = ADVICE.get(error.errno or 0, "the same command tries the rest again")
-    else:
-        reason = f"{type(error).__name__}: {reason}"
-        advice = "the same command tries the rest again"
-    return RunError(
-        f"{opened.path}: chunk {chunk} failed{where} ({reason}); {left} of {total} chunks are missing; "
-        f"{advice}"
-    )
-
-
-def _check_arguments(progress: Any, checkpoint: Any) -> None:
+def _check_arguments(progress: Any, checkpoint: Any, allow_mixed: Any) -> None:
     check_flag("checkpoint", checkpoint)
+    check_flag("allow_mixed", allow_mixed)
     if not (progress is None or callable(progress) or progress == "auto"):
         expected = '"auto", None, or a function that takes a Progress'
         raise ScanError([Fault("progress", show(progress), expected)])
-
-
-def state_of(path: AnyPath) -> tuple[Progress, dict[str, int]]:
-    """Return how far the run of a store is, and how many points ended in which way, from what is on disk.
-
-    "ok" is computed and nothing else; a point with several flags counts under each.
-    """
-    path = local("path", path)
-    try:
-        opened = store.load(path)
-    except UnknownModel:
-        known = unknown_model.without_model(path)
-        state = Progress(known.finished, known.chunks, known.points, known.status.size)
-        return state, _ended(known.status)
-    done = chunk_files.finished(opened)
-    pending = [chunk for chunk in range(len(opened.chunks)) if chunk not in done]
-    return _start(opened.chunks, pending), _ended(chunk_files.status(opened))
-
-
-def _ended(status: np.ndarray[Any, Any]) -> dict[str, int]:
-    """Return how many points ended in which way."""
-    values, counts = np.unique(status, return_counts=True)
-    ended = dict.fromkeys(["ok", *(str(f.name) for f in Status if f is not Status.computed), "not run"], 0)
-    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-        names = [str(f.name) for f in Status if value & f and f is not Status.computed]
-        for name in names or ["ok" if value else "not run"]:
-            ended[name] += count
-    return ended

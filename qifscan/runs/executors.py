@@ -7,7 +7,7 @@ what has not started and waits for what has.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,7 +16,8 @@ from qifscan.engine import backend
 from qifscan.errors import Fault, ScanError, check_count, show
 from qifscan.machine import usual_workers
 from qifscan.runs import cluster
-from qifscan.runs.cluster import DaskClient, Work
+from qifscan.runs.cluster import DaskClient
+from qifscan.runs.tasks import Work
 
 
 class Executor(Protocol):
@@ -40,17 +41,22 @@ class Executor(Protocol):
     def options(self) -> str:
         """Return the options of XLA that the chunks run with, as `backend.options` names them."""
 
-    def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
-        """Run the work for each chunk; yield each with its result or exception as it finishes."""
+    def asked(self, question: Callable[[], Any], what: str) -> Any:
+        """Return what one of those who compute answers; `what` is asked for, in words."""
+
+    def outcomes(
+        self, work: Work, argument: Any, chunks: Sequence[int], admit: Callable[[], str] | None = None
+    ) -> Generator[tuple[int, Any]]:
+        """Run the work for each chunk; yield each with its result or exception as it finishes.
+
+        Workers elsewhere call `admit` before their first chunk: why they can't take any, empty if they can.
+        """
 
 
-@dataclass(frozen=True)
-class Serial:
-    """One chunk after the other, in this thread."""
+class _Here:
+    """What runs chunks in this process."""
 
-    workers: int = 1
-    name: str = "this thread"
-    local: bool = True
+    local = True
 
     def device(self) -> str:
         """Return the device of this process."""
@@ -60,34 +66,41 @@ class Serial:
         """Return the options of this process."""
         return backend.options()
 
-    def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
+    def asked(self, question: Callable[[], Any], what: str) -> Any:
+        """Return what this process answers."""
+        return question()
+
+
+@dataclass(frozen=True)
+class Serial(_Here):
+    """One chunk after the other, in this thread."""
+
+    workers: int = 1
+    name: str = "this thread"
+
+    def outcomes(
+        self, work: Work, argument: Any, chunks: Sequence[int], admit: Callable[[], str] | None = None
+    ) -> Generator[tuple[int, Any]]:
         """Run the work for each chunk in order."""
         for chunk in chunks:
             yield chunk, _attempt(work, argument, chunk)
 
 
 @dataclass(frozen=True)
-class Threads:
+class Threads(_Here):
     """This process, by default one thread a core, two on a GPU: XLA releases the interpreter's lock while a
     chunk runs."""
 
     workers: int
-    local: bool = True
 
     @property
     def name(self) -> str:
         """The executor in words."""
         return f"{self.workers} threads of this process"
 
-    def device(self) -> str:
-        """Return the device of this process."""
-        return backend.device()
-
-    def options(self) -> str:
-        """Return the options of this process."""
-        return backend.options()
-
-    def outcomes(self, work: Work, argument: Any, chunks: Sequence[int]) -> Generator[tuple[int, Any]]:
+    def outcomes(
+        self, work: Work, argument: Any, chunks: Sequence[int], admit: Callable[[], str] | None = None
+    ) -> Generator[tuple[int, Any]]:
         """Run the work in threads, with a few chunks waiting at any time."""
         pending: dict[Future[Any], int] = {}
         queue = iter(chunks)
@@ -117,7 +130,8 @@ def executor(client: Any, workers: int | None) -> Executor:
     """Return the executor for what the user gave as `client`.
 
     `"auto"`: the active Dask client if there is one, else threads; `"threads"`; `"serial"`; a
-    `distributed.Client`; or a scheduler's address.
+    `distributed.Client`; or a scheduler's address. `workers` are threads, or the workers of a cluster that
+    are waited for.
     """
     if workers is not None:
         check_count("workers", workers)
@@ -132,12 +146,12 @@ def executor(client: Any, workers: int | None) -> Executor:
         return Serial()
     active = cluster.active_client() if client == "auto" else None
     if active is not None:
-        return DaskClient(cluster.blocking(active))
+        return DaskClient(cluster.awaited(cluster.blocking(active), workers))
     if client in ("threads", "auto"):
         return Threads(workers or usual_workers(backend.device()))
     if isinstance(client, str) and "://" in client:
-        return DaskClient(cluster.connected(client))
+        return DaskClient(cluster.awaited(cluster.connected(client), workers))
     if hasattr(client, "submit") and hasattr(client, "scheduler"):
-        return DaskClient(cluster.blocking(client))
+        return DaskClient(cluster.awaited(cluster.blocking(client), workers))
     expected = '"auto", "threads", "serial", a distributed.Client, or an address such as "tcp://host:8786"'
     raise ScanError([Fault("client", show(client), expected)])

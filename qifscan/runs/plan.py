@@ -10,16 +10,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from qifscan.arrays import Indices
 from qifscan.dynamics.observables import needed_accumulators
 from qifscan.engine import backend
 from qifscan.engine.batch import memory_bytes
-from qifscan.engine.checkpoint import NOISE_SIDES
+from qifscan.engine.carries import Noise
 from qifscan.engine.chunk_work import first_points
 from qifscan.engine.chunks import Chunks, grain_of
 from qifscan.engine.compiler import nothing
 from qifscan.engine.measured import diagnostics
-from qifscan.engine.points import Points
-from qifscan.engine.program import Program, batch_shape
+from qifscan.engine.points import Points, run_points
+from qifscan.engine.program import Program, Schedule, batch_shape
 from qifscan.errors import Fault, ScanError, check_count, check_flag, counted
 from qifscan.machine import available_memory, resident_memory, usual_workers
 from qifscan.phases import phased, tell
@@ -34,8 +35,10 @@ class Plan(Printed):
     """What a scan will take. It prints as a table.
 
     `bytes_on_disk` is before compression; `memory` is the most that this process holds while it runs;
-    `seconds` is scaled from one probed batch, `mean_steps` is the mean number of steps in a base step. They
-    are None where the plan was made without the probe, and know nothing of points that will be run again.
+    `seconds` is scaled from a probe of points spread over the scan, with what such points are run again if
+    `again`; the theory that is added in the end, compilation and the start of workers are left out.
+    `mean_steps` is the mean number of steps in a base step, before anything is run again. They are None where
+    the plan was made without the probe.
     """
 
     chunks: Chunks
@@ -45,6 +48,7 @@ class Plan(Printed):
     seconds: float | None = None
     memory: int | None = None
     mean_steps: float | None = None
+    again: bool = False
 
     @property
     def points(self) -> int:
@@ -97,7 +101,9 @@ class Plan(Printed):
             yield "memory", f"{format_bytes(self.memory)} at most, {workers} in one process"
         if self.seconds is not None:
             short = self.seconds < 1.0
-            yield "time", f"{'under 1 s' if short else 'about ' + format_seconds(self.seconds)} on {workers}"
+            without = "theory" if self.again else "theory and points that are run again"
+            told = "under 1 s" if short else f"about {format_seconds(self.seconds)}"
+            yield "time", f"{told} on {workers}, without {without}"
 
     def check(self, directory: AnyPath) -> None:
         """Raise `ScanError` if the scan can't fit on the disk of `directory` or into memory."""
@@ -169,8 +175,10 @@ def plan(
     chunks, workers = made.chunks, made.workers
     tell("compiling")
     # Of the chunks that a GPU is given it runs one at a time.
-    seconds = _probe(chunks) / (workers if device.startswith("cpu") else 1)
-    return replace(made, seconds=seconds, memory=memory(chunks, workers), mean_steps=_mean_steps(chunks))
+    seconds, again = _probe(chunks)
+    seconds /= workers if device.startswith("cpu") else 1
+    most, steps = memory(chunks, workers), _mean_steps(chunks)
+    return replace(made, seconds=seconds, again=again, memory=most, mean_steps=steps)
 
 
 def planned(scan: Scan, workers: int, chunk_points: int | None, checkpoint: bool, device: str) -> Plan:
@@ -203,7 +211,7 @@ def checkpoint_bytes(scan: Scan) -> int:
         if any(a.types is None for a in accumulators):
             return 0
         size = len(model.variables)
-        kinds += ["int32"] + ["scan"] * (size + 1 + len(NOISE_SIDES) * len(scan.noisy))
+        kinds += ["int32"] + ["scan"] * (size + 1 + len(Noise._fields) * len(scan.noisy))
         kinds += ["scan"] * (size * size + size if part.tangents else 0)
         kinds += [kind for a in accumulators for kind in a.types or ()]
     return sum(np.dtype(scan.precision if kind == "scan" else kind).itemsize for kind in kinds)
@@ -227,10 +235,21 @@ def _mean_steps(chunks: Chunks) -> float:
     return float(np.mean(2.0**halvings))
 
 
-def _probe(chunks: Chunks) -> float:
-    """Return the seconds that the whole scan would take on one worker, from a part of its first batch."""
-    points, schedule = first_points(chunks), chunks.schedule
-    steps, shape = points.steps(), batch_shape(chunks.batch)
+WHOLE = 1.5
+"""Seconds that a batch may take for the probe to run it whole, as a run does: also what is run again."""
+
+WRITTEN = 0.02
+"""Seconds that it takes to prepare and to write a chunk."""
+
+
+def _probe(chunks: Chunks) -> tuple[float, bool]:
+    """Return the seconds that the whole scan would take on one worker, and whether points that are run again
+    are in it: from as many points as in a batch, spread over the scan, and a part of their steps."""
+    scan, schedule, shape = chunks.scan, chunks.schedule, batch_shape(chunks.batch)
+    indices = chunks.sample(chunks.batch)
+    share = (scan.size + chunks.traces) / len(indices[0])
+    points = Points.of(scan, indices)
+    steps = points.steps()
 
     def timed(count: int) -> float:
         begin = time.perf_counter()
@@ -250,8 +269,18 @@ def _probe(chunks: Chunks) -> float:
             break
         tried = min(tried * 8, schedule.steps)
     batch = around + max(taken, 0.0) * schedule.steps / tried
-    work = float(np.sum(2.0**steps.halvings))
-    return batch * _mean_steps(chunks) * (chunks.scan.size + chunks.traces) / work
+    again = batch <= WHOLE
+    if again:
+        tell("timing a part of the scan, with what is run again")
+        # Programs of what is run again are compiled in the first run, which is not timed.
+        batch = min(_seconds_of(scan, indices, schedule, shape) for _ in range(2))
+    return batch * share + WRITTEN * len(chunks), again
+
+
+def _seconds_of(scan: Scan, indices: Indices, schedule: Schedule, shape: tuple[int, int]) -> float:
+    begin = time.perf_counter()
+    run_points(Points.of(scan, indices), schedule, shape)
+    return time.perf_counter() - begin
 
 
 def memory(chunks: Chunks, workers: int, compiling: Callable[[], None] = nothing) -> int:

@@ -23,13 +23,15 @@ class Progress:
     computed: int = 0
     flags: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    pace: float | None = None
+    """Points per second of late; None where it is not known."""
 
     @property
     def remaining(self) -> float | None:
-        """Seconds to the end at the speed so far; None before the first chunk of this run."""
+        """Seconds to the end at the speed of late; None before the first chunk of this run."""
         if not self.computed:
             return None
-        return self.seconds * (self.all_points - self.points) / self.computed
+        return (self.all_points - self.points) / (self.pace or self.computed / max(self.seconds, 1e-9))
 
     def __str__(self) -> str:
         return f"{self.chunks} of {self.all_chunks} chunks, {self.points:,} of {self.all_points:,} points"

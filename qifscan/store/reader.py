@@ -101,10 +101,7 @@ def read(path: Path, chunks: Any = None) -> xr.Dataset:
         store = load(path)
     except UnknownModel:
         return _without_model(path, chunks)
-    with warnings.catch_warnings():
-        # A killed writer's leftovers beside the arrays are no concern of the reader.
-        warnings.filterwarnings("ignore", message="Object at .* is not recognized")
-        dataset = xr.open_zarr(_at_this_moment(store), consolidated=False, zarr_format=3, chunks=chunks)
+    dataset = _as_zarr(path, _at_this_moment(store), chunks)
     grid = [name for name in grid_names(store.chunks) if name != CHECKPOINT]
     order = [*grid, *trace_names(store.chunks)]
     missing = [name for name in order if name not in dataset]
@@ -121,12 +118,23 @@ def read(path: Path, chunks: Any = None) -> xr.Dataset:
     return ordered
 
 
+def _as_zarr(path: Path, source: Any, chunks: Any) -> xr.Dataset:
+    """Return the dataset that xarray finds in a store."""
+    with warnings.catch_warnings():
+        # A killed writer's leftovers beside the arrays are no concern of the reader.
+        warnings.filterwarnings("ignore", message="Object at .* is not recognized")
+        try:
+            found: xr.Dataset = xr.open_zarr(source, consolidated=False, zarr_format=3, chunks=chunks)
+        except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
+            reason = f"its metadata or coordinates can't be read ({short(error)})"
+            raise StoreError(f"{path}: {reason}; qifscan verify --repair puts them back") from None
+    return found
+
+
 def _without_model(path: Path, chunks: Any) -> xr.Dataset:
     """Return the dataset of a store whose model nobody has imported: opening a store runs no code of it."""
     attributes, (names, coordinates) = record.attributes(path), listed(path)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Object at .* is not recognized")
-        dataset = xr.open_zarr(str(path), consolidated=False, zarr_format=3, chunks=chunks)
+    dataset = _as_zarr(path, str(path), chunks)
     own = [name for name in coordinates if name in dataset.data_vars]
     order = [name for name in names if name in dataset.data_vars and name not in own]
     added = [name for name in dataset.data_vars if name not in {*order, *own}]

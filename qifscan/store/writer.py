@@ -23,8 +23,9 @@ else:
     asyncio = LazyModule("asyncio")
 
 
-def write(store: Store, chunk: int, result: Measured) -> None:
-    """Write the results of a chunk, its status last."""
+def write(store: Store, chunk: int, result: Measured, origin: int | None = None) -> None:
+    """Write the results of a chunk, its status last; `origin` stands for what computed it, if that is not
+    what computes the store."""
     arrays, chunks, region = arrays_of(store), store.chunks, store.chunks.region(chunk)
     shape = tuple(s.stop - s.start for s in region)
     if chunks.is_trace(chunk):
@@ -44,7 +45,7 @@ def write(store: Store, chunk: int, result: Measured) -> None:
             digests = [digest_of(store, chunk, n, values[n].astype(arrays[n].dtype)) for n in files]
             sizes = [file.stat().st_size for file in files.values()]
             here = backend.options()
-            made = 0 if here == backend.UNKNOWN else record.of_options(here)
+            made = origin or (0 if here == backend.UNKNOWN else record.of_options(here))
             row = record.Row(result.taken, result.continued, made, digests, sizes)
             record.write_row(row_path(store, chunk), row)
 

@@ -167,7 +167,8 @@ class RatePlane:
         r, value = np.exp(x), self.at_height(y)
         row = next(p for p in self.model.parameters if p.name == self.name)
         found = np.asarray(row.domain.holds(value)) & np.isfinite(r)
-        state = self.model.at_rest(r, {**self.one, self.model.graph: 0.0, self.name: value})
+        given: dict[str, Any] = {**self.one, self.model.graph: 0.0, self.name: value}
+        state = self.model.at_rest(r, given)
         for variable, size in zip(self.model.variables, state, strict=True):
             found = found & np.isfinite(size) & np.asarray(variable.domain.holds(size))
         return found

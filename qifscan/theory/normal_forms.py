@@ -194,7 +194,7 @@ def _solved(matrix: Vectors, right: Vectors) -> Vectors:
 def residual(model: Model, state: Vectors, parameters: Values) -> Array:
     """Return the largest rate of change at states that should rest, over the sum of its terms' sizes."""
     parameters = at_once(model, parameters)
-    slopes = model.field(tuple(state.T), (0.0,) * state.shape[1], model.constants(parameters))
+    slopes: Any = model.field(tuple(state.T), (0.0,) * state.shape[1], model.constants(parameters))
     size = (np.abs(matrices(model, state, parameters)) * np.abs(state)[:, None, :]).sum(axis=2)
     # A variable that rests at 0 has terms of size 0, and a rate of change of 0.
     found = [np.abs(slope) / np.where(size[:, i] == 0.0, 1.0, size[:, i]) for i, slope in enumerate(slopes)]

@@ -112,7 +112,8 @@ class Rest:
         """Return the squared size of each group of variables, of states or differences `(points, any)`."""
         units = self.model.units(_columns(self.parameters))
         scaled = [unit * y for unit, y in zip(units, state, strict=True)]
-        return [sum(scaled[i] * scaled[i] for i in group) for group in self.model.groups]
+        of_groups: list[Any] = [sum(scaled[i] * scaled[i] for i in group) for group in self.model.groups]
+        return of_groups
 
 
 def _columns(parameters: Mapping[str, Array]) -> dict[str, Array]:

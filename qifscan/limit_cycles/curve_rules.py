@@ -1,0 +1,221 @@
+"""What is marked on curves of bifurcations of cycles, and what ends them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qifscan.arrays import Array, Index
+from qifscan.limit_cycles.collocation import linearised
+from qifscan.limit_cycles.continuation import Branches, Step
+from qifscan.limit_cycles.floquet import multipliers, quick
+from qifscan.limit_cycles.located import search
+from qifscan.limit_cycles.marginal import Marginal
+from qifscan.limit_cycles.orbits import Orbits, mesh_error
+from qifscan.limit_cycles.rules import mirrored, returned
+from qifscan.limit_cycles.steps import (
+    EP,
+    Crossing,
+    doubling,
+    measured,
+    others,
+    tangents,
+    torus,
+)
+
+CUTS = (
+    "points",
+    "within",
+    "longest_period",
+    "no_amplitude",
+    "closed",
+    "not_resolved",
+    "standstill",
+    "resonance_1_1",
+    "resonance_1_2",
+)
+"""What ends a curve. Without amplitude a cycle is an equilibrium: a curve of folds ends in a generalised Hopf
+point there. Beyond a resonance of a torus bifurcation the pair of multipliers is real."""
+
+BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE, BY_STANDSTILL, BY_R1, BY_R2 = range(len(CUTS))
+
+TYPES = {"none": 0, "EP": 9, "CPC": -52, "R1": -55, "R2": -56, "R3": -57, "R4": -58}
+TYPES |= {"LPPD": -61, "LPNS": -62, "PDNS": -63, "NSNS": -64, "unresolved": 31}
+"""Cusp of cycles, strong resonances, and points at which two of these bifurcations meet."""
+
+_TESTS = {
+    "LPC": {"CPC": "cusp", "R1": "fold", "LPPD": "flip", "LPNS": "pair"},
+    "PD": {"LPPD": "fold", "R2": "flip", "PDNS": "pair"},
+    "NS": {"R3": "third", "R4": "quarter", "LPNS": "fold", "PDNS": "flip", "NSNS": "pair"},
+    "period": {},
+}
+"""On curves of each kind the points that are looked for, and what is 0 there."""
+
+_ANGLES = {"third": 2.0 * math.pi / 3.0, "quarter": 0.5 * math.pi}
+
+_FLAT = 1e-3
+"""Relative range of the variables below which a cycle is about to be an equilibrium."""
+
+
+@dataclass(frozen=True)
+class OnCurves:
+    """Rules of curves in the plane of two parameters, each with its range; `longest` periods `(curves,)`."""
+
+    kind: str
+    ranges: tuple[tuple[float, float], tuple[float, float]]
+    units: Array
+    most: int
+    longest: Array
+    leaving: int = BY_RANGE
+    unmoved: int = TYPES["unresolved"]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The points that are looked for."""
+        return tuple(_TESTS[self.kind])
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """Their codes."""
+        return tuple(TYPES[name] for name in self.names)
+
+    def multipliers(self, system: Any, groups: Array) -> Any:
+        """Return the multipliers of the cycles, those near 1 right to 1e-9 or so."""
+        size = system.size if isinstance(system, Marginal) else groups.shape[-1]
+        return quick(groups[..., :size, :size])
+
+    def tests(self, b: Branches, step: Step) -> Array:
+        """Return the test functions `(orbits, tests)`; that of a cusp changes its sign where it is passed."""
+        rest = self._rest(step.mu, _problem(step.system).drive is not None)
+        found = np.empty((len(rest), len(self.names)))
+        for k, name in enumerate(self.names):
+            found[:, k] = self._test(name, rest, step.new, step.after, step.tangent)
+            if name == "CPC":
+                found[:, k] *= np.where(b.tests[step.who, k] < 0.0, -1.0, 1.0)
+        return found
+
+    def _rest(self, mu: Any, forced: bool) -> Any:
+        """Return the multipliers without that of the flow and those that make the bifurcation."""
+        rest = mu if forced else others(mu)[0]
+        if self.kind == "LPC":
+            return _without(rest, np.abs(rest - 1.0))
+        if self.kind == "PD":
+            return _without(rest, np.abs(rest + 1.0))
+        if self.kind == "NS":
+            apart = np.abs(np.abs(rest) - 1.0) - 1e-3 * np.abs(rest.imag)
+            return _without(_without(rest, apart), _sorted_again(rest, apart))
+        return rest
+
+    def _test(self, name: str, rest: Any, new: Orbits, after: Orbits, before: Orbits) -> Array:
+        """Return one test function: at a cusp both parameters turn back along the curve."""
+        what = _TESTS[self.kind][name]
+        if what == "cusp":
+            one, two = after.scalars[:, 1:3] / self.units[:2], before.scalars[:, 1:3] / self.units[:2]
+            found: Array = (one * two).sum(axis=1)
+            return found
+        if what in _ANGLES:
+            return new.scalars[:, -1] - _ANGLES[what]
+        if what == "fold":
+            return np.asarray(np.prod(1.0 - rest, axis=1).real)
+        return doubling(rest) if what == "flip" else torus(rest)
+
+    def goes_on(self, step: Step) -> Any:
+        """Tell where the rate is positive."""
+        return (step.new.u[..., 0] > 0.0).all(axis=1)
+
+    def moved(self, b: Branches, step: Step) -> Any:
+        """Tell where a parameter has changed by more than rounding."""
+        change = (step.new.scalars - step.before.scalars)[:, 1:3] / self.units[:2]
+        return np.abs(change).max(axis=1) >= 1e-12
+
+    def ended(self, b: Branches, step: Step) -> tuple[Index, Any]:
+        """Return what ends the curves at the new cycles, and which of these lie beyond."""
+        new, who = step.new, step.who
+        found = np.full(len(who), -1)
+        found[b.count[who] + 1 >= self.most] = BY_POINTS
+        found[returned(b, step)] = BY_RETURN
+        size = len(_problem(step.system).model.variables)
+        swing = np.ptp(new.u[..., :size], axis=1) / step.system.scales(new.u)[:, :size]
+        flat = swing.max(axis=1) < _FLAT
+        if _problem(step.system).drive is None:
+            found[(flat | mirrored(step, size)) & (b.count[who] > 1)] = BY_HOPF
+        found[b.still[who] >= 25] = BY_STANDSTILL
+        found[new.period > self.longest[who]] = BY_PERIOD
+        if self.kind == "NS":
+            theta = new.scalars[:, -1]
+            found[theta <= 0.0], found[theta >= math.pi] = BY_R1, BY_R2
+        found[self._outside(new)] = BY_RANGE
+        return found, np.isin(found, (BY_RANGE, BY_HOPF, BY_R1, BY_R2))
+
+    def _outside(self, orbits: Orbits) -> Any:
+        found = np.zeros(len(orbits.scalars), dtype=bool)
+        for k, (low, high) in enumerate(self.ranges, 1):
+            found |= (orbits.scalars[:, k] < low) | (orbits.scalars[:, k] > high)
+        return found
+
+    def measured(self, system: Any, orbits: Orbits) -> dict[str, Any]:
+        """Return the numbers of the cycles, and how well their direction is one."""
+        marginal = isinstance(system, Marginal)
+        cycles = system.cycles(orbits) if marginal else orbits
+        row = measured(_problem(system), cycles)
+        residual = linearised(system, orbits).residual if marginal else row["residual"]
+        extra = orbits.scalars[:, -1] if self.kind == "NS" else np.full(len(residual), np.nan)
+        error = mesh_error(orbits, system.scales(orbits.u))
+        return row | {
+            "second": orbits.scalars[:, 2],
+            "angle": extra,
+            "residual": residual,
+            "mesh_error": error,
+        }
+
+    def located(self, b: Branches, crossing: Crossing) -> dict[str, Any]:
+        """Return rows of the points at which test functions are 0."""
+        system: Any = b.system.chosen(crossing.number)
+        forced = _problem(system).drive is not None
+        name = next((name for name, code in TYPES.items() if code == crossing.code), "")
+        low = np.array([r[0] for r in self.ranges])
+        high = np.array([r[1] for r in self.ranges])
+
+        def test(which: Index, part: Any, orbits: Orbits, before: Orbits) -> Array:
+            if crossing.code == EP:
+                both = orbits.scalars[:, 1:3]
+                apart: Array = np.maximum(low - both, both - high) / self.units[:2]
+                return np.asarray(apart.max(axis=1))
+            mu = multipliers(self._states(part, orbits)).mu if name not in ("CPC", "R3", "R4") else None
+            rest = None if mu is None else self._rest(mu, forced)
+            after = tangents(part, orbits, before, self.units) if name == "CPC" else before
+            return self._test(name, rest, orbits, after, before)
+
+        looked = search(system, crossing, test, self.units, 1)
+        step, orbits, good, denied = looked.root(crossing.step)
+        row = self.measured(system, orbits)
+        keep = ~denied & (good | (crossing.code != EP))
+        order = crossing.order - 1.0 + np.clip(step / crossing.step, 0.0, 1.0)
+        code = np.where(good, crossing.code, TYPES["unresolved"])
+        if name == "LPNS" or name in ("PDNS", "NSNS"):
+            keep &= (np.abs(row["multipliers"].imag) > 1e-6).any(axis=1)
+        row |= {"number": crossing.number, "order": order, "type": code}
+        return {key: values[keep] for key, values in row.items()}
+
+    def _states(self, system: Any, orbits: Orbits) -> Array:
+        cycles = system.cycles(orbits) if isinstance(system, Marginal) else orbits
+        return linearised(_problem(system), cycles).states
+
+
+def _problem(system: Any) -> Any:
+    return system.problem if isinstance(system, Marginal) else system
+
+
+def _without(rest: Any, distance: Array) -> Any:
+    """Return numbers without the one of each row whose distance is the least."""
+    own = np.where(np.isnan(distance), np.inf, distance).argmin(axis=1)
+    return rest[np.arange(rest.shape[1]) != own[:, None]].reshape(len(rest), rest.shape[1] - 1)
+
+
+def _sorted_again(rest: Any, distance: Array) -> Array:
+    """Return the distances without the least of each row."""
+    found: Array = _without(distance, distance)
+    return found

@@ -1,0 +1,344 @@
+"""Curves of bifurcations of cycles in the plane of two parameters, and of cycles of one period."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan.arrays import Array, Index
+from qifscan.dynamics import catalogue
+from qifscan.dynamics.model import Model, Parameter
+from qifscan.errors import Fault, ScanError, check_count, check_time, show, unknown
+from qifscan.lazy import LazyModule
+from qifscan.limit_cycles import continuation
+from qifscan.limit_cycles.branches import branch_starts, duplicates
+from qifscan.limit_cycles.curve_rules import BY_RETURN, CUTS, TYPES, OnCurves
+from qifscan.limit_cycles.cycle_columns import columns_of, meanings, multiplier_axis
+from qifscan.limit_cycles.directions import with_direction
+from qifscan.limit_cycles.marginal import Marginal
+from qifscan.limit_cycles.orbits import Orbits
+from qifscan.limit_cycles.problem import Problem
+from qifscan.limit_cycles.rules import Found, OnBranches
+from qifscan.limit_cycles.steps import LPC, PD, TR, UZ, Extent, at_value, tangents
+from qifscan.phases import phased, tell
+from qifscan.scan.labels import Values, complete, labelled
+from qifscan.theory import curves as of_equilibria
+from qifscan.theory.branches import PER_DECADE
+from qifscan.theory.tables import Words, flags
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = LazyModule("xarray")
+
+Range = tuple[float, float]
+
+KINDS = {"LPC": LPC, "PD": PD, "NS": TR, "period": UZ}
+"""Folds, period doublings and torus bifurcations of cycles, and cycles of one period: the points of branches
+that curves begin with, by AUTO's codes."""
+
+_PERIODS, _ON_BRANCH = 20.0, 400
+"""The longest period, in those at the start, and the most cycles of a branch on which curves begin."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What curves are asked for: of which kind, in which plane, within which ranges, how far."""
+
+    model: Model
+    kind: str
+    names: tuple[str, str]
+    ranges: tuple[Range, Range]
+    points: int
+    longest: float | None
+    period: float | None
+
+    @property
+    def units(self) -> Array:
+        """The sizes of both parameters."""
+        rows = {p.name: p for p in self.model.parameters}
+        return np.array([abs(rows[name].default or 1.0) for name in self.names])
+
+
+@phased("curve")
+def curve(
+    model: str = "qif",
+    kind: str = "LP",
+    along: str | None = None,
+    through: str = "J",
+    *,
+    at: Any = None,
+    period: float | None = None,
+    between: Range | None = None,
+    longest: float | None = None,
+    rates: Range | None = None,
+    within: Range | None = None,
+    points: int | None = None,
+    **slices: Values,
+) -> xr.Dataset:
+    """Return the curves of bifurcations in the plane of two parameters, in order along each.
+
+    `kind` "LP" or "HB": folds and Hopf points of equilibria, see `qifscan.theory.curves.curve` for `rates`,
+    `within` and `points`, and for the columns.
+
+    `kind` "LPC", "PD" or "NS": folds, period doublings and torus bifurcations of cycles; "period": cycles of
+    one `period` (ms), of which those of a long one run along a homoclinic curve. Cycles are followed in
+    `along` (by default the model's graph parameter) from every Hopf point at `through` = `at`, a number or
+    several; from each bifurcation found there a curve goes in both directions. `between`: the range of
+    `along`, `within`: that of `through`. `points`: the most of each direction of a curve, 200 unless given.
+    `longest`: the longest period (ms), by default 20 times that at the start. `slices`: numbers.
+
+    u' = T f(u), v' = T (f_u v + b f), with v(1) = v(0), -v(0) or e^(i theta) v(0) for a direction v of size 1
+    is solved by collocation (see `marginal`). Along `point`: `piece`, `type` (0, a point that is marked, or
+    the end of a range), both parameters, `angle` (theta of a pair of multipliers, "NS") and what `cycles`
+    tells of a cycle, with its multipliers: `residual` and `converged` are of the whole problem. Marked are
+    cusps of cycles (CPC), the resonances R1 to R4, and where two bifurcations meet (LPPD, LPNS, PDNS, NSNS);
+    generalised period doublings and Chenciner points are not looked for. Along `pieces`: `row_size`, `start`
+    and `end` (what ends the curve on both sides: "no_amplitude" is a generalised Hopf point of a curve of
+    folds; "longest_period" is where the period diverges), `duplicate_of`. A bifurcation that no branch at
+    `at` meets begins no curve: none found is not proof that there is none.
+    Raises `ScanError` for a wrong definition, and if there is nothing to begin with.
+    Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 8 to 10; Govaerts, Kuznetsov,
+    Dhooge, SIAM J. Sci. Comput. 27, 231 (2005).
+    """
+    if kind not in KINDS:
+        _refuse(kind, {"at": at, "period": period, "between": between, "longest": longest})
+        count = PER_DECADE if points is None else points
+        return of_equilibria.curve(
+            model, kind, along, through, rates=rates, within=within, points=count, **slices
+        )
+    chosen = catalogue.model_of(model)
+    pair = (along if along is not None else chosen.graph, through)
+    asked = _asked(chosen, kind, pair, (between, within), points, longest, period)
+    if rates is not None:
+        raise ScanError([Fault("rates", show(rates), f"None for {kind}", "give between and within")])
+    given = complete(slices, [p for p in chosen.parameters if p.name not in pair])
+    flat = {name: array.values.ravel() for name, array in labelled(given).items()}
+    if next(iter(flat.values())).size != 1:
+        raise ScanError([Fault("slices", "several", "numbers", "call curve for each")])
+    values = _values(chosen, through, at)
+    with np.errstate(all="ignore"):
+        lines = _curves(asked, flat, values)
+    return _dataset(asked, given, lines)
+
+
+def _refuse(kind: str, only: Mapping[str, Any]) -> None:
+    """Raise `ScanError` for an unknown kind, and for what kinds of equilibria don't take."""
+    if kind not in ("LP", "HB"):
+        raise ScanError([unknown("kind", kind, ("LP", "HB", *KINDS))])
+    faults = [
+        Fault(name, show(value), f"None for {kind}") for name, value in only.items() if value is not None
+    ]
+    if faults:
+        raise ScanError(faults)
+
+
+def _asked(
+    model: Model,
+    kind: str,
+    pair: tuple[str, str],
+    ranges: tuple[Range | None, Range | None],
+    points: int | None,
+    longest: float | None,
+    period: float | None,
+) -> Asked:
+    """Return what is asked for, or raise `ScanError` with a line for every mistake in it."""
+    rows = {p.name: p for p in model.parameters}
+    faults = [unknown(n, x, rows) for n, x in zip(("along", "through"), pair, strict=True) if x not in rows]
+    if faults:
+        raise ScanError(faults)
+    if pair[0] == pair[1]:
+        faults.append(Fault("through", f'"{pair[1]}"', f"another parameter than {pair[0]}"))
+    for name, limits in zip(("between", "within"), ranges, strict=True):
+        fine = limits is None or (len(limits) == 2 and bool(limits[0] < limits[1]))
+        if not fine:
+            faults.append(Fault(name, show(limits), "two ascending numbers"))
+    if (kind == "period") != (period is not None):
+        found = "none" if period is None else show(period)
+        faults.append(Fault("period", found, 'a period in ms with kind="period", and with no other'))
+    if faults:
+        raise ScanError(faults)
+    for count in (points,):
+        check_count("points", 200 if count is None else count)
+    check_time("longest", longest)
+    check_time("period", period)
+    whole = [_domain(rows[name]) if r is None else r for name, r in zip(pair, ranges, strict=True)]
+    return Asked(model, kind, pair, (whole[0], whole[1]), points or 200, longest, period)
+
+
+def _domain(row: Parameter) -> Range:
+    low = -math.inf if row.domain.holds(-1.0) else 0.0
+    return low, math.inf if row.domain.holds(2.0) else 1.0
+
+
+def _values(model: Model, through: str, at: Any) -> Array:
+    """Return the values of the second parameter at which branches are followed."""
+    row = next(p for p in model.parameters if p.name == through)
+    try:
+        found = np.atleast_1d(np.asarray(row.default if at is None else at, dtype=float)).ravel()
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if not found.size or not all(row.domain.holds(x) for x in found.tolist()):
+        raise ScanError([Fault("at", show(at), f"values of {through}, {row.domain.words}")])
+    return found
+
+
+# From branches to curves
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Curves: the rows of their points in order, what ends each on both sides, and which have all points of
+    another."""
+
+    table: dict[str, Any]
+    cuts: Index
+    duplicate_of: Index
+
+
+def _curves(asked: Asked, flat: Mapping[str, Array], values: Array) -> Lines:
+    """Return the curves that begin at what branches at some values of the second parameter meet."""
+    every = {name: np.repeat(array, len(values)) for name, array in flat.items()} | {asked.names[1]: values}
+    found = _beginnings(asked, every)
+    if not found:
+        hint = "give other values of `at`, or widen the ranges"
+        where = f"no {asked.kind} on branches from Hopf points at {asked.names[1]} = {show(values.tolist())}"
+        raise ScanError([Fault(", ".join(asked.names), where, "at least one", hint)])
+    tables, cuts = [], []
+    first = 0
+    for system, orbits, along in found:
+        count = len(orbits.period)
+        tell("following curves from points", count, None)
+        signs = (-1.0, 1.0)
+        halves = [_half(asked, system, orbits, along, sign) for sign in signs]
+        for sign, (rows, _) in zip(signs, halves, strict=True):
+            tables += [row | {"number": row["number"] + first, "order": sign * row["order"]} for row in rows]
+        ends = np.stack([cut for _, cut in halves], axis=1)
+        cuts.append(ends)
+        first += count
+    table = {name: np.concatenate([rows[name] for rows in tables]) for name in tables[0]}
+    ends = np.concatenate(cuts)
+    # A closed curve is there once in each direction: one is enough.
+    closed = (ends == BY_RETURN).all(axis=1)
+    table = {name: v[~(closed[table["number"]] & (table["order"] < 0.0))] for name, v in table.items()}
+    order = np.lexsort((table["order"], table["number"]))
+    table = {name: values[order] for name, values in table.items()}
+    columns = table | {"period": table["period"] * np.exp(table["second"] / asked.units[1])}
+    return Lines(table, ends, duplicates(columns, np.zeros(len(ends), dtype=np.intp)))
+
+
+def _beginnings(asked: Asked, flat: Mapping[str, Array]) -> list[tuple[Any, Orbits, Orbits]]:
+    """Return the problems of curves, the cycles they begin with, and their directions."""
+    row = next(p for p in asked.model.parameters if p.name == asked.names[0])
+    limits = Extent(*asked.ranges[0], _ON_BRANCH, abs(row.default or 1.0))
+    found = []
+    for start in branch_starts(asked.model, asked.names[0], flat, limits):
+        longest = _PERIODS * start.orbits.period
+        if asked.longest is not None:
+            longest = np.full(len(longest), asked.longest)
+        if asked.period is not None:
+            longest = np.full(len(longest), max(1.5 * asked.period, float(longest.max())))
+        rules = OnBranches(limits, longest, at_period=asked.period)
+        begun = continuation.begun(start.problem, start.orbits, start.tangent, limits.units, len(rules.codes))
+        continuation.followed(begun, rules)
+        found += [
+            _begun(asked, one) for one in rules.kept if one.code == KINDS[asked.kind] and len(one.number)
+        ]
+    return [one for one in found if len(one[1].period)]
+
+
+def _begun(asked: Asked, found: Found) -> tuple[Any, Orbits, Orbits]:
+    """Return the problem of curves from bifurcations of one kind, their first cycles and directions."""
+    second = found.problem.parameters[asked.names[1]]
+    scalars = np.concatenate((found.orbits.scalars, second[:, None]), axis=1)
+    orbits = found.orbits.with_scalars(scalars)
+    problem = replace(found.problem, along=asked.names, fixed=asked.kind == "period")
+    zero = np.zeros((len(second), 1))
+    along = found.tangent.with_scalars(np.concatenate((found.tangent.scalars, zero), axis=1))
+    if asked.kind == "period":
+        return problem, orbits, tangents(problem, orbits, _forward(orbits, 2), asked.units)
+    own = Problem(problem.model, problem.parameters, asked.names[:1], problem.drive, problem.fixed)
+    wide = with_direction(own, found.orbits, asked.kind, replace(along, scalars=found.tangent.scalars))
+    extra = wide.scalars[:, found.orbits.scalars.shape[1] :]
+    system = Marginal(problem, asked.kind)
+    settled = at_value(system, wide.with_scalars(np.concatenate((scalars, extra), axis=1)))
+    good = np.flatnonzero(settled.good)
+    system, orbits = system.chosen(good), settled.orbits.chosen(good)
+    units = _all_units(asked, system)
+    return system, orbits, tangents(system, orbits, _forward(orbits, 2), units)
+
+
+def _forward(orbits: Orbits, which: int) -> Orbits:
+    """Return the directions in which one of the scalars alone grows."""
+    scalars = np.zeros_like(orbits.scalars)
+    scalars[:, which] = 1.0
+    return Orbits(orbits.s, 0.0 * orbits.u, 0.0 * orbits.stages, scalars)
+
+
+def _all_units(asked: Asked, system: Any) -> Array:
+    """Return the sizes of the parameters, and of b or theta."""
+    extra = isinstance(system, Marginal) and system.has_extra
+    return np.append(asked.units, 1.0) if extra else asked.units
+
+
+def _half(
+    asked: Asked, system: Any, orbits: Orbits, along: Orbits, sign: float
+) -> tuple[list[dict[str, Any]], Index]:
+    """Return the rows of curves in one direction, and what ends them; with the first if `sign` is 1."""
+    longest = _PERIODS * orbits.period
+    if asked.longest is not None:
+        longest = np.full(len(longest), float(asked.longest))
+    if asked.period is not None:
+        longest = np.full(len(longest), math.inf)
+    units = _all_units(asked, system)
+    rules = OnCurves(asked.kind, asked.ranges, units, asked.points, longest)
+    way = along.times(np.full(len(longest), sign))
+    b = continuation.begun(system, orbits, way, units, len(rules.codes))
+    rows = continuation.followed(b, rules)
+    if sign > 0.0:
+        head = rules.measured(system, orbits)
+        count = len(orbits.period)
+        place = {"number": np.arange(count), "order": np.zeros(count), "type": np.zeros(count, dtype=np.intp)}
+        rows.append(head | place)
+    return rows, b.cut
+
+
+# The dataset
+
+
+def _dataset(asked: Asked, given: Mapping[str, xr.DataArray], lines: Lines) -> xr.Dataset:
+    """Return the dataset of curves, a contiguous ragged array."""
+    model, table = asked.model, lines.table
+    words = Words(model, model.reference)
+    meant = meanings(model, words)
+    point, own = ("point",), ("pieces",)
+    code = words.meaning("type of the point") | flags(list(TYPES), list(TYPES.values()))
+    apart: dict[str, Any] = {
+        "piece": (point, table["number"], words.meaning("curve that the point is on")),
+        "type": (point, table["type"].astype(np.int8), code),
+        "angle": (point, table["angle"], words.meaning("angle of the pair of multipliers", "rad")),
+    }
+    for name, key in zip(asked.names, ("value", "second"), strict=True):
+        apart[name] = (point, table[key], words.of_parameter(name, "of the cycle"))
+    for name, values in columns_of(model, table).items():
+        apart[name] = ((*point, "multiplier") if values.ndim > 1 else point, values, meant[name])
+    # On a curve of bifurcations no cycle is stable.
+    apart["stable"] = (point, apart["stable"][1] & (asked.kind == "period"), apart["stable"][2])
+    size = words.meaning("number of points of the curve", "1") | {"sample_dimension": "point"}
+    again = words.meaning("curve that has all of its points, -1: none; of two the first counts", "1")
+    apart |= {
+        "row_size": (own, np.bincount(table["number"], minlength=len(lines.cuts)), size),
+        "duplicate_of": (own, lines.duplicate_of, again),
+    }
+    for k, name in enumerate(("start", "end")):
+        text = words.meaning(f"what ends the curve at its {'first' if k == 0 else 'last'} point") | flags(
+            CUTS
+        )
+        apart[name] = (own, lines.cuts[:, k].astype(np.int8), text)
+    found = words.dataset(given, {}, multiplier_axis(words, model), apart)
+    found.attrs["kind"] = asked.kind
+    return found

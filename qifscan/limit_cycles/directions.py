@@ -1,0 +1,76 @@
+"""The direction of a multiplier on the unit circle at a cycle: what curves of bifurcations begin with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from qifscan.arrays import Array
+from qifscan.limit_cycles.collocation import Linear, linearised
+from qifscan.limit_cycles.marginal import Marginal
+from qifscan.limit_cycles.orbits import Orbits
+from qifscan.limit_cycles.problem import Problem
+from qifscan.limit_cycles.steps import tangents
+
+
+def with_direction(problem: Problem, orbits: Orbits, kind: str, before: Orbits) -> Orbits:
+    """Return cycles at a bifurcation with the direction of its multiplier, as an orbit of `Marginal`.
+
+    `before` are directions in which the branch goes.
+    """
+    if kind == "LPC":
+        along = tangents(problem, orbits, before, np.ones(orbits.scalars.shape[1] - 1))
+        u, stages, extra = along.u, along.stages, along.scalars[:, :1] / orbits.period[:, None]
+    else:
+        u, stages, extra = _eigenvector(linearised(problem, orbits), kind)
+    size = _size(problem, orbits, u)
+    if kind == "LPC":
+        extra = extra / size[:, None]
+    scalars = orbits.scalars
+    if Marginal(problem, kind).has_extra:
+        scalars = np.concatenate((scalars, extra), axis=1)
+    u, stages = u / size[:, None, None], stages / size[:, None, None, None]
+    return Orbits(
+        orbits.s,
+        np.concatenate((orbits.u, u), axis=-1),
+        np.concatenate((orbits.stages, stages), axis=-1),
+        scalars,
+    )
+
+
+def _size(problem: Problem, orbits: Orbits, u: Array) -> Array:
+    """Return the mean size of directions, relative to that of the variables."""
+    n = orbits.u.shape[2]
+    scales = problem.scales(orbits.u)
+    parts = u.reshape(*u.shape[:2], -1, n) / scales[:, None, None]
+    found: Array = np.sqrt((orbits.weights[..., None, None] * parts**2).sum(axis=(1, 2, 3)))
+    return found
+
+
+def _eigenvector(linear: Linear, kind: str) -> tuple[Array, Array, Array]:
+    """Return the direction of the multiplier nearest to -1, or of a pair nearest to the circle: at the mesh
+    points, at the stages, and the angle of the pair."""
+    product = linear.groups
+    while product.shape[1] > 1:
+        product = product[:, 1::2] @ product[:, 0::2]
+    mu, vectors = np.linalg.eig(product[:, 0])
+    if kind == "PD":
+        pick = np.abs(mu + 1.0).argmin(axis=1)
+    else:
+        upper = np.where(mu.imag > 1e-9, np.abs(np.abs(mu) - 1.0), np.inf)
+        pick = upper.argmin(axis=1)
+    row = np.arange(len(mu))
+    x: Any = vectors[row, :, pick]
+    x = x.real.astype(complex) if kind == "PD" else x
+    n, states = x.shape[1], linear.states
+    points = [x]
+    for k in range(states.shape[1]):
+        points.append((states[:, k] @ points[-1][..., None])[..., 0])
+    whole = np.stack(points, axis=1)
+    stages = (linear.stages[..., :n] @ whole[:, :-1, None, :, None])[..., 0]
+    theta = np.angle(mu[row, pick])[:, None]
+    if kind == "PD":
+        return whole.real, stages.real, theta
+    both = np.concatenate((whole.real, whole.imag), axis=-1)
+    return both, np.concatenate((stages.real, stages.imag), axis=-1), theta

@@ -1,0 +1,185 @@
+"""What is looked for on branches of cycles in one parameter, and what ends them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from qifscan.arrays import Array, Index
+from qifscan.limit_cycles.collocation import linearised
+from qifscan.limit_cycles.continuation import Branches, Step, summary
+from qifscan.limit_cycles.floquet import multipliers, quick
+from qifscan.limit_cycles.located import Test, search
+from qifscan.limit_cycles.orbits import Orbits
+from qifscan.limit_cycles.problem import Problem
+from qifscan.limit_cycles.steps import (
+    BY_HOPF,
+    BY_PERIOD,
+    BY_POINTS,
+    BY_RANGE,
+    BY_RETURN,
+    BY_STANDSTILL,
+    EP,
+    LPC,
+    PD,
+    RESOLVED,
+    TR,
+    UNRESOLVED,
+    UZ,
+    Crossing,
+    Extent,
+    doubling,
+    measured,
+    others,
+    tangents,
+    torus,
+    units_of,
+)
+
+STILL, PATIENCE = 1e-12, 25
+"""Change of the parameter in a step, in its unit, that is rounding; and how many such steps end a branch."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Bifurcations on branches: of which kind, on which branches, the cycles there and where they go."""
+
+    code: int
+    number: Index
+    problem: Any
+    orbits: Orbits
+    tangent: Orbits
+
+
+@dataclass(frozen=True)
+class OnBranches:
+    """Rules of branches of cycles in one parameter; `longest` periods `(branches,)`."""
+
+    limits: Extent
+    longest: Array
+    forced: bool = False
+    at_period: float | None = None
+    kept: list[Found] = field(default_factory=list)
+    leaving: int = BY_RANGE
+    unmoved: int = UNRESOLVED
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """What is where test functions are 0."""
+        return (LPC, PD, TR) if self.at_period is None else (LPC, PD, TR, UZ)
+
+    def multipliers(self, system: Problem, groups: Array) -> Any:
+        """Return the multipliers, those near 1 right to 1e-9 or so."""
+        return quick(groups)
+
+    def others(self, mu: Any) -> Any:
+        """Return the multipliers but that of the flow; a drive leaves none."""
+        return mu if self.forced else others(mu)[0]
+
+    def tests(self, b: Branches, step: Step) -> Array:
+        """Return what is 0 at a fold, a period doubling, a torus bifurcation, and at a period asked for."""
+        rest = self.others(step.mu)
+        found = [step.after.value, doubling(rest), torus(rest)]
+        if self.at_period is not None:
+            found.append(step.new.period - self.at_period)
+        return np.stack(found, axis=1)
+
+    def goes_on(self, step: Step) -> Any:
+        """Tell where the rate is positive."""
+        return (step.new.u[..., 0] > 0.0).all(axis=1)
+
+    def moved(self, b: Branches, step: Step) -> Any:
+        """Tell where the parameter has changed by more than rounding."""
+        return np.abs(step.new.value - step.before.value) >= STILL * self.limits.unit
+
+    def ended(self, b: Branches, step: Step) -> tuple[Index, Any]:
+        """Return what ends the branches at the new orbits, and which of these lie beyond."""
+        new, who, limits = step.new, step.who, self.limits
+        found = np.full(len(who), -1)
+        found[b.count[who] + 1 >= limits.most] = BY_POINTS
+        found[returned(b, step)] = BY_RETURN
+        found[mirrored(step) & (b.count[who] > 1)] = BY_HOPF
+        found[b.still[who] >= PATIENCE] = BY_STANDSTILL
+        found[new.period > self.longest[who]] = BY_PERIOD
+        found[(new.value < limits.low) | (new.value > limits.high)] = BY_RANGE
+        return found, (found == BY_RANGE) | (found == BY_HOPF)
+
+    def measured(self, system: Problem, orbits: Orbits) -> dict[str, Any]:
+        """Return the numbers of cycles."""
+        return measured(system, orbits)
+
+    def located(self, b: Branches, crossing: Crossing) -> dict[str, Any]:
+        """Return rows of the points at which test functions are 0, found on meshes twice as fine."""
+        problem: Any = b.system.chosen(crossing.number)
+        limits, before = self.limits, crossing.before
+        finer = 1 if crossing.code == EP else 2
+        looked = search(problem, crossing, self._test(crossing), limits.units, finer)
+        step, orbits, good, denied = looked.root(crossing.step)
+        row = measured(problem, orbits)
+        sure = good & (self.forced | (row["quality"] < RESOLVED)) & (row["residual"] < 1e-6)
+        if crossing.code == LPC:
+            # Reject folds whose change of the parameter is within rounding.
+            sure &= np.abs(orbits.value - before.value) > 1e-10 * limits.unit
+        if crossing.code in (EP, UZ):
+            sure = good
+        rest = self.others(row["multipliers"])
+        real = np.abs(rest.imag) < 1e-9
+        if crossing.code == PD:
+            sure &= (real & (np.abs(rest.real + 1.0) < 1e-3)).any(axis=1)
+        keep = ~denied
+        if crossing.code != EP:
+            # A step that leaves the range may cross something before it does.
+            keep &= (orbits.value >= limits.low) & (orbits.value <= limits.high)
+        if crossing.code == TR:
+            # Two real multipliers with the product 1 are no bifurcation.
+            keep &= (~real & (np.abs(np.abs(rest) - 1.0) < 1e-3)).any(axis=1) | ~good
+        order = crossing.order - 1.0 + np.clip(step / crossing.step, 0.0, 1.0)
+        code = np.where(sure, crossing.code, UNRESOLVED)
+        row |= {"number": crossing.number, "order": order, "type": code}
+        certain = np.flatnonzero(keep & sure)
+        self.kept.append(
+            Found(
+                crossing.code,
+                crossing.number[certain],
+                problem.chosen(certain),
+                orbits.chosen(certain),
+                looked.tangent.chosen(certain),
+            )
+        )
+        return {name: values[keep] for name, values in row.items()}
+
+    def _test(self, crossing: Crossing) -> Test:
+        """Return the test function of a kind of points, as the finer mesh has it."""
+        code, limits, begin = crossing.code, self.limits, crossing.before.value
+        bound = np.where(begin - limits.low > limits.high - begin, limits.high, limits.low)
+
+        def test(which: Index, problem: Problem, orbits: Orbits, before: Orbits) -> Array:
+            if code == EP:
+                return orbits.value - bound[which]
+            if code == LPC:
+                return tangents(problem, orbits, before, limits.units).value
+            if code == UZ:
+                return orbits.period - float(self.at_period or 0.0)
+            rest = self.others(multipliers(linearised(problem, orbits).states).mu)
+            return (doubling if code == PD else torus)(rest)
+
+        return test
+
+
+def returned(b: Branches, step: Step) -> Any:
+    """Tell which orbits are the ones that their branches began with."""
+    new, who = step.new, step.who
+    scale = np.concatenate((step.system.scales(new.u), units_of(new, b.units)), axis=1)
+    apart = np.sqrt((((summary(new) - b.first[who]) / scale) ** 2).sum(axis=1))
+    return (apart < 0.5 * b.step[who]) & (b.count[who] > 10)
+
+
+def mirrored(step: Step, size: int | None = None) -> Any:
+    """Tell which orbits lie beyond a Hopf point: there a branch goes on as its own mirror image, half a
+    period later."""
+    new, before = step.new.u[..., :size], step.before.u[..., :size]
+    swing, past = new - new.mean(axis=1, keepdims=True), before - before.mean(axis=1, keepdims=True)
+    scales = step.system.scales(step.new.u)[:, :size]
+    return (swing * past / scales[:, None] ** 2).sum(axis=(1, 2)) < 0.0

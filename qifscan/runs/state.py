@@ -1,0 +1,67 @@
+"""How far a run is: from what is on disk, and chunk by chunk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan.dynamics.status import Status
+from qifscan.engine.chunks import Chunks
+from qifscan.errors import UnknownModel
+from qifscan.place import AnyPath, local
+from qifscan.runs.progress import Progress
+from qifscan.store import chunk_files, store, unknown_model
+
+if TYPE_CHECKING:
+    from qifscan.runs.task import Outcome
+
+
+def beginning(chunks: Chunks, pending: list[int]) -> Progress:
+    """Return how far a run is before its first chunk; these are not finished."""
+    waiting = sum(chunks.points(chunk) for chunk in pending if not chunks.is_trace(chunk))
+    size = chunks.scan.size
+    return Progress(len(chunks) - len(pending), len(chunks), size - waiting, size)
+
+
+def after(state: Progress, outcome: Outcome, trace: bool, seconds: float) -> Progress:
+    """Return how far a run is after one more chunk, so many seconds after its begin."""
+    points = 0 if trace else outcome.points
+    flags = {k: state.flags.get(k, 0) + (0 if trace else n) for k, n in outcome.flags.items()}
+    return replace(
+        state,
+        chunks=state.chunks + 1,
+        points=state.points + points,
+        computed=state.computed + points,
+        flags=flags,
+        seconds=seconds,
+    )
+
+
+def state_of(path: AnyPath) -> tuple[Progress, dict[str, int]]:
+    """Return how far the run of a store is, and how many points ended in which way, from what is on disk.
+
+    "ok" is computed and nothing else; a point with several flags counts under each.
+    """
+    path = local("path", path)
+    try:
+        opened = store.load(path)
+    except UnknownModel:
+        known = unknown_model.without_model(path)
+        state = Progress(known.finished, known.chunks, known.points, known.status.size)
+        return state, _ended(known.status)
+    done = chunk_files.finished(opened)
+    pending = [chunk for chunk in range(len(opened.chunks)) if chunk not in done]
+    return beginning(opened.chunks, pending), _ended(chunk_files.status(opened))
+
+
+def _ended(status: np.ndarray[Any, Any]) -> dict[str, int]:
+    """Return how many points ended in which way."""
+    values, counts = np.unique(status, return_counts=True)
+    ended = dict.fromkeys(["ok", *(str(f.name) for f in Status if f is not Status.computed), "not run"], 0)
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        names = [str(f.name) for f in Status if value & f and f is not Status.computed]
+        for name in names or ["ok" if value else "not run"]:
+            ended[name] += count
+    return ended

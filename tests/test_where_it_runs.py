@@ -1,0 +1,201 @@
+"""Where a run is called from: a coroutine, a fork, a daemon, a task; it works, or is refused in one line."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import dask
+import distributed
+import numpy as np
+import pytest
+
+import qifscan as qs
+from qifscan.runs import cluster, tasks
+from qifscan.runs.cluster import DaskClient
+
+pytestmark = pytest.mark.cluster
+
+SCAN = qs.Scan(
+    axes={"eta": np.linspace(-6.0, -3.0, 8)},
+    protocol=qs.Protocol(transient=0.5, window=0.5),
+    observables=["r_mean"],
+)
+
+
+@pytest.fixture
+def client():
+    options = {"processes": False, "threads_per_worker": 2, "dashboard_address": "127.0.0.1:0"}
+    with distributed.LocalCluster(n_workers=1, **options) as made, distributed.Client(made) as client:
+        yield client
+
+
+def refusal(*arguments, **options):
+    with pytest.raises(qs.QifscanError) as refused:
+        qs.run(SCAN, *arguments, **options)
+    (line,) = str(refused.value).splitlines()
+    return line
+
+
+def test_in_a_coroutine_a_client_of_another_loop_works_and_an_asynchronous_one_is_refused(client, tmp_path):
+    async def cell():
+        found = qs.run(SCAN, tmp_path / "scan.zarr", client=client, chunk_points=4)
+        works = found["status"].values.all()
+        async with distributed.Client(client.scheduler.address, asynchronous=True) as mine:
+            return works, refusal(tmp_path / "no.zarr", client=mine)
+
+    works, line = asyncio.run(cell())
+    assert works
+    assert "found an asynchronous client, expected one that is not; make it with asynchronous=False" in line
+    assert not (tmp_path / "no.zarr").exists()
+
+
+def test_in_the_loop_of_a_client_a_run_is_refused(client, tmp_path):
+    told, over = [], threading.Event()
+
+    def inside():
+        try:
+            told.append(refusal(tmp_path / "no.zarr", client=client))
+        finally:
+            over.set()
+
+    client.loop.add_callback(inside)
+    assert over.wait(60)
+    assert "found an asynchronous client, expected one that is not" in told[0]
+
+
+def test_a_client_whose_loop_does_not_run_is_refused(monkeypatch):
+    """As in a process that was forked from that of the client, where its thread is not."""
+    monkeypatch.setattr(cluster, "ANSWERS_IN", 0.05)
+    loop = SimpleNamespace(add_callback=lambda call: None, asyncio_loop=None)
+    dead = SimpleNamespace(asynchronous=False, status="running", loop=loop)
+    with pytest.raises(qs.ScanError, match="one whose event loop can't run here"):
+        cluster.blocking(dead)
+
+
+FORKED = """
+import multiprocessing, sys, warnings
+import numpy as np
+import qifscan as qs
+from qifscan.runs import cluster
+warnings.simplefilter("ignore")
+cluster.ANSWERS_IN = 2.0
+SCAN = qs.Scan(axes={"eta": [-5.0, -4.0]}, protocol=qs.Protocol(transient=0.5, window=0.5))
+
+def again(path, queue):
+    try:
+        qs.run(SCAN, path)
+        queue.put("finished")
+    except qs.QifscanError as error:
+        queue.put(str(error))
+
+if __name__ == "__main__":
+    import distributed
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as made:
+        with distributed.Client(made):
+            child = context.Process(target=again, args=("forked.zarr", queue), daemon=True)
+            child.start()
+            print(queue.get(timeout=60))
+            child.kill()
+"""
+
+
+def test_a_fork_of_a_process_with_a_client_is_refused_in_one_line_and_does_not_hang(tmp_path):
+    (tmp_path / "script.py").write_text(FORKED)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert "found one whose event loop can't run here" in line
+    assert not (tmp_path / "forked.zarr").exists()
+
+
+LET_GO = threading.Event()
+
+
+def hanging(argument, chunk):
+    if chunk == argument:
+        LET_GO.wait(60)
+    return chunk
+
+
+def test_a_chunk_that_hangs_is_reported_and_no_other(client, monkeypatch):
+    monkeypatch.setattr(tasks, "PATIENCE", 0.3)
+    monkeypatch.setattr(tasks, "HUNG", 1.0)
+    LET_GO.clear()
+    try:
+        found = dict(DaskClient(client).outcomes(hanging, 3, range(8)))
+    finally:
+        LET_GO.set()
+    error = found.pop(3)
+    assert isinstance(error.error, TimeoutError)
+    assert "no end after" in str(error)
+    assert found == {chunk: chunk for chunk in range(8) if chunk != 3}
+
+
+def test_a_scheduler_that_is_gone_ends_the_run_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(tasks, "PATIENCE", 0.5)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(
+        [sys.executable, *command, "--no-dashboard"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    try:
+        address = f"tcp://127.0.0.1:{port}"
+        with distributed.Client(address, timeout=60, set_as_default=False) as mine:
+            mine._timeout = 1.0
+            threading.Timer(1.0, process.kill).start()
+            line = refusal(tmp_path / "scan.zarr", client=mine)
+    finally:
+        process.kill()
+        process.wait()
+    assert f"the scheduler {address} is gone" in line
+
+
+FAILED = []
+
+
+def failing_twice(argument, chunk):
+    FAILED.append(chunk)
+    if len(FAILED) <= 2:
+        raise OSError("not yet")
+    return chunk
+
+
+def test_dasks_own_options_are_heeded(client):
+    """More tries where a chunk failed, and the priority of all chunks."""
+    FAILED.clear()
+    assert dict(DaskClient(client).outcomes(failing_twice, None, [0])).get(0) != 0
+    FAILED.clear()
+    with dask.annotate(retries=2, priority=7):
+        assert dict(DaskClient(client).outcomes(failing_twice, None, [0])) == {0: 0}
+
+
+def test_workers_that_are_not_there_yet_are_waited_for(client, caplog, tmp_path):
+    threading.Timer(1.0, client.cluster.scale, [2]).start()
+    found = qs.run(SCAN, tmp_path / "scan.zarr", client=client, workers=2, chunk_points=4)
+    assert "waiting for 2 workers, 1 are there" in caplog.text
+    assert found["status"].values.all()
+
+
+def test_without_a_main_guard_a_cluster_of_this_machine_is_refused_in_one_line(tmp_path):
+    (tmp_path / "script.py").write_text("import qifscan as qs\nqs.local_cluster(1)\n")
+    begin = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+    )
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1
+    assert 'expected a call under if __name__ == "__main__":' in last
+    assert done.stderr.count("Traceback") == 1
+    assert time.monotonic() - begin < 90
+    assert os.listdir(tmp_path) == ["script.py"]
