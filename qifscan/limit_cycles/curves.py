@@ -111,7 +111,7 @@ def curve(
         return of_equilibria.curve(
             model, kind, along, through, rates=rates, within=within, points=count, **slices
         )
-    chosen = catalogue.model_of(model)
+    chosen = catalogue.model_of(model, along=(along,))
     pair = (along if along is not None else chosen.graph, through)
     asked = _asked(chosen, kind, pair, (between, within), points, longest, period)
     if rates is not None:
