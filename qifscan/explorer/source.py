@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qifscan import files
 from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.model import Model
 from qifscan.errors import Fault, ScanError, StoreError, show, unknown
+from qifscan.files import Where
 from qifscan.place import with_ending
 from qifscan.scan.scan import Scan
 from qifscan.store import chunk_files, reader, store
@@ -53,7 +55,7 @@ EXACT = {
 class Source:
     """A scan, and its store where there is one."""
 
-    path: Path
+    path: Where
     scan: Scan
     store: Store | None = None
 
@@ -123,12 +125,12 @@ def _loaded(source: Source, done: int, name: str) -> xr.DataArray:
     return array.drop_vars(list(array.coords)).compute()
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Where) -> Source:
     """Open a store, or the TOML file of a scan with the store of its name in this folder.
 
     Raises `StoreError` or `ScanError` in one line a mistake.
     """
-    if path.suffix.lower() != ".toml":
+    if not isinstance(path, Path) or path.suffix.lower() != ".toml":
         return _of_store(path, _identity(path))
     scan = Scan.from_toml(path)
     own = with_ending(Path(path.name), ".zarr", (".toml",))
@@ -140,9 +142,9 @@ def open_source(path: Path) -> Source:
     return Source(path, scan)
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def _identity(path: Where) -> tuple[int, int]:
     try:
-        return chunk_files.identity(path)
+        return files.identity(path)
     except OSError as error:
         raise StoreError(
             f"{path}: {(error.strerror or str(error)).lower()}; give a store or a scan"
@@ -150,7 +152,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=8)
-def _of_store(path: Path, identity: tuple[int, int]) -> Source:
+def _of_store(path: Where, identity: tuple[int, int]) -> Source:
     opened = store.load(path)
     return Source(path, opened.scan, opened)
 

@@ -10,11 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qifscan.errors import Fault, RunInterrupted, ScanError, StoreError, check_flag, show
-from qifscan.place import AnyPath, local
+from qifscan.files import Where
+from qifscan.place import AnyPath, located
 from qifscan.runs import extension
 from qifscan.runs.executors import Executor, executor
 from qifscan.runs.failures import MOST_FAILURES, failed
@@ -25,8 +25,9 @@ from qifscan.runs.task import compute_chunk
 from qifscan.runs.tasks import Work
 from qifscan.scan.matching import adopted
 from qifscan.scan.scan import Scan, check_is_scan
-from qifscan.store import chunk_files, integrity, layout, reader, store, writer
-from qifscan.store.store import Draft, Store
+from qifscan.store import chunk_files, drafts, integrity, layout, reader, store, writer
+from qifscan.store.drafts import Draft
+from qifscan.store.store import Store
 from qifscan.store.theory_group import add_theory
 from qifscan.theory.of_scan import AFTER_A_RUN, Atlas, atlas
 
@@ -122,10 +123,10 @@ def execute(
     """Do what `run` does, and open nothing afterwards: xarray with dask takes a second to load."""
     check_is_scan(scan, path)
     _check_arguments(progress, checkpoint)
-    path = local("path", path).absolute()
+    place = located("path", path).absolute()
     chosen = executor(client, workers)
-    found = _found(scan, path)
-    older = None if extend is None else _to_extend(local("extend", extend).absolute(), path, scan, found)
+    found = _found(scan, place)
+    older = None if extend is None else _to_extend(located("extend", extend).absolute(), place, scan, found)
     if older is not None:
         checkpoint = checkpoint and older.chunks.checkpoint > 0
         scan = adopted(scan, older.scan)
@@ -136,16 +137,16 @@ def execute(
             return
     device, options = chosen.device(), chosen.options()
     _check_origins((found, older), device, options)
-    with reporter(progress) as report, _one_line_if_stopped(path, report):
+    with reporter(progress) as report, _one_line_if_stopped(place, report):
         begun: Store | Plan = found or planned(scan, chosen.workers, chunk_points, checkpoint, device)
         if isinstance(begun, Plan):
-            _check_size(begun, path, chosen.local)
-        _computed(scan, path, begun, older, chosen, (device, options), report)
+            _check_size(begun, place, chosen.local)
+        _computed(scan, place, begun, older, chosen, (device, options), report)
 
 
 def _computed(
     scan: Scan,
-    path: Path,
+    path: Where,
     begun: Store | Plan,
     older: Store | None,
     chosen: Executor,
@@ -181,7 +182,7 @@ def _computed(
 
 
 @contextmanager
-def _one_line_if_stopped(path: Path, report: Report) -> Iterator[None]:
+def _one_line_if_stopped(path: Where, report: Report) -> Iterator[None]:
     """Turn Ctrl-C, where no chunk is computed, into the error that one there raises."""
     try:
         yield
@@ -241,7 +242,7 @@ def _add_theory(opened: Store, found: Atlas) -> None:
         logger.warning("%s", error)
 
 
-def _to_extend(extend: Path, path: Path, scan: Scan, found: Store | None) -> Store:
+def _to_extend(extend: Where, path: Where, scan: Scan, found: Store | None) -> Store:
     """Return the store that is extended; raise `StoreError` if it has nothing for the run."""
     if extend.resolve() == path.resolve():
         raise StoreError(f"{path}: can't be the store that is extended and the new one; give another path")
@@ -250,16 +251,16 @@ def _to_extend(extend: Path, path: Path, scan: Scan, found: Store | None) -> Sto
     return older
 
 
-def _found(scan: Scan, path: Path) -> Store | None:
+def _found(scan: Scan, path: Where) -> Store | None:
     """Return the store of the scan at `path`, if there is one."""
-    if not store.exists(path):
+    if not drafts.exists(path):
         return None
     opened = store.load(path)
     store.check_scan(opened, scan)
     return opened
 
 
-def _check_size(estimate: Plan, path: Path, local: bool) -> None:
+def _check_size(estimate: Plan, path: Where, local: bool) -> None:
     """Raise `ScanError` for what can be seen to be too large before anything is compiled."""
     estimate.check(path)
     if local and estimate.chunks.traces:
@@ -267,7 +268,7 @@ def _check_size(estimate: Plan, path: Path, local: bool) -> None:
 
 
 def _created(
-    path: Path, estimate: Plan, draft: Future[Draft], local: bool, compiling: Callable[[], None]
+    path: Where, estimate: Plan, draft: Future[Draft], local: bool, compiling: Callable[[], None]
 ) -> Store:
     """Return the new store that is planned, if memory is enough; `compiling` is called when its draft may
     begin."""
@@ -277,7 +278,8 @@ def _created(
             estimate = replace(estimate, memory=memory(estimate.chunks, estimate.workers, compiling))
             estimate.check(path)
         compiling()
-        return draft.result().place()
+        draft.result().place()
+        return Store(path, estimate.chunks)
     except BaseException:
         compiling()
         if draft.exception() is None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
+from qifscan import files
 from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.observables import named as observables_named
 from qifscan.dynamics.status import Status
 from qifscan.engine import backend
 from qifscan.engine.chunk_work import run_chunk
+from qifscan.files import Where
+from qifscan.place import located
 from qifscan.runs import extension
-from qifscan.store import chunk_files, store, writer
+from qifscan.store import store, writer
 from qifscan.store.store import Store
 
 Named = tuple[str, tuple[str, ...]]
@@ -51,13 +53,14 @@ def compute_chunk(path: str, chunk: int, extend: str | None = None, named: Named
     return Outcome(len(result.status), flags, time.perf_counter() - begin, backend.device())
 
 
-def _opened(path: str) -> Store:
-    return _loaded(path, chunk_files.identity(path))
+def _opened(text: str) -> Store:
+    path = located("path", text)
+    return _loaded(path, files.identity(path))
 
 
 @lru_cache(maxsize=8)
-def _loaded(path: str, identity: tuple[int, int]) -> Store:
+def _loaded(path: Where, identity: tuple[int, int]) -> Store:
     """Return the store, read once per process and run, if this process gives the bits of its points."""
-    opened = store.load(Path(path))
+    opened = store.load(path)
     store.check_options(opened, backend.options())
     return opened
