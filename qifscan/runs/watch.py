@@ -104,8 +104,8 @@ def _of_speed(told: list[dict[str, Any]], progress: Progress) -> Iterator[str]:
 
 
 def _of_workers(of: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
-    here: dict[Any, float] = {e.get("worker"): e["time"] for e in of.get("worker", [])}
-    gone: dict[Any, float] = {e.get("worker"): e["time"] for e in of.get("worker left", [])}
+    here: dict[str, float] = {str(e.get("worker")): e["time"] for e in of.get("worker", [])}
+    gone: dict[str, float] = {str(e.get("worker")): e["time"] for e in of.get("worker left", [])}
     there = [name for name, since in here.items() if gone.get(name, 0.0) < since]
     if here:
         yield f"workers       {len(there)} now, {len(here)} seen"
