@@ -21,7 +21,7 @@ from qifscan.engine.points import Points, run_points
 from qifscan.engine.program import Schedule, batch_shape
 from qifscan.errors import Fault, ScanError, StoreError, check_count, show
 from qifscan.lazy import LazyModule
-from qifscan.place import local
+from qifscan.place import located
 from qifscan.scan.checks import check_precision
 from qifscan.scan.labels import labelled
 from qifscan.scan.protocol import Protocol
@@ -237,7 +237,7 @@ def replay(
     'equal bit for bit'
     """
     check_count("every", every)
-    opened = store.load(local("path", path))
+    opened = store.load(located("path", path))
     scan = opened.scan
     chosen = scan.select(method=method, **labels)
     if len(chosen) != 1:
