@@ -585,12 +585,17 @@ def tried(name, seed, whole):
         for process, _ in case.drivers:
             process.join(max(1.0, MOST_SECONDS - (time.monotonic() - begin)))
         if any(process.is_alive() for process, _ in case.drivers):
-            return "no end", f"no end after {MOST_SECONDS:.0f} s"
+            return "no end", f"no end after {MOST_SECONDS:.0f} s\n{printed(case)}"
         told = case.outcome()
         return judged(case, told, expected, chunks, whole)
     finally:
         case.end()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def printed(case):
+    """Return the last lines of what its processes printed."""
+    return "\n".join((case.folder / "printed.txt").read_text().splitlines()[-60:])
 
 
 def judged(case, told, expected, chunks, whole):
@@ -601,8 +606,7 @@ def judged(case, told, expected, chunks, whole):
         "StoreError",
         "RunInterrupted",
     }:
-        printed = (case.folder / "printed.txt").read_text().splitlines()
-        return "unclear", "\n".join([f"it said {told}", *printed[-30:]])
+        return "unclear", f"it said {told}\n{printed(case)}"
     if expected == "whole" and told["how"] != "finished":
         return "ended", f"it said {told}"
     if expected == "failed":

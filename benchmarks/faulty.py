@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import json
 import os
 import resource
@@ -79,6 +80,8 @@ def compute(path: str, chunk: int, traps: dict[str, list[int]] = {}, **options):
 
 def drive(path, outcome, client="threads", traps=None, limits=None, clock=0.0, **options):
     """Run the scan; leave what came of it in a file."""
+    # Where a run has no end, it is to be known where it waits.
+    faulthandler.dump_traceback_later(100.0)
     tasks.PATIENCE, tasks.LOST, tasks.HUNG = 1.0, 15.0, 12.0
     driver.compute_chunk = partial(compute, traps=traps or {})
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -42,6 +42,8 @@ from qifscan.scan.protocol import Protocol as Protocol
 from qifscan.scan.protocol import Traces as Traces
 from qifscan.scan.scan import Scan as Scan
 from qifscan.service.client import Client as Client
+from qifscan.store.pack import pack as pack
+from qifscan.store.pack import unpack as unpack
 from qifscan.store.reader import open_scan as open_scan
 from qifscan.store.theory_group import open_theory as open_theory
 from qifscan.theory.branches import branch as branch

@@ -17,11 +17,20 @@ import click
 
 import qifscan
 from qifscan.errors import Fault, QifscanError, RunInterrupted, ScanError
-from qifscan.place import local, picture, with_ending
+from qifscan.files import Where
+from qifscan.place import local, located, picture, with_ending
 from qifscan.printed import printable
 
 if TYPE_CHECKING:
     from qifscan.scan.scan import Scan
+
+
+class _Given(str):
+    """The place of a store as it was typed: a `Path` would make one slash of the two of a URL."""
+
+
+_PLACE = click.types.FuncParamType(_Given)
+_PLACE.name = "path"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -41,7 +50,8 @@ def _clear_errors(command: Command) -> Command:
     @wraps(command)
     def guarded(*arguments: Any, **options: Any) -> Any:
         try:
-            paths = {name: local(name, x) for name, x in options.items() if isinstance(x, Path)}
+            paths: dict[str, Any] = {n: local(n, x) for n, x in options.items() if isinstance(x, Path)}
+            paths |= {n: located(n, x) for n, x in options.items() if isinstance(x, _Given)}
             return command(*arguments, **options | paths)
         except QifscanError as error:
             for line in str(error).splitlines():
@@ -67,7 +77,7 @@ def main() -> None:
 
 
 _SCAN = click.argument("scan", type=click.Path(path_type=Path))
-_STORE = click.argument("store", type=click.Path(path_type=Path), metavar="SCAN_OR_STORE")
+_STORE = click.argument("store", type=_PLACE, metavar="SCAN_OR_STORE")
 _WORKERS = click.option(
     "--workers",
     type=click.IntRange(min=1),
@@ -119,12 +129,10 @@ def plan(
 
 @main.command()
 @_SCAN
-@click.argument("store", type=click.Path(path_type=Path), required=False)
+@click.argument("store", type=_PLACE, required=False)
 @_WORKERS
 @_CHUNK
-@click.option(
-    "--extend", type=click.Path(path_type=Path), metavar="OLD", help="Store to take over what it has of SCAN."
-)
+@click.option("--extend", type=_PLACE, metavar="OLD", help="Store to take over what it has of SCAN.")
 @_NO_CHECKPOINT
 @click.option("--client", default="auto", help='"threads", "serial", or the address of a Dask scheduler.')
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler; with --workers, when it has so many.")
@@ -136,8 +144,8 @@ def plan(
 @_clear_errors
 def run(
     scan: Path,
-    store: Path | None,
-    extend: Path | None,
+    store: Any,
+    extend: Any,
     no_checkpoint: bool,
     client: str,
     scheduler: str | None,
@@ -159,8 +167,8 @@ def run(
     tls = tuple(options.pop(name) for name in ("tls_ca", "tls_cert", "tls_key"))
     execute(
         definition,
-        target,
-        extend=extend,
+        str(target),
+        extend=None if extend is None else str(extend),
         checkpoint=not no_checkpoint,
         client=given_client(client, scheduler, tls),
         progress="auto",
@@ -172,10 +180,10 @@ def run(
 
 @main.command()
 @_SCAN
-@click.argument("output", type=click.Path(path_type=Path), required=False)
+@click.argument("output", type=_PLACE, required=False)
 @click.option("--figure", type=click.Path(path_type=Path), metavar="PNG", help="Draw it, too.")
 @_clear_errors
-def bifurcate(scan: Path, output: Path | None, figure: Path | None) -> None:
+def bifurcate(scan: Path, output: Any, figure: Path | None) -> None:
     """Compute the theory of SCAN without simulating it.
 
     Every equilibrium on its axes, and every fold, Hopf point and point of codimension two along them, as a
@@ -194,14 +202,14 @@ def bifurcate(scan: Path, output: Path | None, figure: Path | None) -> None:
     for line in [f"theory        {target}", *summary(found)]:
         _say(line)
     if drawn is not None:
-        _save(qifscan.show(target), drawn)
+        _save(qifscan.show(str(target)), drawn)
 
 
 @main.command()
 @_STORE
 @click.option("--watch", is_flag=True, help="Again every few seconds, until the run has ended.")
 @_clear_errors
-def status(store: Path, watch: bool) -> None:
+def status(store: Any, watch: bool) -> None:
     """Tell how far the run of a store is.
 
     With how its points ended, and while it runs its speed, workers and failures; from any machine that sees
@@ -236,7 +244,7 @@ def status(store: Path, watch: bool) -> None:
 @click.option("--no-folds", is_flag=True, help="Leave the exact folds out.")
 @_clear_errors
 def show(
-    store: Path,
+    store: Any,
     output: Path | None,
     observables: tuple[str, ...],
     x: str | None,
@@ -250,9 +258,11 @@ def show(
     The exact folds (saddle-node bifurcations) of the model are drawn over the observables.
     """
     source = _store_of(store)
-    target = _picture(output or with_ending(source, ".png", (".zarr",)))
+    # Of a store that is elsewhere the picture comes into this folder.
+    beside = source if isinstance(source, Path) else Path(source.name)
+    target = _picture(output or with_ending(beside, ".png", (".zarr", ".zip")))
     figure = qifscan.show(
-        source, observables or None, x=x, y=y, facet=facet, select=_selection(select), folds=not no_folds
+        str(source), observables or None, x=x, y=y, facet=facet, select=_selection(select), folds=not no_folds
     )
     _save(figure, target)
 
@@ -262,13 +272,13 @@ def show(
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; by default a free one.")
 @click.option("--no-browser", is_flag=True, help="Print the address alone.")
 @_clear_errors
-def explore(store: Path, port: int, no_browser: bool) -> None:
+def explore(store: Any, port: int, no_browser: bool) -> None:
     """Look at a store or a scan in the browser.
 
     A click on the map shows the trajectory, the phase plane and the exact diagram there. The page is served
     on this machine alone, until Ctrl-C.
     """
-    explorer = qifscan.explore(store, port=port)
+    explorer = qifscan.explore(str(store), port=port)
     _say(f"explorer      {explorer.url}")
     _say("to end        Ctrl-C")
     if not no_browser:
@@ -335,16 +345,38 @@ def _save(figure: Any, target: Path) -> None:
 )
 @click.option("--repair", is_flag=True, help="Take damaged chunks back, so that a run computes them again.")
 @_clear_errors
-def verify(store: Path, points: int, repair: bool) -> None:
+def verify(store: Any, points: int, repair: bool) -> None:
     """Read a store through, and compute a sample of it again.
 
     Every finished chunk is read, with its checksum; points drawn at random are computed again and compared
     bit for bit, and with half the step in float64; what has come to rest is compared with the exact
     equilibria. The exit code is 1 if anything is wrong.
     """
-    verdict = qifscan.verify(_store_of(store), points=points, repair=repair)
+    verdict = qifscan.verify(str(_store_of(store)), points=points, repair=repair)
     _say(str(verdict))
     sys.exit(0 if verdict.sound else 1)
+
+
+@main.command()
+@click.argument("store", type=_PLACE)
+@click.argument("packed", type=_PLACE, required=False)
+@_clear_errors
+def pack(store: Any, packed: Any) -> None:
+    """Copy a finished STORE into few files, to be read only.
+
+    PACKED is by default the name of the store with .packed.zarr, beside it; with the ending .zip it is one
+    file. No bit changes, and `unpack` makes a store of it again.
+    """
+    _say(f"packed        {qifscan.pack(str(store), None if packed is None else str(packed))}")
+
+
+@main.command()
+@click.argument("packed", type=_PLACE)
+@click.argument("store", type=_PLACE, required=False)
+@_clear_errors
+def unpack(packed: Any, store: Any) -> None:
+    """Make a STORE again of what `pack` has made."""
+    _say(f"dataset       {qifscan.unpack(str(packed), None if store is None else str(store))}")
 
 
 @main.command()
@@ -418,9 +450,9 @@ def _default_store(path: Path) -> Path:
     return with_ending(Path(path.name), ".zarr", (".toml",))
 
 
-def _store_of(path: Path) -> Path:
+def _store_of(path: Where) -> Where:
     """Return the store that is meant: the path, or for a scan the store of its name in this folder."""
-    if path.suffix.lower() != ".toml":
+    if not isinstance(path, Path) or path.suffix.lower() != ".toml":
         return path
     if path.is_file():
         # A model of one's own is imported when it is named in a scan, not when a store names it.
@@ -428,7 +460,7 @@ def _store_of(path: Path) -> Path:
     return _default_store(path)
 
 
-def _report(store: Path) -> None:
+def _report(store: Where) -> None:
     from qifscan.runs.watch import lines
 
     for line in lines(store):

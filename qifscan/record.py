@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from qifscan import files
 from qifscan.errors import StoreError
+from qifscan.files import METADATA, MOST_TEXT, Where
+from qifscan.objects import ObjectPath
 
 Array = np.ndarray[Any, Any]
 
 RECORD = "qifscan-record"
 """The group: no axis has such a name, as that of a variable has no hyphen."""
 
-METADATA = "zarr.json"
 SCHEMA = 2
 """Version of the layout; a store of another one is refused."""
 
@@ -66,118 +66,134 @@ class Row:
     sizes: list[int]
 
 
-def write_row(path: Path, row: Row) -> None:
+def write_row(path: Where, row: Row) -> None:
     """Write the row of a chunk."""
     pairs = [word for pair in zip(row.digests, row.sizes, strict=True) for word in pair]
     data = np.array([row.taken | row.options << 32, row.continued, *pairs], dtype="<u8").tobytes()
-    write_whole(path, data + digest(data).to_bytes(8, "little"))
+    files.write(path, data + digest(data).to_bytes(8, "little"))
 
 
-def read_row(path: str | Path, arrays: int) -> Row | None:
-    """Return the row of a chunk; None where there is no such row, or it is damaged."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError:
+def row_of(data: bytes | None, arrays: int) -> Row | None:
+    """Return the row in the bytes of its file; None where there are none, or they are damaged."""
+    if data is None or len(data) != 8 * words(arrays):
         return None
-    if len(data) != 8 * words(arrays) or digest(data[:-8]) != int.from_bytes(data[-8:], "little"):
+    if digest(data[:-8]) != int.from_bytes(data[-8:], "little"):
         return None
     first, continued, *pairs = np.frombuffer(data[:-8], dtype="<u8").tolist()
     return Row(first % 2**32, continued, first >> 32, pairs[::2], pairs[1::2])
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is either whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def read_json(path: Path) -> Any:
+def read_json(path: Where) -> Any:
     """Return the data of a JSON file; raise `ValueError` where there is none that can be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(files.read(path, MOST_TEXT).decode("utf-8"))
     except (OSError, RecursionError) as error:
-        raise ValueError(f"{path.name} can't be read ({getattr(error, 'strerror', None) or error})") from None
+        reason = getattr(error, "strerror", None) or "it is nested too deeply"
+        raise ValueError(f"{path.name} can't be read ({reason})") from None
 
 
-def nodes(path: Path, under: str = "") -> Iterator[tuple[str, Any]]:
+def nodes(path: Where, under: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:
     """Return name and metadata of every array and group in a group, those of groups in it after them."""
-    for entry in sorted(os.scandir(path / under), key=lambda entry: entry.name):
-        if entry.is_symlink() or not entry.is_dir():
-            continue
-        name = f"{under}/{entry.name}" if under else entry.name
-        try:
-            metadata = read_json(path / name / METADATA)
-        except ValueError:
+    names = [f"{under}/{name}" if under else name for name in names_in(path, under)]
+    for name, metadata in zip(names, nodes_of(path, names), strict=True):
+        if metadata is None:
             continue
         yield name, metadata
-        if isinstance(metadata, dict) and metadata.get("node_type") == "group":
-            yield from nodes(path, name)
+        if isinstance(metadata, dict) and metadata.get("node_type") == "group" and depth < files.DEEPEST:
+            yield from nodes(path, name, depth + 1)
 
 
-def seal(path: Path, attributes: Mapping[str, Any]) -> None:
+def nodes_of(path: Where, names: Sequence[str]) -> list[Any]:
+    """Return the metadata of these arrays and groups, None for those that have none."""
+    return files.each(_node, [path / name / METADATA for name in names])
+
+
+def names_in(path: Where, under: str) -> list[str]:
+    """Return the names of folders in a group of a store.
+
+    The listing of a server may lag behind what was written: it is asked for, and the copy in the root too.
+    """
+    found = {*files.folders(path / under if under else path)}
+    if isinstance(path, ObjectPath):
+        start = f"{under}/" if under else ""
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            copy = read_json(path / METADATA)["consolidated_metadata"]["metadata"]
+            found |= {name[len(start) :].partition("/")[0] for name in copy if name.startswith(start)}
+    return sorted(found - {""})
+
+
+def _node(file: Where) -> Any:
+    try:
+        return read_json(file)
+    except ValueError:
+        return None
+
+
+def seal(path: Where, attributes: Mapping[str, Any]) -> None:
     """Write the metadata of the root: attributes, and a copy of all others for those who can't list."""
-    write_whole(path / METADATA, json.dumps(root(path, attributes)).encode())
+    files.write(path / METADATA, json.dumps(root(path, attributes)).encode())
 
 
-def root(path: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
+def root(path: Where, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata of the root of a store."""
-    consolidated = {"kind": "inline", "must_understand": False, "metadata": dict(nodes(path))}
+    return root_of(dict(nodes(path)), attributes)
+
+
+def root_of(nodes: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a root with these arrays and groups."""
+    consolidated = {"kind": "inline", "must_understand": False, "metadata": dict(nodes)}
     head = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
     return {**head, "consolidated_metadata": consolidated}
 
 
-def write(path: Path, attributes: Mapping[str, Any]) -> None:
+def write(path: Where, attributes: Mapping[str, Any]) -> None:
     """Keep a second copy of a store's attributes and of the metadata of its arrays."""
     own = {name: node for name, node in nodes(path) if name.split("/")[0] not in {RECORD, "theory"}}
     own |= {name: node for name, node in nodes(path) if name.startswith(f"{RECORD}/")}
     kept = {"attributes": dict(attributes), "nodes": own}
     head = {"zarr_format": 3, "node_type": "group"}
     data = {**head, "attributes": {**kept, "digest": _of_json(kept)}}
-    write_whole(path / RECORD / METADATA, json.dumps(data).encode())
+    files.write(path / RECORD / METADATA, json.dumps(data).encode())
 
 
-def attributes(path: Path) -> dict[str, Any]:
-    """Return the attributes of the store at `path`; raise `StoreError` if there is none that can be read."""
-    metadata = path / METADATA
-    if not path.exists():
-        raise StoreError(f"{path}: not found; expected a store that qifscan run has made")
-    if not metadata.is_file():
-        raise StoreError(f"{path}: found no zarr.json, expected a store that qifscan run has made")
+@contextmanager
+def reading(path: Where) -> Iterator[None]:
+    """Turn an error of the file system or of a server into a `StoreError`, which says where it was."""
     try:
-        found = dict(json.loads(metadata.read_text(encoding="utf-8"))["attributes"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path}: zarr.json can't be read ({error}); the store is damaged") from None
+        yield
+    except OSError as error:
+        raise StoreError(f"{path}: can't be read ({error.strerror or error})") from None
+
+
+def attributes(path: Where) -> dict[str, Any]:
+    """Return the attributes of the store at `path`; raise `StoreError` if there is none that can be read."""
+    there = "expected a store that qifscan run has made"
+    try:
+        with reading(path):
+            if not (path / METADATA).is_file():
+                missing = f"found no {METADATA}," if path.exists() else "not found;"
+                raise StoreError(f"{path}: {missing} {there}")
+        found = dict(read_json(path / METADATA)["attributes"])
+    except (ValueError, KeyError, TypeError) as error:
+        reason = str(error) if METADATA in str(error) else f"{METADATA} can't be read ({error})"
+        raise StoreError(f"{path}: {reason}; the store is damaged") from None
     if "qifscan_schema" not in found:
-        raise StoreError(f"{path}: has no scan in its attributes, expected a store that qifscan run has made")
+        raise StoreError(f"{path}: has no scan in its attributes, {there}")
     if found["qifscan_schema"] != SCHEMA:
         version = found["qifscan_schema"]
         raise StoreError(f"{path}: has layout version {version}, this qifscan reads version {SCHEMA}")
     return found
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read(path: Where) -> dict[str, Any] | None:
     """Return the second copy; None if there is none, or it is damaged."""
     try:
         kept = dict(read_json(path / RECORD / METADATA)["attributes"])
         told = kept.pop("digest")
-    except (ValueError, KeyError, TypeError):
+        return kept if told == _of_json(kept) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return kept if told == _of_json(kept) else None
 
 
 def _of_json(data: Any) -> str:
     return f"{digest(json.dumps(data, sort_keys=True).encode()):016x}"
-
-
-def links(path: Path) -> Iterator[str]:
-    """Return every link in a store: what is written through one is written elsewhere."""
-    for folder, folders, files in os.walk(path):
-        for name in (*folders, *files):
-            if os.path.islink(os.path.join(folder, name)):
-                yield os.path.relpath(os.path.join(folder, name), path)

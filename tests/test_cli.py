@@ -228,11 +228,13 @@ def test_every_command_explains_itself():
         "explore",
         "models",
         "names",
+        "pack",
         "plan",
         "run",
         "serve",
         "show",
         "status",
+        "unpack",
         "verify",
     ]
     assert not [line for line in summaries if line.endswith("...")]

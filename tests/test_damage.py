@@ -17,7 +17,7 @@ import qifscan as qs
 from qifscan import record
 from qifscan.cli import main
 from qifscan.runs import state
-from qifscan.store import integrity, reader, store
+from qifscan.store import drafts, integrity, reader, store
 
 SHORT = qs.Protocol(transient=0.2, window=0.4, dt=0.05, integrator="euler")
 
@@ -250,9 +250,9 @@ def test_theory_is_made_up_for_by_a_rerun(path, whole, monkeypatch):
 def test_what_killed_processes_have_left_beside_a_store_is_swept(path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    dead = path.with_name(f"scan.zarr.{store._machine()}-{gone.pid}-0123abcd.partial")
+    dead = path.with_name(f"scan.zarr.{drafts._machine()}-{gone.pid}-0123abcd.partial")
     old = path.with_name("scan.zarr.0123abcd.partial")
-    alive = path.with_name(f"scan.zarr.{store._machine()}-{os.getpid()}-0123abcd.partial")
+    alive = path.with_name(f"scan.zarr.{drafts._machine()}-{os.getpid()}-0123abcd.partial")
     other = path.with_name("another.zarr.0123abcd.partial")
     for folder in (dead, old, alive, other):
         folder.mkdir()

@@ -136,7 +136,8 @@ def test_a_chunk_that_waits_at_a_worker_that_is_paused_is_given_to_another(monke
         tasks = dask_tasks.Tasks(client, number, 40)
         for chunk in range(20):
             tasks.submit(chunk)
-            assert tasks.next_outcome() == (chunk, (40 + chunk,))
+            found, outcome = tasks.next_outcome()
+            assert (found, outcome.result) == (chunk, 40 + chunk)
         before = client.submit(busy, pure=False)
         tasks.submit(2)
         (worker,) = cluster.workers.values()
@@ -150,7 +151,8 @@ def test_a_chunk_that_waits_at_a_worker_that_is_paused_is_given_to_another(monke
         GOES_ON.set()
         distributed.wait(before)
         cluster.scale(2)
-        assert tasks.next_outcome() == (2, (42,))
+        found, outcome = tasks.next_outcome()
+        assert (found, outcome.result) == (2, 42)
     assert f"{worker.address} is paused" in caplog.text
 
 

@@ -199,3 +199,23 @@ def test_without_a_main_guard_a_cluster_of_this_machine_is_refused_in_one_line(t
     assert done.stderr.count("Traceback") == 1
     assert time.monotonic() - begin < 90
     assert os.listdir(tmp_path) == ["script.py"]
+
+
+def test_a_chunk_whose_workers_stop_answering_is_not_handed_on_for_ever(client, monkeypatch):
+    made = tasks.Tasks(client, pow, None)
+    client.cluster.scale(2)
+    client.wait_for_workers(2)
+    first, _ = made._others(set(), anew=True)
+    monkeypatch.setattr(made, "_asked", lambda question, **options: {first: [*made.pending]})
+    monkeypatch.setattr(
+        made, "submit", lambda chunk, avoided: made.pending.update(key=(SimpleNamespace(cancel=int), chunk))
+    )
+    for _ in range(tasks.MOST_GIVEN):
+        assert made.done.empty()
+        made.pending["key"] = (SimpleNamespace(cancel=int), 5)
+        made._give_to_others({first: "does not answer"})
+    chunk, error = made.next_outcome()
+    assert chunk == 5
+    assert not made.is_tried_again(chunk, error)
+    assert made.is_suspected(chunk, error)
+    assert not made.is_suspected(chunk, error)

@@ -77,7 +77,7 @@ def repeated(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
     if steps * source.scan.line > MOST_STEPS:
         raise ScanError([Fault("replay", f"{steps:,} steps", f"at most {MOST_STEPS:,}", "use qs.replay")])
     every = max(1, math.ceil(steps / SAMPLES))
-    found = qifscan.replay(source.store.path, every=every, **place.labels(source))
+    found = qifscan.replay(str(source.store.path), every=every, **place.labels(source))
     measured = {n: found[n].values.item() for n in map(str, found.data_vars) if found[n].ndim == 0}
     return _answer(source, found) | {
         "checked": found.attrs["checked"],

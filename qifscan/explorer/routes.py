@@ -17,6 +17,7 @@ from qifscan.errors import Fault, QifscanError, ScanError, StoreError, short, sh
 from qifscan.explorer.answers import ANSWERS, answer
 from qifscan.explorer.source import open_source
 from qifscan.explorer.wire import packed
+from qifscan.files import Where
 from qifscan.pages import TYPES, page_files
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Lookup = Callable[[str], Path]
+Lookup = Callable[[str], Where]
 Chosen = Callable[[str, Mapping[str, Any]], None]
 
 AT_ONCE = 3
@@ -143,5 +144,5 @@ def _asked(text: str) -> dict[str, Any]:
     return asked
 
 
-def _body(path: Path, what: str, asked: Mapping[str, Any]) -> bytes:
+def _body(path: Where, what: str, asked: Mapping[str, Any]) -> bytes:
     return packed(answer(open_source(path), what, asked))

@@ -11,14 +11,14 @@ import webbrowser
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from qifscan.errors import Fault, ScanError, StoreError
 from qifscan.explorer.answers import warm
 from qifscan.explorer.source import Place, Source, open_source
-from qifscan.place import local
+from qifscan.files import Where
+from qifscan.place import located
 
 if TYPE_CHECKING:
     import uvicorn
@@ -46,7 +46,7 @@ class Explorer:
     as `replay` and `Dataset.sel` take them.
     """
 
-    def __init__(self, path: Path, port: int = 0, height: int = 860) -> None:
+    def __init__(self, path: Where, port: int = 0, height: int = 860) -> None:
         self._source = open_source(path)
         self._path, self._height = path, height
         self._name = _name_of(path)
@@ -81,7 +81,7 @@ class Explorer:
         app = Starlette(routes=[Route("/", home), *routes(self._lookup, self._chosen)])
         return Safety(app, frames=NOTEBOOKS)
 
-    def _lookup(self, name: str) -> Path:
+    def _lookup(self, name: str) -> Where:
         if name != self._name:
             raise StoreError(f"{name}: is not open here; {self._name} is")
         return self._path
@@ -176,16 +176,16 @@ def explore(data: xr.Dataset | str | os.PathLike[str], *, port: int = 0, height:
     return Explorer(_path_of(data), port, height).start()
 
 
-def _path_of(data: Any) -> Path:
+def _path_of(data: Any) -> Where:
     if isinstance(data, (str, os.PathLike)):
-        return local("data", data)
+        return located("data", data)
     source = getattr(data, "encoding", {}).get("source") or getattr(data, "attrs", {}).get("qifscan_path")
     if not source:
         hint = "give the path of the store"
         raise ScanError(
             [Fault("data", f"a {type(data).__name__} that does not know its store", "a store", hint)]
         )
-    return local("data", source)
+    return located("data", source)
 
 
 def check_installed() -> None:
@@ -199,7 +199,7 @@ def check_installed() -> None:
     del starlette, uvicorn
 
 
-def _name_of(path: Path) -> str:
+def _name_of(path: Where) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in path.name).strip(".") or "scan"
 
 

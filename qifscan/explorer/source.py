@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qifscan import files
 from qifscan.dynamics.model import Model
 from qifscan.errors import Fault, ScanError, StoreError, show, unknown
+from qifscan.files import Where
 from qifscan.place import with_ending
 from qifscan.scan.scan import Scan
 from qifscan.store import chunk_files, reader, store
@@ -52,7 +54,7 @@ EXACT = {
 class Source:
     """A scan, and its store where there is one."""
 
-    path: Path
+    path: Where
     scan: Scan
     store: Store | None = None
 
@@ -122,12 +124,12 @@ def _loaded(source: Source, done: int, name: str) -> xr.DataArray:
     return array.drop_vars(list(array.coords)).compute()
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Where) -> Source:
     """Open a store, or the TOML file of a scan with the store of its name in this folder.
 
     Raises `StoreError` or `ScanError` in one line a mistake.
     """
-    if path.suffix.lower() != ".toml":
+    if not isinstance(path, Path) or path.suffix.lower() != ".toml":
         return _of_store(path, _identity(path))
     scan = Scan.from_toml(path)
     own = with_ending(Path(path.name), ".zarr", (".toml",))
@@ -139,9 +141,9 @@ def open_source(path: Path) -> Source:
     return Source(path, scan)
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def _identity(path: Where) -> tuple[int, int]:
     try:
-        return chunk_files.identity(path)
+        return files.identity(path)
     except OSError as error:
         raise StoreError(
             f"{path}: {(error.strerror or str(error)).lower()}; give a store or a scan"
@@ -149,7 +151,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=8)
-def _of_store(path: Path, identity: tuple[int, int]) -> Source:
+def _of_store(path: Where, identity: tuple[int, int]) -> Source:
     opened = store.load(path)
     return Source(path, opened.scan, opened)
 

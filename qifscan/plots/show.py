@@ -15,7 +15,7 @@ from qifscan.dynamics.catalogue import stored_model
 from qifscan.errors import Fault, ModelNotImported, ScanError, StoreError, check_flag, unknown
 from qifscan.errors import show as show_value
 from qifscan.lazy import LazyModule
-from qifscan.place import local
+from qifscan.place import located
 from qifscan.plots.colours import rounding
 from qifscan.plots.described import described
 from qifscan.plots.diagrams import legend, show_theory
@@ -145,6 +145,12 @@ def show(
         If there is no such dimension, value or observable, or nothing to draw.
     StoreError
         If the store can't be read.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> figure = qs.show(qs.branch(J=15.0, points=20))
+    >>> figure.savefig("branch.png")
     """
     style = Style(ax, cmap, vmin, vmax, log, figsize, title)
     _check_options(over, folds, select)
@@ -311,8 +317,8 @@ def _drawable(dataset: xr.Dataset) -> list[str]:
 
 def _opened(path: str | os.PathLike[str]) -> Any:
     """Return the dataset of a scan, or the tree of a store that has nothing but theory."""
-    path = local("data", path)
-    return open_theory(path) if is_theory_alone(path) else read(path)
+    place = located("data", path)
+    return open_theory(path) if is_theory_alone(place) else read(place)
 
 
 def _show_atlas(tree: xr.DataTree, asked: Drawing) -> Figure:

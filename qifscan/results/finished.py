@@ -11,7 +11,7 @@ import numpy as np
 from qifscan.dynamics.status import Status
 from qifscan.errors import Fault, ScanError, show, unknown
 from qifscan.lazy import LazyModule
-from qifscan.place import local
+from qifscan.place import located
 from qifscan.scan.scan import Scan
 from qifscan.store.reader import read
 
@@ -30,7 +30,7 @@ def opened(data: xr.Dataset | str | os.PathLike[str]) -> tuple[xr.Dataset, Scan]
     A status that a step of xarray made float, such as `where`, is taken back to integers, NaN to "not run".
     Raises `ScanError` for a dataset that is not of a scan, has no status, or whose points are averages.
     """
-    dataset: Any = read(local("data", data)) if isinstance(data, (str, os.PathLike)) else data
+    dataset: Any = read(located("data", data)) if isinstance(data, (str, os.PathLike)) else data
     if not isinstance(dataset, xr.Dataset) or "qifscan_scan" not in dataset.attrs:
         expected = "a dataset of qifscan.run or qifscan.open_scan, with its attributes"
         raise ScanError([Fault("data", f"a {type(dataset).__name__} without a scan", expected)])

@@ -27,6 +27,8 @@ from qifscan.engine.chunks import Chunks
 from qifscan.engine.points import Points, Start
 from qifscan.engine.program import batch_shape
 from qifscan.errors import QifscanError, short
+from qifscan.files import Where
+from qifscan.place import located
 from qifscan.store import store
 from qifscan.store.store import Store
 
@@ -118,7 +120,7 @@ def import_named(named: Named) -> None:
 def origin_of(path: str, named: Named) -> Origin:
     """Return what this process is to the store at a path: the question to the first worker."""
     import_named(named)
-    return Origin.here(store.load(Path(path)).chunks)
+    return Origin.here(store.load(located("path", path)).chunks)
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ class Admission:
         if self.version != __version__:
             return f"it has qifscan {__version__}, the run {self.version}"
         import_named(self.named)
-        opened = store.load(Path(self.path))
+        opened = store.load(located("path", self.path))
         if (opened.scan.fingerprint, str(store.origin(opened).get("created"))) != (self.scan, self.created):
             return f"it sees another store at {self.path}"
         if reason := _unwritable(opened.path):
@@ -165,8 +167,10 @@ class Admission:
         return f"it computes other last bits than those in the store: {differing}" if differing else ""
 
 
-def _unwritable(path: Path) -> str:
-    """Return why nothing can be written to a store, empty if it can."""
+def _unwritable(path: Where) -> str:
+    """Return why nothing can be written to a store, empty if it can or that is not known."""
+    if not isinstance(path, Path):
+        return ""
     probe = path / f"{platform.node()}-{os.getpid()}.{uuid.uuid4().hex}.partial"
     try:
         probe.write_bytes(b"")

@@ -9,11 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qifscan.errors import Fault, RunError, RunInterrupted, ScanError, StoreError, check_flag, show
-from qifscan.place import AnyPath, local
+from qifscan.files import Where
+from qifscan.place import AnyPath, located
 from qifscan.runs import events, extension
 from qifscan.runs.admission import ORIGIN, Admission, Named, Origin, origin_of
 from qifscan.runs.executors import Executor, executor
@@ -26,8 +26,9 @@ from qifscan.runs.state import beginning
 from qifscan.runs.task import compute_chunk
 from qifscan.scan.matching import adopted
 from qifscan.scan.scan import Scan, check_is_scan
-from qifscan.store import chunk_files, integrity, layout, reader, store
-from qifscan.store.store import Draft, Store
+from qifscan.store import chunk_files, drafts, integrity, layout, reader, store
+from qifscan.store.drafts import Draft
+from qifscan.store.store import Store
 from qifscan.store.theory_group import add_theory
 from qifscan.theory.of_scan import AFTER_A_RUN, Atlas, atlas
 
@@ -108,6 +109,16 @@ def run(
         If chunks could not be computed or written; the others are kept, and a rerun does the rest.
     RunInterrupted
         On Ctrl-C, after the chunks that were running have ended.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> found = qs.run(scan, "two_points.zarr", client="serial")
+    >>> found["r_mean"].values.round(4)
+    array([0.0713, 0.0983], dtype=float32)
+    >>> found["status"].values
+    array([1, 1], dtype=uint8)
     """
     execute(
         scan,
@@ -141,10 +152,10 @@ def execute(
     check_is_scan(scan, path)
     _check_arguments(progress, checkpoint, allow_mixed)
     region = region_of(scan, first)
-    path = local("path", path).absolute()
+    place = located("path", path).absolute()
     chosen = executor(client, workers)
-    found = _found(scan, path)
-    older = None if extend is None else _to_extend(local("extend", extend).absolute(), path, scan, found)
+    found = _found(scan, place)
+    older = None if extend is None else _to_extend(located("extend", extend).absolute(), place, scan, found)
     if older is not None:
         checkpoint = checkpoint and older.chunks.checkpoint > 0
         scan = adopted(scan, older.scan)
@@ -159,11 +170,11 @@ def execute(
     if older is not None:
         _warn_of_other_device(older, device)
     asked = _Wanted(chosen, device, options, region, allow_mixed)
-    with reporter(progress) as report, _one_line_if_stopped(path, report):
+    with reporter(progress) as report, _one_line_if_stopped(place, report):
         begun: Store | Plan = found or planned(scan, chosen.workers, chunk_points, checkpoint, device)
         if isinstance(begun, Plan):
-            _check_size(begun, path, chosen.local)
-        _computed(scan, path, begun, older, asked, report)
+            _check_size(begun, place, chosen.local)
+        _computed(scan, place, begun, older, asked, report)
 
 
 @dataclass(frozen=True)
@@ -179,7 +190,7 @@ class _Wanted:
 
 
 def _computed(
-    scan: Scan, path: Path, begun: Store | Plan, older: Store | None, asked: _Wanted, report: Report
+    scan: Scan, path: Where, begun: Store | Plan, older: Store | None, asked: _Wanted, report: Report
 ) -> None:
     """Make the store that is planned, or take the one that is there, and compute what it lacks."""
     chosen, compiling = asked.chosen, threading.Event()
@@ -236,7 +247,7 @@ def _origin(opened: Store, asked: _Wanted, named: Named) -> Origin | None:
 
 
 @contextmanager
-def _one_line_if_stopped(path: Path, report: Report) -> Iterator[None]:
+def _one_line_if_stopped(path: Where, report: Report) -> Iterator[None]:
     """Turn Ctrl-C, where no chunk is computed, into the error that one there raises."""
     try:
         yield
@@ -294,7 +305,7 @@ def _add_theory(opened: Store, found: Atlas) -> None:
         logger.warning("%s", error)
 
 
-def _to_extend(extend: Path, path: Path, scan: Scan, found: Store | None) -> Store:
+def _to_extend(extend: Where, path: Where, scan: Scan, found: Store | None) -> Store:
     """Return the store that is extended; raise `StoreError` if it has nothing for the run."""
     if extend.resolve() == path.resolve():
         raise StoreError(f"{path}: can't be the store that is extended and the new one; give another path")
@@ -303,16 +314,16 @@ def _to_extend(extend: Path, path: Path, scan: Scan, found: Store | None) -> Sto
     return older
 
 
-def _found(scan: Scan, path: Path) -> Store | None:
+def _found(scan: Scan, path: Where) -> Store | None:
     """Return the store of the scan at `path`, if there is one."""
-    if not store.exists(path):
+    if not drafts.exists(path):
         return None
     opened = store.load(path)
     store.check_scan(opened, scan)
     return opened
 
 
-def _check_size(estimate: Plan, path: Path, local: bool) -> None:
+def _check_size(estimate: Plan, path: Where, local: bool) -> None:
     """Raise `ScanError` for what can be seen to be too large before anything is compiled."""
     estimate.check(path)
     if local and estimate.chunks.traces:
@@ -320,7 +331,7 @@ def _check_size(estimate: Plan, path: Path, local: bool) -> None:
 
 
 def _created(
-    path: Path, estimate: Plan, draft: Future[Draft], local: bool, compiling: Callable[[], None]
+    path: Where, estimate: Plan, draft: Future[Draft], local: bool, compiling: Callable[[], None]
 ) -> Store:
     """Return the new store that is planned, if memory is enough; `compiling` is called when its draft may
     begin."""
@@ -330,7 +341,8 @@ def _created(
             estimate = replace(estimate, memory=memory(estimate.chunks, estimate.workers, compiling))
             estimate.check(path)
         compiling()
-        return draft.result().place()
+        draft.result().place()
+        return Store(path, estimate.chunks)
     except BaseException:
         compiling()
         if draft.exception() is None:

@@ -18,12 +18,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qifscan.files import Where
+
 MOST_READ = 4 * 2**20
 """Bytes at the end of a log that are read."""
 
 
-def log_of(store: Path) -> Path:
-    """Return the log of a store: a file beside it."""
+def log_of(store: Where) -> Path | None:
+    """Return the log of a store: a file beside it; None of one in an object store, where no file grows."""
+    if not isinstance(store, Path):
+        return None
     return store.with_name(f"{store.name}.jsonl")
 
 
@@ -57,9 +61,13 @@ def note(event: str, **facts: Any) -> None:
 
 
 @contextmanager
-def logged(store: Path, **facts: Any) -> Iterator[None]:
+def logged(store: Where, **facts: Any) -> Iterator[None]:
     """Log what happens inside: first these facts, in the end how it ended."""
-    log = Log(log_of(store))
+    path = log_of(store)
+    if path is None:
+        yield
+        return
+    log = Log(path)
     token = _current.set(log)
     log.write("begun", host=platform.node(), process=os.getpid(), **facts)
     how: dict[str, Any] = {"how": "finished"}
@@ -73,10 +81,13 @@ def logged(store: Path, **facts: Any) -> Iterator[None]:
         _current.reset(token)
 
 
-def read(store: Path) -> list[dict[str, Any]]:
+def read(store: Where) -> list[dict[str, Any]]:
     """Return the events of the last run that a log tells of, empty where there is none that can be read."""
+    path = log_of(store)
+    if path is None:
+        return []
     try:
-        with open(log_of(store), "rb") as file:
+        with open(path, "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - MOST_READ))
             lines = file.read().splitlines()
     except OSError:

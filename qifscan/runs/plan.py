@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -22,9 +23,10 @@ from qifscan.engine.measured import diagnostics
 from qifscan.engine.points import Points, run_points
 from qifscan.engine.program import Program, Schedule, batch_shape
 from qifscan.errors import Fault, ScanError, check_count, check_flag, counted
+from qifscan.files import Where
 from qifscan.machine import available_memory, resident_memory, usual_workers
 from qifscan.phases import phased, tell
-from qifscan.place import AnyPath, local
+from qifscan.place import AnyPath, located
 from qifscan.printed import Printed
 from qifscan.scan.checks import check_precision
 from qifscan.scan.scan import Scan, check_is_scan
@@ -39,6 +41,15 @@ class Plan(Printed):
     `again`; the theory that is added in the end, compilation and the start of workers are left out.
     `mean_steps` is the mean number of steps in a base step, before anything is run again. They are None where
     the plan was made without the probe.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> found = qs.plan(qs.Scan(axes={"eta": [-6.0, -5.0]}), probe=False)
+    >>> len(found.chunks)
+    1
+    >>> found.steps_in_words
+    '4,000 of 0.05 ms each or finer, as the point needs'
     """
 
     chunks: Chunks
@@ -105,11 +116,13 @@ class Plan(Printed):
             told = "under 1 s" if short else f"about {format_seconds(self.seconds)}"
             yield "time", f"{told} on {workers}, without {without}"
 
-    def check(self, directory: AnyPath) -> None:
+    def check(self, directory: AnyPath | Where) -> None:
         """Raise `ScanError` if the scan can't fit on the disk of `directory` or into memory."""
-        faults, directory = [], local("directory", directory)
-        existing = next(p for p in (directory.absolute(), *directory.absolute().parents) if p.exists())
-        free = shutil.disk_usage(existing).free
+        faults, place = [], located("directory", directory).absolute()
+        # How much room a bucket has nobody tells.
+        folders = (place, *place.parents) if isinstance(place, Path) else ()
+        existing = next((folder for folder in folders if folder.exists()), None)
+        free = math.inf if existing is None else shutil.disk_usage(existing).free
         if self.bytes_on_disk > free:
             found = f"{format_bytes(self.bytes_on_disk)} to write"
             expected = f"at most the {format_bytes(free)} that are free on the disk of {existing}"
@@ -162,6 +175,13 @@ def plan(
     ------
     ScanError
         If `workers` or `chunk_points` is below 1.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> found = qs.plan(qs.Scan(axes={"eta": [-6.0, -5.0]}), probe=False)
+    >>> found.bytes_on_disk
+    226
     """
     check_is_scan(scan)
     check_flag("checkpoint", checkpoint)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qifscan.dynamics.status import Status
 from qifscan.engine.chunks import Chunks
 from qifscan.errors import UnknownModel
-from qifscan.place import AnyPath, local
+from qifscan.place import AnyPath, located
 from qifscan.runs.progress import Progress
 from qifscan.store import chunk_files, store, unknown_model
 
@@ -44,23 +45,23 @@ def state_of(path: AnyPath) -> tuple[Progress, dict[str, int]]:
 
     "ok" is computed and nothing else; a point with several flags counts under each.
     """
-    path = local("path", path)
+    place = located("path", path)
     try:
-        opened = store.load(path)
+        opened = store.load(place)
     except UnknownModel:
-        known = unknown_model.without_model(path)
+        known = unknown_model.without_model(place)
         state = Progress(known.finished, known.chunks, known.points, known.status.size)
-        return state, _ended(known.status)
+        values, counts = np.unique(known.status, return_counts=True)
+        return state, _ended(dict(zip(values.tolist(), counts.tolist(), strict=True)))
     done = chunk_files.finished(opened)
     pending = [chunk for chunk in range(len(opened.chunks)) if chunk not in done]
-    return beginning(opened.chunks, pending), _ended(chunk_files.status(opened))
+    return beginning(opened.chunks, pending), _ended(chunk_files.endings(opened, done))
 
 
-def _ended(status: np.ndarray[Any, Any]) -> dict[str, int]:
-    """Return how many points ended in which way."""
-    values, counts = np.unique(status, return_counts=True)
+def _ended(counts: Mapping[int, int]) -> dict[str, int]:
+    """Return how many points ended in which way, from how many have which status."""
     ended = dict.fromkeys(["ok", *(str(f.name) for f in Status if f is not Status.computed), "not run"], 0)
-    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+    for value, count in counts.items():
         names = [str(f.name) for f in Status if value & f and f is not Status.computed]
         for name in names or ["ok" if value else "not run"]:
             ended[name] += count

@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
+from qifscan import files
 from qifscan.dynamics.status import Status
 from qifscan.engine import backend
 from qifscan.engine.chunk_work import run_chunk
+from qifscan.files import Where
+from qifscan.place import located
 from qifscan.runs import extension
 from qifscan.runs.admission import Named, Origin, import_named
-from qifscan.store import chunk_files, store, writer
+from qifscan.store import store, writer
 from qifscan.store.store import Store
 
 
@@ -48,28 +50,29 @@ def compute_chunk(
         result = run_chunk(opened.chunks, chunk)
     else:
         result = extension.compute(opened.chunks, chunk, _opened(extend, mixed))
-    other = _other_origin(path, chunk_files.identity(path)) if mixed else None
+    other = _other_origin(opened.path, files.identity(opened.path)) if mixed else None
     writer.write(opened, chunk, result, **({} if other is None else {"origin": other.number}))
     flags = {str(f.name): int(np.count_nonzero(result.status & int(f))) for f in Status}
     return Outcome(len(result.status), flags, time.perf_counter() - begin, backend.device(), other)
 
 
-def _opened(path: str, mixed: bool) -> Store:
-    return _loaded(path, chunk_files.identity(path), mixed)
+def _opened(text: str, mixed: bool) -> Store:
+    path = located("path", text)
+    return _loaded(path, files.identity(path), mixed)
 
 
 @lru_cache(maxsize=8)
-def _loaded(path: str, identity: tuple[int, int], mixed: bool) -> Store:
+def _loaded(path: Where, identity: tuple[int, int], mixed: bool) -> Store:
     """Return the store, read once per process and run, if this process gives the bits of its points."""
-    opened = store.load(Path(path))
+    opened = store.load(path)
     if not mixed:
         store.check_options(opened, backend.options())
     return opened
 
 
 @lru_cache(maxsize=8)
-def _other_origin(path: str, identity: tuple[int, int]) -> Origin | None:
+def _other_origin(path: Where, identity: tuple[int, int]) -> Origin | None:
     """Return what this process is, if it computes other bits than those of the store."""
-    opened = store.load(Path(path))
+    opened = store.load(path)
     own, here = Origin.of(opened), Origin.here(opened.chunks)
     return here if own is not None and own.differences(here) else None

@@ -50,11 +50,17 @@ MOST_TRIES = 30
 """Times that a chunk is tried: a worker at which everything fails at once is idle, and takes it back from the
 others, where it is only preferred to run."""
 
+MOST_GIVEN = 6
+"""Times that a chunk is taken from a worker that does not go on: it may be what stops them."""
+
 MOST_BLAMED = 2
 """Chunks that fail at a worker and are computed by another before the worker gets no more."""
 
 PATIENCE = 20.0
 """Seconds without a chunk after which a run looks for what it waits for, and says so."""
+
+ANSWERED = 10.0
+"""Seconds that a scheduler which is busy may take to answer."""
 
 LOST = 600.0
 """Seconds for which a scheduler may be out of reach before a run ends."""
@@ -116,6 +122,8 @@ class Tasks:
     """Times that a chunk was lost with its worker."""
     suspects: list[int] = field(default_factory=list)
     """Chunks that are tried again by themselves."""
+    given: dict[int, int] = field(default_factory=dict)
+    """Times that a chunk was taken from a worker that did not go on."""
     lost: dict[int, int] = field(default_factory=dict)
     """Times that a chunk was lost on the way, with the scheduler or a result."""
     workers: dict[str, int] = field(default_factory=dict)
@@ -267,7 +275,7 @@ class Tasks:
         if self.client.status != "running":
             return None
         try:
-            answer = self.client.sync(question(self.client.scheduler), callback_timeout=PATIENCE, **options)
+            answer = self.client.sync(question(self.client.scheduler), callback_timeout=ANSWERED, **options)
         except (OSError, TimeoutError, RuntimeError):
             return None
         self.reached = time.monotonic()
@@ -305,7 +313,7 @@ class Tasks:
         if self.client.status != "running":
             return f"the scheduler {address} can't be reached ({self.client.status})"
         self._look()
-        if time.monotonic() - self.reached > PATIENCE:
+        if time.monotonic() - self.reached > max(PATIENCE, ANSWERED):
             return f"the scheduler {address} does not answer"
         if not self.workers:
             return f"the scheduler {address} has no workers; start some (dask worker {address})"
@@ -340,7 +348,13 @@ class Tasks:
         for key in held & self.pending.keys():
             future, chunk = self.pending.pop(key)
             future.cancel()
-            self.submit(chunk, avoided=[*stuck])
+            self.given[chunk] = self.given.get(chunk, 0) + 1
+            if self.given[chunk] < MOST_GIVEN:
+                self.submit(chunk, avoided=[*stuck])
+            else:
+                # Dask counts the workers that died with a task, and each of these was a new one.
+                reason = f"{self.given[chunk]} workers did not go on that had it"
+                self.done.put(_Ended(chunk, RunError(reason)))
 
     def _end_what_hangs(self) -> None:
         """Take chunks that run much longer than any before them for failed where they run."""
@@ -367,7 +381,7 @@ class _Ended:
     """A chunk that is no longer waited for, and why."""
 
     chunk: int
-    error: FailedAt
+    error: Exception
 
 
 class _Lost(RunError):

@@ -21,7 +21,7 @@ from qifscan.engine.points import Points, run_points
 from qifscan.engine.program import Schedule, batch_shape
 from qifscan.errors import Fault, ScanError, StoreError, check_count, show
 from qifscan.lazy import LazyModule
-from qifscan.place import local
+from qifscan.place import located
 from qifscan.scan.checks import check_precision
 from qifscan.scan.labels import labelled
 from qifscan.scan.protocol import Protocol
@@ -90,6 +90,15 @@ def simulate(
     ------
     ScanError
         If anything in the request is wrong; one line for every mistake.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> found = qs.simulate(eta=[-6.0, -4.0], t_end=20.0)
+    >>> dict(found["r"].sizes)
+    {'eta': 2, 'time': 401}
+    >>> found["r"].isel(time=-1).values.round(4)
+    array([0.0713, 0.0983])
     """
     check_count("every", every)
     values = labelled(parameters)
@@ -218,9 +227,17 @@ def replay(
         If the labels don't name exactly one point of the scan.
     StoreError
         If the store can't be read, or if an observable differs in any bit from the stored one.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> made = qs.run(scan, "replayed.zarr", client="serial")
+    >>> qs.replay("replayed.zarr", eta=-4.0).attrs["checked"]
+    'equal bit for bit'
     """
     check_count("every", every)
-    opened = store.load(local("path", path))
+    opened = store.load(located("path", path))
     scan = opened.scan
     chosen = scan.select(method=method, **labels)
     if len(chosen) != 1:

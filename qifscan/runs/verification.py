@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,9 @@ from qifscan.engine.measured import Measured
 from qifscan.engine.points import Points, run_finer, run_points
 from qifscan.engine.program import batch_shape
 from qifscan.errors import StoreError, check_count, check_flag, counted
+from qifscan.files import Where
 from qifscan.phases import phased, tell
-from qifscan.place import local
+from qifscan.place import located
 from qifscan.printed import Printed
 from qifscan.scan.scan import Scan
 from qifscan.store import chunk_files, integrity, reader, store
@@ -64,7 +64,7 @@ class Verdict(Printed):
     their largest distance from the exact equilibrium.
     """
 
-    path: Path
+    path: Where
     chunks: int
     finished: int
     recomputed: int
@@ -163,12 +163,20 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
         If `points` is not a count.
     StoreError
         If there is no store of qifscan at `path`.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> made = qs.run(scan, "verified.zarr", client="serial")
+    >>> qs.verify("verified.zarr").faults
+    ()
     """
     check_count("points", points, least=0)
     check_flag("repair", repair)
-    opened = store.load(local("path", path))
+    opened = store.load(located("path", path))
     tell("reading")
-    structure = (integrity.mend if repair else integrity.faults)(opened, deep=True)
+    structure = _structure(opened, repair)
     done = chunk_files.finished(opened)
     damaged = _damaged(opened, done, structure, repair)
     faults = [*structure, *(f"chunk {chunk}: {reason}" for chunk, reason in damaged.items())]
@@ -213,6 +221,14 @@ def _of_other_options(opened: Store, sample: tuple[Array, ...]) -> Array:
     chunk = np.ravel_multi_index(place, chunks.counts) if chunks.counts else np.zeros(len(sample[0]), int)
     here = backend.options()
     return np.isin(chunk, [c for c in np.unique(chunk).tolist() if store.with_other_options(opened, c, here)])
+
+
+def _structure(opened: Store, repair: bool) -> list[str]:
+    """Return what is wrong beside the chunks; it is mended on request."""
+    if not repair:
+        return integrity.faults(opened, deep=True)
+    store.check_writable(opened)
+    return integrity.mend(opened, deep=True)
 
 
 def _damaged(opened: Store, done: set[int], structure: list[str], repair: bool) -> dict[int, str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from qifscan.errors import UnknownModel, counted
+from qifscan.files import Where
 from qifscan.runs import events
 from qifscan.runs.plan import format_seconds
 from qifscan.runs.progress import Progress
@@ -25,9 +25,9 @@ SHOWN = 3
 """Failures, or workers, that are named."""
 
 
-def lines(store: Path) -> Iterator[str]:
+def lines(store: Where) -> Iterator[str]:
     """Yield how far the run of a store is, how its points ended, how the run goes, and what is wrong."""
-    progress, ended = state_of(store)
+    progress, ended = state_of(str(store))
     counts = ", ".join(f"{count:,} {name}" for name, count in ended.items() if count)
     yield f"dataset       {store}"
     yield f"finished      {progress}"
@@ -50,7 +50,7 @@ def lines(store: Path) -> Iterator[str]:
         yield "to go on      qifscan run again: it does the rest"
 
 
-def goes_on(store: Path) -> bool:
+def goes_on(store: Where) -> bool:
     """Whether a run of the store may be going on."""
     return is_running(events.read(store.absolute())) is not False
 
@@ -104,8 +104,8 @@ def _of_speed(told: list[dict[str, Any]], progress: Progress) -> Iterator[str]:
 
 
 def _of_workers(of: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
-    here: dict[Any, float] = {e.get("worker"): e["time"] for e in of.get("worker", [])}
-    gone: dict[Any, float] = {e.get("worker"): e["time"] for e in of.get("worker left", [])}
+    here: dict[str, float] = {str(e.get("worker")): e["time"] for e in of.get("worker", [])}
+    gone: dict[str, float] = {str(e.get("worker")): e["time"] for e in of.get("worker left", [])}
     there = [name for name, since in here.items() if gone.get(name, 0.0) < since]
     if here:
         yield f"workers       {len(there)} now, {len(here)} seen"

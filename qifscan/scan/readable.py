@@ -13,7 +13,8 @@ from qifscan.definition import Definition
 from qifscan.dynamics.catalogue import stored_model
 from qifscan.dynamics.imported import check_trusted
 from qifscan.errors import Fault, ModelNotImported, ScanError, StoreError, UnknownModel, short, show
-from qifscan.place import AnyPath, local
+from qifscan.files import Where
+from qifscan.place import AnyPath, local, located
 from qifscan.printed import Printed
 
 
@@ -80,19 +81,19 @@ class Readable(Printed, Definition):
 
         Raises `StoreError` if there is no store of qifscan at `path`, or it is damaged.
         """
-        path = local("path", path)
+        place = located("path", path)
         try:
-            return cls.from_attributes(path, record.attributes(path))
+            return cls.from_attributes(place, record.attributes(place))
         except UnknownModel:
             raise
         except StoreError:
-            kept = record.read(path)
+            kept = record.read(place)
             if kept is None:
                 raise
-        return cls.from_attributes(path, kept["attributes"])
+        return cls.from_attributes(place, kept["attributes"])
 
     @classmethod
-    def from_attributes(cls, path: Path, attributes: Mapping[str, Any]) -> Self:
+    def from_attributes(cls, path: Where, attributes: Mapping[str, Any]) -> Self:
         """Return the scan in a store's attributes; raise `StoreError`, naming `path`, if it can't be read."""
         try:
             text = attributes["qifscan_scan"]

@@ -12,15 +12,16 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qifscan import record
+from qifscan import files, record
 from qifscan.engine.measured import CHECKPOINT
 from qifscan.errors import RunError, RunInterrupted, StoreError, UnknownModel
+from qifscan.files import METADATA
 from qifscan.lazy import LazyModule
 from qifscan.place import AnyPath, local
 from qifscan.runs.progress import Progress, reporter
 from qifscan.scan.scan import Scan, check_is_scan
 from qifscan.service.transport import ServiceError, Transport, part_of_path
-from qifscan.store import store
+from qifscan.store import drafts
 from qifscan.store.layout import fixed_coordinates
 from qifscan.store.theory_group import as_computed
 
@@ -198,7 +199,7 @@ class RemoteJob:
         is now: what is finished later is there when it is opened again.
         """
         served = self._served()
-        root = served.read(record.METADATA)
+        root = served.read(METADATA)
         if root is None:
             raise StoreError(f"{self._transport.url}: job {self.id[:12]} has no store yet ({self.status})")
         finished = self._transport.json("GET", f"/jobs/{part_of_path(self.id)}/finished")
@@ -230,8 +231,8 @@ class RemoteJob:
         path = local("path", path)
         if path.exists():
             raise StoreError(f"{path}: is there already; give another path, or remove it")
-        served, partial = self._served(), store.beside(path)
-        root = served.read(record.METADATA)
+        served, partial = self._served(), drafts.beside_folder(path)
+        root = served.read(METADATA)
         if root is None:
             raise StoreError(f"{self._transport.url}: job {self.id[:12]} has no store yet ({self.status})")
         nodes = json.loads(root)["consolidated_metadata"]["metadata"]
@@ -239,7 +240,7 @@ class RemoteJob:
             with ThreadPoolExecutor(READERS) as pool:
                 for copied in (_of_nodes(nodes), _of_chunks(nodes)):
                     list(pool.map(lambda name: _copy(served, name, partial), copied))
-            record.write_whole(partial / record.METADATA, root)
+            files.write(partial / METADATA, root)
             partial.rename(path)
         except OSError as error:
             raise StoreError(f"{path}: can't be written ({error.strerror or error})") from error
@@ -267,7 +268,7 @@ def _at_this_moment(served: Any, root: dict[str, Any], finished: dict[str, Any])
 
 def _of_nodes(nodes: dict[str, Any]) -> Iterator[str]:
     for name in nodes:
-        yield f"{name}/{record.METADATA}"
+        yield f"{name}/{METADATA}"
 
 
 def _of_chunks(nodes: dict[str, Any]) -> Iterator[str]:
@@ -287,7 +288,7 @@ def _copy(served: Any, name: str, folder: Path) -> None:
         raise StoreError(f"{served}: names a file {name!r}, which is no part of a store")
     data = served.read(name)
     if data is not None:
-        record.write_whole(folder / name, data)
+        files.write(folder / name, data)
 
 
 def _progress(told: dict[str, Any]) -> Progress | None:

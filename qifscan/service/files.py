@@ -22,6 +22,7 @@ from starlette.responses import Response, StreamingResponse
 from qifscan import record
 from qifscan.engine.measured import grid_names, trace_names
 from qifscan.errors import QifscanError
+from qifscan.files import METADATA
 from qifscan.service.problems import ProblemError
 from qifscan.store import chunk_files, store
 
@@ -59,7 +60,7 @@ class StoreFiles:
         """Read the layout of a store."""
         path = found.path.resolve()
         try:
-            own = record.read_json(path / record.METADATA)
+            own = record.read_json(path / METADATA)
         except ValueError as error:
             raise ProblemError(404, f"the store can't be read: {error}") from None
         copied = (own.get("consolidated_metadata") or {}).get("metadata")
@@ -80,11 +81,11 @@ class StoreFiles:
         `zarr.json`, `<array>/zarr.json`, `<array>/c/0/1`.
         """
         parts = name.split("/")
-        if parts[-1] == record.METADATA:
+        if parts[-1] == METADATA:
             node = "/".join(parts[:-1])
             if node and node not in self.nodes:
                 raise KeyError(name)
-            return self._inside(self._known(node) / record.METADATA), False
+            return self._inside(self._known(node) / METADATA), False
         at = next(i for i in range(len(parts) + 1) if i == len(parts) or self._is_array(parts[:i]))
         if parts[at : at + 1] != ["c"]:
             raise KeyError(name)
@@ -163,14 +164,14 @@ class Files:
         layout = self.layout(found)
         try:
             path, finished = layout.place(name)
-            if path == layout.path / record.METADATA and layout.root is not None:
+            if path == layout.path / METADATA and layout.root is not None:
                 told = f'"{found.identity[1]:x}-{len(layout.root):x}"'
                 return _response(layout.root, told, "application/json", ASK_AGAIN, headers)
             file = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
         except (KeyError, OSError):
             raise ProblemError(404, f"{name}: the store has no such file, or not yet") from None
         kept = FOR_EVER if finished and by_fingerprint else ASK_AGAIN
-        kind = "application/json" if path.name == record.METADATA else "application/octet-stream"
+        kind = "application/json" if path.name == METADATA else "application/octet-stream"
         try:
             known = os.fstat(file)
             etag = f'"{known.st_mtime_ns:x}-{known.st_size:x}"'

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qifscan import record
+from qifscan import files, record
 from qifscan.errors import QifscanError
 from qifscan.runs.progress import Progress
 from qifscan.service.problems import OGC, ProblemError
@@ -264,7 +264,7 @@ class Jobs:
 
     def _keep(self, job: Job) -> None:
         """Write what is kept of a job, and wake everybody who waits for a change."""
-        record.write_whole(self.stores.folder / f"{job.id}{NOTE}", json.dumps(job.note()).encode())
+        files.write(self.stores.folder / f"{job.id}{NOTE}", json.dumps(job.note()).encode())
         self._wake()
 
     def _wake(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from qifscan import record
 from qifscan.errors import QifscanError, StoreError, UnknownModel
+from qifscan.files import METADATA, identity
 from qifscan.runs.progress import Progress
 from qifscan.service.jobs import ENDING
 from qifscan.store import chunk_files, store, unknown_model
@@ -61,14 +62,14 @@ class Stores:
     def _of(self, name: str) -> NamedStore | None:
         path = self.folder / f"{name}{ENDING}"
         try:
-            identity = chunk_files.identity(path)
+            now = identity(path)
             known = self._found.get(name)
-            if known is not None and known.identity == identity:
+            if known is not None and known.identity == now:
                 return known
-            attributes = record.read_json(path / record.METADATA)["attributes"]
+            attributes = record.read_json(path / METADATA)["attributes"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return NamedStore(path, identity, attributes) if isinstance(attributes, dict) else None
+        return NamedStore(path, now, attributes) if isinstance(attributes, dict) else None
 
     def get(self, name: str) -> NamedStore:
         """Return the store of a name, or of a fingerprint; raise `NoSuchStore` if there is none.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -12,25 +10,39 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import record
+from qifscan import files, record
 from qifscan.dynamics.status import Status
 from qifscan.engine.measured import CHECKPOINT, grid_names, trace_names
 from qifscan.errors import StoreError
+from qifscan.files import Place, Where, identity
 from qifscan.lazy import LazyModule
+from qifscan.objects import ObjectPath
 
 if TYPE_CHECKING:
+    import google_crc32c
+    import numcodecs.blosc
     import zarr
     import zarr.codecs
 
+    from qifscan.store import places
     from qifscan.store.store import Store
 else:
+    google_crc32c = LazyModule("google_crc32c")
+    numcodecs = LazyModule("numcodecs")
+    places = LazyModule("qifscan.store.places")
     zarr = LazyModule("zarr")
 
 
 Array = np.ndarray[Any, Any]
 
+MOST_ASKED = 256
+"""Chunks that a server is asked for one by one, where its listing does not have them."""
 
-def row_path(store: Store, chunk: int) -> Path:
+ROWS_AT_ONCE = 4096
+"""Rows of chunks that are read, and then looked at."""
+
+
+def row_path(store: Store, chunk: int) -> Where:
     """Return the file that holds the row of a chunk."""
     name = "traces" if store.chunks.is_trace(chunk) else "points"
     return store.path.joinpath(record.RECORD, name, "c", *map(str, store.chunks.position(chunk)), "0")
@@ -38,8 +50,32 @@ def row_path(store: Store, chunk: int) -> Path:
 
 def row(store: Store, chunk: int) -> record.Row | None:
     """Return what is recorded of a chunk."""
-    names = trace_names(store.chunks) if store.chunks.is_trace(chunk) else grid_names(store.chunks)
-    return record.read_row(row_path(store, chunk), len(names))
+    (found,) = rows(store, [chunk])
+    return found
+
+
+def rows(store: Store, chunks: Sequence[int]) -> list[record.Row | None]:
+    """Return what is recorded of each of these chunks."""
+    kinds = {False: len(grid_names(store.chunks)), True: len(trace_names(store.chunks))}
+    if store.packed:
+        found: list[bytes | None] = [_packed_row(store, chunk) for chunk in chunks]
+    else:
+        found = files.read_all([row_path(store, chunk) for chunk in chunks])
+    counts = [kinds[store.chunks.is_trace(chunk)] for chunk in chunks]
+    return [record.row_of(data, n) for data, n in zip(found, counts, strict=True)]
+
+
+def _packed_row(store: Store, chunk: int) -> bytes | None:
+    name = "traces" if store.chunks.is_trace(chunk) else "points"
+    with suppress(Exception):
+        array = _opened_rows(store.path, identity(store.path), f"{record.RECORD}/{name}")
+        return np.ascontiguousarray(array[store.chunks.position(chunk)], dtype="<u8").tobytes()
+    return None
+
+
+@lru_cache(maxsize=8)
+def _opened_rows(path: Where, identity: tuple[int, int], name: str) -> Any:
+    return zarr.open_array(places.readable(path), path=name, mode="r")
 
 
 def digest_of(store: Store, chunk: int, name: str, values: Array) -> int:
@@ -47,71 +83,97 @@ def digest_of(store: Store, chunk: int, name: str, values: Array) -> int:
     return record.digest(f"{store.scan.fingerprint} {name} {chunk}".encode(), values)
 
 
-def files_of(store: Store, chunk: int) -> dict[str, Path]:
-    """Return the file of each array of a chunk."""
+def places_of(store: Store, chunk: int) -> dict[str, Place]:
+    """Return the place of a chunk in each array that it is one of."""
     position = store.chunks.position(chunk)
     if store.chunks.is_trace(chunk):
-        places = dict.fromkeys(trace_names(store.chunks), (*position, 0)) | {"trace_status": position}
-    else:
-        places = {name: (*position, *place_within(name)) for name in grid_names(store.chunks)}
-    return {n: store.path.joinpath(n, "c", *map(str, place)) for n, place in places.items()}
+        return dict.fromkeys(trace_names(store.chunks), (*position, 0)) | {"trace_status": position}
+    return {name: (*position, *place_within(name)) for name in grid_names(store.chunks)}
 
 
-def status(store: Store) -> Array:
-    """Return the status of every point; chunks that can't be read count as not run."""
-    values = np.zeros(tuple(store.scan.sizes.values()), dtype=np.uint8)
+def files_of(store: Store, chunk: int) -> dict[str, Where]:
+    """Return the file of each array of a chunk."""
+    return {n: store.path.joinpath(n, "c", *map(str, at)) for n, at in places_of(store, chunk).items()}
+
+
+def endings(store: Store, done: Iterable[int]) -> dict[int, int]:
+    """Return how many points have each status, of these finished chunks; others have not run."""
+    counts = np.zeros(256, dtype=np.int64)
+    grid = [chunk for chunk in done if not store.chunks.is_trace(chunk)]
+    for values in _statuses(store, grid):
+        counts += np.bincount(values.ravel(), minlength=256)
+    # Of Python's integers: the points of a scan may be more than NumPy counts.
+    found = {value: int(count) for value, count in enumerate(counts) if count}
+    found[0] = found.get(0, 0) + store.scan.size - sum(found.values())
+    return {value: count for value, count in found.items() if count}
+
+
+def _statuses(store: Store, chunks: Sequence[int]) -> Iterator[Array]:
+    """Yield the status of each of these chunks; of one that can't be read nothing."""
     try:
         array = arrays_of(store)["status"]
     except StoreError:
-        return values
-    for chunk in finished(store):
-        if not store.chunks.is_trace(chunk):
-            region = store.chunks.region(chunk)
-            with suppress(Exception):
-                values[region] = array[region]
-    return values
+        return
+    if store.packed or len(array.metadata.codecs) != len(CODECS):
+        data: Iterator[bytes | None] = iter([None] * len(chunks))
+    else:
+        data = _read_in_turn([files_of(store, chunk)["status"] for chunk in chunks])
+    for chunk, packed in zip(chunks, data, strict=True):
+        region = store.chunks.region(chunk)
+        values = None if packed is None else _unpacked(packed, array.chunks)
+        if values is None:
+            try:
+                values = array[region]
+            except Exception:  # noqa: BLE001 - a codec may raise anything on damaged bytes
+                continue
+        yield values[tuple(slice(part.stop - part.start) for part in region)]
 
 
-def incomplete(store: Store) -> set[int]:
-    """Return the chunks that have been finished, and of which files are missing or have another size."""
-    chunks, done = store.chunks, finished(store)
-    begun = {chunks.at(place) for place in _positions(store, "status", len(chunks.counts))}
-    if chunks.traces:
-        begun |= {chunks.grid + i for (i,) in _positions(store, "trace_status", 1)}
-    rows = {c for c in range(len(chunks)) if store.recorded and c not in done and row(store, c) is not None}
-    return (begun | rows) - done
+CODECS = ("bytes", "blosc", "crc32c")
+"""How chunks of status are packed."""
+
+
+def _unpacked(data: bytes, shape: tuple[int, ...]) -> Array | None:
+    """Return a chunk of status from the bytes of its file; None where zarr may know better. By zarr it takes
+    forty times as long, which is to be waited for where thousands of chunks are looked at."""
+    body, told = data[:-4], int.from_bytes(data[-4:], "little")
+    with suppress(Exception):
+        if google_crc32c.value(body) == told:
+            return np.frombuffer(numcodecs.blosc.decompress(body), dtype=np.uint8).reshape(shape)
+    return None
+
+
+def _read_in_turn(paths: Sequence[Where]) -> Iterator[bytes | None]:
+    for first in range(0, len(paths), ROWS_AT_ONCE):
+        yield from files.read_all(paths[first : first + ROWS_AT_ONCE])
 
 
 def extended(store: Store) -> tuple[int, int]:
     """Return how many points of the finished chunks were taken over from an older store, and continued."""
-    rows = [row(store, chunk) for chunk in sorted(finished(store)) if not store.chunks.is_trace(chunk)]
-    return sum(each.taken for each in rows if each), sum(each.continued for each in rows if each)
-
-
-def identity(path: str | Path) -> tuple[int, int]:
-    """Return what tells this store from any other that has been, or will be, at the same path.
-
-    The inode alone does not: a file system gives it again to the next folder that is made there.
-    """
-    metadata = os.stat(path)
-    with suppress(FileNotFoundError):
-        metadata = os.stat(os.path.join(path, "zarr.json"))
-    return metadata.st_ino, metadata.st_mtime_ns
+    grid = [chunk for chunk in sorted(finished(store)) if not store.chunks.is_trace(chunk)]
+    found = [each for each in rows(store, grid) if each is not None]
+    return sum(each.taken for each in found), sum(each.continued for each in found)
 
 
 def arrays_of(store: Store) -> Mapping[str, Any]:
     """Return the arrays of a store by name, open."""
     names = (*grid_names(store.chunks), *trace_names(store.chunks))
-    return _opened_arrays(str(store.path), identity(store.path), names)
+    return _opened_arrays(store.path, identity(store.path), names, store.packed)
 
 
 @lru_cache(maxsize=8)
-def _opened_arrays(path: str, identity: tuple[int, int], names: tuple[str, ...]) -> Mapping[str, Any]:
+def _opened_arrays(
+    path: Where, identity: tuple[int, int], names: tuple[str, ...], packed: bool
+) -> Mapping[str, Any]:
     """Return the arrays of a store, opened once per process and run."""
+    through = places.readable(path) if packed else places.writable(path)
     try:
         # One by one: what is wrong with the root's metadata is no concern of its arrays.
-        arrays = {name: zarr.open_array(os.path.join(path, name), mode="r+") for name in names}
-    except (KeyError, ValueError, TypeError, FileNotFoundError) as error:
+        arrays = {
+            name: zarr.open_array(through, path=name, mode="r" if packed else "r+", zarr_format=3)
+            for name in names
+        }
+    except (KeyError, ValueError, TypeError, FileNotFoundError, RecursionError) as error:
         reason = str(error).strip("'\"")
         raise StoreError(f"{path}: its arrays can't be read ({reason}); the store is damaged") from None
     # An all-NaN chunk is a result like any other; without this it would not be written, and a chunk
@@ -120,73 +182,138 @@ def _opened_arrays(path: str, identity: tuple[int, int], names: tuple[str, ...])
 
 
 def finished(store: Store) -> set[int]:
-    """Return the chunks that are on disk with everything that belongs to them.
+    """Return the chunks that are there with everything that belongs to them.
 
     A status chunk says that its chunk was finished; one whose files have since been lost or emptied is not
     counted, so that a rerun computes it again.
     """
-    chunks = store.chunks
-    depth = len(chunks.counts)
-    places = [_positions(store, name, depth + len(place_within(name))) for name in grid_names(chunks)]
-    found = {chunks.at(place) for place in set.intersection(*({p[:depth] for p in each} for each in places))}
-    if chunks.traces:
-        *traces, status_name = trace_names(chunks)
-        traced = {(i, 0) for (i,) in _positions(store, status_name, 1)}
-        traced = set.intersection(traced, *(_positions(store, name, 2) for name in traces))
-        found |= {chunks.grid + i for i, _ in traced}
-    return {chunk for chunk in found if _as_recorded(store, chunk)} if store.recorded else found
+    return look(store)[0]
 
 
-def _as_recorded(store: Store, chunk: int) -> bool:
-    """Whether the files of a chunk are as large as they were when they were written."""
-    known = row(store, chunk)
-    if known is None:
-        return False
-    try:
-        return [os.stat(file).st_size for file in files_of(store, chunk).values()] == known.sizes
-    except OSError:
-        return False
+def incomplete(store: Store) -> set[int]:
+    """Return the chunks that have been finished, and of which files are missing or have another size."""
+    return look(store)[1]
+
+
+def look(store: Store) -> tuple[set[int], set[int]]:
+    """Return the chunks that are finished, and those that have been and of which something is missing."""
+    with record.reading(store.path):
+        return _look_at_packed(store) if store.packed else _look_at_chunks(store)
+
+
+def _look_at_chunks(store: Store) -> tuple[set[int], set[int]]:
+    grid, traces = grid_names(store.chunks), trace_names(store.chunks)
+    depth = len(store.chunks.counts)
+    wanted = [(store.path / name / "c", depth + len(place_within(name))) for name in grid]
+    wanted += [(store.path / name / "c", 1 if name == "trace_status" else 2) for name in traces]
+    if store.recorded:
+        wanted.append((store.path / record.RECORD / "points" / "c", depth + 1))
+        wanted.append((store.path / record.RECORD / "traces" / "c", 2))
+    found = files.all_places(wanted)
+    kept = found[len(grid) + len(traces) :]
+    done, begun = _of_kind(store, grid, store.chunks.counts, found[: len(grid)], kept[:1])
+    if traces:
+        offset, batches = store.chunks.grid, (len(store.chunks) - store.chunks.grid,)
+        ended, tried = _of_kind(store, traces, batches, found[len(grid) : len(grid) + len(traces)], kept[1:])
+        done, begun = done | {offset + i for i in ended}, begun | {offset + i for i in tried}
+    if isinstance(store.path, ObjectPath):
+        done |= _not_listed(store, done)
+    return done, begun - done
+
+
+def _not_listed(store: Store, done: set[int]) -> set[int]:
+    """Return the chunks that are there though the listing of the server has not all of them yet; they are
+    asked for by name, where they are few."""
+    missing = [chunk for chunk in range(len(store.chunks)) if chunk not in done]
+    if not store.recorded or len(missing) > MOST_ASKED:
+        return set()
+    ended = files.each(files.has_content, [row_path(store, chunk) for chunk in missing])
+    there = [chunk for chunk, has in zip(missing, ended, strict=True) if has]
+    return {c for c in there if all(files.each(files.has_content, list(files_of(store, c).values())))}
+
+
+def _of_kind(
+    store: Store,
+    names: Sequence[str],
+    counts: tuple[int, ...],
+    found: Sequence[dict[Place, int]],
+    kept: Sequence[dict[Place, int]],
+) -> tuple[set[int], set[int]]:
+    """Return which chunks of one kind are finished, and which have been begun, from the places of the files
+    of each array and of the rows; counted from the first of the kind."""
+    depth = len(counts)
+    sizes = [{p[:depth]: size for p, size in each.items() if not any(p[depth:])} for each in found]
+    there: set[Place] = set.intersection(*({*each} for each in sizes))
+    begun = {*sizes[[name.endswith("status") for name in names].index(True)]}
+    for rows in kept:
+        whole = 8 * record.words(len(names))
+        known = {p[:depth] for p, size in rows.items() if size == whole}
+        begun |= known
+        there = _as_recorded(store, names, sizes, there & known)
+    return _numbers(there, counts), _numbers(begun, counts)
+
+
+def _as_recorded(
+    store: Store, names: Sequence[str], sizes: Sequence[dict[Place, int]], there: set[Place]
+) -> set[Place]:
+    """Return the places of those chunks whose files are as large as they were when they were written.
+
+    An object is whole or not there: of those no rows are read, which would be a request for each chunk.
+    """
+    if not isinstance(store.path, Path):
+        return there
+    kind = "points" if names[-1] == "status" else "traces"
+    root, candidates = store.path / record.RECORD / kind / "c", list(there)
+    data = files.read_all([root.joinpath(*map(str, place), "0") for place in candidates])
+    known = [record.row_of(each, len(names)) for each in data]
+    return {
+        place
+        for place, row in zip(candidates, known, strict=True)
+        if row is not None and row.sizes == [each[place] for each in sizes]
+    }
+
+
+def _numbers(places: set[Place], counts: tuple[int, ...]) -> set[int]:
+    """Return the numbers of chunks at these places; what lies outside is no chunk."""
+    if not counts:
+        return {0} if places else set()
+    inside = [place for place in places if all(i < n for i, n in zip(place, counts, strict=True))]
+    if not inside:
+        return set()
+    return set(np.ravel_multi_index(tuple(np.array(inside).T), counts).tolist())
+
+
+def _look_at_packed(store: Store) -> tuple[set[int], set[int]]:
+    """Return the chunks of which every shard is there, and the others: what is packed was whole."""
+    whole = set(range(len(store.chunks)))
+    for name, array in arrays_of(store).items():
+        folded = [s // c for s, c in zip(array.shards or array.chunks, array.chunks, strict=True)]
+        there = files.places(store.path / name / "c", len(folded))
+        if name in trace_names(store.chunks):
+            chunks = range(store.chunks.grid, len(store.chunks))
+        else:
+            chunks = range(store.chunks.grid)
+        for chunk in chunks:
+            place = (*store.chunks.position(chunk), *([0] * len(folded)))[: len(folded)]
+            if tuple(i // n for i, n in zip(place, folded, strict=True)) not in there:
+                whole.discard(chunk)
+    return whole, set(range(len(store.chunks))) - whole
 
 
 def is_finished(store: Store, chunk: int) -> bool:
-    """Whether a chunk is on disk with everything that belongs to it."""
-    there = all(_has_content(file) for file in files_of(store, chunk).values())
-    return there and (not store.recorded or _as_recorded(store, chunk))
+    """Whether a chunk is there with everything that belongs to it."""
+    if store.packed:
+        return chunk in finished(store)
+    mine = list(files_of(store, chunk).values())
+    if not all(files.has_content(file) for file in mine):
+        return False
+    known = row(store, chunk) if store.recorded else None
+    return not store.recorded or (known is not None and known.sizes == files.sizes(mine))
 
 
 def place_within(name: str) -> tuple[int, ...]:
     """Return the place along the dimensions that an array has beside those of the scan."""
     return (0,) if name == CHECKPOINT else ()
-
-
-def _positions(store: Store, name: str, dimensions: int) -> set[tuple[int, ...]]:
-    """Return the places of an array's chunks that are on disk and not empty."""
-    root = store.path / name / "c"
-    if dimensions == 0:
-        return {()} if _has_content(root) else set()
-    found: set[tuple[int, ...]] = set()
-    _walk(str(root), (), dimensions, found)
-    return found
-
-
-def _walk(folder: str, place: tuple[int, ...], depth: int, found: set[tuple[int, ...]]) -> None:
-    try:
-        entries = list(os.scandir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for entry in entries:
-        # Anything but a number is a killed writer's `.partial` file, and a link is no part of a store.
-        if not entry.name.isdigit() or entry.is_symlink():
-            continue
-        here = (*place, int(entry.name))
-        if depth > 1:
-            _walk(entry.path, here, depth - 1, found)
-        elif entry.is_file() and entry.stat().st_size > 0:
-            found.add(here)
-
-
-def _has_content(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink() and path.stat().st_size > 0
 
 
 def damaged(store: Store, chunks: set[int]) -> dict[int, str]:
@@ -214,9 +341,11 @@ def damaged(store: Store, chunks: set[int]) -> dict[int, str]:
 def discard(store: Store, chunk: int) -> None:
     """Take back a chunk's status, so that the next run computes it again."""
     name = "trace_status" if store.chunks.is_trace(chunk) else "status"
-    files = files_of(store, chunk)
-    for file in (*files.values(), row_path(store, chunk)):
-        if file.is_dir() and not file.is_symlink():
-            shutil.rmtree(file)
-    for file in (files[name], row_path(store, chunk)):
-        file.unlink(missing_ok=True)
+    if store.packed:
+        raise files.read_only(store.path)
+    mine = files_of(store, chunk)
+    for file in (*mine.values(), row_path(store, chunk)):
+        if isinstance(file, Path) and file.is_dir() and not file.is_symlink():
+            files.remove(file)
+    for file in (mine[name], row_path(store, chunk)):
+        files.remove(file)

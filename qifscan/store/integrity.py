@@ -6,24 +6,27 @@ Everything but the chunks follows from the scan: metadata, coordinates, attribut
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import record
+from qifscan import files, record
 from qifscan.errors import counted, short
 from qifscan.lazy import LazyModule
-from qifscan.store import chunk_files, store
+from qifscan.store import chunk_files, drafts, store
+from qifscan.store.shards import packed_node
 from qifscan.store.theory_group import THEORY, add_theory, carries_theory, theory_faults
 from qifscan.theory.of_scan import AFTER_A_RUN, atlas
 
 if TYPE_CHECKING:
     import zarr
 
+    from qifscan.store import places
     from qifscan.store.store import Store
 else:
+    places = LazyModule("qifscan.store.places")
     zarr = LazyModule("zarr")
 
 STRUCTURE = ("shape", "data_type", "chunk_grid", "fill_value", "dimension_names")
@@ -37,12 +40,22 @@ SHOWN = 3
 
 def faults(opened: Store, *, theory: bool = True, deep: bool = False) -> list[str]:
     """Return one line for everything that is wrong beside the chunks; with `deep` theory is read through."""
-    found = [*_of_links(opened), *_of_attributes(opened), *_of_metadata(opened), *_of_coordinates(opened)]
+    with record.reading(opened.path):
+        return _faults(opened, theory, deep)
+
+
+def _faults(opened: Store, theory: bool, deep: bool) -> list[str]:
+    found = list(_of_links(opened))
+    if found:
+        # What may be read without end, or lies elsewhere, is not looked at.
+        return found
+    found = [*_of_attributes(opened), *_of_metadata(opened), *_of_coordinates(opened)]
     if not found and opened.recorded:
         # Where something else is damaged, its copy differs from it.
         found += _of_copy(opened)
-    found += _of_files(opened)
-    if theory and len(chunk_files.finished(opened)) == len(opened.chunks):
+    done, incomplete = chunk_files.look(opened)
+    found += _of_files(incomplete)
+    if theory and len(done) == len(opened.chunks):
         found += [f"{THEORY}: {reason}" for reason in theory_faults(opened.path, deep)]
     return found
 
@@ -50,13 +63,15 @@ def faults(opened: Store, *, theory: bool = True, deep: bool = False) -> list[st
 def mend(opened: Store, *, theory: bool = True, deep: bool = False) -> list[str]:
     """Put right what follows from the scan; return what was wrong. Chunks are left to the next run.
 
-    Raises `StoreError` for a store with links.
+    Raises `StoreError` for a store with links, and for one that is packed and has faults.
     """
-    store.refuse_links(opened)
-    store.clear_beside(opened.path)
+    if not opened.packed:
+        store.check_writable(opened)
+        drafts.clear_beside(opened.path)
     of_theory = False
     found = faults(opened, theory=theory, deep=deep)
     if found:
+        store.check_writable(opened)
         of_theory = any(line.startswith(f"{THEORY}: ") for line in found)
         _mend_arrays(opened)
         for chunk in chunk_files.incomplete(opened):
@@ -68,9 +83,10 @@ def mend(opened: Store, *, theory: bool = True, deep: bool = False) -> list[str]
 
 
 def _of_links(opened: Store) -> Iterator[str]:
-    links = list(record.links(opened.path))
-    if links:
-        yield f"{links[0]} is a link ({counted(len(links), 'link')} in all): remove it, a store has none"
+    found = list(files.odd(opened.path))
+    if found:
+        (name, kind), more = found[0], counted(len(found), "such thing")
+        yield f"{name} is {kind} ({more} in all): remove it, a store has none"
 
 
 def _of_attributes(opened: Store) -> Iterator[str]:
@@ -80,7 +96,7 @@ def _of_attributes(opened: Store) -> Iterator[str]:
             yield "attributes: their second copy is missing or damaged"
         return
     try:
-        own = record.read_json(opened.path / record.METADATA)["attributes"]
+        own = dict(record.read_json(opened.path / files.METADATA)["attributes"])
     except (ValueError, KeyError, TypeError):
         yield "attributes: zarr.json can't be read"
         return
@@ -96,7 +112,7 @@ def _expected(opened: Store) -> Mapping[str, Any]:
     """Return the metadata that the arrays of a store must have."""
     kept = store.kept(opened)
     if kept is not None:
-        return dict(kept["nodes"])
+        return {n: packed_node(node) if opened.packed else node for n, node in kept["nodes"].items()}
     with store.template(opened) as made:
         own = dict(record.nodes(made))
     return {n: node for n, node in own.items() if opened.recorded or not n.startswith(record.RECORD)}
@@ -112,7 +128,7 @@ def _of_metadata(opened: Store) -> Iterator[str]:
 
 def _differs(opened: Store, name: str, node: Any, keys: tuple[str, ...]) -> str:
     try:
-        found = record.read_json(opened.path / name / record.METADATA)
+        found = record.read_json(opened.path / name / files.METADATA)
     except ValueError as error:
         return str(error)
     if not isinstance(found, dict) or found.get("node_type") != node["node_type"]:
@@ -126,7 +142,7 @@ def _differs(opened: Store, name: str, node: Any, keys: tuple[str, ...]) -> str:
 def _of_coordinates(opened: Store) -> Iterator[str]:
     for name, values in store.coordinates(opened).items():
         try:
-            found = np.asarray(zarr.open_array(str(opened.path / name), mode="r")[...])
+            found = np.asarray(zarr.open_array(places.readable(opened.path), path=name, mode="r")[...])
             same = found.shape == values.shape and found.tolist() == values.tolist()
             # Of zeros alone, which is the fill value, zarr writes no file.
             is_fill = values.dtype.kind not in "OUS" and not values.any()
@@ -142,7 +158,7 @@ def _of_coordinates(opened: Store) -> Iterator[str]:
 
 def _of_copy(opened: Store) -> Iterator[str]:
     """The copy of all metadata in the root, by which a web server's visitors find the arrays."""
-    copy = record.read_json(opened.path / record.METADATA).get("consolidated_metadata") or {}
+    copy = record.read_json(opened.path / files.METADATA).get("consolidated_metadata") or {}
     known = copy.get("metadata") or {}
     there = {n: node for n, node in record.nodes(opened.path) if node.get("node_type") == "array"}
     listed = {n: node for n, node in known.items() if node.get("node_type") == "array"}
@@ -155,8 +171,8 @@ def _of_copy(opened: Store) -> Iterator[str]:
         yield f"zarr.json: its copy of the metadata is not that of {', '.join(sorted(wrong)[:SHOWN])}"
 
 
-def _of_files(opened: Store) -> Iterator[str]:
-    wrong = sorted(chunk_files.incomplete(opened))
+def _of_files(incomplete: set[int]) -> Iterator[str]:
+    wrong = sorted(incomplete)
     if wrong:
         which = f"chunk{'' if len(wrong) == 1 else 's'} {', '.join(map(str, wrong[:SHOWN]))}"
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
@@ -172,14 +188,11 @@ def _mend_arrays(opened: Store) -> None:
             if name in coordinates or not _differs(opened, name, node, EXACT if exact else STRUCTURE):
                 continue
             place = opened.path / name
-            if place.is_file():
-                place.unlink()
-            if (place / record.METADATA).is_dir():
-                shutil.rmtree(place / record.METADATA)
-            record.write_whole(place / record.METADATA, json.dumps(node).encode())
+            if isinstance(place, Path) and place.is_file():
+                files.remove(place)
+            if isinstance(place, Path) and (place / files.METADATA).is_dir():
+                files.remove(place / files.METADATA)
+            files.write(place / files.METADATA, json.dumps(node).encode())
         for name in coordinates:
-            place = opened.path / name
-            if place.is_file():
-                place.unlink()
-            shutil.rmtree(place, ignore_errors=True)
-            (made / name).rename(place)
+            files.remove(opened.path / name)
+            files.put(made / name, opened.path / name)

@@ -10,22 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import record
+from qifscan import files, record
 from qifscan.engine.measured import CHECKPOINT, grid_names, trace_names
 from qifscan.errors import StoreError, UnknownModel, short
+from qifscan.files import Where
 from qifscan.lazy import LazyModule
-from qifscan.place import local
-from qifscan.store.chunk_files import arrays_of, files_of, finished
-from qifscan.store.layout import coordinates_of, fixed_coordinates
+from qifscan.place import located
+from qifscan.store.chunk_files import arrays_of, finished, places_of
+from qifscan.store.layout import coordinates_of, fixed_coordinates, variables_of
 from qifscan.store.store import Store, attributes_of, load
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from qifscan.store import places
 else:
+    places = LazyModule("qifscan.store.places")
     xr = LazyModule("xarray")
 
 
 Array = np.ndarray[Any, Any]
+
+MOST_LABELS = 10**8
+"""Values of an axis that somebody has added to a store: xarray reads those of an axis at once."""
 
 
 def read_points(store: Store, place: Mapping[str, Array]) -> dict[str, Array]:
@@ -91,17 +98,26 @@ def open_scan(path: str | os.PathLike[str]) -> xr.Dataset:
     ------
     StoreError
         If there is no store of qifscan at `path`, or it is damaged.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> made = qs.run(scan, "opened.zarr", client="serial")
+    >>> qs.open_scan("opened.zarr")["r_mean"].dims
+    ('eta',)
     """
-    return read(local("path", path), chunks={})
+    return read(located("path", path), chunks={})
 
 
-def read(path: Path, chunks: Any = None) -> xr.Dataset:
+def read(path: Where, chunks: Any = None) -> xr.Dataset:
     """Return the dataset of a store; with `chunks=None` lazy too, but without dask."""
     try:
         store = load(path)
     except UnknownModel:
         return _without_model(path, chunks)
-    dataset = _as_zarr(path, _at_this_moment(store), chunks)
+    _check_shapes(store)
+    dataset = _dataset(path, _at_this_moment(store), chunks)
     grid = [name for name in grid_names(store.chunks) if name != CHECKPOINT]
     order = [*grid, *trace_names(store.chunks)]
     missing = [name for name in order if name not in dataset]
@@ -118,23 +134,44 @@ def read(path: Path, chunks: Any = None) -> xr.Dataset:
     return ordered
 
 
-def _as_zarr(path: Path, source: Any, chunks: Any) -> xr.Dataset:
-    """Return the dataset that xarray finds in a store."""
+def _check_shapes(store: Store) -> None:
+    """Raise `StoreError` for what xarray would read before it could be seen to be no part of the store: a
+    pipe, a link to elsewhere, an axis of another length than the scan has."""
+    own = variables_of(store.chunks)
+    # What lies in the folders of the scan's own chunks is looked at one by one.
+    chunks = {os.path.join(name, "c") for name in own} | {os.path.join(record.RECORD, "points", "c")}
+    found = next(files.odd(store.path, chunks), None)
+    if found is not None:
+        raise StoreError(f"{store.path}: {found[0]} is {found[1]}, which no store has; remove it")
+    shapes = {name: variable.shape for name, variable in own.items()}
+    shapes |= {name: values.shape for name, _, values, _ in coordinates_of(store.chunks)}
+    names = record.names_in(store.path, "")
+    for name, node in zip(names, record.nodes_of(store.path, names), strict=True):
+        shape = node.get("shape") if isinstance(node, dict) else None
+        if name in shapes and shape is not None and shape != list(shapes[name]):
+            raise StoreError(f"{store.path}: {name} has another shape than the scan; qifscan verify mends it")
+        if isinstance(shape, list) and len(shape) == 1 and name not in shapes and shape[0] > MOST_LABELS:
+            raise StoreError(
+                f"{store.path}: {name[:80]!r} has {shape[0]:,} values, which is no part of a scan"
+            )
+
+
+def _dataset(path: Where, through: Any, chunks: Any) -> xr.Dataset:
+    """Return what xarray makes of a store."""
     with warnings.catch_warnings():
         # A killed writer's leftovers beside the arrays are no concern of the reader.
         warnings.filterwarnings("ignore", message="Object at .* is not recognized")
         try:
-            found: xr.Dataset = xr.open_zarr(source, consolidated=False, zarr_format=3, chunks=chunks)
-        except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
-            reason = f"its metadata or coordinates can't be read ({short(error)})"
-            raise StoreError(f"{path}: {reason}; qifscan verify --repair puts them back") from None
-    return found
+            made: xr.Dataset = xr.open_zarr(through, consolidated=False, zarr_format=3, chunks=chunks)
+        except Exception as error:  # noqa: BLE001 - of damaged metadata zarr and xarray may raise anything
+            raise StoreError(f"{path}: can't be read ({short(error)}); qifscan verify finds why") from None
+    return made
 
 
-def _without_model(path: Path, chunks: Any) -> xr.Dataset:
+def _without_model(path: Where, chunks: Any) -> xr.Dataset:
     """Return the dataset of a store whose model nobody has imported: opening a store runs no code of it."""
     attributes, (names, coordinates) = record.attributes(path), listed(path)
-    dataset = _as_zarr(path, str(path), chunks)
+    dataset = _dataset(path, places.readable(path), chunks)
     own = [name for name in coordinates if name in dataset.data_vars]
     order = [name for name in names if name in dataset.data_vars and name not in own]
     added = [name for name in dataset.data_vars if name not in {*order, *own}]
@@ -142,7 +179,7 @@ def _without_model(path: Path, chunks: Any) -> xr.Dataset:
     return ordered.assign_attrs(attributes)
 
 
-def listed(path: Path) -> tuple[list[str], list[str]]:
+def listed(path: Where) -> tuple[list[str], list[str]]:
     """Return the variables and the coordinates of the scan of a store, as its record lists them."""
     found = record.read(path)
     attributes = {} if found is None else found["attributes"]
@@ -153,15 +190,17 @@ def _at_this_moment(store: Store) -> Any:
     """Return what xarray is to read: the store, of an unfinished one its finished chunks alone."""
     done, chunks = finished(store), store.chunks
     if len(done) == len(chunks):
-        return str(store.path)
+        return places.readable(store.path)
     from zarr.storage import LocalStore
 
     from qifscan.store.snapshot import Snapshot
 
     shown: dict[str, set[str]] = {name: set() for name in (*grid_names(chunks), *trace_names(chunks))}
     for chunk in done:
-        for name, file in files_of(store, chunk).items():
-            shown[name].add(file.relative_to(store.path / name / "c").as_posix())
-    # Of a scan without axes a chunk's file is `c` itself.
-    hidden = {name: frozenset(places) for name, places in shown.items()}
-    return Snapshot(LocalStore(store.path, read_only=True), hidden)
+        for name, place in places_of(store, chunk).items():
+            # Of a scan without axes a chunk's file is `c` itself.
+            shown[name].add("/".join(map(str, place)))
+    hidden = {name: frozenset(found) for name, found in shown.items()}
+    path = store.path
+    through = LocalStore(path, read_only=True) if isinstance(path, Path) else places.readable(path)
+    return Snapshot(through, hidden)

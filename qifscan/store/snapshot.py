@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from zarr.storage import LocalStore, WrapperStore
+from zarr.abc.store import Store
+from zarr.storage import WrapperStore
 
 
-class Snapshot(WrapperStore[LocalStore]):  # type: ignore[misc]  # zarr has no types here
+class Snapshot(WrapperStore[Store]):  # type: ignore[misc]  # zarr has no types here
     """The files of a store without those of unfinished chunks; `shown` has the places of the finished."""
 
-    def __init__(self, store: LocalStore, shown: dict[str, frozenset[str]]) -> None:
+    def __init__(self, store: Store, shown: dict[str, frozenset[str]]) -> None:
         super().__init__(store)
         self._shown = shown
 
-    def _with_store(self, store: LocalStore) -> Snapshot:
+    def _with_store(self, store: Store) -> Snapshot:
         return Snapshot(store, self._shown)
 
     def _hides(self, key: str) -> bool:

@@ -6,52 +6,49 @@ chunk is the record that the rest is there. Status 0 means "not run" and is the 
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-import platform
-import re
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
-from qifscan import record
+from qifscan import files, record
 from qifscan.engine import backend
 from qifscan.engine.chunks import Chunks
 from qifscan.errors import StoreError, UnknownModel, short
+from qifscan.files import METADATA, Where
 from qifscan.scan.matching import adopted
 from qifscan.scan.scan import Scan
 from qifscan.store.chunk_files import finished, row
+from qifscan.store.drafts import Draft, beside, built, clear_beside, clear_inside
 from qifscan.store.layout import coordinates_of, now, write_template
+from qifscan.store.shards import is_packed
 
 logger = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
 
 
+PACKED = "qifscan_packed"
+"""The attribute of a store that is packed."""
+
 OPTIONS = "qifscan_options"
 """The attribute that says which options of XLA the numbers of a store depend on."""
-
-STALE_SECONDS = 600
-"""Age at which a `.partial` file, left by a killed writer, is swept away."""
 
 
 @dataclass(frozen=True)
 class Store:
     """An existing store: its path, the scan that it belongs to, and how that is cut."""
 
-    path: Path
+    path: Where
     chunks: Chunks
     recorded: bool = True
     """Whether it has a record of its chunks; stores of earlier versions have none."""
+    packed: bool = False
+    """Whether it is packed: whole, in few files, and only read."""
 
     @property
     def scan(self) -> Scan:
@@ -59,86 +56,21 @@ class Store:
         return self.chunks.scan
 
 
-@dataclass(frozen=True)
-class Draft:
-    """A new store that is not yet at its path: where it lies, and what folders were made to hold it."""
-
-    store: Store
-    partial: Path
-    folders: tuple[Path, ...]
-
-    def place(self) -> Store:
-        """Move the store to its path."""
-        try:
-            self.partial.rename(self.store.path)
-        except OSError as error:
-            self.remove()
-            raise _unwritten(self.store.path, error) from error
-        return self.store
-
-    def remove(self) -> None:
-        """Take back everything that was written for the store."""
-        shutil.rmtree(self.partial, ignore_errors=True)
-        for folder in self.folders:
-            with suppress(OSError):
-                folder.rmdir()
+def draft(path: Where, chunks: Chunks, device: str) -> Draft:
+    """Build the store of a scan: it is not yet at `path`."""
+    return built(path, lambda folder: write_template(folder, chunks, device))
 
 
-def create(path: Path, chunks: Chunks, device: str) -> Store:
+def create(path: Where, chunks: Chunks, device: str) -> Store:
     """Create the store of a scan: every array, coordinate and attribute, and no result.
 
     `device` is what will compute it, as `backend.device` gives it.
     """
-    return draft(path, chunks, device).place()
+    draft(path, chunks, device).place()
+    return Store(path, chunks)
 
 
-def draft(path: Path, chunks: Chunks, device: str) -> Draft:
-    """Build the store of a scan beside `path`, to be renamed: a store is either whole or not there."""
-    blocked = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
-    if blocked is not None:
-        raise StoreError(f"{path}: can't be written ({blocked} is a file); nothing was written")
-    folders = tuple(folder for folder in path.parents if not folder.exists())
-    if path.parent.exists():
-        clear_beside(path)
-    made = Draft(Store(path, chunks), beside(path), folders)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_template(made.partial, chunks, device)
-    except BaseException as error:
-        made.remove()
-        if isinstance(error, OSError):
-            raise _unwritten(path, error) from error
-        raise
-    return made
-
-
-def beside(path: Path) -> Path:
-    """Return a new name beside a store for what is to be moved there, with the machine and process in it."""
-    return path.with_name(f"{path.name}.{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
-
-
-def _machine() -> str:
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-
-
-def clear_beside(path: Path) -> None:
-    """Remove what killed processes have left beside a store: those of this machine, or old ones."""
-    pattern = re.compile(re.escape(path.name) + r"\.(?:([0-9a-f]{8})-(\d+)-)?[0-9a-f]{8}\.partial")
-    for entry in os.scandir(path.parent):
-        found = pattern.fullmatch(entry.name)
-        if found is None or entry.is_symlink() or not entry.is_dir():
-            continue
-        known = found[1] == _machine()
-        old = entry.stat().st_mtime < datetime.now(UTC).timestamp() - STALE_SECONDS
-        if (known and not psutil.pid_exists(int(found[2]))) or (old and not known):
-            shutil.rmtree(entry.path, ignore_errors=True)
-
-
-def _unwritten(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"{path}: can't be written ({error.strerror or error}); nothing was written")
-
-
-def load(path: Path) -> Store:
+def load(path: Where) -> Store:
     """Return the store at `path`; raise `StoreError` if it is not one, or not readable."""
     try:
         return _loaded(path, record.attributes(path))
@@ -148,12 +80,18 @@ def load(path: Path) -> Store:
         kept = record.read(path)
         if kept is None:
             raise
-        again = _loaded(path, kept["attributes"])
+        again = _loaded(path, kept["attributes"] | _if_packed(path))
         logger.warning("%s; read from their second copy; qifscan verify --repair puts them back", error)
         return again
 
 
-def _loaded(path: Path, attributes: Mapping[str, Any]) -> Store:
+def _if_packed(path: Where) -> dict[str, Any]:
+    with suppress(ValueError, KeyError, TypeError):
+        return {PACKED: 1} if is_packed(record.read_json(path / "status" / METADATA)) else {}
+    return {}
+
+
+def _loaded(path: Where, attributes: Mapping[str, Any]) -> Store:
     scan = Scan.from_attributes(path, attributes)
     try:
         checkpoint = int(attributes.get("qifscan_checkpoint", 0))
@@ -162,12 +100,7 @@ def _loaded(path: Path, attributes: Mapping[str, Any]) -> Store:
         raise StoreError(
             f"{path}: how it is cut can't be read from its attributes ({short(error)}); the store is damaged"
         ) from None
-    return Store(path, chunks, bool(attributes.get("qifscan_record")))
-
-
-def exists(path: Path) -> bool:
-    """Whether anything is at `path`."""
-    return path.exists()
+    return Store(path, chunks, bool(attributes.get("qifscan_record")), bool(attributes.get(PACKED)))
 
 
 def check_scan(store: Store, scan: Scan) -> None:
@@ -196,9 +129,9 @@ def origin(store: Store) -> dict[str, Any]:
 def begin_run(store: Store, event: str, options: str) -> None:
     """Sweep away what killed writers have left half-written, and add a line to the history; a store without
     a finished chunk takes the options of XLA that these will be computed with."""
-    refuse_links(store)
+    check_writable(store)
     try:
-        _clear(store)
+        clear_inside(store.path)
         clear_beside(store.path)
         told = attributes_of(store)
         first = {} if finished(store) else {OPTIONS: options}
@@ -208,24 +141,24 @@ def begin_run(store: Store, event: str, options: str) -> None:
         raise StoreError(f"{store.path}: can't be written ({reason}); nothing in it was changed") from error
 
 
-def refuse_links(store: Store) -> None:
-    """Raise `StoreError` if there is a link in a store: what is written there would be written elsewhere."""
-    link = next(record.links(store.path), None)
-    if link is not None:
-        raise StoreError(
-            f"{store.path}: {link} is a link, and what is written there goes elsewhere; remove it"
-        )
+def check_writable(store: Store) -> None:
+    """Raise `StoreError` for a store that is packed, or has a link in it: what is written there would be
+    written elsewhere."""
+    if store.packed:
+        raise StoreError(f"{store.path}: is packed, and only read; qifscan unpack makes a store to write to")
+    found = next(files.odd(store.path), None)
+    if found is not None:
+        name, kind = found
+        told = ", and what is written there goes elsewhere" if kind == "a link" else ", which no store has"
+        raise StoreError(f"{store.path}: {name} is {kind}{told}; remove it")
 
 
 @contextmanager
 def template(store: Store) -> Iterator[Path]:
     """Give a folder with everything of a store that follows from its scan, for as long as it is needed."""
-    made = beside(store.path)
-    try:
+    with files.building(beside(store.path)) as made:
         write_template(made, store.chunks, "")
         yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def coordinates(store: Store) -> dict[str, Array]:
@@ -246,7 +179,7 @@ def attributes_of(store: Store) -> dict[str, Any]:
     made = {} if copy is None else copy["attributes"]
     own: dict[str, Any] = {}
     with suppress(ValueError, KeyError, TypeError):
-        own = dict(record.read_json(store.path / record.METADATA)["attributes"])
+        own = dict(record.read_json(store.path / METADATA)["attributes"])
     return made | own | {name: value for name, value in made.items() if name.startswith("qifscan_")}
 
 
@@ -280,11 +213,3 @@ def with_other_options(store: Store, chunk: int, here: str) -> bool:
     """Whether a chunk says that it was computed with other options than these."""
     known = row(store, chunk) if store.recorded and here != backend.UNKNOWN else None
     return known is not None and known.options not in (0, record.of_options(here))
-
-
-def _clear(store: Store) -> None:
-    oldest = datetime.now(UTC).timestamp() - STALE_SECONDS
-    for leftover in store.path.rglob("*.partial"):
-        with suppress(OSError):
-            if leftover.stat().st_mtime < oldest:
-                leftover.unlink()

@@ -7,27 +7,30 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import record
+from qifscan import files, record
 from qifscan.dynamics.catalogue import model_named
 from qifscan.engine import backend
 from qifscan.errors import StoreError, short
+from qifscan.files import METADATA, Where
 from qifscan.lazy import LazyModule
-from qifscan.place import local
-from qifscan.store import layout, store
+from qifscan.place import located
+from qifscan.store import drafts, layout, store
 
 if TYPE_CHECKING:
     import xarray as xr
     import zarr
 
     from qifscan.scan.scan import Scan
+    from qifscan.store import places
     from qifscan.theory.of_scan import Atlas
 else:
+    places = LazyModule("qifscan.store.places")
     xr = LazyModule("xarray")
     zarr = LazyModule("zarr")
 
@@ -45,13 +48,13 @@ THEORY_CHUNK = 1 << 22
 """Bytes of a chunk of an array of theory."""
 
 
-def write_theory(path: Path, found: Atlas) -> None:
+def write_theory(path: Where, found: Atlas) -> None:
     """Write the theory of a scan as the group `theory` of a store, in place of an older one.
 
     Without a store at `path` one is made that has nothing else. Every dataset is a group with coordinates of
     its own. It is built beside the store and renamed, so that the group is either whole or not there.
     """
-    path = local("path", path)
+    path = located("path", path)
     check_target(path, found.scan)
     _write(path, found)
 
@@ -62,58 +65,64 @@ def add_theory(opened: store.Store, found: Atlas) -> None:
     _write(opened.path, found)
 
 
-def _write(path: Path, found: Atlas) -> None:
-    partial = store.beside(path)
+def _write(path: Where, found: Atlas) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Only what is new is written: the group's parent keeps its attributes.
-        root = zarr.create_group(store=str(partial), zarr_format=3)
-        group = root.create_group(THEORY, attributes=found.attributes)
-        for name, dataset in found.datasets.items():
-            _write_dataset(group.create_group(name), dataset)
-        arrays = {name: node for name, node in record.nodes(partial / THEORY) if node["node_type"] == "array"}
-        group.attrs.update(
-            {DIGESTS: {name: _digest(partial / THEORY, name, arrays[name]) for name in arrays}}
-        )
-        if _has_scan(path):
-            shutil.rmtree(path / THEORY, ignore_errors=True)
-            (partial / THEORY).rename(path / THEORY)
-            record.seal(path, record.read_json(path / record.METADATA)["attributes"])
-        else:
-            told = {"title": found.attributes["title"], "created": layout.now()}
-            record.seal(partial, {**told, **layout.provenance(backend.processor())})
-            shutil.rmtree(path, ignore_errors=True)
-            partial.rename(path)
+        if isinstance(path, Path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with files.building(drafts.beside(path)) as partial:
+            _build(partial, found)
+            if _has_scan(path):
+                if isinstance(path, Path):
+                    files.remove(path / THEORY)
+                else:
+                    # Without the file that it is known by it is not there, whatever is still removed.
+                    files.remove(path / THEORY / METADATA)
+                    files.remove(path / THEORY)
+                files.put(partial / THEORY, path / THEORY)
+                record.seal(path, record.read_json(path / METADATA)["attributes"])
+            else:
+                told = {"title": found.attributes["title"], "created": layout.now()}
+                record.seal(partial, {**told, **layout.provenance(backend.processor())})
+                files.remove(path)
+                files.put(partial, path)
     except OSError as error:
         raise StoreError(f"{path}: its theory can't be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
-def _digest(group: Path, name: str, node: Any) -> str:
+def _build(partial: Path, found: Atlas) -> None:
+    # Only what is new is written: the group's parent keeps its attributes.
+    root = zarr.create_group(store=str(partial), zarr_format=3)
+    group = root.create_group(THEORY, attributes=found.attributes)
+    for name, dataset in found.datasets.items():
+        _write_dataset(group.create_group(name), dataset)
+    arrays = {name: node for name, node in record.nodes(partial / THEORY) if node["node_type"] == "array"}
+    group.attrs.update({DIGESTS: {name: _digest(partial / THEORY, name, arrays[name]) for name in arrays}})
+
+
+def _digest(group: Where, name: str, node: Any) -> str:
     """Return the digest of an array of theory, with its metadata."""
-    values = np.asarray(zarr.open_array(str(group / name), mode="r")[...])
+    values = np.asarray(zarr.open_array(places.readable(group), path=name, mode="r")[...])
     values = np.array(values.tolist(), dtype=str) if values.dtype.kind in "OTU" else values
     return f"{record.digest(name.encode(), json.dumps(node, sort_keys=True).encode(), values):016x}"
 
 
-def theory_faults(path: Path, deep: bool = False) -> list[str]:
+def theory_faults(path: Where, deep: bool = False) -> list[str]:
     """Return what is wrong with the theory of a finished store: with `deep` it is read through."""
     if not carries_theory(path):
         return ["is not there"]
     group, found = path / THEORY, []
     try:
-        digests = record.read_json(group / record.METADATA)["attributes"].get(DIGESTS)
+        digests = record.read_json(group / METADATA)["attributes"].get(DIGESTS)
     except (ValueError, KeyError, TypeError):
         return ["its zarr.json can't be read"]
     arrays = {name: node for name, node in record.nodes(group) if node.get("node_type") == "array"}
     if digests is not None:
         found = [f"{name} is missing" for name in digests if name not in arrays]
-        found += [
-            f"a chunk of {name} is missing"
-            for name in digests
-            if name in arrays and _lacks(group, name, arrays[name])
-        ]
+        there = [name for name in digests if name in arrays]
+        wanted = [(group / name / "c", len(arrays[name]["shape"])) for name in there]
+        for name, chunks in zip(there, files.all_places(wanted), strict=True):
+            lacks = _lacks(group / name, chunks, arrays[name])
+            found += [f"a chunk of {name} is missing"] if lacks else []
     for name in arrays if deep and not found else ():
         try:
             same = digests is None or digests.get(name) == _digest(group, name, arrays[name])
@@ -124,15 +133,16 @@ def theory_faults(path: Path, deep: bool = False) -> list[str]:
     return found
 
 
-def _lacks(group: Path, name: str, node: Any) -> bool:
-    """Whether a chunk of an array of theory is missing or empty."""
+def _lacks(array: Where, found: Mapping[tuple[int, ...], int], node: Any) -> bool:
+    """Whether a chunk of an array of theory is missing or empty, where these are there."""
     lengths = node["chunk_grid"]["configuration"]["chunk_shape"]
     counts = [-(-n // c) for n, c in zip(node["shape"], lengths, strict=True)]
-    files = (group.joinpath(name, "c", *map(str, place)) for place in np.ndindex(*counts))
-    return any(not file.is_file() or file.stat().st_size == 0 for file in files)
+    missing = (place for place in np.ndindex(*counts) if place not in found)
+    # Of a server's listing, which may lag behind, each is asked for by its name.
+    return any(not files.has_content(array.joinpath("c", *map(str, place))) for place in missing)
 
 
-def check_target(path: Path, scan: Scan) -> Scan:
+def check_target(path: Where, scan: Scan) -> Scan:
     """Return the scan whose theory is to be written to `path`; raise `StoreError` if none can be.
 
     `path` is a place where nothing is, the store of the scan, whose values may differ by rounding, or one
@@ -142,21 +152,22 @@ def check_target(path: Path, scan: Scan) -> Scan:
         return scan
     opened = store.load(path)
     store.check_scan(opened, scan)
+    store.check_writable(opened)
     return opened.scan
 
 
-def carries_theory(path: Path) -> bool:
+def carries_theory(path: Where) -> bool:
     """Whether a store has the group of theory."""
-    return (path / THEORY / "zarr.json").is_file()
+    return (path / THEORY / METADATA).is_file()
 
 
-def is_theory_alone(path: Path) -> bool:
+def is_theory_alone(path: Where) -> bool:
     """Whether a store has theory and no scan."""
     return carries_theory(path) and not _has_scan(path)
 
 
-def _has_scan(path: Path) -> bool:
-    return (path / "status").exists()
+def _has_scan(path: Where) -> bool:
+    return (path / "status" / METADATA).is_file() or (path / "status").exists()
 
 
 def _write_dataset(group: Any, dataset: xr.Dataset) -> None:
@@ -213,24 +224,40 @@ def open_theory(path: str | os.PathLike[str]) -> xr.DataTree:
     ------
     StoreError
         If there is no store at `path`, or it carries no theory.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> made = qs.run(scan, "beside.zarr", client="serial")
+    >>> sorted(qs.open_theory("beside.zarr").children)
+    ['along_eta', 'equilibria']
     """
-    path = local("path", path)
-    if not path.exists():
-        raise StoreError(f"{path}: not found; expected a store that qifscan run or bifurcate has made")
-    if not carries_theory(path):
-        raise StoreError(f"{path}: carries no theory; a run writes it when it ends, or qifscan bifurcate")
-    damage = theory_faults(path)
+    place = located("path", path)
+    with record.reading(place):
+        carried = carries_theory(place)
+        there = carried or place.exists()
+    if not there:
+        raise StoreError(f"{place}: not found; expected a store that qifscan run or bifurcate has made")
+    if not carried:
+        raise StoreError(f"{place}: carries no theory; a run writes it when it ends, or qifscan bifurcate")
+    damage = theory_faults(place)
     if damage:
         cure = (
-            "qifscan bifurcate writes it again" if is_theory_alone(path) else "run the scan again to mend it"
+            "qifscan bifurcate writes it again" if is_theory_alone(place) else "run the scan again to mend it"
         )
-        raise StoreError(f"{path}: its theory is damaged ({damage[0]}); {cure}")
+        raise StoreError(f"{place}: its theory is damaged ({damage[0]}); {cure}")
     try:
         tree = xr.open_datatree(
-            str(path), engine="zarr", group=THEORY, consolidated=False, zarr_format=3, chunks=None
+            places.readable(place),
+            engine="zarr",
+            group=THEORY,
+            consolidated=False,
+            zarr_format=3,
+            chunks=None,
         )
     except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"{path}: its theory can't be read ({short(error)})") from None
+        raise StoreError(f"{place}: its theory can't be read ({short(error)})") from None
     return tree.map_over_datasets(as_computed)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import record
+from qifscan import files, record
 from qifscan.errors import StoreError, short
+from qifscan.files import Where
 from qifscan.lazy import LazyModule
 from qifscan.store.chunk_files import place_within
 from qifscan.store.reader import listed
@@ -18,7 +18,10 @@ from qifscan.store.reader import listed
 if TYPE_CHECKING:
     import zarr
     import zarr.codecs
+
+    from qifscan.store import places
 else:
+    places = LazyModule("qifscan.store.places")
     zarr = LazyModule("zarr")
 
 
@@ -36,7 +39,7 @@ class Known:
     status: Array
 
 
-def without_model(path: Path) -> Known:
+def without_model(path: Where) -> Known:
     """Return how far a store is whose model nobody has imported, from its arrays and their record alone.
 
     Raises `StoreError` for a store of an earlier version, which has no record.
@@ -63,24 +66,27 @@ def without_model(path: Path) -> Known:
     return Known(len(done), places, points, status)
 
 
-def _array_of(path: Path, name: str) -> Any:
+def _array_of(path: Where, name: str) -> Any:
     try:
-        return zarr.open_array(str(path / name), mode="r")
-    except (KeyError, ValueError, TypeError, FileNotFoundError) as error:
+        return zarr.open_array(places.readable(path), path=name, mode="r", zarr_format=3)
+    except (KeyError, ValueError, TypeError, FileNotFoundError, RecursionError) as error:
         raise StoreError(f"{path}: {name} can't be read ({short(error)}); the store is damaged") from None
 
 
 def _recorded_places(
-    path: Path, array: Any, rows: str, names: list[str]
+    path: Where, array: Any, rows: str, names: list[str]
 ) -> tuple[list[tuple[int, ...]], int]:
     """Return the places of chunks whose files are those of their row, and how many places there are."""
     counts = [-(-n // c) for n, c in zip(array.shape, array.chunks, strict=True)]
+    within = {n: (0,) if n.endswith("_trace") else place_within(n) for n in names}
+    wanted = [(path / n / "c", len(counts) + len(within[n])) for n in names]
+    sizes = files.all_places(wanted)
     done = []
-    for place in np.ndindex(*counts):
-        row = record.read_row(path.joinpath(record.RECORD, rows, "c", *map(str, place), "0"), len(names))
-        within = {n: (0,) if n.endswith("_trace") else place_within(n) for n in names}
-        files = [path.joinpath(n, "c", *map(str, (*place, *within[n]))) for n in names]
-        with suppress(OSError):
-            if row is not None and [file.stat().st_size for file in files] == row.sizes:
-                done.append(place)
+    for place in sorted(files.places(path / record.RECORD / rows / "c", len(counts) + 1)):
+        here = place[:-1]
+        (data,) = files.read_all([path.joinpath(record.RECORD, rows, "c", *map(str, place))])
+        row = record.row_of(data, len(names))
+        found = [each.get((*here, *within[n])) for n, each in zip(names, sizes, strict=True)]
+        if row is not None and found == row.sizes:
+            done.append(here)
     return done, int(np.prod(counts, dtype=np.int64))

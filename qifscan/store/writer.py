@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from qifscan import record
+from qifscan import files, record
 from qifscan.engine import backend
 from qifscan.lazy import LazyModule
 from qifscan.store.chunk_files import arrays_of, digest_of, files_of, row_path
@@ -41,12 +41,11 @@ def write(store: Store, chunk: int, result: Measured, origin: int | None = None)
         for name, each in values.items():
             await arrays[name].async_array.setitem(region, each)
         if store.recorded:
-            files = files_of(store, chunk)
-            digests = [digest_of(store, chunk, n, values[n].astype(arrays[n].dtype)) for n in files]
-            sizes = [file.stat().st_size for file in files.values()]
+            mine = files_of(store, chunk)
+            digests = [digest_of(store, chunk, n, values[n].astype(arrays[n].dtype)) for n in mine]
             here = backend.options()
             made = origin or (0 if here == backend.UNKNOWN else record.of_options(here))
-            row = record.Row(result.taken, result.continued, made, digests, sizes)
+            row = record.Row(result.taken, result.continued, made, digests, files.sizes(list(mine.values())))
             record.write_row(row_path(store, chunk), row)
 
     _in_this_thread(written())

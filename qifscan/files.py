@@ -1,0 +1,256 @@
+"""The few things that are done to files of a store, the same in a local folder, an object store and a zip.
+
+All else that a store needs is made of these: a file is written whole or not at all, and a folder is put in
+its place with the file by which others know it last.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import tempfile
+import uuid
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from qifscan.objects import AT_ONCE, ObjectPath
+from qifscan.zipped import Zipped
+
+Result = TypeVar("Result")
+
+Where = Path | ObjectPath | Zipped
+"""Where a store lies, or a file of one."""
+
+Place = tuple[int, ...]
+
+METADATA = "zarr.json"
+"""The file by which an array or a group is known."""
+
+DEEPEST = 24
+"""Folders in folders of a store, which an array of theory with as many dimensions as there are has not."""
+
+MOST_TEXT = 1 << 28
+"""Bytes of a file of metadata: that of a scan with ten million values on its axes has less."""
+
+
+def read(path: Where, most: int | None = None) -> bytes:
+    """Return what a file holds; raise `OSError` where there is none, or it has more bytes than `most`."""
+    if isinstance(path, Path):
+        known = os.stat(path)
+        if not stat.S_ISREG(known.st_mode):
+            # A device or a pipe would be read without end.
+            folder = stat.S_ISDIR(known.st_mode)
+            kind = errno.EISDIR if folder else errno.EINVAL
+            raise OSError(kind, os.strerror(kind) if folder else "it is no file", str(path))
+        size: int | None = known.st_size
+    else:
+        size = None if most is None else path.size()
+    if most is not None and size is not None and size > most:
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, expected {most:,} at most", str(path))
+    return path.read_bytes()
+
+
+def read_all(paths: Sequence[Where]) -> list[bytes | None]:
+    """Return what each of these files holds, None for those that can't be read."""
+
+    def one(path: Where) -> bytes | None:
+        try:
+            if isinstance(path, Path):
+                with open(path, "rb") as file:
+                    return file.read()
+            return path.read_bytes()
+        except OSError:
+            return None
+
+    return each(one, paths)
+
+
+def sizes(paths: Sequence[Where]) -> list[int]:
+    """Return the bytes of each of these files; raise `FileNotFoundError` if one is not there."""
+
+    def one(path: Where) -> int:
+        found = os.stat(path).st_size if isinstance(path, Path) else path.size()
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, "not found", str(path))
+        return found
+
+    return each(one, paths)
+
+
+def each(work: Callable[[Where], Result], paths: Sequence[Where]) -> list[Result]:
+    """Return the results for all paths; of objects many are asked for at one time."""
+    if len(paths) < 2 or not isinstance(paths[0], ObjectPath):
+        return [work(path) for path in paths]
+    with ThreadPoolExecutor(min(AT_ONCE, len(paths))) as pool:
+        return list(pool.map(work, paths))
+
+
+def write(path: Where, data: bytes) -> None:
+    """Write a file that is either whole or not there, or as it was."""
+    if isinstance(path, ObjectPath):
+        path.write_bytes(data)
+        return
+    if isinstance(path, Zipped):
+        raise read_only(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_only(path: Where) -> OSError:
+    """Return the error of writing into a zip."""
+    told = "a packed store is only read: qifscan unpack makes one that is written to"
+    return OSError(errno.EROFS, told, str(path))
+
+
+def has_content(path: Where) -> bool:
+    """Whether there is a file that is not empty, and no link."""
+    if isinstance(path, Path):
+        return path.is_file() and not path.is_symlink() and path.stat().st_size > 0
+    return bool(path.size())
+
+
+def folders(path: Where) -> list[str]:
+    """Return the folders in a folder; a link is none."""
+    if not isinstance(path, Path):
+        return path.folders()
+    return sorted(e.name for e in os.scandir(path) if not e.is_symlink() and e.is_dir())
+
+
+def places(folder: Where, depth: int) -> dict[Place, int]:
+    """Return the files below a folder whose path there is so many numbers, and that are not empty, with their
+    bytes: of the folder `c` of an array its chunks."""
+    if depth == 0:
+        return {(): sizes([folder])[0]} if has_content(folder) else {}
+    found: dict[Place, int] = {}
+    if isinstance(folder, Path):
+        _walk(str(folder), (), depth, found)
+        return found
+    for name, size in folder.sizes().items():
+        parts = name.split("/")
+        if len(parts) == depth and size > 0 and all(part.isdecimal() for part in parts):
+            found[tuple(map(int, parts))] = size
+    return found
+
+
+def all_places(wanted: Sequence[tuple[Where, int]]) -> list[dict[Place, int]]:
+    """Return the places in each of these folders, of this depth; those of an object store at one time."""
+    depths = {str(folder): depth for folder, depth in wanted}
+    return each(lambda folder: places(folder, depths[str(folder)]), [folder for folder, _ in wanted])
+
+
+def _walk(folder: str, place: Place, depth: int, found: dict[Place, int]) -> None:
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        # Anything but a number is a killed writer's `.partial` file, and a link is no part of a store.
+        if not entry.name.isdecimal() or entry.is_symlink():
+            continue
+        here = (*place, int(entry.name))
+        if depth > 1:
+            _walk(entry.path, here, depth - 1, found)
+        elif entry.is_file() and (size := entry.stat().st_size) > 0:
+            found[here] = size
+
+
+def odd(path: Where, without: Collection[str] = ()) -> Iterator[tuple[str, str]]:
+    """Return what is in a local store that no store has, and what it is: a link (what is written through one
+    is written elsewhere), a pipe or device (which is read without end), folders that go too deep. Folders of
+    the names in `without` are not looked into."""
+    if isinstance(path, Path):
+        yield from _odd(str(path), str(path), 1, without)
+
+
+def _odd(folder: str, root: str, depth: int, without: Collection[str]) -> Iterator[tuple[str, str]]:
+    for entry in os.scandir(folder):
+        if entry.is_file(follow_symlinks=False):
+            continue
+        name = os.path.relpath(entry.path, root)
+        if entry.is_symlink():
+            yield name, "a link"
+        elif not entry.is_dir():
+            yield name, "a pipe or a device"
+        elif depth >= DEEPEST:
+            yield name, f"the {DEEPEST}th folder in a folder"
+        elif name not in without:
+            yield from _odd(entry.path, root, depth + 1, without)
+
+
+def remove(path: Where) -> None:
+    """Remove a file, or a folder with everything in it, if it is there."""
+    if isinstance(path, ObjectPath):
+        path.remove()
+    elif isinstance(path, Zipped):
+        raise read_only(path)
+    elif path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def put(made: Path, target: Where) -> None:
+    """Move a folder that was built on this machine to where nothing is. It is whole there or not there at
+    all: it is known by its `zarr.json`, which comes last where files come one by one."""
+    if isinstance(target, Path):
+        made.rename(target)
+        return
+    if isinstance(target, Zipped):
+        raise read_only(target)
+    names = [file.relative_to(made).as_posix() for file in made.rglob("*") if file.is_file()]
+    rest = [target.joinpath(name) for name in names if name != METADATA]
+
+    def upload(each: Where) -> None:
+        assert isinstance(each, ObjectPath)
+        each.write_bytes(made.joinpath(*each.parts[len(target.parts) :]).read_bytes())
+
+    each(upload, rest)
+    if METADATA in names and not target.joinpath(METADATA).create((made / METADATA).read_bytes()):
+        raise FileExistsError(errno.EEXIST, "another run has written it meanwhile", str(target))
+
+
+@contextmanager
+def building(beside: Path | None) -> Iterator[Path]:
+    """Give the name of a folder to build in, for as long as that takes: `beside` where a store is local, so
+    that it can be renamed, else one among this machine's temporary files."""
+    if beside is not None:
+        try:
+            yield beside
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        return
+    folder = temporary()
+    try:
+        yield folder / "made"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def temporary() -> Path:
+    """Make a folder among this machine's temporary files."""
+    return Path(tempfile.mkdtemp(prefix="qifscan-"))
+
+
+def identity(path: Where) -> tuple[int, int]:
+    """Return what tells this store from any other that has been, or will be, at the same path.
+
+    The inode alone does not: a file system gives it again to the next folder that is made there.
+    """
+    if isinstance(path, Zipped):
+        return path.identity()
+    if isinstance(path, ObjectPath):
+        return (path / METADATA).identity()
+    metadata = os.stat(path)
+    with suppress(FileNotFoundError):
+        metadata = os.stat(os.path.join(path, METADATA))
+    return metadata.st_ino, metadata.st_mtime_ns
