@@ -269,8 +269,8 @@ SOON = [name for name in MODELS if exact.MODELS[name].order <= 4]
 def test_special_points_of_random_slices_are_those_of_exact_algebra(model):
     """Six slices along every parameter, some next to where two points appear: count, type and place."""
     alongs = exact.alongs(model)
-    # Of many parameters, half.
-    for along in alongs if len(alongs) <= 6 else alongs[::2]:
+    # Of many parameters, three: make exact has the others.
+    for along in alongs if len(alongs) <= 6 else alongs[:3]:
         assert exact.special_claim(model, along, 6, 0).failures == []
 
 
