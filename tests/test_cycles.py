@@ -1,6 +1,7 @@
 """Limit cycles: their branches, multipliers and bifurcations; and responses to a sine."""
 
 import math
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -22,10 +23,10 @@ NONE, HB, LPC, PD, TR, EP = 0, 3, 5, 7, 8, 9
 
 
 def field_of(model, drive=None, **given):
-    """The model's own field for SciPy, with a sine added to the equation of its driven variable."""
-    row = FAMILY[model]
+    """The field of a model, by name or row, for SciPy, with a sine added where a drive is added."""
+    row = FAMILY[model] if isinstance(model, str) else model
     constants = row.constants({p.name: given.get(p.name, p.default) for p in row.parameters})
-    driven = row.variable_names.index(row.driven)
+    driven = row.variable_names.index(row.stimulated)
 
     def field(t, y):
         inputs = [0.0] * len(y)
@@ -596,17 +597,19 @@ def test_a_stable_response_is_where_a_long_simulation_goes():
 
 
 def test_a_cycle_driven_at_twice_its_frequency_answers_every_second_time():
-    """The oscillation of the pair, driven at half its period, is locked to two periods of the drive."""
+    """The oscillation of a pair whose inhibitory population is driven, at half its period, is locked to two
+    periods of the drive."""
+    driven = replace(FAMILY["qif_pair"], target="v_i")
     alone = qs.cycles("qif_pair", eta_i=-10.0, starts=1, transient=15.0, window=10.0)["period"].item()
     drive = qs.Sine(amplitude=2.0, period=0.5 * alone)
-    d = qs.forced_cycles("qif_pair", drive, eta_i=-10.0, starts=1, transient=60.0, most_periods=2)
+    d = qs.forced_cycles(driven, drive, eta_i=-10.0, starts=1, transient=60.0, most_periods=2)
     assert d["drive_periods"].values.tolist() == [1, 2]
     assert d["stable"].values.tolist() == [False, True]
     locked = d.isel(cycle=1)
     assert locked["period"].item() == pytest.approx(alone, rel=1e-12)
     names = FAMILY["qif_pair"].variable_names
     start = [locked[f"{name}_start"].item() for name in names]
-    field = field_of("qif_pair", drive, eta_i=-10.0)
+    field = field_of(driven, drive, eta_i=-10.0)
     once = simulated(field, start, 0.0, drive.period).y[:, -1]
     twice = simulated(field, once, drive.period, 2.0 * drive.period).y[:, -1]
     assert twice == pytest.approx(start, abs=1e-6)
@@ -628,3 +631,16 @@ def test_a_cycle_seen_after_many_laps_is_told_once():
     field = field_of("qif_gap", **given)
     lap = simulated(field, [d["r_start"].item(), d["v_start"].item()], 0.0, d["period"].item(), rtol=1e-10)
     assert lap.y[:, -1] == pytest.approx(lap.y[:, 0], rel=1e-5)
+
+
+@pytest.mark.parametrize("model", ["qif_pair", "qif_pair_synapse"])
+def test_a_sine_is_added_where_a_simulation_adds_it(model):
+    """A small one, whose response is as linear response has it, of the excitatory population first."""
+    drive = qs.Sine(amplitude=1e-3, period=40.0)
+    given = {"eta_e": -8.0, "eta_i": -8.0}
+    d = qs.forced_cycles(model, drive, **given, starts=1, transient=100.0)
+    linear = qs.linear_response(model, frequency=[1.0 / 40.0], **given)
+    swing = {v: (d[f"{v}_max"] - d[f"{v}_min"]).values.item() / 2e-3 for v in ("r_e", "r_i")}
+    gain = {v: linear[f"{v}_gain"].values.ravel()[0] for v in ("r_e", "r_i")}
+    assert swing["r_e"] == pytest.approx(gain["r_e"], rel=1e-2)
+    assert swing["r_i"] == pytest.approx(gain["r_i"], rel=1e-2)

@@ -55,7 +55,7 @@ class Problem:
     """A model, its parameters `(orbits,)` each, and which of them vary.
 
     With a `drive` (amplitude and phase, `(orbits,)` each) the input is amplitude sin(2 pi turns s + phase),
-    added to the equation of the model's `driven` variable; `turns` are the periods of the drive in one of the
+    added to the equation of the `stimulated` variable; `turns` are the periods of the drive in one of the
     orbit. Then `drive_amplitude` may vary as well, and with the period of the orbits that of the drive.
     `fixed`: whether the period stays, as it does where a drive has its own.
     """
@@ -109,7 +109,7 @@ class Problem:
         if self.drive is not None:
             amplitude, phase, turns = (spread(values, s.ndim) for values in self.drive)
             wave = np.sin(2.0 * math.pi * turns * s + phase)
-            found[self.model.variable_names.index(self.model.driven)] = wave * (varied or {}).get(
+            found[self.model.variable_names.index(self.model.stimulated)] = wave * (varied or {}).get(
                 AMPLITUDE, amplitude
             )
         return found
