@@ -117,7 +117,7 @@ def _statuses(store: Store, chunks: Sequence[int]) -> Iterator[Array]:
     if store.packed or len(array.metadata.codecs) != len(CODECS):
         data: Iterator[bytes | None] = iter([None] * len(chunks))
     else:
-        data = _read_in_turn([files_of(store, chunk)["status"] for chunk in chunks])
+        data = _read_in_turn([_status_file(store, chunk) for chunk in chunks])
     for chunk, packed in zip(chunks, data, strict=True):
         region = store.chunks.region(chunk)
         values = None if packed is None else _unpacked(packed, array.chunks)
@@ -127,6 +127,10 @@ def _statuses(store: Store, chunks: Sequence[int]) -> Iterator[Array]:
             except Exception:  # noqa: BLE001 - a codec may raise anything on damaged bytes
                 continue
         yield values[tuple(slice(part.stop - part.start) for part in region)]
+
+
+def _status_file(store: Store, chunk: int) -> Where:
+    return store.path.joinpath("status", "c", *map(str, store.chunks.position(chunk)))
 
 
 CODECS = ("bytes", "blosc", "crc32c")
