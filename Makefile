@@ -40,6 +40,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/time_to_accuracy.py
 	$(BIN)/python benchmarks/cycles.py
+	$(BIN)/python benchmarks/cycle_curves.py
 	$(BIN)/python benchmarks/bifurcation.py
 	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/device.py

@@ -41,7 +41,7 @@ from scipy import stats
 
 import qifscan as qs
 from qifscan.truth.adaptive import Truth, solved
-from qifscan.truth.deviations import Asked, confirmed, deviations, frequency_deviations, periods
+from qifscan.truth.deviations import Questions, confirmed, deviations, frequency_deviations, periods
 from qifscan.truth.equations import MODELS, Point, folds
 
 Array = np.ndarray[Any, Any]
@@ -94,10 +94,10 @@ class Case:
         return [*found, "up_fraction", "switch_count", *stays]
 
     @property
-    def compared(self) -> Asked:
+    def compared(self) -> Questions:
         """What the truth is compared in."""
         start, end = self.transient * self.base, (self.transient + self.window) * self.base
-        return Asked(self.model, self.columns, tuple(self.observables), start, end)
+        return Questions(self.model, self.columns, tuple(self.observables), start, end)
 
     def scan(self, rows: Any = slice(None), names: list[str] | None = None) -> qs.Scan:
         """Return the scan of some of the points."""

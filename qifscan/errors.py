@@ -61,6 +61,15 @@ class ScanError(QifscanError, ValueError):
     """A definition that is wrong; `faults` holds every mistake, the text has one line for each.
 
     Where a line leaves names out, `faults[0].known` has all of them, and `qifscan names` prints them.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> try:
+    ...     qs.Scan(axes={"etta": [1.0]})
+    ... except qs.ScanError as error:
+    ...     print(error.faults[0].hint)
+    did you mean "eta"?
     """
 
     def __init__(self, faults: Iterable[Fault]) -> None:
@@ -77,7 +86,17 @@ class ModelNotImported(ScanError):
 
 
 class StoreError(QifscanError):
-    """A store that is not there, not ours, damaged, of another scan, or can't be written."""
+    """A store that is not there, not ours, damaged, of another scan, or can't be written.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> try:
+    ...     qs.open_scan("not_there.zarr")
+    ... except qs.StoreError as error:
+    ...     print(error)
+    not_there.zarr: not found; expected a store that qifscan run has made
+    """
 
 
 class UnknownModel(StoreError):

@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -164,14 +164,15 @@ def _walk(folder: str, place: Place, depth: int, found: dict[Place, int]) -> Non
             found[here] = size
 
 
-def odd(path: Where) -> Iterator[tuple[str, str]]:
+def odd(path: Where, without: Collection[str] = ()) -> Iterator[tuple[str, str]]:
     """Return what is in a local store that no store has, and what it is: a link (what is written through one
-    is written elsewhere), a pipe or device (which is read without end), folders that go too deep."""
+    is written elsewhere), a pipe or device (which is read without end), folders that go too deep. Folders of
+    the names in `without` are not looked into."""
     if isinstance(path, Path):
-        yield from _odd(str(path), str(path), 1)
+        yield from _odd(str(path), str(path), 1, without)
 
 
-def _odd(folder: str, root: str, depth: int) -> Iterator[tuple[str, str]]:
+def _odd(folder: str, root: str, depth: int, without: Collection[str]) -> Iterator[tuple[str, str]]:
     for entry in os.scandir(folder):
         if entry.is_file(follow_symlinks=False):
             continue
@@ -182,8 +183,8 @@ def _odd(folder: str, root: str, depth: int) -> Iterator[tuple[str, str]]:
             yield name, "a pipe or a device"
         elif depth >= DEEPEST:
             yield name, f"the {DEEPEST}th folder in a folder"
-        else:
-            yield from _odd(entry.path, root, depth + 1)
+        elif name not in without:
+            yield from _odd(entry.path, root, depth + 1, without)
 
 
 def remove(path: Where) -> None:

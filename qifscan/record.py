@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -95,13 +95,17 @@ def read_json(path: Where) -> Any:
 def nodes(path: Where, under: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:
     """Return name and metadata of every array and group in a group, those of groups in it after them."""
     names = [f"{under}/{name}" if under else name for name in names_in(path, under)]
-    found = files.each(lambda file: _node(file), [path / name / METADATA for name in names])
-    for name, metadata in zip(names, found, strict=True):
+    for name, metadata in zip(names, nodes_of(path, names), strict=True):
         if metadata is None:
             continue
         yield name, metadata
         if isinstance(metadata, dict) and metadata.get("node_type") == "group" and depth < files.DEEPEST:
             yield from nodes(path, name, depth + 1)
+
+
+def nodes_of(path: Where, names: Sequence[str]) -> list[Any]:
+    """Return the metadata of these arrays and groups, None for those that have none."""
+    return files.each(_node, [path / name / METADATA for name in names])
 
 
 def names_in(path: Where, under: str) -> list[str]:

@@ -106,6 +106,13 @@ PARAMETERS = {
     "qif_synapse": {"J": (-30, 40), "tau_d": (0.1, 10)},
     "qif_gap": {"J": (-10, 40), "g": (0, 5)},
     "qif_pair": {"eta_e": (-5, 5)},
+    "qif_cauchy": {"J": (0, 40), "gamma": (0, 3)},
+    "qif_conductance": {"g": (0, 20), "e_s": (0, 10), "g_gap": (0, 3)},
+    "qif_izhikevich": {"g": (0, 6), "b": (-0.5, 0.5), "jump": (0, 0.5)},
+    "qif_bimodal": {"J": (5, 30), "eta_1": (-8, 2)},
+    "qif_pair_synapse": {"eta_e": (-5, 5)},
+    "qif_pair_alpha": {"eta_e": (-5, 5)},
+    "qif_pair_couplings": {"eta_e": (-5, 5)},
 }
 
 

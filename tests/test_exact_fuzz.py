@@ -261,10 +261,16 @@ def test_extreme_places_are_those_of_exact_algebra(model, along, values, eta):
     assert tally.found > 0
 
 
-@pytest.mark.parametrize("model", [name for name in MODELS if name != "qif_pair"])
+# Of pairs with synapses a slice takes seconds: `make exact` has them.
+SOON = [name for name in MODELS if exact.MODELS[name].order <= 4]
+
+
+@pytest.mark.parametrize("model", [name for name in SOON if name not in ("qif_pair", "qif_bimodal")])
 def test_special_points_of_random_slices_are_those_of_exact_algebra(model):
     """Six slices along every parameter, some next to where two points appear: count, type and place."""
-    for along in exact.alongs(model):
+    alongs = exact.alongs(model)
+    # Of many parameters, three: make exact has the others.
+    for along in alongs if len(alongs) <= 6 else alongs[:3]:
         assert exact.special_claim(model, along, 6, 0).failures == []
 
 
@@ -273,7 +279,7 @@ def test_special_points_of_the_pair_are_those_of_exact_algebra(along):
     assert exact.special_claim("qif_pair", along, 2, 0).failures == []
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", SOON)
 def test_equilibria_beside_special_points_are_those_of_exact_algebra(model):
     """Number, place, stability and the distances to the next fold and Hopf point."""
     graph = exact.MODELS[model].graph

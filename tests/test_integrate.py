@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 
 import qifscan as qs
 from qifscan.dynamics.initial import NAMED_STATES
-from qifscan.dynamics.integrators import INTEGRATORS, System
+from qifscan.dynamics.integrators import INTEGRATORS, Flow
 from qifscan.dynamics.models import QIF
 from qifscan.dynamics.status import Status
 from qifscan.engine.points import Points
@@ -280,7 +280,7 @@ def step_of(name, columns, dt, dtype="float64"):
     steps = np.broadcast_to(np.asarray(dt, dtype=np.float64), (count,))
     constants = QIF.constants(columns) | row.prepare(columns, highest_equilibrium(columns)[0], steps)
     constants = {key: np.asarray(value).astype(dtype) for key, value in constants.items()}
-    taken = jax.jit(lambda c, state, inputs, dt: row.step(System(QIF, c), state, lambda fraction: inputs, dt))
+    taken = jax.jit(lambda c, state, inputs, dt: row.step(Flow(QIF, c), state, lambda fraction: inputs, dt))
 
     def step(state, inputs=None):
         inputs = (np.zeros(count), np.zeros(count)) if inputs is None else inputs
@@ -355,7 +355,7 @@ def test_the_riccati_step_damps_an_equilibrium_of_highest_rate_exactly_as_the_mo
     with jax.enable_x64(True):
         row = INTEGRATORS["riccati"]
         constants = QIF.constants(columns) | row.prepare(columns, r, dt)
-        system = System(QIF, {key: jnp.asarray(value) for key, value in constants.items()})
+        system = Flow(QIF, {key: jnp.asarray(value) for key, value in constants.items()})
         nothing = (jnp.zeros(len(r)), jnp.zeros(len(r)))
         tangents = [(jnp.ones(len(r)), nothing[0]), (nothing[0], jnp.ones(len(r)))]
         columns_of = [

@@ -190,3 +190,22 @@ def test_an_array_of_values_is_each_by_itself():
     both = qs.equilibria("qif_izhikevich", eta=eta)
     alone = qs.equilibria("qif_izhikevich", eta=-5.0)
     assert float(both["r"].isel(n=1, equilibrium=0)) == float(alone["r"][0])
+
+
+def test_where_a_model_divides_by_a_parameter_no_point_is_made_up():
+    """A factor of the condition is 0 where one of two values of tau_s is 0; exact algebra has two folds."""
+    given = {"tau": 0.8482718903155573, "delta": 0.7048589492796387, "a": 1.4674261267255746}
+    given |= {"g": 3.4692051493114002, "e_s": 18.449794377159378, "b": -0.3802586926588085}
+    given |= {"jump": 0.29746122503664196, "tau_w": 3.2954159040585846, "eta": -320.37005568544697}
+    found = qs.special_points("qif_izhikevich", along="tau_s", **given)
+    assert found["type"].values.tolist() == [2, 2]
+    assert found["converged"].all()
+    assert found["certified"].all()
+
+
+def test_along_a_parameter_that_is_added_to_another_no_point_is_lost():
+    """Folds along gamma are those along delta, less delta; both enter as the square of their sum."""
+    along = qs.special_points("qif_cauchy", along="gamma", delta=0.7, J=15.0, eta=-5.0)
+    wide = qs.special_points("qif", along="delta", J=15.0, eta=-5.0)
+    np.testing.assert_allclose(along["gamma"].values, wide["delta"].values - 0.7, rtol=1e-12)
+    assert along.sizes["point"] == 1

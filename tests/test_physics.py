@@ -10,7 +10,7 @@ from scipy import signal
 from scipy.linalg import solve_continuous_lyapunov, solve_discrete_lyapunov
 
 import qifscan as qs
-from qifscan.dynamics.integrators import INTEGRATORS, System
+from qifscan.dynamics.integrators import INTEGRATORS, Flow
 from qifscan.dynamics.models import QIF
 from qifscan.engine.points import Points, run_points
 from qifscan.engine.program import Schedule, Steps, batch_shape
@@ -150,7 +150,7 @@ def linear_covariance(name, state, h, ou_tau=1.0):
     parameters = {name: np.array(value) for name, value in values.items()}
     constants = QIF.constants(parameters)
     prepared = INTEGRATORS[name].prepare(parameters, np.array(REST["up"][0]), np.array(h))
-    system = System(QIF, constants | prepared, ("v",))
+    system = Flow(QIF, constants | prepared, ("v",))
 
     def step(start, now, later):
         def inputs(fraction):

@@ -16,6 +16,7 @@ from qifscan.dynamics.integrators import INTEGRATORS
 from qifscan.dynamics.model import Parameter
 from qifscan.dynamics.models import MODELS, QIF
 from qifscan.dynamics.observables import Observable, observables
+from qifscan.engine import compiler
 from qifscan.engine.program import Program
 
 GAIN, RISE = 1.7, 0.4
@@ -169,3 +170,20 @@ def test_a_model_of_a_user_is_never_taken_for_the_plain_one(tmp_path, monkeypatc
     assert model is model_named("nearly_plain:mine")
     assert not model.plain
     assert "riccati" not in [row.name for row in INTEGRATORS.values() if row.steps(model)]
+
+
+def test_a_process_keeps_the_programs_that_it_used_last(monkeypatch):
+    """Ever new models, as of a server, don't fill its memory."""
+    monkeypatch.setattr(compiler, "MOST_KEPT", 2)
+    monkeypatch.setattr(compiler, "_executables", {})
+    made = []
+
+    def blocks(program, x):
+        made.append(program)
+        return x + 1.0
+
+    argument = (np.zeros(3, np.float32),)
+    for program in ("a", "b", "a", "c", "a", "b"):
+        compiler.compiled(blocks, program, argument)
+    assert made == ["a", "b", "c", "b"]
+    assert compiler.compile_count() == 2

@@ -41,7 +41,7 @@ def plane(axes, full):
     axes.axhline(1.0, color=GREY, linewidth=0.7)
     axes.set(xlim=(-12, 2), ylim=(0, 1.6), xlabel=r"$\eta$", ylabel=r"$\alpha$")
     axes.set_title("folds and Hopf points", loc="left")
-    legend_once(axes, loc="lower left")
+    legend_once(axes, loc="upper left")
 
 
 def burst(axes):

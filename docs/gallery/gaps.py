@@ -25,7 +25,7 @@ def made(full):
             marks(axes, curve.isel(point=np.isin(curve["type"].values, [-22, -21, -32])), "eta", "g")
         axes.set(xlim=(-4, 6), ylim=(0, 6), xlabel=r"$\eta$", ylabel=r"$g$")
         axes.set_title(rf"$J = {coupling:g}$", loc="left")
-        legend_once(axes, loc="lower right")
+        legend_once(axes, loc="upper right")
     panels[0].plot(
         0.0, 2.0 * np.sqrt(2.0 * DELTA), "o", color=GREY, markersize=11, fillstyle="none", zorder=7
     )

@@ -25,16 +25,17 @@ def made(full):
 
 
 def plane(axes, full):
-    """Draw folds and Hopf points in the plane of the two centres: along eta_2, slice by slice."""
-    first = np.linspace(-20.0, 4.0, 241 if full else 49)
-    found = qs.special_points("qif_bimodal", along="eta_2", eta_1=first, J=20.0, **GIVEN)
-    at = first[found["slice"].values]
-    here = found["type"].values == 2
-    axes.plot(at[here], found["eta_2"].values[here], ".", color=INK, markersize=2.6, label="LP")
-    axes.plot(first, first, color="#cccccc", linewidth=0.8, zorder=0)
+    """Draw folds in the plane of the two centres: along each of them, slices of the other."""
+    across = np.linspace(-25.0, 5.0, 301 if full else 61)
+    for along, slices in (("eta_2", "eta_1"), ("eta_1", "eta_2")):
+        found = qs.special_points("qif_bimodal", along=along, J=20.0, **{slices: across}, **GIVEN)
+        folds = found["type"].values == 2
+        at = {along: found[along].values, slices: across[found["slice"].values]}
+        axes.plot(at["eta_1"][folds], at["eta_2"][folds], ".", color=INK, markersize=2.6, label="LP")
+    axes.plot(across, across, color="#cccccc", linewidth=0.8, zorder=0)
     axes.set(xlim=(-20, 4), ylim=(-25, 5), xlabel=r"$\eta_1$", ylabel=r"$\eta_2$")
     axes.set_title("folds of $J = 20$", loc="left")
-    axes.legend(loc="lower right", markerscale=3)
+    legend_once(axes, loc="lower right", markerscale=3)
 
 
 def states(axes):

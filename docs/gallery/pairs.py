@@ -22,6 +22,9 @@ AUTO = {
     15.0: ((2.87582115, 64.4327), (11.637770215, 18.37908)),
     18.0: ((2.532663664, 61.34099), (10.584437938, 20.80363)),
 }
+FOLDS = (8.03526, 8.03767, 9.80448, 10.0985)
+"""Of cycles at eps = 15, by AUTO-07p with NTST = 150, NCOL = 5."""
+
 MODEL = "qif_pair_synapse"
 
 
@@ -29,10 +32,13 @@ def made(full):
     """Return the figure, and rows of numbers: what, published or independent, found."""
     figure, panels = canvas(1, 3, (9.6, 3.2), width_ratios=(1.0, 1.0, 1.0))
     plane(panels[0], full)
-    for axes, value in zip(panels[1:], (0.0, 15.0), strict=True):
-        diagram(axes, value, full)
+    folds = [diagram(axes, value, full) for axes, value in zip(panels[1:], (0.0, 15.0), strict=True)][1]
     letters(panels)
-    return figure, numbers()
+    rows = numbers()
+    for wanted in FOLDS if full else ():
+        nearest = float(folds[np.argmin(np.abs(folds - wanted))])
+        rows.append((rf"$\varepsilon = 15$, fold of cycles near {wanted:g}: $I_e$", wanted, nearest))
+    return figure, rows
 
 
 def plane(axes, full):
@@ -64,7 +70,10 @@ def plane(axes, full):
 
 
 def diagram(axes, eps, full):
-    """Draw equilibria and cycles along the input at one strength of what comes from other pairs."""
+    """Draw equilibria and cycles along the input at one strength of what comes from other pairs.
+
+    Return the folds of cycles.
+    """
     branch = qs.branch(MODEL, along="eta_e", eps=eps, within=(-7.0, 75.0), points=96)
     cycles = qs.cycle_branches(MODEL, along="eta_e", eps=eps, within=(-7.0, 75.0), points=70 if full else 8)
     branch = branch.assign(I_e=branch["eta_e"] + 5.0)
@@ -76,7 +85,8 @@ def diagram(axes, eps, full):
     right = 70.0 if eps == 0.0 else 14.0
     axes.set(xlim=(-1, right), xlabel=r"$I_e$", ylabel=r"$r_e$ (Hz)")
     axes.set_title(rf"$\varepsilon = {eps:g}$", loc="left")
-    legend_once(axes, loc="upper left")
+    legend_once(axes, loc="lower right" if eps == 0.0 else "upper left")
+    return limit["I_e"].values
 
 
 def numbers():

@@ -48,7 +48,7 @@ def resonance(axes):
 
 
 def outcome_map(figure, axes, full):
-    """Draw where the population is after a second of a sine, from each of its two states."""
+    """Draw where the population is in the second second of a sine, from each of its two states."""
     size = (72, 48) if full else (20, 12)
     frequency, amplitude = np.linspace(1.0, 80.0, size[0]), np.linspace(0.25, 12.0, size[1])
     scan = qs.Scan(
@@ -73,5 +73,5 @@ def outcome_map(figure, axes, full):
         axes.plot([], [], "s", color=colour, label=text)
     axes.axvline(37.19, color=INK, linewidth=0.8, linestyle=":")
     axes.set(xlabel="frequency (Hz)", ylabel="amplitude of the sine", xlim=(1, 80), ylim=(0.25, 12))
-    axes.set_title("after a second of a sine", loc="left")
+    axes.set_title("under a sine, after a second", loc="left")
     axes.legend(loc="upper right", frameon=True, framealpha=0.9)

@@ -254,7 +254,7 @@ def _final(index: int) -> Accumulator[jax.Array, tuple[()]]:
     return Accumulator(init, lambda total, state: (), update, close, ("scan",))
 
 
-class Levels(NamedTuple):
+class Stays(NamedTuple):
     """`(lanes,)` each: the lower and the upper threshold, in the precision of the state; whether the rate is
     up (1 or 0), the steps that ended up, and the switches."""
 
@@ -264,25 +264,25 @@ class Levels(NamedTuple):
     switches: Flags
 
 
-def _levels(index: int) -> Accumulator[Levels, Levels]:
+def _levels(index: int) -> Accumulator[Stays, Stays]:
     """Steps spent up and switches between up and down.
 
     A population becomes up when its rate reaches the upper threshold, down when it falls to the lower
     one, and keeps its level between them. It begins up if its rate is above their geometric mean.
     """
 
-    def init(at: Instant, c: Constants, window: Window) -> Levels:
+    def init(at: Instant, c: Constants, window: Window) -> Stays:
         state = at.state
         down, up = c["down_threshold"], c["up_threshold"]
         middle = jnp.sqrt(down * up)
         zero = jnp.zeros(state[index].shape, jnp.int32)
-        return Levels((down, up), (state[index] > middle).astype(jnp.int32), zero, zero)
+        return Stays((down, up), (state[index] > middle).astype(jnp.int32), zero, zero)
 
-    def update(segment: Levels, was: State, state: State, step: jax.Array, window: Window) -> Levels:
+    def update(segment: Stays, was: State, state: State, step: jax.Array, window: Window) -> Stays:
         (down, up), level, steps_up, switches = segment
         rate = state[index]
         now = jnp.where(rate >= up, 1, jnp.where(rate <= down, 0, level))
-        return Levels((down, up), now, steps_up + now, switches + (now ^ level))
+        return Stays((down, up), now, steps_up + now, switches + (now ^ level))
 
     return Accumulator(
         init, _whole_total, update, _whole_segment, ("scan", "scan", "int32", "int32", "int32")
@@ -378,7 +378,7 @@ class Sampling(NamedTuple):
     highest: Lanes
 
 
-class Spectrum(NamedTuple):
+class Periodograms(NamedTuple):
     """What has been sampled, and the sums of the periodograms of full segments, `(lengths, bins, lanes)` in
     float64."""
 
@@ -386,18 +386,18 @@ class Spectrum(NamedTuple):
     powers: Powers
 
 
-def _spectrum(index: int, rate_index: int) -> Accumulator[Spectrum, Sampling]:
+def _spectrum(index: int, rate_index: int) -> Accumulator[Periodograms, Sampling]:
     """What the frequency of a variable is read off (`rhythm`), and with it the lowest and highest rate.
 
     They tell motion from rounding: v may be 0 at rest, the rate is not.
     """
 
-    def init(at: Instant, c: Constants, window: Window) -> Spectrum:
+    def init(at: Instant, c: Constants, window: Window) -> Periodograms:
         segments, whole, powers = rhythm.empty(at.state[index], window.lengths)
         rate = at.state[rate_index]
-        return Spectrum(Sampling(segments, whole, at.state[index], rate, rate), powers)
+        return Periodograms(Sampling(segments, whole, at.state[index], rate, rate), powers)
 
-    def open_segment(total: Spectrum, state: State) -> Sampling:
+    def open_segment(total: Periodograms, state: State) -> Sampling:
         return total.sampled
 
     def update(segment: Sampling, was: State, state: State, step: jax.Array, window: Window) -> Sampling:
@@ -407,9 +407,11 @@ def _spectrum(index: int, rate_index: int) -> Accumulator[Spectrum, Sampling]:
         lowest, highest = jnp.minimum(segment.lowest, rate), jnp.maximum(segment.highest, rate)
         return Sampling(segments, whole, segment.start, lowest, highest)
 
-    def close(total: Spectrum, segment: Sampling, at: Instant, stop: jax.Array, window: Window) -> Spectrum:
+    def close(
+        total: Periodograms, segment: Sampling, at: Instant, stop: jax.Array, window: Window
+    ) -> Periodograms:
         segments, powers = rhythm.passed_on(segment.segments, total.powers, stop, window.sample_steps)
-        return Spectrum(segment._replace(segments=segments), powers)
+        return Periodograms(segment._replace(segments=segments), powers)
 
     return Accumulator(init, open_segment, update, close, None)
 

@@ -96,7 +96,14 @@ _START = Parameter("start", None, "ms", "time at which the input begins, from th
 
 
 class Constant(DriveBase):
-    """I(t) = amplitude: the same as adding the amplitude to eta."""
+    """I(t) = amplitude: the same as adding the amplitude to eta.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> qs.simulate(eta=-5.0, t_end=5.0, drive=qs.Constant(amplitude=2.0)).attrs["model"]
+    'qif'
+    """
 
     kind: Literal["constant"] = "constant"
     amplitude: Finite
@@ -129,7 +136,16 @@ class Constant(DriveBase):
 
 
 class Pulse(DriveBase):
-    """I(t) = amplitude for start <= t < start + length, else 0."""
+    """I(t) = amplitude for start <= t < start + length, else 0.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> qs.Pulse(amplitude=3.0, start=20.0, length=60.0)
+    Pulse(amplitude=3.0, start=20.0, length=60.0)
+    >>> print(qs.Pulse(amplitude=3.0, length=60.0).parameters()[2])
+    drive_length = 60 (ms): drive: duration of the pulse, a number not below 0
+    """
 
     kind: Literal["pulse"] = "pulse"
     amplitude: Finite
@@ -184,7 +200,14 @@ Values at three places of such a step would be those of another, slower input.
 
 
 class Sine(DriveBase):
-    """I(t) = amplitude sin(2 pi t / period + phase)."""
+    """I(t) = amplitude sin(2 pi t / period + phase).
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> qs.Sine(amplitude=1.0, period=25.0)
+    Sine(amplitude=1.0, period=25.0)
+    """
 
     kind: Literal["sine"] = "sine"
     amplitude: Finite
@@ -235,7 +258,14 @@ class Sine(DriveBase):
 
 
 class Ramp(DriveBase):
-    """I(t) rises linearly from 0 at start to amplitude at start + length, and stays there."""
+    """I(t) rises linearly from 0 at start to amplitude at start + length, and stays there.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> qs.Ramp(amplitude=4.0, length=200.0).replace(start=50.0)
+    Ramp(amplitude=4.0, start=50.0, length=200.0)
+    """
 
     kind: Literal["ramp"] = "ramp"
     amplitude: Finite
@@ -270,7 +300,14 @@ class Ramp(DriveBase):
 
 
 class Sampled(DriveBase):
-    """I(t) = amplitude times the linear interpolation of values at start + k interval; its ends are held."""
+    """I(t) = amplitude times the linear interpolation of values at start + k interval; its ends are held.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> qs.Sampled(values=[0.0, 1.0, 0.0], interval=10.0)
+    Sampled(values=(0.0, 1.0, 0.0), interval=10.0)
+    """
 
     kind: Literal["sampled"] = "sampled"
     values: Annotated[tuple[Finite, ...], BeforeValidator(ordered), Field(min_length=2)]

@@ -35,7 +35,7 @@ with this a step of 0.5 has a relative error of 1e-3.
 
 
 @dataclass(frozen=True)
-class System:
+class Flow:
     """What a step is taken of: the model at the constants of its points, and the variables with noise."""
 
     model: Model
@@ -84,7 +84,7 @@ class Integrator:
     """
 
     name: str
-    step: Callable[[System, State, Inputs, jax.Array], Step]
+    step: Callable[[Flow, State, Inputs, jax.Array], Step]
     order: int
     estimate_order: int
     error_factor: float
@@ -112,7 +112,7 @@ def _ahead(state: State, dt: jax.Array, slope: State) -> State:
     return tuple(y + dt * k for y, k in zip(state, slope, strict=True))
 
 
-def _relative(system: System, difference: State, start: State, end: State) -> jax.Array:
+def _relative(system: Flow, difference: State, start: State, end: State) -> jax.Array:
     """Return the squared size of a difference, relative to the larger of two states, over all groups."""
     first, *others = zip(*(system.squares(y) for y in (difference, start, end)), strict=True)
     total: jax.Array = first[0] / _larger(first[1], first[2])
@@ -128,7 +128,7 @@ def _larger(start: jax.Array, end: jax.Array) -> jax.Array:
 
 
 def _against_trapezoid(
-    system: System, state: State, end: State, inputs: Inputs, first: State, dt: jax.Array
+    system: Flow, state: State, end: State, inputs: Inputs, first: State, dt: jax.Array
 ) -> jax.Array:
     """Return the estimate of a first-order step: its difference from the trapezoidal rule."""
     last = system.slope(end, inputs(1.0))
@@ -136,13 +136,13 @@ def _against_trapezoid(
     return _relative(system, difference, state, end)
 
 
-def _euler(system: System, state: State, inputs: Inputs, dt: jax.Array) -> Step:
+def _euler(system: Flow, state: State, inputs: Inputs, dt: jax.Array) -> Step:
     first = system.slope(state, inputs(0.0))
     end = _ahead(state, dt, first)
     return end, _against_trapezoid(system, state, end, inputs, first, dt)
 
 
-def _heun(system: System, state: State, inputs: Inputs, dt: jax.Array) -> Step:
+def _heun(system: Flow, state: State, inputs: Inputs, dt: jax.Array) -> Step:
     # As the mean of the state and of two steps of Euler's, so that the first slope is used once: what is used
     # twice, XLA writes and reads once more.
     ahead = _ahead(state, dt, system.slope(state, inputs(0.0)))
@@ -152,7 +152,7 @@ def _heun(system: System, state: State, inputs: Inputs, dt: jax.Array) -> Step:
     return end, _relative(system, difference, state, end)
 
 
-def _rk4(system: System, state: State, inputs: Inputs, dt: jax.Array) -> Step:
+def _rk4(system: Flow, state: State, inputs: Inputs, dt: jax.Array) -> Step:
     middle = inputs(0.5)
     k1 = system.slope(state, inputs(0.0))
     k2 = system.slope(_ahead(state, 0.5 * dt, k1), middle)
@@ -171,7 +171,7 @@ def _phi(z: jax.Array) -> jax.Array:
     return jnp.where(z == 0, 1.0, jnp.expm1(safe) / safe)
 
 
-def _exp_auto(system: System, state: State, inputs: Inputs, dt: jax.Array) -> Step:
+def _exp_auto(system: Flow, state: State, inputs: Inputs, dt: jax.Array) -> Step:
     start = inputs(0.0)
     slopes = system.slope(state, start)
     updated = []
@@ -223,7 +223,7 @@ def _riccati_flow(state: State, c: Mapping[str, jax.Array]) -> State:
     return r + step_real / c["circle"], v + step_imag
 
 
-def _riccati(system: System, state: State, inputs: Inputs, dt: jax.Array) -> Step:
+def _riccati(system: Flow, state: State, inputs: Inputs, dt: jax.Array) -> Step:
     c = system.constants
     time = dt * c["rate"]
 

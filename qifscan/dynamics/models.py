@@ -233,5 +233,13 @@ def models() -> Models:
 
     It prints as a list of them; each, such as `qifscan.models()["qif_pair"]`, as its equations, variables and
     parameters with units, defaults and domains.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> list(qs.models())[:3]
+    ['qif', 'qif_adaptation_alpha', 'qif_adaptation_exponential']
+    >>> qs.models()["qif"].variable_names
+    ('r', 'v')
     """
     return Models(MODELS)

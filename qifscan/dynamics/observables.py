@@ -13,11 +13,11 @@ import numpy as np
 from qifscan.dynamics import rhythm
 from qifscan.dynamics.accumulators import (
     Growth,
-    Levels,
     Measuring,
     Moments,
+    Periodograms,
     Residences,
-    Spectrum,
+    Stays,
     Window,
     accumulators,
     held_apart,
@@ -98,7 +98,7 @@ def _std(total: Moments, window: Window) -> jax.Array:
     return jnp.sqrt(jnp.maximum(_mean_deviation(total, 2, window) - deviation * deviation, 0.0))
 
 
-def _exits(total: Levels, window: Window, up: bool) -> jax.Array:
+def _exits(total: Stays, window: Window, up: bool) -> jax.Array:
     """Return the exits from a level: they alternate, and the first one is from the level at the start."""
     defined = _level_defined(total)
     return jnp.where(defined, _alternate(total.level, total.switches, up).astype(jnp.float64), jnp.nan)
@@ -173,21 +173,21 @@ def _exponent(rank: int) -> Callable[[Growth, Window], jax.Array]:
     return finalize
 
 
-def _level_defined(total: Levels | Residences) -> jax.Array:
+def _level_defined(total: Stays | Residences) -> jax.Array:
     down, up = total.thresholds
     return jnp.isfinite(down) & jnp.isfinite(up)
 
 
-def _up_fraction(total: Levels, window: Window) -> jax.Array:
+def _up_fraction(total: Stays, window: Window) -> jax.Array:
     # Two integers would be divided in float32.
     return jnp.where(_level_defined(total), total.steps_up.astype(jnp.float64) / window.steps, jnp.nan)
 
 
-def _switch_count(total: Levels, window: Window) -> jax.Array:
+def _switch_count(total: Stays, window: Window) -> jax.Array:
     return jnp.where(_level_defined(total), total.switches.astype(jnp.float64), jnp.nan)
 
 
-def _frequency(total: Spectrum, window: Window) -> jax.Array:
+def _frequency(total: Periodograms, window: Window) -> jax.Array:
     lowest, highest = total.sampled.lowest, total.sampled.highest
     found = rhythm.frequency(total.sampled.whole, total.powers, window.steps, window.dt, window.sample_steps)
     # Float32 rounding moves the rate of a point at rest by 1e-5 of it at most (measured).

@@ -6,7 +6,16 @@ from enum import IntFlag
 
 
 class Status(IntFlag):
-    """How a point ended; flags can hold together, and 0 means that it has not been run."""
+    """How a point ended; flags can hold together, and 0 means that it has not been run.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> qs.Status(9)
+    <Status.computed|under_resolved: 9>
+    >>> qs.Status.diverged in qs.Status(3)
+    True
+    """
 
     computed = 1
     diverged = 2

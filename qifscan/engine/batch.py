@@ -20,7 +20,7 @@ from qifscan.dynamics.drive import DriveBase, with_integral
 from qifscan.dynamics.rhythm import SAMPLE_STEPS
 from qifscan.engine import backend, child
 from qifscan.engine.block import all_blocks
-from qifscan.engine.carries import Checkpoint, Inputs, Output, Pace
+from qifscan.engine.carries import Checkpoint, Inputs, Outcomes, Pace
 from qifscan.engine.checkpoint import as_bytes
 from qifscan.engine.compiler import compiled, nothing
 from qifscan.engine.program import Program, Result, Schedule, Steps
@@ -111,7 +111,7 @@ def _run_blocks(
     schedule: Schedule,
     drive: DriveBase | None,
     shape: tuple[int, int],
-) -> Output:
+) -> Outcomes:
     """Run up to shape[0] blocks; return what came of their points, one after the other."""
     count, lanes = shape
     rows = np.stack([_filled_up(rows, lanes) for _, _, rows in blocks])
@@ -120,11 +120,11 @@ def _run_blocks(
     arguments = (_gathered(inputs, rows), _pace(blocks, schedule, count), *_extras(schedule, drive))
     late = backend.prepare() == "late"
     request = (program, arguments)
-    output: Output = child.ask(request, backend.environment()) if late else _executed(request)
+    output: Outcomes = child.ask(request, backend.environment()) if late else _executed(request)
     filled = np.zeros(shape, dtype=bool)
     for index, (_, _, taken) in enumerate(blocks):
         filled[index, : len(taken)] = True
-    points: Output = jax.tree.map(lambda value: value[filled], _lanes_first(output))
+    points: Outcomes = jax.tree.map(lambda value: value[filled], _lanes_first(output))
     return points
 
 
@@ -133,7 +133,7 @@ def _filled_up(rows: Index, lanes: int) -> Index:
     return rows if len(rows) == lanes else np.pad(rows, (0, lanes - len(rows)), mode="edge")
 
 
-def _lanes_first(output: Output) -> Output:
+def _lanes_first(output: Outcomes) -> Outcomes:
     """Return the output with the lanes after the blocks, then what each point has several of."""
     several = {"final": output.final, "past": output.past, "record": output.record}
     return output._replace(**jax.tree.map(lambda values: np.moveaxis(values, -1, 1), several))
@@ -195,10 +195,10 @@ def memory_bytes(
     return int(analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes)
 
 
-def _executed(request: tuple[Program, Arguments]) -> Output:
+def _executed(request: tuple[Program, Arguments]) -> Outcomes:
     program, arguments = request
     with backend.settings():
-        output: Output = jax.tree.map(np.asarray, compiled(all_blocks, program, arguments)(*arguments))
+        output: Outcomes = jax.tree.map(np.asarray, compiled(all_blocks, program, arguments)(*arguments))
     return output
 
 

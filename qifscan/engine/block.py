@@ -6,11 +6,11 @@ import functools
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from qifscan.dynamics.accumulators import SEGMENT, Instant
-from qifscan.dynamics.integrators import System
+from qifscan.dynamics.integrators import Flow
 from qifscan.dynamics.observables import total_of
 from qifscan.dynamics.status import Status
 from qifscan.engine import backend
-from qifscan.engine.carries import Block, Checkpoint, Inputs, Kept, Moving, Noise, Output, Pace, Scalar
+from qifscan.engine.carries import Block, Checkpoint, Inputs, Kept, Moving, Noise, Outcomes, Pace, Scalar
 from qifscan.engine.history import past_at_start, past_rate, range_of_past, remembered
 from qifscan.engine.measure import empty_totals, window_of, with_corners
 from qifscan.engine.noise_path import averages_of, drawn_pairs, initial_noise, next_noise
@@ -39,7 +39,7 @@ else:
     lax = LazyModule("jax.lax")
 
 
-def all_blocks(program: Program, blocks: Inputs, pace: Pace, rows: jax.Array, samples: Samples) -> Output:
+def all_blocks(program: Program, blocks: Inputs, pace: Pace, rows: jax.Array, samples: Samples) -> Outcomes:
     """Run all blocks, on a processor one after the other: what is compiled. All but `samples`, and `rows`, as
     long as a record, have a first axis for the blocks."""
     at_once, leaves_of = backend.blocks_at_once(), _Leaves()
@@ -58,7 +58,7 @@ class _Leaves:
     it makes one operation, which copies them whole for every block.
     """
 
-    def together(self, tree: Output) -> list[jax.Array]:
+    def together(self, tree: Outcomes) -> list[jax.Array]:
         """Return one array for each shape and type, with a first axis for its leaves."""
         leaves, self._tree = jax.tree.flatten(tree)
         kinds = [(leaf.shape, leaf.dtype) for leaf in leaves]
@@ -69,14 +69,14 @@ class _Leaves:
             for k in range(len(self._kinds))
         ]
 
-    def apart(self, arrays: list[jax.Array]) -> Output:
+    def apart(self, arrays: list[jax.Array]) -> Outcomes:
         """Return the tree, its leaves with a first axis for the blocks."""
         seen = [iter(range(array.shape[1])) for array in arrays]
-        tree: Output = jax.tree.unflatten(self._tree, [arrays[k][:, next(seen[k])] for k in self._places])
+        tree: Outcomes = jax.tree.unflatten(self._tree, [arrays[k][:, next(seen[k])] for k in self._places])
         return tree
 
 
-def _block(program: Program, given: Inputs, pace: Pace, rows: jax.Array, samples: Samples) -> Output:
+def _block(program: Program, given: Inputs, pace: Pace, rows: jax.Array, samples: Samples) -> Outcomes:
     """Run one block: the transient, then the window, then the observables."""
     of_drive = dict(zip(("drive_samples", "drive_integrals"), samples, strict=True))
     lag = None if given.delay is None else given.delay / pace.dt
@@ -106,7 +106,7 @@ def _step(program: Program, block: Block, pace: Pace, n: jax.Array, moving: Movi
     """Advance state and noise from step n to n + 1."""
     model, noise = program.model, moving.noise
     later, pairs = next_noise(program, block, pace, n, moving)
-    system = System(model, block.constants, program.noisy)
+    system = Flow(model, block.constants, program.noisy)
     averages = averages_of(program, block, n, noise, later)
     inputs = _inputs(program, block, pace, n, (noise, later), averages)
     past = moving.past
@@ -236,7 +236,7 @@ def _instant(program: Program, block: Block, pace: Pace, n: jax.Array, moving: M
     noise, c = moving.noise, block.constants
     # A path that the steps do not resolve has no slope there.
     averages = {name: c[f"{name}_mean"] for name in noise} if program.averaged else {}
-    system = System(program.model, c, program.noisy)
+    system = Flow(program.model, c, program.noisy)
     inputs = _inputs(program, block, pace, n, (noise, noise), averages, moving.past)
     return Instant(with_growth(moving), system.slope(moving.state, inputs(0.0)))
 
@@ -359,7 +359,7 @@ def _finish(
     block: Block,
     pace: Pace,
     ended: tuple[Moving, Record, Totals, Checkpoint | None],
-) -> Output:
+) -> Outcomes:
     """Return what comes of a block at the end of its window."""
     moving, record, totals, checkpoint = ended
     state, dtype, negative = moving.state, jnp.dtype(program.precision), _negative_steps(program, moving)
@@ -374,7 +374,7 @@ def _finish(
         | jnp.where(negative > 0, int(Status.rate_negative), 0)
         | int(Status.computed)
     )
-    return Output(
+    return Outcomes(
         observables=measured,
         status=status.astype(jnp.uint8),
         final=jnp.stack(state),

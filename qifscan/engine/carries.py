@@ -137,7 +137,7 @@ class Block(NamedTuple):
     state: tuple[Lanes, ...]
 
 
-class Output(NamedTuple):
+class Outcomes(NamedTuple):
     """What comes of a block: the checkpoint; largest estimate of a step, `(lanes,)`; final state,
     `(variables, lanes)`; steps with a rate below 0; observables by name, `(lanes,)`; the lowest and the
     highest rate of the last delay, `(2, lanes)`; the record, `(rows, variables, lanes)`; status, uint8."""

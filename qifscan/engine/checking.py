@@ -58,6 +58,11 @@ def check_model(model: Model | str) -> None:
     ------
     ScanError
         With one line for everything that is wrong.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> qs.check_model("qif_gap")
     """
     model = model if isinstance(model, Model) else model_named(model)
     faults = list(_of_names(model))

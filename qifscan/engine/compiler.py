@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import jax
     from jax.stages import Compiled
 
-    from qifscan.engine.carries import Output
+    from qifscan.engine.carries import Outcomes
     from qifscan.engine.program import Program
 
     Shapes = tuple[tuple[tuple[int, ...], np.dtype[np.generic]], ...]
@@ -27,12 +27,15 @@ def nothing() -> None:
     """Do nothing while a program is compiled."""
 
 
+MOST_KEPT = 256
+"""Executables that a process keeps, those used last: a server or a notebook may ask for ever new ones."""
+
 _executables: dict[tuple[Program, Shapes], Compiled] = {}
 _compiling = threading.Lock()
 
 
 def compiled(
-    blocks: Callable[..., Output],
+    blocks: Callable[..., Outcomes],
     program: Program,
     arguments: tuple[object, ...],
     compiling: Callable[[], None] = nothing,
@@ -41,15 +44,20 @@ def compiled(
     shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arguments))
     # One lock for all: two threads that ask for the same program would both compile it.
     with _compiling:
-        if (program, shapes) not in _executables:
+        found = _executables.pop((program, shapes), None)
+        if found is None:
             backend.prepare()
             whole = jax.jit(lambda *arguments: blocks(program, *arguments))
             lowered = whole.lower(*arguments)
             compiling()
-            _executables[program, shapes] = lowered.compile()
-        return _executables[program, shapes]
+            found = lowered.compile()
+        # The one that was used last stands last.
+        _executables[program, shapes] = found
+        if len(_executables) > MOST_KEPT:
+            del _executables[next(iter(_executables))]
+        return found
 
 
 def compile_count() -> int:
-    """Return how many programs this process has compiled."""
+    """Return how many executables this process keeps."""
     return len(_executables)

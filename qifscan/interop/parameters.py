@@ -189,6 +189,12 @@ def from_tvb(
     Set axes, protocol and observables by `scan.replace(...)`; `scan.fixed` are the parameters. Raises
     `ScanError` for a model that has no row, and for parameters of several nodes.
     Source: tvb-library 2.10, tvb/simulator/models/infinite_theta.py.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> qs.from_tvb("MontbrioPazoRoxin", J=14.5).fixed["J"]
+    14.5
     """
     name, given = _read(model, TVB, "tvb")
     row = _row(name, TVB)
@@ -207,6 +213,12 @@ def from_pyrates(template: str, *, initial: Mapping[str, float] | None = None, *
 
     Raises `ScanError` for a circuit that has no row. Source: PyRates 1.2,
     model_templates/neural_mass_models/qif.yaml.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> qs.from_pyrates("qif", eta=-5.0).fixed["eta"]
+    -5.0
     """
     name = str(template).rpartition(".")[2]
     row = _row(name, PYRATES)

@@ -31,10 +31,11 @@ from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import collocation, continuation, steps
 from qifscan.limit_cycles.collocation import INTERVALS
 from qifscan.limit_cycles.cycle_columns import STATUS, TYPES, columns_of, meanings, multiplier_axis
+from qifscan.limit_cycles.doubled import twice
 from qifscan.limit_cycles.found import SAME, found_cycles, no_rows
 from qifscan.limit_cycles.orbits import Orbits, from_function
 from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.rules import OnBranches
+from qifscan.limit_cycles.rules import Met, OnBranches
 from qifscan.limit_cycles.steps import CUTS, HB, Extent
 from qifscan.phases import phased
 from qifscan.scan.labels import Values, complete, labelled
@@ -56,6 +57,8 @@ _BLOCK = 128
 Range = tuple[float, float]
 
 
+BEGINNINGS = ("hopf_point", "simulation", "period_doubling")
+
 DIVERGING = 1e-2
 """Change of the parameter, in its unit, while the period doubles, up to which the period diverges."""
 
@@ -70,13 +73,15 @@ _PERIODS = 20.0
 
 @dataclass(frozen=True)
 class Starts:
-    """Where branches begin: slice of each, orbits, directions, and the row of the Hopf point if it is one."""
+    """Where branches begin: slice of each, orbits, directions, the row of the Hopf point if it is one, and
+    of how many of the laps there first were a cycle is one by now: 1, 2, 4."""
 
     who: Index
     problem: Problem
     orbits: Orbits
     tangent: Orbits
     hopf: dict[str, Any] | None
+    laps: int = 1
 
 
 @phased("cycle_branches")
@@ -89,6 +94,7 @@ def cycle_branches(
     points: int = 200,
     longest: float | None = None,
     starts: int = 4,
+    doublings: int = 0,
     **slices: Values,
 ) -> xr.Dataset:
     """Return branches of limit cycles in one parameter, stable and unstable ones, with their bifurcations.
@@ -99,20 +105,30 @@ def cycle_branches(
 
     `along`: by default the model's graph parameter (eta; eta_i of qif_pair); with `at` any parameter.
     `within`: its range, by default where it is defined. `points`: the most of a branch. `longest`: the
-    longest period (ms), by default 20 times that at the start. `slices`: the other parameters, each a number,
-    a sequence or a DataArray; they broadcast. Along `point`, in order along each branch: `branch`, `type`
-    (AUTO's codes: HB, LPC, PD, TR, EP; "unresolved" is where a test function changes its sign but the finer
-    mesh can't make the multipliers sure, as in a canard explosion), the parameter, and what `cycles` tells of
-    a cycle. Along `branches`: `row_size`, `slice` (in C order), `start` ("hopf_point", "simulation"), `end`
-    (what cut it off: the number of points, the range, the longest period, a Hopf point, its own start,
-    failure, a parameter that stands still to rounding), `period_diverges` (the parameter all but stands still
-    while the period doubles), and there `saddle_count` and `saddle_distance` (how near the last cycle comes
-    to a saddle, relative): without a saddle there is nothing that could be homoclinic; `duplicate_of`, the
-    branch that has all of its cycles, -1: none (of two that have the same the first counts). What lies beyond
-    an end is not known: no bifurcation on a branch that was cut off means none so far. Raises `ScanError` for
-    a wrong definition. Along the dimensions of the slices: `branch_count`, and `status`, which tells what a
-    slice without branches lacks. Source: Ascher, Mattheij, Russell (1995); Kuznetsov, Elements of Applied
+    longest period (ms), by default 20 times that at the start. `doublings`: how often the branches of doubled
+    cycles that begin at period doublings are followed as well: 0 not at all. `slices`: the other parameters,
+    each a number, a sequence or a DataArray; they broadcast. Along `point`, in order along each branch:
+    `branch`, `type` (AUTO's codes: HB, LPC, PD, TR, EP; "unresolved" is where a test function changes its
+    sign but the finer mesh can't make the multipliers sure, as in a canard explosion), the parameter, and
+    what `cycles` tells of a cycle. Along `branches`: `row_size`, `slice` (in C order), `start` ("hopf_point",
+    "simulation", "period_doubling"), `end` (what cut it off: the number of points, the range, the longest
+    period, a Hopf point, its own start, failure, a parameter that stands still to rounding, for doubled
+    cycles a period doubling), `period_diverges` (the parameter all but stands still while the period
+    doubles), and there `saddle_count` and `saddle_distance` (how near the last cycle comes to a saddle,
+    relative): without a saddle there is nothing that could be homoclinic; `duplicate_of`, the branch that has
+    all of its cycles, -1: none (of two that have the same the first counts). What lies beyond an end is not
+    known: no bifurcation on a branch that was cut off means none so far. Raises `ScanError` for a wrong
+    definition. Along the dimensions of the slices: `branch_count`, and `status`, which tells what a slice
+    without branches lacks. Source: Ascher, Mattheij, Russell (1995); Kuznetsov, Elements of Applied
     Bifurcation Theory (2004), ch. 5, 10.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> adapting = {"model": "qif_adaptation_alpha", "delta": 2.0, "J": 21.2132, "alpha": 1.0}
+    >>> found = qs.cycle_branches(**adapting, within=(-1.0, 1.0), points=3)
+    >>> int(found["branch_count"])
+    1
     """
     chosen = catalogue.model_of(model, along=(along,))
     name = chosen.graph if along is None else along
@@ -128,7 +144,7 @@ def cycle_branches(
     with np.errstate(all="ignore"):
         begin = branch_starts(chosen, name, flat, limits) if at is None else []
         begin = begin if at is None else _simulated_starts(chosen, name, flat, at, starts, limits)
-        table, branches = _followed(chosen, begin, limits, longest)
+        table, branches = _followed(chosen, begin, limits, longest, doublings)
         branches |= _divergence(chosen, name, flat, table, branches, limits)
         branches["duplicate_of"] = duplicates(table, branches["slice"])
     return _ragged(chosen, name, given, shape, at is None, table, branches)
@@ -254,16 +270,19 @@ def _simulated_starts(
 
 
 def _followed(
-    model: Model, begin: list[Starts], limits: Extent, longest: float | None
+    model: Model, begin: list[Starts], limits: Extent, longest: float | None, doublings: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the rows of all branches in order, and of each branch its slice, its cut and its last orbit."""
+    """Return the rows of all branches in order, and of each branch its slice, what it begins with, its cut
+    and its last orbit."""
     tables, who, cuts = [], [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=np.intp)]
+    kinds, queue = [np.empty(0, dtype=np.intp)], list(begin)
+    seen: list[Array] = []
     ends: dict[int, Array] = {}
     first = 0
-    for start in begin:
+    for start in queue:
         number = first + np.arange(len(start.who))
         most = _PERIODS * start.orbits.period if longest is None else np.full(len(number), float(longest))
-        rules = OnBranches(limits, most)
+        rules = OnBranches(limits, most, doubled=start.laps > 1)
         group = continuation.begun(start.problem, start.orbits, start.tangent, limits.units, len(rules.codes))
         rows = [row | {"number": first + row["number"]} for row in continuation.followed(group, rules)]
         head = start.hopf or steps.measured(start.problem, start.orbits)
@@ -272,16 +291,40 @@ def _followed(
         tables += rows
         who.append(start.who)
         cuts.append(group.cut)
+        kinds.append(np.full(len(number), 2 if start.laps > 1 else int(start.hopf is None)))
+        if start.laps < 2**doublings:
+            queue += _doubled(start, rules.kept, seen)
         ends |= {first + k: end for k, end in group.ends.items()}
         first += len(number)
     if not tables:
-        return no_rows(model), {"slice": who[0], "cut": cuts[0], "ends": ends}
+        return no_rows(model), {"slice": who[0], "cut": cuts[0], "start": kinds[0], "ends": ends}
     table = {name: np.concatenate([rows[name] for rows in tables]) for name in tables[0]}
     heads = [rows for rows in tables if (rows["type"] == HB).any()]
     table = _with_ends(table, heads, np.concatenate(who), np.concatenate(cuts))
     order = np.lexsort((table["order"], table["number"]))
     table = _once({name: values[order] for name, values in table.items()}, limits)
-    return table, {"slice": np.concatenate(who), "cut": np.concatenate(cuts), "ends": ends}
+    of = {"slice": np.concatenate(who), "cut": np.concatenate(cuts), "start": np.concatenate(kinds)}
+    return table, of | {"ends": ends}
+
+
+def _doubled(start: Starts, kept: list[Met], seen: list[Array]) -> list[Starts]:
+    """Return the beginnings of doubled cycles at the period doublings on branches, each once: `seen` are
+    those so far."""
+    found = []
+    for met in [one for one in kept if one.code == steps.PD]:
+        slices = start.who[met.number]
+        numbers = np.column_stack((slices, met.orbits.scalars))
+        new = []
+        for k in range(len(slices)):
+            if all((np.abs(numbers[k] - other) > 1e-6 * (1.0 + np.abs(other))).any() for other in seen):
+                seen.append(numbers[k])
+                new.append(k)
+        if new:
+            which = np.array(new)
+            orbits, along = (both.chosen(which) for both in twice(met))
+            problem = met.problem.chosen(which)
+            found.append(Starts(slices[which], problem, orbits, along, None, 2 * start.laps))
+    return found
 
 
 def _with_ends(table: dict[str, Any], heads: list[dict[str, Any]], who: Index, cuts: Index) -> dict[str, Any]:
@@ -404,11 +447,11 @@ def _ragged(
     count = len(branches["cut"])
     size = words.meaning("number of points of the branch", "1") | {"sample_dimension": "point"}
     index = words.meaning("index of the slice, in C order") | {"instance_dimension": "slices"}
-    start = words.meaning("what the branch begins with") | flags(("hopf_point", "simulation"))
+    start = words.meaning("what the branch begins with") | flags(BEGINNINGS)
     apart |= {
         "row_size": (own, np.bincount(table["number"], minlength=count), size),
         "slice": (own, branches["slice"], index),
-        "start": (own, np.full(count, 0 if from_hopf else 1, dtype=np.int8), start),
+        "start": (own, branches["start"].astype(np.int8), start),
         "end": (own, branches["cut"].astype(np.int8), words.meaning("what cut the branch off") | flags(CUTS)),
     }
     told = {

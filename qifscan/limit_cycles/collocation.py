@@ -21,7 +21,7 @@ import numpy as np
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.gauss import END, MATRIX, STAGES
 from qifscan.limit_cycles.orbits import Orbits
-from qifscan.limit_cycles.problem import System
+from qifscan.limit_cycles.problem import OrbitProblem
 
 INTERVALS = 64
 """Intervals of an orbit unless asked for otherwise; always a power of two."""
@@ -208,7 +208,7 @@ def solve(matrix: Array, right: Array) -> Any:
     return found
 
 
-def linearised(system: System, orbits: Orbits) -> Linear:
+def linearised(system: OrbitProblem, orbits: Orbits) -> Linear:
     """Return the equations linearised at orbits, condensed."""
     found, transfer, wrong, jump = condensed(system, orbits)
     scales = system.scales(orbits.u)
@@ -221,7 +221,7 @@ def linearised(system: System, orbits: Orbits) -> Linear:
     return Linear(found, transfer, partial, *_halved(partial[:, :, -1]), gap, turn, residual)
 
 
-def condensed(system: System, orbits: Orbits) -> tuple[Array, Array, Array, Array]:
+def condensed(system: OrbitProblem, orbits: Orbits) -> tuple[Array, Array, Array, Array]:
     """Return `stages` and `transfer` of the linearised equations, and by how much the stages, at most, and
     the right mesh points fail theirs: `(orbits, n)` and `(orbits, N, n)`."""
     count, intervals, stages, size = orbits.stages.shape
@@ -322,7 +322,7 @@ class Corrected:
 
 
 def corrected(
-    system: System,
+    system: OrbitProblem,
     guess: Orbits,
     border: Border,
     *,

@@ -17,7 +17,7 @@ import numpy as np
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import INTERVALS
 from qifscan.limit_cycles.orbits import Orbits, adapted, inner, joined, mesh_error, remeshed
-from qifscan.limit_cycles.problem import System
+from qifscan.limit_cycles.problem import OrbitProblem
 from qifscan.limit_cycles.steps import (
     BY_FAILURE,
     EP,
@@ -65,13 +65,15 @@ class Pool:
 
 @dataclass
 class Branches:
-    """Branches on their way, `(branches,)` each: the next step, how they ended (-1: not yet), their points so
-    far, their test functions at the last orbit, since how many points a `still` one has not moved, and their
-    beginnings, as numbers that tell an orbit. `pools` by the size of the meshes; `waiting` orbits are to be
-    measured; `ends` are the last orbits of those that have ended.
+    """Branches on their way, `(branches,)` each.
+
+    The next step, how they ended (-1: not yet), their points so far, their test functions at the last orbit,
+    since how many points a `still` one has not moved, their beginnings, as numbers that tell an orbit, and
+    how far they have been from them. `pools` by the size of the meshes; `waiting` orbits are to be measured;
+    `ends` are the last orbits of those that have ended.
     """
 
-    system: System
+    system: OrbitProblem
     units: Array
     pools: dict[int, Pool]
     step: Array
@@ -80,6 +82,7 @@ class Branches:
     tests: Array
     still: Index
     first: Array
+    farthest: Array
     ends: dict[int, Array] = field(default_factory=dict)
     waiting: list[tuple[Index, Index, Index, Orbits]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -91,7 +94,7 @@ class Step:
     """A step: from which orbits along which tangents, to which with what tangents and multipliers there, and
     whose it is."""
 
-    system: System
+    system: OrbitProblem
     before: Orbits
     tangent: Orbits
     new: Orbits
@@ -150,7 +153,7 @@ class Rules(Protocol):
         """Return rows of the points at which a test function is 0."""
 
 
-def begun(system: System, orbits: Orbits, tangent: Orbits, units: Array, tests: int) -> Branches:
+def begun(system: OrbitProblem, orbits: Orbits, tangent: Orbits, units: Array, tests: int) -> Branches:
     """Return branches that begin at orbits, or at equilibria, in a direction of any length."""
     count = len(orbits.period)
     everyone, none = np.arange(count), np.zeros(count, dtype=np.intp)
@@ -165,13 +168,15 @@ def begun(system: System, orbits: Orbits, tangent: Orbits, units: Array, tests: 
         none.copy(),
         np.zeros((count, tests)),
         none.copy(),
-        summary(orbits),
+        summary(system, orbits),
+        np.zeros(count),
     )
 
 
-def summary(orbits: Orbits) -> Array:
+def summary(system: OrbitProblem, orbits: Orbits) -> Array:
     """Return numbers that don't depend on where an orbit begins: highest states, period, parameters."""
-    return np.concatenate((orbits.u.max(axis=1), orbits.scalars), axis=1)
+    highest = orbits.u[..., : system.size].max(axis=1)
+    return np.concatenate((highest, orbits.scalars[:, : 1 + system.free]), axis=1)
 
 
 def followed(b: Branches, rules: Rules) -> list[dict[str, Any]]:
@@ -289,7 +294,7 @@ def _cosine(step: Step, units: Array) -> Array:
     return found
 
 
-def needs(system: System, orbits: Orbits, groups: Array) -> tuple[Any, Any]:
+def needs(system: OrbitProblem, orbits: Orbits, groups: Array) -> tuple[Any, Any]:
     """Tell which orbits need a finer mesh, for themselves or for what grows; and which need but a coarser."""
     scales = system.scales(orbits.u)
     ratio = scales[:, None] / (scales[..., None] + 1e-300)

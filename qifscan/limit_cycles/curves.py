@@ -22,7 +22,7 @@ from qifscan.limit_cycles.directions import with_direction
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.rules import Found, OnBranches
+from qifscan.limit_cycles.rules import Met, OnBranches
 from qifscan.limit_cycles.steps import LPC, PD, TR, UZ, Extent, at_value, tangents
 from qifscan.phases import phased, tell
 from qifscan.scan.labels import Values, complete, labelled
@@ -46,7 +46,7 @@ _PERIODS, _ON_BRANCH = 20.0, 400
 
 
 @dataclass(frozen=True)
-class Asked:
+class Wanted:
     """What curves are asked for: of which kind, in which plane, within which ranges, how far."""
 
     model: Model
@@ -111,7 +111,7 @@ def curve(
         return of_equilibria.curve(
             model, kind, along, through, rates=rates, within=within, points=count, **slices
         )
-    chosen = catalogue.model_of(model)
+    chosen = catalogue.model_of(model, along=(along,))
     pair = (along if along is not None else chosen.graph, through)
     asked = _asked(chosen, kind, pair, (between, within), points, longest, period)
     if rates is not None:
@@ -145,7 +145,7 @@ def _asked(
     points: int | None,
     longest: float | None,
     period: float | None,
-) -> Asked:
+) -> Wanted:
     """Return what is asked for, or raise `ScanError` with a line for every mistake in it."""
     rows = {p.name: p for p in model.parameters}
     faults = [unknown(n, x, rows) for n, x in zip(("along", "through"), pair, strict=True) if x not in rows]
@@ -167,7 +167,7 @@ def _asked(
     check_time("longest", longest)
     check_time("period", period)
     whole = [_domain(rows[name]) if r is None else r for name, r in zip(pair, ranges, strict=True)]
-    return Asked(model, kind, pair, (whole[0], whole[1]), points or 200, longest, period)
+    return Wanted(model, kind, pair, (whole[0], whole[1]), points or 200, longest, period)
 
 
 def _domain(row: Parameter) -> Range:
@@ -200,7 +200,7 @@ class Lines:
     duplicate_of: Index
 
 
-def _curves(asked: Asked, flat: Mapping[str, Array], values: Array) -> Lines:
+def _curves(asked: Wanted, flat: Mapping[str, Array], values: Array) -> Lines:
     """Return the curves that begin at what branches at some values of the second parameter meet."""
     every = {name: np.repeat(array, len(values)) for name, array in flat.items()} | {asked.names[1]: values}
     found = _beginnings(asked, every)
@@ -211,27 +211,50 @@ def _curves(asked: Asked, flat: Mapping[str, Array], values: Array) -> Lines:
     tables, cuts = [], []
     first = 0
     for system, orbits, along in found:
-        count = len(orbits.period)
-        tell("following curves from points", count, None)
-        signs = (-1.0, 1.0)
-        halves = [_half(asked, system, orbits, along, sign) for sign in signs]
-        for sign, (rows, _) in zip(signs, halves, strict=True):
-            tables += [row | {"number": row["number"] + first, "order": sign * row["order"]} for row in rows]
-        ends = np.stack([cut for _, cut in halves], axis=1)
+        rows, ends = _both_ways(asked, system, orbits, along)
+        tables += [row | {"number": row["number"] + first} for row in rows]
         cuts.append(ends)
-        first += count
+        first += len(ends)
     table = {name: np.concatenate([rows[name] for rows in tables]) for name in tables[0]}
-    ends = np.concatenate(cuts)
-    # A closed curve is there once in each direction: one is enough.
-    closed = (ends == BY_RETURN).all(axis=1)
-    table = {name: v[~(closed[table["number"]] & (table["order"] < 0.0))] for name, v in table.items()}
     order = np.lexsort((table["order"], table["number"]))
     table = {name: values[order] for name, values in table.items()}
-    columns = table | {"period": table["period"] * np.exp(table["second"] / asked.units[1])}
-    return Lines(table, ends, duplicates(columns, np.zeros(len(ends), dtype=np.intp)))
+    ends = np.concatenate(cuts)
+    return Lines(table, ends, _again(asked, table, ends))
 
 
-def _beginnings(asked: Asked, flat: Mapping[str, Array]) -> list[tuple[Any, Orbits, Orbits]]:
+def _both_ways(
+    asked: Wanted, system: Any, orbits: Orbits, along: Orbits
+) -> tuple[list[dict[str, Any]], Index]:
+    """Return the rows of curves in both directions, and what ends them: a closed one needs but one."""
+    tell("following curves from points", len(orbits.period), None)
+    rows, forth = _half(asked, system, orbits, along)
+    back = forth.copy()
+    left = np.flatnonzero(forth != BY_RETURN)
+    if len(left):
+        turned = along.chosen(left).times(-np.ones(len(left)))
+        others, back[left] = _half(asked, system.chosen(left), orbits.chosen(left), turned)
+        rows += [row | {"number": left[row["number"]], "order": -row["order"]} for row in others]
+    rules = _rules(asked, system, orbits)
+    count = len(forth)
+    head = {"number": np.arange(count), "order": np.zeros(count), "type": np.zeros(count, dtype=np.intp)}
+    return [*rows, rules.measured(system, orbits) | head], np.stack((back, forth), axis=1)
+
+
+def _again(asked: Wanted, table: Mapping[str, Any], ends: Index) -> Index:
+    """Return of each curve the one that has all of its points, -1: none."""
+    rows = np.arange(len(table["number"]))
+    begin = np.searchsorted(table["number"], np.arange(len(ends)))
+    # A closed curve goes on from its last point to its first.
+    closing = begin[(ends == BY_RETURN).all(axis=1)]
+    rows = np.concatenate((rows, closing))
+    rows = rows[np.argsort(table["number"][rows], kind="stable")]
+    columns = {name: table[name][rows] for name in ("number", "value", "period")}
+    # Two parameters and the period tell a curve; extremes have kinks, which a chord cuts off.
+    columns |= dict.fromkeys(("low", "high", "mean"), table["second"][rows, None])
+    return duplicates(columns, np.zeros(len(ends), dtype=np.intp))
+
+
+def _beginnings(asked: Wanted, flat: Mapping[str, Array]) -> list[tuple[Any, Orbits, Orbits]]:
     """Return the problems of curves, the cycles they begin with, and their directions."""
     row = next(p for p in asked.model.parameters if p.name == asked.names[0])
     limits = Extent(*asked.ranges[0], _ON_BRANCH, abs(row.default or 1.0))
@@ -248,10 +271,25 @@ def _beginnings(asked: Asked, flat: Mapping[str, Array]) -> list[tuple[Any, Orbi
         found += [
             _begun(asked, one) for one in rules.kept if one.code == KINDS[asked.kind] and len(one.number)
         ]
-    return [one for one in found if len(one[1].period)]
+    return [one for one in _once(found) if len(one[1].period)]
 
 
-def _begun(asked: Asked, found: Found) -> tuple[Any, Orbits, Orbits]:
+def _once(found: list[tuple[Any, Orbits, Orbits]]) -> list[tuple[Any, Orbits, Orbits]]:
+    """Return each beginning once: a branch between two Hopf points is followed from both of them."""
+    seen: list[Array] = []
+    kept = []
+    for system, orbits, along in found:
+        new = []
+        for k, numbers in enumerate(orbits.scalars[:, :3]):
+            if all((np.abs(numbers - other) > 1e-6 * np.abs(other)).any() for other in seen):
+                seen.append(numbers)
+                new.append(k)
+        which = np.array(new, dtype=np.intp)
+        kept.append((system.chosen(which), orbits.chosen(which), along.chosen(which)))
+    return kept
+
+
+def _begun(asked: Wanted, found: Met) -> tuple[Any, Orbits, Orbits]:
     """Return the problem of curves from bifurcations of one kind, their first cycles and directions."""
     second = found.problem.parameters[asked.names[1]]
     scalars = np.concatenate((found.orbits.scalars, second[:, None]), axis=1)
@@ -279,38 +317,33 @@ def _forward(orbits: Orbits, which: int) -> Orbits:
     return Orbits(orbits.s, 0.0 * orbits.u, 0.0 * orbits.stages, scalars)
 
 
-def _all_units(asked: Asked, system: Any) -> Array:
+def _all_units(asked: Wanted, system: Any) -> Array:
     """Return the sizes of the parameters, and of b or theta."""
     extra = isinstance(system, Marginal) and system.has_extra
     return np.append(asked.units, 1.0) if extra else asked.units
 
 
-def _half(
-    asked: Asked, system: Any, orbits: Orbits, along: Orbits, sign: float
-) -> tuple[list[dict[str, Any]], Index]:
-    """Return the rows of curves in one direction, and what ends them; with the first if `sign` is 1."""
+def _rules(asked: Wanted, system: Any, orbits: Orbits) -> OnCurves:
+    """Return the rules of curves that begin at some cycles."""
     longest = _PERIODS * orbits.period
     if asked.longest is not None:
         longest = np.full(len(longest), float(asked.longest))
     if asked.period is not None:
         longest = np.full(len(longest), math.inf)
-    units = _all_units(asked, system)
-    rules = OnCurves(asked.kind, asked.ranges, units, asked.points, longest)
-    way = along.times(np.full(len(longest), sign))
-    b = continuation.begun(system, orbits, way, units, len(rules.codes))
-    rows = continuation.followed(b, rules)
-    if sign > 0.0:
-        head = rules.measured(system, orbits)
-        count = len(orbits.period)
-        place = {"number": np.arange(count), "order": np.zeros(count), "type": np.zeros(count, dtype=np.intp)}
-        rows.append(head | place)
-    return rows, b.cut
+    return OnCurves(asked.kind, asked.ranges, _all_units(asked, system), asked.points, longest)
+
+
+def _half(asked: Wanted, system: Any, orbits: Orbits, along: Orbits) -> tuple[list[dict[str, Any]], Index]:
+    """Return the rows of curves in one direction, and what ends them."""
+    rules = _rules(asked, system, orbits)
+    b = continuation.begun(system, orbits, along, rules.units, len(rules.codes))
+    return continuation.followed(b, rules), b.cut
 
 
 # The dataset
 
 
-def _dataset(asked: Asked, given: Mapping[str, xr.DataArray], lines: Lines) -> xr.Dataset:
+def _dataset(asked: Wanted, given: Mapping[str, xr.DataArray], lines: Lines) -> xr.Dataset:
     """Return the dataset of curves, a contiguous ragged array."""
     model, table = asked.model, lines.table
     words = Words(model, model.reference)

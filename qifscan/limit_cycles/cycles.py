@@ -57,6 +57,14 @@ def cycles(
     `converged`. No cycle found is not proof that there is none: look at `outcome`.
     Raises `ScanError` for a wrong definition.
     Source: Ascher, Mattheij, Russell, Numerical Solution of Boundary Value Problems for ODEs (1995).
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> adapting = {"model": "qif_adaptation_alpha", "delta": 2.0, "J": 21.2132, "alpha": 1.0}
+    >>> found = qs.cycles(**adapting, eta=-2.0, starts=1)
+    >>> found["period"].values.round(2)
+    array([47.46])
     """
     chosen = catalogue.model_of(model)
     check_count("starts", starts)

@@ -16,7 +16,7 @@ import numpy as np
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import condensed
 from qifscan.limit_cycles.orbits import Orbits, remeshed, spread
-from qifscan.limit_cycles.problem import System
+from qifscan.limit_cycles.problem import OrbitProblem
 
 _ROUNDS = 2
 """Times around the orbit: the first tells the directions of the multipliers apart, the last measures."""
@@ -95,7 +95,7 @@ def quick(groups: Array) -> Any:
     return mu
 
 
-def resolved(system: System, orbits: Orbits, transfer: Array) -> Floquet:
+def resolved(system: OrbitProblem, orbits: Orbits, transfer: Array) -> Floquet:
     """Return the multipliers from the transfer matrices of intervals, cut where they are too long for that.
 
     There intervals are cut until no eigenvalue of the Jacobian changes a direction by more than a factor of
@@ -125,7 +125,7 @@ def _alone(orbits: Orbits, who: Index, which: Index) -> Orbits:
     return Orbits(s, u, orbits.stages[who, which][:, None], orbits.scalars[who])
 
 
-def _pieces(system: System, orbits: Orbits) -> Index:
+def _pieces(system: OrbitProblem, orbits: Orbits) -> Index:
     """Return into how many pieces each interval is to be cut, a power of two: `(orbits, N)`."""
     _, jacobian, _ = system.derivatives(orbits.gauss_times, orbits.stages, orbits.scalars)
     time = spread(np.abs(orbits.period), 3) * orbits.steps[..., None]
@@ -144,7 +144,7 @@ def _pieces(system: System, orbits: Orbits) -> Index:
     return np.asarray(2 ** np.minimum(wanted, _MOST_CUTS), dtype=np.intp)
 
 
-def _cut_transfer(system: System, alone: Orbits, pieces: int) -> Array:
+def _cut_transfer(system: OrbitProblem, alone: Orbits, pieces: int) -> Array:
     """Return the transfer matrices of so many pieces of intervals, `(intervals, pieces, n, n)`.
 
     Within an interval the polynomial is right to order 5 alone, at the mesh points to order 8. So the states

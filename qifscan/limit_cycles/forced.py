@@ -95,6 +95,13 @@ def forced_cycles(
     Raises `ScanError` for a wrong definition.
     Source: Guckenheimer, Holmes, Nonlinear Oscillations, Dynamical Systems, and Bifurcations of Vector Fields
     (1983), section 1.5.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> found = qs.forced_cycles(eta=1.0, J=15.0, drive=qs.Sine(amplitude=0.5, period=7.0), starts=1)
+    >>> found["stable"].values
+    array([ True])
     """
     chosen = catalogue.model_of(model)
     if not isinstance(drive, Sine):

@@ -10,7 +10,7 @@ import numpy as np
 
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.orbits import Orbits, adapted, remeshed
-from qifscan.limit_cycles.problem import System
+from qifscan.limit_cycles.problem import OrbitProblem
 from qifscan.limit_cycles.steps import Crossing, stepped, tangents
 
 _LOCATED = 1e-9
@@ -24,7 +24,7 @@ Test = Callable[[Index, Any, Orbits, Orbits], Array]
 class Search:
     """Where a test function is 0 along tangents."""
 
-    system: System
+    system: OrbitProblem
     before: Orbits
     tangent: Orbits
     test: Test
@@ -74,7 +74,7 @@ class Search:
         return at, found, good, denied
 
 
-def search(system: System, crossing: Crossing, test: Test, units: Array, finer: int) -> Search:
+def search(system: OrbitProblem, crossing: Crossing, test: Test, units: Array, finer: int) -> Search:
     """Return the search for the root of a crossing, on meshes so many times as fine."""
     before = crossing.before
     mesh = adapted(before, system.scales(before.u), finer * before.stages.shape[1])

@@ -214,3 +214,8 @@ def means(orbits: Orbits) -> Array:
     """Return the mean of every variable over the period, `(orbits, n)`."""
     found: Array = (orbits.steps[..., None] * (WEIGHTS @ orbits.stages)).sum(axis=1)
     return found
+
+
+def halves_apart(orbits: Orbits) -> Array:
+    """Return by how much the second lap differs from the first at the mesh points `(orbits, N + 1, n)`."""
+    return orbits.u - evaluated(orbits, (orbits.s + 0.5) % 1.0)

@@ -17,11 +17,15 @@ from qifscan.theory.taylor import STATE, Gradient, coefficient
 AMPLITUDE = "drive_amplitude"
 
 
-class System(Protocol):
+class OrbitProblem(Protocol):
     """Equations u' = T f(s, u; p) on s in [0, 1] with u(1) = R u(0), for many orbits at once.
 
     `scalars` of the orbits are T, the parameters p, and what else there is.
     """
+
+    @property
+    def size(self) -> int:
+        """Number of variables of a cycle, the first of a state."""
 
     @property
     def free(self) -> int:
@@ -61,6 +65,11 @@ class Problem:
     along: tuple[str, ...] = ()
     drive: tuple[Array, Array, Array] | None = None
     fixed: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of variables."""
+        return len(self.model.variables)
 
     @property
     def free(self) -> int:
@@ -113,7 +122,7 @@ class Problem:
         slopes = self.model.field(state, tuple(self.inputs(s, given)), self.model.constants(given))
         found = np.empty(u.shape)
         for i, slope in enumerate(slopes):
-            found[..., i] = slope
+            found[..., i] = np.asarray(slope)
         return found
 
     def derivatives(self, s: Array, u: Array, scalars: Array) -> tuple[Array, Array, Array]:
@@ -139,7 +148,7 @@ class Problem:
         return f, jacobian, by_parameters
 
 
-def phase_row(system: System, guess: Orbits, scales: Array) -> Array:
+def phase_row(system: OrbitProblem, guess: Orbits, scales: Array) -> Array:
     """Return the row of the condition that the orbit is not shifted in time against a guess."""
     slopes = system.slopes(guess.s, guess.u, guess.scalars) / scales[:, None]
     weights = guess.weights[..., None]

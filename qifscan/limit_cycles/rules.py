@@ -12,9 +12,10 @@ from qifscan.limit_cycles.collocation import linearised
 from qifscan.limit_cycles.continuation import Branches, Step, summary
 from qifscan.limit_cycles.floquet import multipliers, quick
 from qifscan.limit_cycles.located import Test, search
-from qifscan.limit_cycles.orbits import Orbits
+from qifscan.limit_cycles.orbits import Orbits, halves_apart
 from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.steps import (
+    BY_DOUBLING,
     BY_HOPF,
     BY_PERIOD,
     BY_POINTS,
@@ -43,7 +44,7 @@ STILL, PATIENCE = 1e-12, 25
 
 
 @dataclass(frozen=True)
-class Found:
+class Met:
     """Bifurcations on branches: of which kind, on which branches, the cycles there and where they go."""
 
     code: int
@@ -61,7 +62,8 @@ class OnBranches:
     longest: Array
     forced: bool = False
     at_period: float | None = None
-    kept: list[Found] = field(default_factory=list)
+    doubled: bool = False
+    kept: list[Met] = field(default_factory=list)
     leaving: int = BY_RANGE
     unmoved: int = UNRESOLVED
 
@@ -101,10 +103,12 @@ class OnBranches:
         found[b.count[who] + 1 >= limits.most] = BY_POINTS
         found[returned(b, step)] = BY_RETURN
         found[mirrored(step) & (b.count[who] > 1)] = BY_HOPF
+        if self.doubled:
+            found[_undoubled(step) & (b.count[who] > 1)] = BY_DOUBLING
         found[b.still[who] >= PATIENCE] = BY_STANDSTILL
         found[new.period > self.longest[who]] = BY_PERIOD
         found[(new.value < limits.low) | (new.value > limits.high)] = BY_RANGE
-        return found, (found == BY_RANGE) | (found == BY_HOPF)
+        return found, np.isin(found, (BY_RANGE, BY_HOPF, BY_DOUBLING))
 
     def measured(self, system: Problem, orbits: Orbits) -> dict[str, Any]:
         """Return the numbers of cycles."""
@@ -140,7 +144,7 @@ class OnBranches:
         row |= {"number": crossing.number, "order": order, "type": code}
         certain = np.flatnonzero(keep & sure)
         self.kept.append(
-            Found(
+            Met(
                 crossing.code,
                 crossing.number[certain],
                 problem.chosen(certain),
@@ -169,11 +173,13 @@ class OnBranches:
 
 
 def returned(b: Branches, step: Step) -> Any:
-    """Tell which orbits are the ones that their branches began with."""
-    new, who = step.new, step.who
-    scale = np.concatenate((step.system.scales(new.u), units_of(new, b.units)), axis=1)
-    apart = np.sqrt((((summary(new) - b.first[who]) / scale) ** 2).sum(axis=1))
-    return (apart < 0.5 * b.step[who]) & (b.count[who] > 10)
+    """Tell which orbits are the ones that their branches began with, after having been far from them."""
+    new, who, system = step.new, step.who, step.system
+    sizes = units_of(new, b.units)[:, : 1 + system.free]
+    scale = np.concatenate((system.scales(new.u)[:, : system.size], sizes), axis=1)
+    apart = np.sqrt((((summary(system, new) - b.first[who]) / scale) ** 2).sum(axis=1))
+    b.farthest[who] = np.maximum(b.farthest[who], apart)
+    return (apart < 0.5 * b.step[who]) & (b.farthest[who] > 2.0 * b.step[who]) & (b.count[who] > 10)
 
 
 def mirrored(step: Step, size: int | None = None) -> Any:
@@ -183,3 +189,10 @@ def mirrored(step: Step, size: int | None = None) -> Any:
     swing, past = new - new.mean(axis=1, keepdims=True), before - before.mean(axis=1, keepdims=True)
     scales = step.system.scales(step.new.u)[:, :size]
     return (swing * past / scales[:, None] ** 2).sum(axis=(1, 2)) < 0.0
+
+
+def _undoubled(step: Step) -> Any:
+    """Tell which doubled cycles lie beyond a period doubling: there their laps change places."""
+    new, before = halves_apart(step.new), halves_apart(step.before)
+    scales = step.system.scales(step.new.u)
+    return (new * before / scales[:, None] ** 2).sum(axis=(1, 2)) < 0.0

@@ -11,14 +11,23 @@ from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import Border, Corrected, corrected, linearised
 from qifscan.limit_cycles.floquet import resolved
 from qifscan.limit_cycles.orbits import Orbits, extremes, inner, means, mesh_error
-from qifscan.limit_cycles.problem import Problem, System
+from qifscan.limit_cycles.problem import OrbitProblem, Problem
 
 POINT, HB, LPC, PD, TR, EP, UZ, UNRESOLVED = 0, 3, 5, 7, 8, 9, -4, 31
 """AUTO's codes: ordinary, Hopf point, fold of cycles, period doubling, torus, end, a value asked for; and one
 of our own."""
 
-CUTS = ("points", "within", "longest_period", "hopf_point", "closed", "unresolved", "standstill")
-BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE, BY_STANDSTILL = range(len(CUTS))
+CUTS = (
+    "points",
+    "within",
+    "longest_period",
+    "hopf_point",
+    "closed",
+    "unresolved",
+    "standstill",
+    "period_doubling",
+)
+BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE, BY_STANDSTILL, BY_DOUBLING = range(len(CUTS))
 
 ACCURATE, RESOLVED = 1e-6, 1e-3
 """Error of the flow's own multiplier above which the mesh is made finer, and stability is not told."""
@@ -62,7 +71,7 @@ class Crossing:
     step: Array
 
 
-def drift(system: System, orbits: Orbits, groups: Array) -> Array:
+def drift(system: OrbitProblem, orbits: Orbits, groups: Array) -> Array:
     """Return by how much the monodromy matrix fails to map the flow's direction onto itself, relative."""
     f = system.slopes(orbits.s[:, :1], orbits.u[:, :1], orbits.scalars)[:, 0]
     image = f[..., None]
@@ -74,7 +83,7 @@ def drift(system: System, orbits: Orbits, groups: Array) -> Array:
     return np.where(np.isfinite(found), found, np.inf)
 
 
-def quality(system: System, orbits: Orbits, groups: Array, mu: Any) -> Array:
+def quality(system: OrbitProblem, orbits: Orbits, groups: Array, mu: Any) -> Array:
     """Return the error of the flow's own multiplier, 1.
 
     The smaller one of two measures: at a fold of cycles a second multiplier is 1, and both are off by the
@@ -137,7 +146,7 @@ def units_of(orbits: Orbits, units: Array) -> Array:
     return np.concatenate((orbits.period[:, None], np.tile(units, (len(orbits.period), 1))), axis=1)
 
 
-def conditions(system: System, guess: Orbits, tangent: Orbits | None, units: Array) -> Border:
+def conditions(system: OrbitProblem, guess: Orbits, tangent: Orbits | None, units: Array) -> Border:
     """Return the conditions of a step along a tangent; without one, that the last parameters don't change."""
     states, scalars = system.pinned(guess)
     (count, points, size), k = guess.u.shape, guess.scalars.shape[1]
@@ -153,13 +162,13 @@ def conditions(system: System, guess: Orbits, tangent: Orbits | None, units: Arr
     return Border(states, scalars, np.zeros((count, k)))
 
 
-def unit_length(system: System, direction: Orbits, orbits: Orbits, units: Array) -> Orbits:
+def unit_length(system: OrbitProblem, direction: Orbits, orbits: Orbits, units: Array) -> Orbits:
     """Return directions at orbits with the length 1."""
     scales = system.scales(orbits.u)
     return direction.times(inner(direction, direction, scales, units_of(orbits, units)) ** -0.5)
 
 
-def tangents(system: System, orbits: Orbits, before: Orbits, units: Array) -> Orbits:
+def tangents(system: OrbitProblem, orbits: Orbits, before: Orbits, units: Array) -> Orbits:
     """Return the tangents of the branches at orbits, in the direction of those before."""
     border = conditions(system, orbits, before, units)
     _, found = linearised(system, orbits).solved(border, orbits)
@@ -167,7 +176,7 @@ def tangents(system: System, orbits: Orbits, before: Orbits, units: Array) -> Or
 
 
 def stepped(
-    system: System,
+    system: OrbitProblem,
     now: Orbits,
     tangent: Orbits,
     step: Array,
@@ -184,6 +193,6 @@ def stepped(
     return replace(found, direction=unit_length(system, found.direction, found.orbits, units))
 
 
-def at_value(system: System, guess: Orbits) -> Corrected:
+def at_value(system: OrbitProblem, guess: Orbits) -> Corrected:
     """Return the orbits near a guess at its parameters."""
     return corrected(system, guess, conditions(system, guess, None, np.empty(0)))

@@ -145,6 +145,12 @@ def show(
         If there is no such dimension, value or observable, or nothing to draw.
     StoreError
         If the store can't be read.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> figure = qs.show(qs.branch(J=15.0, points=20))
+    >>> figure.savefig("branch.png")
     """
     style = Style(ax, cmap, vmin, vmax, log, figsize, title)
     _check_options(over, folds, select)

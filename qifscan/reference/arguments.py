@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from qifscan.arrays import Column as Array
 from qifscan.dynamics.domain import REAL, Domain
 from qifscan.errors import Fault, ScanError, check_count, counted, show, unknown
 from qifscan.lazy import LazyModule
@@ -21,8 +23,9 @@ else:
     jax = LazyModule("jax")
 
 
-Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
+Given = ArrayLike | Callable[[Shape], ArrayLike]
+"""What a user gives for an array: a number, an array of numbers, or a function of the shape."""
 
 
 # What a user gives
@@ -37,7 +40,7 @@ def collected(faults: list[Fault]) -> Iterator[None]:
         faults += error.faults
 
 
-def checked_array(name: str, given: Any, domain: Domain, shape: Shape | None, hint: str = "") -> Array:
+def checked_array(name: str, given: object, domain: Domain, shape: Shape | None, hint: str = "") -> Array:
     """Return a value as a float64 array of a shape (None: whatever it has)."""
     if callable(given):
         return np.zeros(()) if shape is None else checked_array(name, given(shape), domain, shape, hint)
@@ -64,7 +67,7 @@ def checked_array(name: str, given: Any, domain: Domain, shape: Shape | None, hi
         raise ScanError([fault]) from None
 
 
-def checked_size(size: Any) -> Shape:
+def checked_size(size: object) -> Shape:
     """Return the shape of a population of this size."""
     sizes = tuple(size) if isinstance(size, (tuple, list)) else (size,)
     if not sizes:
@@ -74,13 +77,13 @@ def checked_size(size: Any) -> Shape:
     return tuple(index(count) for count in sizes)
 
 
-def check_choice(where: str, given: Any, known: Sequence[str]) -> None:
+def check_choice(where: str, given: object, known: Sequence[str]) -> None:
     """Raise `ScanError` for what is none of the known names."""
     if not (isinstance(given, str) and given in known):
         raise ScanError([unknown(where, given, known)])
 
 
-def shared_arguments(first: Any) -> dict[str, Any]:
+def shared_arguments(first: object) -> dict[str, Any]:
     """Return what the reference shares with every update, t, dt and i; empty for anything else."""
     names = ("t", "dt", "i")
     if isinstance(first, Mapping):
@@ -96,7 +99,7 @@ def check_step(shared: Mapping[str, Any], dt: float) -> None:
         raise ScanError([Fault("tdi.dt", show(given), f"{dt:g}, the step of the population", hint)])
 
 
-def checked_drive(population: QIF, name: str, values: Any, steps: int) -> Array:
+def checked_drive(population: QIF, name: str, values: object, steps: int) -> Array:
     """Return inputs with time first, `(steps or 1, ...)`, which broadcast to the variables."""
     shape = population.x.shape
     expected = f"a number, or time first: ({steps},) or {(steps, *shape)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qifscan.dynamics.domain import REAL
-from qifscan.reference.arguments import checked_array
+from qifscan.reference.arguments import Given, checked_array
 from qifscan.reference.stepping import PARAMETERS
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Setting:
     def __get__(self, instance: QIF | None, owner: type) -> Any:
         return self if instance is None else instance._parameters[self.name]
 
-    def __set__(self, instance: QIF, value: Any) -> None:
+    def __set__(self, instance: QIF, value: Given) -> None:
         instance._set_parameters({**instance._parameters, self.name: value})
 
 
@@ -41,7 +41,7 @@ class StateVariable:
     def __get__(self, instance: QIF | None, owner: type) -> Any:
         return self if instance is None else instance._arrays[self.name]
 
-    def __set__(self, instance: QIF, value: Any) -> None:
+    def __set__(self, instance: QIF, value: Given) -> None:
         now = instance._arrays[self.name]
         if value is not now:
             instance._arrays[self.name] = checked_array(self.name, value, REAL, now.shape).astype(now.dtype)

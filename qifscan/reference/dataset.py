@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan import __version__
+from qifscan.arrays import Column as Array
 from qifscan.dynamics.status import Status
 from qifscan.lazy import LazyModule
 from qifscan.reference.stepping import MODEL, PARAMETERS
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from qifscan.reference.population import QIF
 else:
     xr = LazyModule("xarray")
-
-
-Array = np.ndarray[Any, Any]
 
 
 def as_dataset(population: QIF, times: Array, record: Array) -> xr.Dataset:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from qifscan.arrays import Column as Array
+from qifscan.arrays import Index
 from qifscan.dynamics.domain import REAL
 from qifscan.errors import Fault, ScanError, counted, show, unknown
-from qifscan.reference.arguments import checked_array
+from qifscan.reference.arguments import Given, checked_array
 from qifscan.reference.named import Named
 
-Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
+Delays = ArrayLike | Callable[[Shape], ArrayLike] | None
 
 
 MOVING = ("x", "y", "x_ou", "y_ou")
@@ -23,7 +26,7 @@ MOVING = ("x", "y", "x_ou", "y_ou")
 class Delay:
     """The last values of a variable: a ring of `length` + 1 rows."""
 
-    def __init__(self, target: str, length: int, initial: Any) -> None:
+    def __init__(self, target: str, length: int, initial: Given | None) -> None:
         self.target, self.length, self.initial = target, length, initial
         self.rows, self.head = np.zeros((1,)), 0
 
@@ -45,7 +48,7 @@ class Delay:
         rows: Array = np.roll(self.rows, -self.head, axis=0)
         return rows
 
-    def at(self, steps: Array, places: tuple[Any, ...]) -> Array:
+    def at(self, steps: Array, places: tuple[Index, ...]) -> Array:
         """Return the values so many pushes ago, at these places of the variable if any are given."""
         rows = (self.head + steps) % len(self.rows)
         if places or rows.ndim == 0:
@@ -54,7 +57,7 @@ class Delay:
         return np.array(np.take_along_axis(self.rows, full[None], axis=0)[0])
 
 
-def checked_delay(steps: Any, shape: Shape) -> Array:
+def checked_delay(steps: object, shape: Shape) -> Array:
     """Return delays in steps as whole numbers."""
     counts = np.asarray(steps(shape) if callable(steps) else steps)
     if counts.dtype.kind not in "iu" or np.any(counts < 0):
@@ -75,8 +78,12 @@ class Delayed(Named):
         return {key: (delay.ordered, self._arrays[delay.target]) for key, delay in self._delays.items()}
 
     def register_delay(
-        self, identifier: str, delay_step: Any, delay_target: Any, initial_delay_data: Any = None
-    ) -> Any:
+        self,
+        identifier: str,
+        delay_step: Delays,
+        delay_target: object,
+        initial_delay_data: Given | None = None,
+    ) -> Delays:
         """Keep the last values of a variable; return `delay_step`.
 
         `delay_step` is the longest delay in steps, an array of them, a function of the shape of the
@@ -105,13 +112,13 @@ class Delayed(Named):
             self._delays[identifier] = delay
         return delay_step
 
-    def _target_name(self, target: Any) -> str:
+    def _target_name(self, target: object) -> str:
         for name in MOVING:
             if target is self._arrays[name] or (isinstance(target, str) and target == name):
                 return name
         raise ScanError([Fault("delay_target", show(target), f"one of {', '.join(MOVING)} of this object")])
 
-    def get_delay_data(self, identifier: str, delay_step: Any, *indices: Any) -> Array:
+    def get_delay_data(self, identifier: str, delay_step: Delays, *indices: Index) -> Array:
         """Return the value of a delay `delay_step` updates ago: 0 is the last one, None the variable now.
 
         An array of steps that broadcasts to the shape of the variable gives each population its own delay;
@@ -132,11 +139,11 @@ class Delayed(Named):
     def update_local_delays(self, nodes: Named | Sequence[Named] | Mapping[str, Named] | None = None) -> None:
         """Append the values of now to every delay of this object, or of others; call it after `update`."""
         for node in self._nodes_of(nodes):
-            for delay in node._delays.values():
+            for delay in cast("Delayed", node)._delays.values():
                 delay.push(node._arrays[delay.target])
 
     def reset_local_delays(self, nodes: Named | Sequence[Named] | Mapping[str, Named] | None = None) -> None:
         """Begin every delay of this object, or of others, again: the value of now and the initial data."""
         for node in self._nodes_of(nodes):
-            for identifier, delay in node._delays.items():
+            for identifier, delay in cast("Delayed", node)._delays.items():
                 delay.reset(identifier, node._arrays[delay.target])

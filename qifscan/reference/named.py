@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from qifscan.arrays import Column as Array
 from qifscan.errors import Fault, ScanError, show
 from qifscan.reference.arguments import check_choice
 
-Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
+Part = TypeVar("Part")
 
 
 LIVING: WeakValueDictionary[str, Named] = WeakValueDictionary()
 
 
-def checked_name(name: Any, kind: str) -> str:
+def checked_name(name: object, kind: str) -> str:
     """Return a name that no other living population has; the first free one of its kind for None."""
     if name is None:
         number = 0
@@ -43,7 +45,7 @@ class Named:
     _parameters: dict[str, Array]
     _trainable: tuple[str, ...]
     _registered_vars: dict[str, Array]
-    _registered_nodes: dict[str, Any]
+    _registered_nodes: dict[str, Named]
 
     @property
     def num(self) -> int:
@@ -59,12 +61,12 @@ class Named:
         """Return a name, if no living population has it; for None the first free one of the type."""
         return checked_name(name, type(self).__name__ if type_ is None else type_)
 
-    def nodes(self, method: str = "absolute", level: int = -1, include_self: bool = True) -> dict[str, Any]:
+    def nodes(self, method: str = "absolute", level: int = -1, include_self: bool = True) -> dict[str, Named]:
         """Return this object by its name ("absolute") or by "" ("relative"), and what was registered as its
         parts, by their names or by those they were registered under; with `level=0` this object alone."""
         check_choice("method", method, ("absolute", "relative"))
         absolute = method == "absolute"
-        found: dict[str, Any] = {self._name if absolute else "": self} if include_self else {}
+        found: dict[str, Named] = {self._name if absolute else "": self} if include_self else {}
         parts = {} if level == 0 else self._registered_nodes
         return found | {node._name if absolute else key: node for key, node in parts.items()}
 
@@ -91,16 +93,16 @@ class Named:
             for key, value in arrays.items()
         }
 
-    def _nodes_of(self, nodes: Any) -> list[Any]:
+    def _nodes_of(self, nodes: object) -> list[Named]:
         nodes = self if nodes is None else nodes
-        listed = (
+        listed: list[Any] = (
             list(nodes.values() if isinstance(nodes, Mapping) else nodes) if np.iterable(nodes) else [nodes]
         )
         if not all(isinstance(node, Named) for node in listed):
             raise ScanError([Fault("nodes", show(nodes), "populations: one, a list, or a dict of them")])
         return listed
 
-    def register_implicit_vars(self, *variables: Any, **named: Any) -> None:
+    def register_implicit_vars(self, *variables: Mapping[str, ArrayLike], **named: ArrayLike) -> None:
         """Keep further arrays under names, in mappings or by keyword: `vars` returns them.
 
         No step moves them. Raises `ScanError` for a name of this object or a value that is no array.
@@ -110,7 +112,7 @@ class Named:
                 raise ScanError([Fault(name, "a variable of this object", "another name")])
             self._registered_vars[name] = np.asarray(value)
 
-    def register_implicit_nodes(self, *nodes: Any, **named: Any) -> None:
+    def register_implicit_nodes(self, *nodes: Mapping[str, Named], **named: Named) -> None:
         """Keep other populations as parts of this one, in mappings or by keyword: `nodes` returns them.
 
         A step of this object does not step them. Raises `ScanError` for what is no population.
@@ -120,7 +122,7 @@ class Named:
         self._registered_nodes.update(found)
 
 
-def by_name(mappings: Sequence[Any], named: Mapping[str, Any], where: str) -> dict[str, Any]:
+def by_name(mappings: Sequence[Mapping[str, Part]], named: Mapping[str, Part], where: str) -> dict[str, Part]:
     """Return what was given in mappings and by keyword."""
     for given in mappings:
         if not isinstance(given, Mapping):

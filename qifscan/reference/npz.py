@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from qifscan import __version__
+from qifscan.arrays import Column as Array
 from qifscan.dynamics.integrators import INTEGRATORS
 from qifscan.errors import Fault, ScanError, StoreError
 from qifscan.place import local
@@ -21,7 +22,6 @@ from qifscan.reference.arguments import check_choice, checked_array, collected
 from qifscan.reference.delays import Delay, Delayed
 from qifscan.reference.stepping import PARAMETERS
 
-Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 
 
@@ -44,7 +44,7 @@ class Saved(Delayed):
     _negative: Array
 
     def _checked_parameters(
-        self, given: Mapping[str, Any], shape: Shape | None, faults: list[Fault]
+        self, given: Mapping[str, object], shape: Shape | None, faults: list[Fault]
     ) -> dict[str, Array]:
         checked = {}
         for name, value in given.items():

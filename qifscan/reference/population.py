@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from operator import attrgetter, index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from qifscan.arrays import Column as Array
 from qifscan.dynamics.domain import POSITIVE, REAL
 from qifscan.dynamics.integrators import INTEGRATORS, Integrator
+from qifscan.dynamics.model import N
 from qifscan.dynamics.noise import INITIAL_STEP
 from qifscan.dynamics.status import Status
 from qifscan.engine import backend
 from qifscan.errors import Fault, QifscanError, ScanError, check_count, counted, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.reference.arguments import (
+    Given,
     check_choice,
     check_step,
     checked_array,
@@ -38,6 +42,8 @@ from qifscan.reference.stepping import (
     PARAMETERS,
     Constants,
     State,
+    Stepped,
+    Walk,
     loop_of,
     padded,
     prepare,
@@ -57,11 +63,10 @@ else:
     lax = LazyModule("jax.lax")
     xr = LazyModule("xarray")
 
-
-Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 
 
+Input = ArrayLike | None
 MODES = ("single", "batch", "training")
 PRECISIONS = ("float64", "float32")
 TOLERANCE = 1e-3
@@ -120,6 +125,14 @@ class QIF(Saved):
     ------
     ScanError
         One line for every mistake.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> pop = qs.QIF(2, method="rk4", dt=0.05, x_initializer=-1.0, y_initializer=0.1)
+    >>> pop.update(x=[0.0, 5.0])
+    >>> pop.x.round(4)
+    array([-1.1217, -0.8836])
     """
 
     tau, eta, delta, J = Setting(), Setting(), Setting(), Setting()
@@ -145,18 +158,18 @@ class QIF(Saved):
         self,
         size: int | Sequence[int],
         keep_size: bool = False,
-        tau: Any = 1.0,
-        eta: Any = -5.0,
-        delta: Any = 1.0,
-        J: Any = 15.0,
-        x_ou_mean: Any = 0.0,
-        x_ou_sigma: Any = 0.0,
-        x_ou_tau: Any = 5.0,
-        y_ou_mean: Any = 0.0,
-        y_ou_sigma: Any = 0.0,
-        y_ou_tau: Any = 5.0,
-        x_initializer: Any = None,
-        y_initializer: Any = None,
+        tau: Given = 1.0,
+        eta: Given = -5.0,
+        delta: Given = 1.0,
+        J: Given = 15.0,
+        x_ou_mean: Given = 0.0,
+        x_ou_sigma: Given = 0.0,
+        x_ou_tau: Given = 5.0,
+        y_ou_mean: Given = 0.0,
+        y_ou_sigma: Given = 0.0,
+        y_ou_tau: Given = 5.0,
+        x_initializer: Given | None = None,
+        y_initializer: Given | None = None,
         method: str = "exp_auto",
         name: str | None = None,
         mode: str = "single",
@@ -192,12 +205,12 @@ class QIF(Saved):
 
     def _check_settings(
         self,
-        method: Any,
-        mode: Any,
-        dt: Any,
-        seed: Any,
-        precision: Any,
-        trainable: Any,
+        method: str,
+        mode: str,
+        dt: float,
+        seed: int,
+        precision: str,
+        trainable: Sequence[str],
         faults: list[Fault],
     ) -> None:
         with collected(faults):
@@ -219,7 +232,7 @@ class QIF(Saved):
         self._method, self._mode, self._precision, self._trainable = method, mode, precision, names
         self._dt, self._seed = dt, seed if faults else index(seed)
 
-    def _set_parameters(self, given: Mapping[str, Any]) -> None:
+    def _set_parameters(self, given: Mapping[str, object]) -> None:
         faults: list[Fault] = []
         checked = self._checked_parameters(given, self.varshape, faults)
         if faults:
@@ -270,7 +283,9 @@ class QIF(Saved):
     def state(self) -> State:
         """The state as `stepping.step` takes it, a copy; one that it returned can be assigned."""
         x, y, x_ou, y_ou = (self._arrays[name].copy() for name in MOVING)
-        return State(x, y, x_ou, y_ou, np.uint32(self._steps), self._key)
+        # Of NumPy: what JAX takes as its own.
+        given: Any = (x, y, x_ou, y_ou, np.uint32(self._steps), self._key)
+        return State(*given)
 
     @state.setter
     def state(self, state: State) -> None:
@@ -335,7 +350,8 @@ class QIF(Saved):
         # At once, also where a function that JAX traces makes a population.
         with backend.settings(), jax.ensure_compile_time_eval():
             noise = stationary(self._prepared(), key)
-        self._take(State(start["x"], start["y"], *noise, np.uint32(0), key))
+        first: Any = (start["x"], start["y"], *noise, np.uint32(0), key)
+        self._take(State(*first))
         self.clear_input()
         self._estimate = np.zeros(shape, dtype=self.precision)
         self._negative = np.zeros(shape, dtype=bool)
@@ -348,15 +364,15 @@ class QIF(Saved):
 
     # How it moves
 
-    def dx(self, x: Any, t: Any, y: Any, x_ext: Any = 0.0) -> Any:
+    def dx(self, x: N, t: object, y: N, x_ext: N | float = 0.0) -> N:
         """Return x' = (x^2 + eta + x_ext + J tau y - (pi tau y)^2)/tau, 1/ms; `t` has no effect."""
-        return MODEL.field((y, x), (0.0, x_ext), MODEL.constants(self._parameters))[1]
+        return cast("N", MODEL.field((y, x), (0.0, x_ext), MODEL.constants(self._parameters))[1])
 
-    def dy(self, y: Any, t: Any, x: Any, y_ext: Any = 0.0) -> Any:
+    def dy(self, y: N, t: object, x: N, y_ext: N | float = 0.0) -> N:
         """Return y' = (delta/(pi tau) + 2 x y + y_ext)/tau, 1/ms^2; `t` has no effect."""
-        return MODEL.field((y, x), (y_ext, 0.0), MODEL.constants(self._parameters))[0]
+        return cast("N", MODEL.field((y, x), (y_ext, 0.0), MODEL.constants(self._parameters))[0])
 
-    def update(self, *arguments: Any, x: Any = None, y: Any = None) -> None:
+    def update(self, *arguments: object, x: Given | None = None, y: Given | None = None) -> None:
         """Take one step, with `x` added to `input`, and `y` (1/ms) to `input_y`, for this step alone.
 
         The inputs are 0 afterwards: nothing accumulates, and the noise is no part of them. A number or an
@@ -375,17 +391,15 @@ class QIF(Saved):
         twice = [name for name, value in (("x", x), ("y", y))[: len(given)] if value is not None]
         if twice:
             raise ScanError([Fault(name, "it twice, by place and by name", "one of them") for name in twice])
-        x, y = (*given, *(x, y)[len(given) :])
-        added = (
-            checked_array(n, 0.0 if v is None else v, REAL, self.x.shape) for n, v in (("x", x), ("y", y))
-        )
+        inputs = zip("xy", (*given, *(x, y)[len(given) :]), strict=True)
+        added = (checked_array(n, 0.0 if v is None else v, REAL, self.x.shape) for n, v in inputs)
         self._advance(1, 1, tuple(value[None].astype(self.precision) for value in added))
 
-    def __call__(self, *arguments: Any, x: Any = None, y: Any = None) -> None:
+    def __call__(self, *arguments: object, x: Given | None = None, y: Given | None = None) -> None:
         """Do what `update` does."""
         self.update(*arguments, x=x, y=y)
 
-    def run(self, steps: int, inputs: Any = None, *, inputs_y: Any = None, every: int = 1) -> xr.Dataset:
+    def run(self, steps: int, inputs: Input = None, *, inputs_y: Input = None, every: int = 1) -> xr.Dataset:
         """Take many steps, the same as so many calls of `update` bit for bit, and return what happened.
 
         `inputs` and `inputs_y` (1/ms) are numbers, or arrays with time first: `(steps,)` for all
@@ -430,28 +444,27 @@ class QIF(Saved):
         if self._steps + rows * every >= INITIAL_STEP:
             raise QifscanError(f"{self.name}: more than 2^32 - 2 steps; reset it")
         constants = self._prepared()
-        carry = {
-            "row": np.int64(0),
-            "rows": np.int64(rows),
-            "every": np.int64(every),
-            "last": tuple(np.int64(len(drive) - 1) for drive in drives),
-            "constants": np.stack(np.broadcast_arrays(*constants.values())),
-            "drive": tuple(padded(drive) for drive in drives),
-            "moving": {
-                "state": self.state,
-                "pending": (self.input, self.input_y),
-                "estimate": self._estimate,
-                "negative": self._negative,
-            },
-            "record": record,
-        }
+        packed = np.stack(np.broadcast_arrays(*constants.values()))
+        now: Any = (self._estimate, self._negative, (self.input, self.input_y), self.state)
+        last = tuple(np.int64(len(drive) - 1) for drive in drives)
+        given = tuple(padded(drive) for drive in drives)
+        whole: Any = (
+            packed,
+            given,
+            np.int64(every),
+            last,
+            Stepped(*now),
+            record,
+            np.int64(0),
+            np.int64(rows),
+        )
+        carry = Walk(*whole)
         with backend.settings():
-            done: Any = lax.while_loop(*loop_of(self._integrator, tuple(constants)), carry)
-            moving = done["moving"]
-            self._take(moving["state"])
-            self._estimate, self._negative = np.array(moving["estimate"]), np.array(moving["negative"])
+            done = lax.while_loop(*loop_of(self._integrator, tuple(constants)), carry)
+            self._take(done.moving.state)
+            self._estimate, self._negative = np.array(done.moving.estimate), np.array(done.moving.negative)
             self.clear_input()
-            return np.asarray(done["record"])[:rows]
+            return np.asarray(done.record)[:rows]
 
     def _advance_with_delays(self, steps: int, every: int, drives: tuple[Array, ...]) -> Array:
         rows = []
@@ -467,7 +480,7 @@ class QIF(Saved):
         """Raise `QifscanError`: not built."""
         raise _not_built("online_init")
 
-    def online_fit(self, target: Any, fit_record: Any) -> None:
+    def online_fit(self, target: object, fit_record: object) -> None:
         """Raise `QifscanError`: not built."""
         raise _not_built("online_fit")
 
@@ -475,7 +488,7 @@ class QIF(Saved):
         """Raise `QifscanError`: not built."""
         raise _not_built("offline_init")
 
-    def offline_fit(self, target: Any, fit_record: Any) -> None:
+    def offline_fit(self, target: object, fit_record: object) -> None:
         """Raise `QifscanError`: not built."""
         raise _not_built("offline_fit")
 

@@ -59,6 +59,16 @@ def basins(
     ------
     ScanError
         If there is no such dimension, or no point of the scan can come to rest.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> starts = {"r_initial": [0.05, 1.5], "v_initial": [-2.0, 0.0]}
+    >>> protocol = qs.Protocol(transient=60.0, window=10.0)
+    >>> scan = qs.Scan(axes=starts, fixed={"eta": -5.0, "J": 15.0}, protocol=protocol)
+    >>> found = qs.run(scan, "starts.zarr", client="serial")
+    >>> qs.basins(found)["fraction"].values
+    array([0.75, 0.  , 0.25])
     """
     dataset, scan = opened(data)
     dims = start_dims(dataset, scan, over)
@@ -127,6 +137,17 @@ def tipping(
     ------
     ScanError
         If not one dimension with two of its values is named, or as in `basins`.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> axes = {"eta": [-5.0, -2.0], "r_initial": [0.05, 1.5], "v_initial": [-2.0, 0.0]}
+    >>> scan = qs.Scan(axes=axes, fixed={"J": 15.0}, protocol=qs.Protocol(transient=60.0, window=10.0))
+    >>> found = qs.run(scan, "tipped.zarr", client="serial")
+    >>> qs.tipping(found, eta=(-5.0, -2.0))["probability"].values
+    array([[ 1.,  0.,  0.],
+           [nan, nan, nan],
+           [ 1.,  0.,  0.]])
     """
     dataset, scan = opened(data)
     dims = start_dims(dataset, scan, over)

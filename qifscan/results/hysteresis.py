@@ -67,6 +67,15 @@ def hysteresis(
     ------
     ScanError
         If the scan has no sweep, the dataset lacks one of the directions, or there is no such observable.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> protocol = qs.Protocol(transient=60.0, window=10.0, sweep="eta")
+    >>> scan = qs.Scan(axes={"eta": [-8.0, -6.0, -4.0, -2.0]}, fixed={"J": 15.0}, protocol=protocol)
+    >>> found = qs.hysteresis(qs.run(scan, "swept.zarr", client="serial"))
+    >>> found["jump"].sel(direction="up").values
+    array([-4., -2.])
     """
     dataset, scan = opened(data)
     own = [name for name in scan.measures if name in dataset.data_vars]

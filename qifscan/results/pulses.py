@@ -51,6 +51,18 @@ def pulse_response(data: xr.Dataset | str | os.PathLike[str]) -> xr.Dataset:
     ------
     ScanError
         If the scan has no pulse, a sweep, or other initial states.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> scan = qs.Scan(
+    ...     axes={"drive_amplitude": [0.5, 5.0]},
+    ...     fixed={"eta": -5.0, "J": 15.0},
+    ...     drive=qs.Pulse(amplitude=1.0, start=5.0, length=10.0),
+    ...     protocol=qs.Protocol(transient=60.0, window=10.0),
+    ... )
+    >>> qs.pulse_response(qs.run(scan, "pulsed.zarr", client="serial"))["switched"].values
+    array([0, 1], dtype=int8)
     """
     dataset, scan = opened(data)
     faults = []

@@ -73,6 +73,20 @@ def residence(
     ------
     ScanError
         If the scan has not these observables, or there is no such dimension.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> names = ["up_fraction", "up_exits", "down_exits"]
+    >>> scan = qs.Scan(
+    ...     fixed={"eta": -5.0, "J": 15.0, "v_ou_sigma": 2.0},
+    ...     observables=names,
+    ...     replicates=8,
+    ...     protocol=qs.Protocol(transient=5.0, window=100.0),
+    ... )
+    >>> found = qs.residence(qs.run(scan, "stays.zarr", client="serial"))
+    >>> found["exits"].values
+    array([20., 19.])
     """
     dataset, scan = opened(data)
     check_share("confidence", confidence)

@@ -109,6 +109,16 @@ def run(
         If chunks could not be computed or written; the others are kept, and a rerun does the rest.
     RunInterrupted
         On Ctrl-C, after the chunks that were running have ended.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> found = qs.run(scan, "two_points.zarr", client="serial")
+    >>> found["r_mean"].values.round(4)
+    array([0.0713, 0.0983], dtype=float32)
+    >>> found["status"].values
+    array([1, 1], dtype=uint8)
     """
     execute(
         scan,

@@ -41,6 +41,15 @@ class Plan(Printed):
     `again`; the theory that is added in the end, compilation and the start of workers are left out.
     `mean_steps` is the mean number of steps in a base step, before anything is run again. They are None where
     the plan was made without the probe.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> found = qs.plan(qs.Scan(axes={"eta": [-6.0, -5.0]}), probe=False)
+    >>> len(found.chunks)
+    1
+    >>> found.steps_in_words
+    '4,000 of 0.05 ms each or finer, as the point needs'
     """
 
     chunks: Chunks
@@ -166,6 +175,13 @@ def plan(
     ------
     ScanError
         If `workers` or `chunk_points` is below 1.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> found = qs.plan(qs.Scan(axes={"eta": [-6.0, -5.0]}), probe=False)
+    >>> found.bytes_on_disk
+    226
     """
     check_is_scan(scan)
     check_flag("checkpoint", checkpoint)

@@ -90,6 +90,15 @@ def simulate(
     ------
     ScanError
         If anything in the request is wrong; one line for every mistake.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> found = qs.simulate(eta=[-6.0, -4.0], t_end=20.0)
+    >>> dict(found["r"].sizes)
+    {'eta': 2, 'time': 401}
+    >>> found["r"].isel(time=-1).values.round(4)
+    array([0.0713, 0.0983])
     """
     check_count("every", every)
     values = labelled(parameters)
@@ -218,6 +227,14 @@ def replay(
         If the labels don't name exactly one point of the scan.
     StoreError
         If the store can't be read, or if an observable differs in any bit from the stored one.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> made = qs.run(scan, "replayed.zarr", client="serial")
+    >>> qs.replay("replayed.zarr", eta=-4.0).attrs["checked"]
+    'equal bit for bit'
     """
     check_count("every", every)
     opened = store.load(located("path", path))

@@ -163,6 +163,14 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
         If `points` is not a count.
     StoreError
         If there is no store of qifscan at `path`.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> made = qs.run(scan, "verified.zarr", client="serial")
+    >>> qs.verify("verified.zarr").faults
+    ()
     """
     check_count("points", points, least=0)
     check_flag("repair", repair)

@@ -70,6 +70,12 @@ class Protocol(Definition):
         The name of an axis along which each point starts where its neighbour ended, for hysteresis: once to
         higher values and once to lower ones, along a further dimension `direction` ("up", "down"). The first
         point of a line starts from `initial`. At each point time starts at 0 and the noise anew.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> qs.Protocol(transient=200.0, window=500.0, initial="up").in_words
+    '200 ms, then 500 ms measured; dt auto, auto'
     """
 
     transient: Annotated[Finite, Field(ge=0)] = 100.0
@@ -167,6 +173,14 @@ class Traces(Definition):
 
     Each entry of `points` names values that are on the axes, e.g. `{"eta": -5.0, "J": 15.0}`; an axis that
     it leaves out means all of its values. A zipped axis is named by its index, `replicate` likewise.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> traces = qs.Traces(points=[{"eta": -5.0}])
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -5.0], "J": [10.0, 15.0]}, traces=traces)
+    >>> scan.trace_indices
+    [(1, 0), (1, 1)]
     """
 
     points: Annotated[tuple[dict[str, Any], ...], BeforeValidator(ordered), Field(min_length=1)]

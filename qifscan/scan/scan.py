@@ -99,6 +99,15 @@ class Scan(Readable):
     ------
     ScanError
         With one line for every mistake.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> scan = qs.Scan(axes={"eta": {"linspace": [-6.0, -4.0, 21]}}, fixed={"J": 15.0}, replicates=2)
+    >>> scan.sizes
+    {'eta': 21, 'replicate': 2}
+    >>> scan.replace(seed=1) == scan
+    False
     """
 
     title: str = ""

@@ -1,4 +1,5 @@
 """Scans over HTTP: a server that runs them and serves their stores, and the client in Python.
 
-Begin with `app`, which lists the routes; every request comes through `safety` first.
+`jobs` queues, starts and cancels what was asked for, each job a process that `work` runs; `routes` answers,
+and every request comes through `safety` first. Begin with `app`, which lists the routes.
 """

@@ -45,7 +45,11 @@ def faults(opened: Store, *, theory: bool = True, deep: bool = False) -> list[st
 
 
 def _faults(opened: Store, theory: bool, deep: bool) -> list[str]:
-    found = [*_of_links(opened), *_of_attributes(opened), *_of_metadata(opened), *_of_coordinates(opened)]
+    found = list(_of_links(opened))
+    if found:
+        # What may be read without end, or lies elsewhere, is not looked at.
+        return found
+    found = [*_of_attributes(opened), *_of_metadata(opened), *_of_coordinates(opened)]
     if not found and opened.recorded:
         # Where something else is damaged, its copy differs from it.
         found += _of_copy(opened)
@@ -92,7 +96,7 @@ def _of_attributes(opened: Store) -> Iterator[str]:
             yield "attributes: their second copy is missing or damaged"
         return
     try:
-        own = record.read_json(opened.path / files.METADATA)["attributes"]
+        own = dict(record.read_json(opened.path / files.METADATA)["attributes"])
     except (ValueError, KeyError, TypeError):
         yield "attributes: zarr.json can't be read"
         return

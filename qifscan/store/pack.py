@@ -21,7 +21,7 @@ from qifscan.errors import StoreError, counted
 from qifscan.files import METADATA, Place, Where
 from qifscan.lazy import LazyModule
 from qifscan.place import AnyPath, located, with_ending
-from qifscan.store import chunk_files, drafts, shards, store
+from qifscan.store import chunk_files, drafts, integrity, shards, store
 from qifscan.store.shards import is_packed, packed_node, unpacked_node
 from qifscan.zipped import Zipped
 
@@ -112,9 +112,10 @@ def _check_whole(opened: store.Store) -> None:
     if done < total:
         cure = "take a whole copy of it" if opened.packed else "run the scan to its end first"
         raise StoreError(f"{opened.path}: has {done} of {counted(total, 'chunk')}; {cure}")
-    found = next(files.odd(opened.path), None)
-    if found is not None:
-        raise StoreError(f"{opened.path}: {found[0]} is {found[1]}, which no store has; remove it")
+    found = integrity.faults(opened)
+    if found:
+        cure = "" if opened.packed else "; qifscan verify --repair mends it"
+        raise StoreError(f"{opened.path}: {found[0]}{cure}")
 
 
 def _made(source: Where, target: Where, written: Written) -> str:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan import record
+from qifscan import files, record
 from qifscan.engine.measured import CHECKPOINT, grid_names, trace_names
 from qifscan.errors import StoreError, UnknownModel, short
 from qifscan.files import Where
 from qifscan.lazy import LazyModule
 from qifscan.place import located
 from qifscan.store.chunk_files import arrays_of, finished, places_of
-from qifscan.store.layout import coordinates_of, fixed_coordinates
+from qifscan.store.layout import coordinates_of, fixed_coordinates, variables_of
 from qifscan.store.store import Store, attributes_of, load
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ else:
 
 
 Array = np.ndarray[Any, Any]
+
+MOST_LABELS = 10**8
+"""Values of an axis that somebody has added to a store: xarray reads those of an axis at once."""
 
 
 def read_points(store: Store, place: Mapping[str, Array]) -> dict[str, Array]:
@@ -95,6 +98,14 @@ def open_scan(path: str | os.PathLike[str]) -> xr.Dataset:
     ------
     StoreError
         If there is no store of qifscan at `path`, or it is damaged.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> made = qs.run(scan, "opened.zarr", client="serial")
+    >>> qs.open_scan("opened.zarr")["r_mean"].dims
+    ('eta',)
     """
     return read(located("path", path), chunks={})
 
@@ -105,6 +116,7 @@ def read(path: Where, chunks: Any = None) -> xr.Dataset:
         store = load(path)
     except UnknownModel:
         return _without_model(path, chunks)
+    _check_shapes(store)
     dataset = _dataset(path, _at_this_moment(store), chunks)
     grid = [name for name in grid_names(store.chunks) if name != CHECKPOINT]
     order = [*grid, *trace_names(store.chunks)]
@@ -120,6 +132,28 @@ def read(path: Where, chunks: Any = None) -> xr.Dataset:
     # xarray keeps it through every step, and knows it of a finished store alone.
     ordered.encoding["source"] = str(path)
     return ordered
+
+
+def _check_shapes(store: Store) -> None:
+    """Raise `StoreError` for what xarray would read before it could be seen to be no part of the store: a
+    pipe, a link to elsewhere, an axis of another length than the scan has."""
+    own = variables_of(store.chunks)
+    # What lies in the folders of the scan's own chunks is looked at one by one.
+    chunks = {os.path.join(name, "c") for name in own} | {os.path.join(record.RECORD, "points", "c")}
+    found = next(files.odd(store.path, chunks), None)
+    if found is not None:
+        raise StoreError(f"{store.path}: {found[0]} is {found[1]}, which no store has; remove it")
+    shapes = {name: variable.shape for name, variable in own.items()}
+    shapes |= {name: values.shape for name, _, values, _ in coordinates_of(store.chunks)}
+    names = record.names_in(store.path, "")
+    for name, node in zip(names, record.nodes_of(store.path, names), strict=True):
+        shape = node.get("shape") if isinstance(node, dict) else None
+        if name in shapes and shape is not None and shape != list(shapes[name]):
+            raise StoreError(f"{store.path}: {name} has another shape than the scan; qifscan verify mends it")
+        if isinstance(shape, list) and len(shape) == 1 and name not in shapes and shape[0] > MOST_LABELS:
+            raise StoreError(
+                f"{store.path}: {name[:80]!r} has {shape[0]:,} values, which is no part of a scan"
+            )
 
 
 def _dataset(path: Where, through: Any, chunks: Any) -> xr.Dataset:

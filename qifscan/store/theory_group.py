@@ -224,6 +224,14 @@ def open_theory(path: str | os.PathLike[str]) -> xr.DataTree:
     ------
     StoreError
         If there is no store at `path`, or it carries no theory.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> made = qs.run(scan, "beside.zarr", client="serial")
+    >>> sorted(qs.open_theory("beside.zarr").children)
+    ['along_eta', 'equilibria']
     """
     place = located("path", path)
     with record.reading(place):

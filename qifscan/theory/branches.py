@@ -66,6 +66,13 @@ def branch(
     of rates, that of the parameter, or that there is no equilibrium beyond. At special points the
     eigenvalues on the axis are 0 only up to rounding, and `stable` is false.
     Raises `ScanError` for a wrong definition, for more than one slice, and if nothing lies within the ranges.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> found = qs.branch(J=15.0, within=(-6.0, -3.0), points=20)
+    >>> sorted(set(found["type"].values.tolist()))
+    [0, 2]
     """
     request = request_of(model, along, slices)
     if len(request.along) > 1:

@@ -100,7 +100,7 @@ def _is_of_division(path: Path, kind: str, r: Array, p: Array, here: Mapping[str
     other = (first - second + third) / (third * p)
     (f, f_r, f_p), (g, g_r, g_p) = _both(path, kind, r, p, here)
     step = (g * f_p - f * g_p) / (f_r * g_p - f_p * g_r)
-    return (np.abs(other / p) < _DIVIDED) & ~(np.abs(step) < _FAR)
+    return (np.abs(other / p) < _DIVIDED) & ~(np.abs(step) < _ARRIVED)
 
 
 def walls_along(
@@ -205,6 +205,9 @@ _BESIDE = 2.0**-44
 
 _ASIDE = 1e-13
 """Relative distance from its interval within which a root is still that one."""
+
+_ARRIVED = 1e-6
+"""Relative step of Newton's method below which a point is one of the condition."""
 
 _DIVIDED = 1e-9
 """Relative size of the other p up to which it counts as 0."""

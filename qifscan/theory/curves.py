@@ -82,6 +82,13 @@ def curve(
     condition, to 1e-6 of the rate. Raises `ScanError` for a wrong definition, and if there is no such curve
     within the ranges.
     Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 8, 10.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> found = qs.curve(kind="LP", points=20)
+    >>> bool(found["certified"])
+    True
     """
     if kind not in ("LP", "HB"):
         raise ScanError([unknown("kind", kind, ("LP", "HB"))])

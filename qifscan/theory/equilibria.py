@@ -305,6 +305,15 @@ def equilibria(
     sign, at which this equilibrium meets the nearest fold or Hopf point, NaN if none.
     Raises `ScanError` for an unknown model or parameter and for values that are not allowed.
     Source: Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015); of other models see their `reference`.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> found = qs.equilibria(eta=[-5.0, 0.0], J=15.0)
+    >>> found["count"].values
+    array([3, 1], dtype=int8)
+    >>> found["r"].sel(eta=-5.0).values.round(4)
+    array([0.0811, 0.473 , 1.0306])
     """
     if model != QIF.name or starts is not None or within is not None:
         chosen = model_of(model, delayed=True, restless=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -167,7 +167,7 @@ def _bernstein_from_zero(degree: int) -> Array:
     return found
 
 
-@cache
+@lru_cache(maxsize=256)
 def _bernstein(degree: int, ratio: float) -> Array:
     """Return the Bernstein coefficients on [1, ratio] of each power of r, `(degree + 1, degree + 1)`."""
     found = np.zeros((degree + 1, degree + 1))

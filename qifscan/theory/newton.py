@@ -58,7 +58,7 @@ Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Found:
+class Searched:
     """Equilibria of points, by ascending rate, NaN where there are fewer: states `(points, most, n)`, how
     many starts led to each `(points, most)`, and the share of starts that led to any `(points,)`.
     """
@@ -73,7 +73,7 @@ def equilibria(
     parameters: Mapping[str, Array],
     starts: int = STARTS,
     within: Mapping[str, Range] | None = None,
-) -> Found:
+) -> Searched:
     """Return the equilibria that starts lead to, at parameters `(points,)` each.
 
     `parameters` may hold constant inputs, as `<variable>_input`. `within`: ranges of variables to start in.
@@ -87,7 +87,7 @@ def equilibria(
             here = part(parameters, slice(first, first + step))
             found.append(_together(model, here, *_ends(model, here, places, within or {})))
     most = max((f.states.shape[1] for f in found), default=1)
-    return Found(
+    return Searched(
         np.concatenate([_wide(f.states, most, np.nan) for f in found]),
         np.concatenate([_wide(f.reached, most, 0) for f in found]),
         np.concatenate([f.share for f in found]),
@@ -213,7 +213,7 @@ def _eliminated(matrix: Array, right: Array) -> Array:
     return found
 
 
-def _together(model: Model, p: Mapping[str, Array], ends: Array, there: Any) -> Found:
+def _together(model: Model, p: Mapping[str, Array], ends: Array, there: Any) -> Searched:
     """Return the distinct ends of every point."""
     units = np.stack([np.broadcast_to(u, len(ends)) for u in model.units(p)], axis=-1)
     left, rows = there.copy(), np.arange(len(ends))
@@ -232,7 +232,7 @@ def _together(model: Model, p: Mapping[str, Array], ends: Array, there: Any) -> 
     found, counts = np.stack(states, axis=1), np.stack(reached, axis=1)
     order = np.argsort(found[..., 0], axis=1, kind="stable")
     found = np.take_along_axis(found, order[..., None], axis=1)
-    return Found(found, np.take_along_axis(counts, order, axis=1), there.mean(axis=1))
+    return Searched(found, np.take_along_axis(counts, order, axis=1), there.mean(axis=1))
 
 
 def _apart(model: Model, units: Array, ends: Array, first: Array) -> Array:

@@ -148,6 +148,12 @@ def folds(J: Values, delta: Values = 1.0, tau: Values = 1.0) -> xr.Dataset:
     Variables: `eta`, `r` (1/ms), `v`. Between the two values of eta the population is bistable.
     Raises `ScanError` for values that are not allowed.
     Source: Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015).
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> qs.folds(J=15.0)["eta"].values.round(4)
+    array([-3.1361, -5.7435])
     """
     given = _checked(J=J, delta=delta, tau=tau)
     J_, delta_, tau_ = _values(given, "J", "delta", "tau")
@@ -175,6 +181,12 @@ def cusp(delta: Values = 1.0, tau: Values = 1.0) -> xr.Dataset:
     `delta`, `tau` (ms): numbers, sequences or DataArrays. Variables: `eta`, `J`, `r` (1/ms), `v`.
     Raises `ScanError` for values that are not allowed.
     Source: Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015).
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> round(float(qs.cusp(delta=1.0)["J"]), 4)
+    7.7962
     """
     given = _checked(delta=delta, tau=tau)
     delta_, tau_ = _values(given, "delta", "tau")
@@ -201,6 +213,12 @@ def focus_line(J: Values, delta: Values = 1.0, tau: Values = 1.0) -> xr.Dataset:
     at every eta, and the line is NaN. An equilibrium on the lower branch is always a node.
     Raises `ScanError` for values that are not allowed.
     Source: Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015).
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> sorted(qs.focus_line(J=15.0).data_vars)
+    ['eta', 'r', 'v']
     """
     given = _checked(J=J, delta=delta, tau=tau)
     J_, delta_, tau_ = _values(given, "J", "delta", "tau")

@@ -99,6 +99,13 @@ def special_points(
     0), `residual` (relative rate of change), `converged`. NaN where a type has no such number. Raises
     `ScanError` for a wrong definition. Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch.
     3, 5, 8.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> found = qs.special_points(along="eta", J=15.0)
+    >>> found["eta"].values.round(4)
+    array([-3.1361, -5.7435])
     """
     request = request_of(model, along, slices, at_rest=False)
     check_range("rates", rates, positive=True)

@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Asked:
+class Questions:
     """What was asked of points: the model, its parameters `(points,)` each, the observables, and begin and
     end of the window in ms."""
 
@@ -48,7 +48,7 @@ def sizes(model: str, columns: Mapping[str, Array], truth: Truth) -> dict[str, A
 
 
 def deviations(
-    asked: Asked, truth: Truth, data: Mapping[str, Array], tolerance: float = 1e-3, steps: float = 1.0
+    asked: Questions, truth: Truth, data: Mapping[str, Array], tolerance: float = 1e-3, steps: float = 1.0
 ) -> dict[str, Array]:
     """Return how far each observable is from the truth in units of what is allowed; NaN: not compared.
 
@@ -75,7 +75,7 @@ def deviations(
 
 
 def _allowed(
-    name: str, asked: Asked, truth: Truth, relative: Mapping[str, Array], dt: Array, tolerance: float
+    name: str, asked: Questions, truth: Truth, relative: Mapping[str, Array], dt: Array, tolerance: float
 ) -> Array:
     """Return what an observable may be off; NaN where it is not compared."""
     values, window = truth.values, asked.end - asked.begin
@@ -100,7 +100,7 @@ def _allowed(
     return np.where(_shortest_stay(truth, asked) < dt, np.nan, 0.5)
 
 
-def _shortest_stay(truth: Truth, asked: Asked) -> Array:
+def _shortest_stay(truth: Truth, asked: Questions) -> Array:
     """Return the shortest time between two changes of the level, or between one and an end of the window."""
     found = [
         float(np.diff([asked.begin, *times, asked.end]).min()) if times else np.inf for times in truth.changes
@@ -128,7 +128,7 @@ def periods(model: str, points: list[Point], truth: Truth) -> Array:
 
 
 def frequency_deviations(
-    asked: Asked, period: Array, truth: Truth, data: Mapping[str, Array]
+    asked: Questions, period: Array, truth: Truth, data: Mapping[str, Array]
 ) -> dict[str, Array]:
     """Return how far each frequency is from a multiple of 1/period, in units of what is allowed."""
     cycles = (asked.end - asked.begin) / period
@@ -148,7 +148,7 @@ def frequency_deviations(
     return found
 
 
-def confirmed(asked: Asked, points: list[Point], truth: Truth, rows: Array) -> set[int]:
+def confirmed(asked: Questions, points: list[Point], truth: Truth, rows: Array) -> set[int]:
     """Return those whose truth is the same at a hundred times the tolerance: chaos has none at the end."""
     if not len(rows):
         return set()

@@ -14,7 +14,7 @@ from qifscan.engine.program import Program
 from qifscan.errors import counted
 from qifscan.truth import adaptive, deviations, equations
 from qifscan.truth.adaptive import Array
-from qifscan.truth.deviations import Asked
+from qifscan.truth.deviations import Questions
 from qifscan.truth.equations import Point
 
 MOST_POINTS = 32
@@ -111,13 +111,13 @@ def _chosen(points: Points, stored: Mapping[str, Array]) -> tuple[dict[str, int]
     return left_out, rows[taken]
 
 
-def _asked(points: Points) -> Asked:
+def _asked(points: Points) -> Questions:
     scan = points.scan
     begin = scan.protocol.transient_steps * scan.protocol.base
     end = begin + scan.protocol.window_steps * scan.protocol.base
     # The solver has its own code for every observable of the package, and none for a user's.
     known = tuple(name for name in scan.observables if ":" not in name)
-    return Asked(scan.model, points.columns, known, begin, end)
+    return Questions(scan.model, points.columns, known, begin, end)
 
 
 def _given(points: Points) -> list[Point]:

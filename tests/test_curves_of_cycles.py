@@ -1,0 +1,161 @@
+"""Curves of folds, period doublings and torus bifurcations of cycles, and of cycles of one period."""
+
+import math
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+import qifscan as qs
+from qifscan.dynamics.models import FAMILY
+from qifscan.limit_cycles.curve_rules import CUTS, TYPES
+
+GAST = {"delta": 2.0, "J": 15.0 * math.sqrt(2.0)}
+
+
+@cache
+def folds():
+    return qs.curve("qif_pair", "LPC", through="J_ie", at=15.0, between=(-1.0, 2.6), points=40)
+
+
+@cache
+def doublings():
+    return qs.curve(
+        "qif_pair_synapse", "PD", along="eta_e", through="eps", at=12.0, between=(-6.0, 40.0), points=150
+    )
+
+
+def monodromy(model, point, names, **fixed):
+    """The matrix of the variational equations over a period, by DOP853."""
+    row = FAMILY[model]
+    given = {p.name: p.default for p in row.parameters} | fixed
+    given |= {name: point[name].item() for name in names}
+    constants = row.constants(given)
+    n = len(row.variables)
+
+    def both(t, z):
+        # One call of the field: the state, and beside it the state moved along each imaginary axis.
+        states = z[:n, None] + 1e-30j * np.eye(n, n + 1, 1)
+        slopes = np.array([s + 0.0 * states[0] for s in row.field(tuple(states), (0.0,) * n, constants)])
+        jacobian = slopes[:, 1:].imag / 1e-30
+        return np.concatenate((slopes[:, 0].real, (jacobian @ z[n:].reshape(n, n)).ravel()))
+
+    start = np.array([point[f"{name}_start"].item() for name in row.variable_names])
+    begin = np.concatenate((start, np.eye(n).ravel()))
+    span = (0.0, point["period"].item())
+    end = solve_ivp(both, span, begin, method="DOP853", rtol=1e-12, atol=1e-13).y[:, -1]
+    assert end[:n] == pytest.approx(start, abs=1e-8 * np.abs(start).max())
+    return end[n:].reshape(n, n)
+
+
+def some(found, count):
+    """Points drawn at random of those that are ordinary."""
+    ordinary = np.flatnonzero(found["type"].values == 0)
+    drawn = np.random.default_rng(7).choice(ordinary, count, replace=False)
+    return [found.isel(point=int(k)) for k in drawn]
+
+
+def test_on_a_curve_of_folds_the_variational_equations_have_the_multiplier_1_twice():
+    for point in some(folds(), 2):
+        mu = np.linalg.eigvals(monodromy("qif_pair", point, ("eta_i", "J_ie")))
+        one, two = sorted(mu, key=lambda m: abs(m - 1.0))[:2]
+        # A double multiplier is off by the square root of an error, the mean of both and the product are not.
+        assert abs(0.5 * (one + two) - 1.0) < 1e-6
+        assert abs((one - 1.0) * (two - 1.0)) < 1e-6
+
+
+def test_on_a_curve_of_period_doublings_the_variational_equations_have_the_multiplier_minus_1():
+    for point in some(doublings(), 2):
+        mu = np.linalg.eigvals(monodromy("qif_pair_synapse", point, ("eta_e", "eps")))
+        assert np.abs(mu + 1.0).min() < 1e-6
+        assert np.abs(mu - 1.0).min() < 1e-6
+
+
+def test_a_curve_passes_through_the_bifurcation_that_it_begins_with():
+    branch = qs.cycle_branches("qif_pair", within=(-1.0, 2.6), points=80)
+    there = branch["eta_i"].values[branch["type"].values == 5]
+    on_curve = folds().isel(point=np.abs(folds()["J_ie"].values - 15.0) < 1e-12)
+    assert sorted(set(np.round(on_curve["eta_i"].values, 9))) == pytest.approx(
+        sorted(set(np.round(there, 9)))
+    )
+
+    """Folds of cycles begin at generalised Hopf points."""
+    found = folds()
+    assert CUTS[int(found["start"].values[0])] == "no_amplitude"
+    end = found.isel(point=0)
+    assert (end["r_e_max"] - end["r_e_min"]).item() < 0.05
+    hopf = qs.curve("qif_pair", "HB", through="J_ie", within=(3.0, 20.0))
+    bautin = hopf.isel(point=hopf["type"].values == -32)
+    apart = np.hypot(bautin["eta_i"] - end["eta_i"], bautin["J_ie"] - end["J_ie"])
+    assert apart.min().item() < 1e-2
+
+
+def test_folds_meet_in_a_cusp_of_cycles():
+    found = folds()
+    cusps = found.isel(point=found["type"].values == TYPES["CPC"])
+    assert cusps.sizes["point"] >= 1
+    # Both parameters are extreme there along the curve.
+    at = int(np.flatnonzero(found["type"].values == TYPES["CPC"])[0])
+    for name in ("eta_i", "J_ie"):
+        before, here, after = found[name].values[at - 1 : at + 2]
+        assert (here - before) * (after - here) < 0.0
+
+
+def test_the_curve_of_period_doublings_of_the_pair_with_synapses_is_closed():
+    """As the published AUTO project has it, from eps = 12."""
+    found = doublings()
+    assert [CUTS[k] for k in found["end"].values] == ["closed", "closed"]
+    assert found["duplicate_of"].values.tolist() in ([-1, 0], [1, -1])
+    assert (found["residual"] < 1e-9).all()
+    assert 9.0 < found["eps"].min() < 9.5
+    assert 14.5 < found["eps"].max() < 15.5
+
+
+def test_cycles_of_one_period_have_it():
+    found = qs.curve(
+        "qif_gap", "period", through="g", at=2.0, period=3.0, J=0.0, points=6, between=(0.5, 3.0)
+    )
+    assert found["period"].values == pytest.approx(np.full(found.sizes["point"], 3.0), abs=1e-10)
+    point = found.isel(point=-1)
+    cycle = qs.cycles(
+        "qif_gap", eta=point["eta"].item(), g=point["g"].item(), J=0.0, starts=1, transient=100.0, window=40.0
+    )
+    assert cycle["period"].item() == pytest.approx(3.0, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"kind": "LPX"}, "LPC"),
+        ({"kind": "LPC", "through": "eta"}, "another parameter than eta"),
+        ({"kind": "period"}, "a period in ms"),
+        ({"kind": "LPC", "period": 3.0}, "a period in ms"),
+        ({"kind": "LPC", "at": "x"}, "values of alpha"),
+        ({"kind": "LP", "at": 1.0}, "None for LP"),
+        ({"kind": "PD", "between": (3.0, 2.0)}, "two ascending numbers"),
+    ],
+)
+def test_what_is_wrong_is_one_line(options, words):
+    with pytest.raises(qs.ScanError) as error:
+        qs.curve("qif_adaptation_alpha", **({"through": "alpha"} | options), **GAST)
+    assert words in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_at_a_period_doubling_a_branch_of_doubled_cycles_begins_and_ends_at_the_other():
+    """Cycles of twice the period, from one period doubling at eps = 12 to the other."""
+    found = qs.cycle_branches(
+        "qif_pair_synapse", "eta_e", eps=12.0, within=(-3.0, 10.0), points=60, doublings=1
+    )
+    names = found["start"].attrs["flag_meanings"].split()
+    doubled = np.flatnonzero(found["start"].values == names.index("period_doubling"))
+    assert doubled.size
+    at = found["eta_e"].values[found["type"].values == 7]
+    rows = found.isel(point=found["branch"].values == doubled[0])
+    assert np.abs(at - rows["eta_e"].values[0]).min() < 1e-9
+    half = found["period"].values[found["type"].values == 7]
+    assert np.abs(2.0 * half - rows["period"].values[0]).min() < 1e-6
+    point = rows.isel(point=5)
+    mu = np.linalg.eigvals(monodromy("qif_pair_synapse", point, ("eta_e",), eps=12.0))
+    assert np.abs(mu - 1.0).min() < 1e-6
