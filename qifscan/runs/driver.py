@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qifscan.errors import Fault, RunError, RunInterrupted, ScanError, StoreError, check_flag, show
+from qifscan.errors import Fault, RunError, RunInterrupted, ScanError, StoreError, check_flag, short, show
 from qifscan.files import Where
 from qifscan.place import AnyPath, located
 from qifscan.runs import events, extension
@@ -303,6 +303,9 @@ def _add_theory(opened: Store, found: Atlas) -> None:
         add_theory(opened, found)
     except StoreError as error:
         logger.warning("%s", error)
+    except (ValueError, KeyError, OSError) as error:
+        # Of metadata that were damaged meanwhile.
+        logger.warning("%s: the theory can't be added (%s); verify --repair does", opened.path, short(error))
 
 
 def _to_extend(extend: Where, path: Where, scan: Scan, found: Store | None) -> Store:
