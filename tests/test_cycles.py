@@ -11,7 +11,7 @@ import xarray as xr
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan.dynamics.models import FAMILY
+from qifscan.dynamics.models import FAMILY, MODELS
 from qifscan.limit_cycles.branches import duplicates
 from qifscan.limit_cycles.orbits import from_function
 from qifscan.limit_cycles.problem import Problem
@@ -596,13 +596,14 @@ def test_a_stable_response_is_where_a_long_simulation_goes():
     assert settled == pytest.approx(start, abs=1e-5)
 
 
-def test_a_cycle_driven_at_twice_its_frequency_answers_every_second_time():
+def test_a_cycle_driven_at_twice_its_frequency_answers_every_second_time(monkeypatch):
     """The oscillation of a pair whose inhibitory population is driven, at half its period, is locked to two
     periods of the drive."""
-    driven = replace(FAMILY["qif_pair"], target="v_i")
+    driven = replace(FAMILY["qif_pair"], name="inhibited", target="v_i")
+    monkeypatch.setitem(MODELS, "inhibited", driven)
     alone = qs.cycles("qif_pair", eta_i=-10.0, starts=1, transient=15.0, window=10.0)["period"].item()
     drive = qs.Sine(amplitude=2.0, period=0.5 * alone)
-    d = qs.forced_cycles(driven, drive, eta_i=-10.0, starts=1, transient=60.0, most_periods=2)
+    d = qs.forced_cycles("inhibited", drive, eta_i=-10.0, starts=1, transient=60.0, most_periods=2)
     assert d["drive_periods"].values.tolist() == [1, 2]
     assert d["stable"].values.tolist() == [False, True]
     locked = d.isel(cycle=1)
