@@ -807,7 +807,8 @@ def serving(folder):
 
 
 CELLS = (
-    "import qifscan as qs",
+    # As above: what only might be needed is not compiled.
+    "import qifscan as qs\nfrom qifscan.explorer import serve\nserve.warm = lambda *_: None",
     "explorer = qs.open_scan(STORE).qs.explore()\nexplorer",
     "explorer.selected",
     "explorer.close()",
