@@ -199,6 +199,15 @@ def test_a_server_that_is_killed_goes_on_and_nothing_is_computed_twice(tmp_path)
     assert arrays(store) == arrays(tmp_path / "here.zarr")
 
 
+def test_a_packed_store_is_read_over_http_as_it_was(here, tmp_path):
+    """Many chunks are in one file there, of which a reader asks for a part."""
+    qs.pack(here, tmp_path / "packed.zarr")
+    plain = xr.open_zarr(here).load().drop_attrs()
+    with served(tmp_path) as running:
+        remote = xr.open_zarr(f"{running.url}/stores/packed").load()
+        xr.testing.assert_identical(remote.drop_attrs(), plain)
+
+
 def test_a_job_that_is_stopped_ends_between_chunks_and_goes_on_when_it_is_sent_again(tmp_path):
     scan = long_scan(seed=3)
     with served(tmp_path) as running:

@@ -118,6 +118,9 @@ class StoreFiles:
         files = _arrays(self.opened)
         if array not in files:
             return None
+        if self.opened.packed:
+            # A file of it has many chunks, and only what is whole was packed.
+            return True
         chunks, depth = self.opened.chunks, files[array]
         chunk = chunks.grid + place[0] if depth is None else chunks.at(place[:depth])
         return chunk_files.is_finished(self.opened, chunk)
