@@ -183,8 +183,10 @@ def test_every_carry_of_every_case_has_the_shapes_that_are_told(seen, tmp_path):
     for case in CASES:
         (tmp_path / case).mkdir()
         bits.cases()[case](tmp_path / case)
-    # What is private is made and taken inside one function; its parts are seen there.
-    for carry in (each for each in CARRIES - {stepping.State} if not each.__name__.startswith("_")):
+    # What is private is made and taken inside one function; its parts are seen there. The cases run no `QIF`,
+    # whose carries are those of another loop.
+    engine = {each for each in CARRIES if each.__module__ != stepping.__name__}
+    for carry in (each for each in engine if not each.__name__.startswith("_")):
         missing = set(carry._fields) - seen.get(carry.__name__, set())
         assert not missing, (carry.__name__, missing)
 

@@ -105,7 +105,7 @@ def curve(
     Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 8 to 10; Govaerts, Kuznetsov,
     Dhooge, SIAM J. Sci. Comput. 27, 231 (2005).
     """
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         _refuse(kind, {"at": at, "period": period, "between": between, "longest": longest})
         count = PER_DECADE if points is None else points
         return of_equilibria.curve(
