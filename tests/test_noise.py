@@ -16,6 +16,7 @@ from qifscan.dynamics.models import QIF
 from qifscan.dynamics.noise import normal_pair, of_step, point_keys, split_key, step_pair, threefry2x32
 from qifscan.dynamics.noise import normals as noise_normals
 from qifscan.engine import batch, noise_path
+from qifscan.engine.carries import Moving, Pace
 from qifscan.engine.points import Points, run_points
 from qifscan.engine.program import Program, Schedule, Steps, batch_shape
 
@@ -309,12 +310,16 @@ def step_by_step(scan, steps, depth=0, rows=slice(None), bridged=False):
     inputs = points.inputs(program, Steps(np.full(count, depth), np.zeros(count, dtype=int)))
     block = jax.tree.map(lambda leaf: leaf[0], batch._gathered(inputs, np.arange(count)[None]))
     with jax.enable_x64(True):
-        moving, pace = noise_path.initial_noise(program, block), {"depth": jnp.int32(depth)}
-        path = [moving["noise"]]
+        noise, pairs = noise_path.initial_noise(program, block)
+        # Of the steps and of what moves it reads these alone.
+        pace = Pace(*(None,) * len(Pace._fields))._replace(depth=jnp.int32(depth))
+        moving = Moving(*(None,) * len(Moving._fields))
+        path = [noise]
         for n in range(steps):
-            moving = advance(program, block, pace, jnp.int32(n), moving)
-            path.append(moving["noise"])
-        path = [{name: z["now"] for name, z in noise.items()} for noise in path]
+            moving = moving._replace(noise=noise, pairs=pairs)
+            noise, pairs = advance(program, block, pace, jnp.int32(n), moving)
+            path.append(noise)
+        path = [{name: z.now for name, z in noise.items()} for noise in path]
         return {name: np.stack([z[name] for z in path]) for name in path[0]}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -76,6 +77,8 @@ class _Pages:
 
     def __init__(self, lookup: Lookup, chosen: Chosen | None) -> None:
         self._lookup, self._chosen = lookup, chosen
+        # Before any thread reads a store: of two that import dask at a time one finds it half imported.
+        importlib.import_module("dask.array")
         self._turns = asyncio.Semaphore(AT_ONCE)
         # Python waits for these threads when it ends; one that is killed within XLA aborts the process.
         self._threads = ThreadPoolExecutor(AT_ONCE, "qifscan answer")

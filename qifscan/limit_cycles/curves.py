@@ -104,6 +104,13 @@ def curve(
     Raises `ScanError` for a wrong definition, and if there is nothing to begin with.
     Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 8 to 10; Govaerts, Kuznetsov,
     Dhooge, SIAM J. Sci. Comput. 27, 231 (2005).
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> found = qs.curve(kind="LP", points=20)
+    >>> bool(found["certified"])
+    True
     """
     if not isinstance(kind, str) or kind not in KINDS:
         _refuse(kind, {"at": at, "period": period, "between": between, "longest": longest})

@@ -58,6 +58,14 @@ def pack(path: AnyPath, packed: AnyPath | None = None) -> str:
     ------
     StoreError
         If the store is not finished, damaged, or packed already, or something is at `packed`.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> found = qs.run(scan, "small.zarr", client="serial")
+    >>> qs.open_scan(qs.pack("small.zarr", "small.zip"))["r_mean"].values.round(4)
+    array([0.0713, 0.0983], dtype=float32)
     """
     source = located("path", path)
     target = _default(source, ".packed.zarr") if packed is None else located("packed", packed)
@@ -87,6 +95,15 @@ def unpack(packed: AnyPath, path: AnyPath | None = None) -> str:
     ------
     StoreError
         If `packed` is not a packed store, or damaged, or something is at `path`.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> found = qs.run(scan, "whole.zarr", client="serial")
+    >>> again = qs.unpack(qs.pack("whole.zarr", "whole.zip"), "again.zarr")
+    >>> qs.open_scan("again.zarr").identical(found)
+    True
     """
     source = located("packed", packed)
     target = _default(source, ".zarr") if path is None else located("path", path)
