@@ -32,6 +32,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """The verbs of S3 that a store needs: an object is replaced at once, and read as it was written last."""
 
     protocol_version = "HTTP/1.1"
+    # Headers and data are two packets: without this the second waits 40 ms for the answer to the first.
+    disable_nagle_algorithm = True
     buckets: ClassVar = {}
     lock: ClassVar = threading.Lock()
 
@@ -134,6 +136,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Quiet(http.server.ThreadingHTTPServer):
+    # zarr asks for many objects at once: of more than wait here the sixth would be sent again after a second.
+    request_queue_size = 256
     daemon_threads = True
 
     def handle_error(self, request, client_address):
@@ -178,6 +182,7 @@ class Proxy:
 
         class Between(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def log_message(self, *_):
                 pass

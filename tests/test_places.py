@@ -39,7 +39,7 @@ def home(tmp_path, monkeypatch):
 
 def test_a_path_in_the_home_folder_is_one_there(home):
     ran = qs.run(small(), "~/res.zarr")
-    assert [p.name for p in home.iterdir()] == ["res.zarr"]
+    assert sorted(p.name for p in home.iterdir()) == ["res.zarr", "res.zarr.jsonl"]
     assert list(Path.cwd().iterdir()) == []
     assert ran.equals(qs.open_scan("~/res.zarr").load())
     assert qs.open_scan((home / "res.zarr").as_uri()).load().equals(ran)
@@ -52,7 +52,8 @@ def test_a_path_in_the_home_folder_is_one_there(home):
     assert qs.Scan.from_toml("~/scan.toml").size == 2
     assert CliRunner().invoke(main, ["run", "~/scan.toml", "~/from command.zarr"]).exit_code == 0
     assert CliRunner().invoke(main, ["show", "~/from command.zarr"]).exit_code == 0
-    names = {"res.zarr", "more.zarr", "scan.toml", "from command.zarr", "from command.png"}
+    stores = {"res.zarr", "more.zarr", "from command.zarr"}
+    names = {*stores, *(f"{name}.jsonl" for name in stores), "scan.toml", "from command.png"}
     assert {p.name for p in home.iterdir() if not p.name.startswith(".")} == names
     assert list(Path.cwd().iterdir()) == []
 
