@@ -115,7 +115,9 @@ def _copied(made: Path, path: ObjectPath) -> None:
     claim = _claim(path)
     mine = json.dumps({"machine": _machine(), "process": os.getpid(), "draft": uuid.uuid4().hex}).encode()
     if not claim.create(mine):
-        _take_over(claim, path)
+        # The claim may go while it is looked at: its writer is done then, and this one goes on.
+        with suppress(FileNotFoundError):
+            _take_over(claim, path)
         if not claim.create(mine):
             raise _busy(path)
     try:
@@ -132,8 +134,6 @@ def _take_over(claim: ObjectPath, path: ObjectPath) -> None:
         found = dict(json.loads(claim.read_bytes()))
         here, process = found.get("machine") == _machine(), int(found["process"])
         dead = not psutil.pid_exists(process) if here else claim.age() > STALE_SECONDS
-    except FileNotFoundError:
-        return
     except (ValueError, KeyError, TypeError):
         dead = claim.age() > STALE_SECONDS
     if not dead:
