@@ -1,9 +1,9 @@
-# make demo | test | lint | docs | gallery | bench | proof | battery | exact | truth | faults | load; each sets up what it needs in .venv on first use.
+# make demo | test | thorough | lint | docs | gallery | bench | proof | battery | exact | truth | faults | load; each sets up what it needs in .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint docs gallery bench proof battery exact truth faults load clean
+.PHONY: demo test thorough lint docs gallery bench proof battery exact truth faults load clean
 
 demo: .venv/demo.stamp
 	$(BIN)/qifscan run scans/quickstart.toml
@@ -12,6 +12,10 @@ demo: .venv/demo.stamp
 
 test: .venv/test.stamp
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# What takes long and has a shorter relative in `make test`.
+thorough: .venv/test.stamp
+	$(BIN)/python -m pytest --numprocesses 2 -m thorough
 
 lint: .venv/lint.stamp
 	$(BIN)/ruff format --check

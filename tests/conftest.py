@@ -27,6 +27,10 @@ LONG = (
     "test_truth.py",
     "test_service.py",
     "test_explorer_browser.py",
+    "test_objects.py",
+    "test_faults.py",
+    "test_family.py",
+    "test_damage.py",
 )
 """Files that take longest. They begin, so that none of them is left alone on one core in the end."""
 

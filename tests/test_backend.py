@@ -181,6 +181,7 @@ def bits(tmp_path_factory):
     return run(f"import os; os.chdir({str(home)!r}){SCAN}", home)[0]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("client", ["serial", "threads"])
 def test_where_jax_was_running_a_scan_has_the_same_bits_and_one_line_says_so(tmp_path, bits, client):
     """Of every variable, with noise, drive, and points that are run again at a finer step."""

@@ -65,6 +65,7 @@ def test_on_a_curve_of_folds_the_variational_equations_have_the_multiplier_1_twi
         assert abs((one - 1.0) * (two - 1.0)) < 1e-6
 
 
+@pytest.mark.thorough
 def test_on_a_curve_of_period_doublings_the_variational_equations_have_the_multiplier_minus_1():
     for point in some(doublings(), 2):
         mu = np.linalg.eigvals(monodromy("qif_pair_synapse", point, ("eta_e", "eps")))

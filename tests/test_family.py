@@ -158,6 +158,7 @@ def test_where_no_equilibrium_is_stable_the_run_starts_beside_one_and_is_flagged
     np.testing.assert_allclose(r / rest.rates[:, 0], [1.0, ASIDE, ASIDE], rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_the_bursts_of_adaptation_have_the_period_and_the_range_that_auto_finds(tmp_path):
     """Of the stable cycle at delta = 2, J = 15 sqrt 2, alpha = 1, tau_a = 10 ms, eta = -2.0000141569.
 
@@ -206,6 +207,7 @@ def bits(path):
     return {str(name): values.values for name, values in dataset.variables.items()}
 
 
+@pytest.mark.thorough
 def test_chunks_extension_and_replay_give_the_same_bits(tmp_path):
     name = "qif_synapse"
     whole, parts = tmp_path / "whole.zarr", tmp_path / "parts.zarr"

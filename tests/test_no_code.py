@@ -73,6 +73,7 @@ assert CliRunner().invoke(main, ["show", "scan.zarr", "-o", "scan.png"]).exit_co
     assert not (folder / "ran").exists()
 
 
+@pytest.mark.thorough
 def test_the_status_of_a_store_in_parts_needs_no_model(folder, tmp_path):
     """Three chunks of which one was lost, and a trace; what status says is what is there."""
     (tmp_path / "results_m.py").write_text(MODEL)
@@ -90,6 +91,7 @@ def test_the_status_of_a_store_in_parts_needs_no_model(folder, tmp_path):
     assert python(named + state, tmp_path) == "3 of 4 chunks, 2 of 3 points 2 1\n"
 
 
+@pytest.mark.thorough
 def test_who_names_the_model_imports_it(folder):
     code = """
 import qifscan as qs

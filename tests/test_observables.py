@@ -307,6 +307,7 @@ def test_a_window_of_any_length_after_a_transient_of_any_length_is_measured_whol
                 )
 
 
+@pytest.mark.thorough
 def test_a_million_float32_steps_keep_their_mean_and_their_std():
     """Against float64 sums; first a motion of 1e-5 about a rate of 1, where a sum of squares loses all."""
     scan = window_scan(

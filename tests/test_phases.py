@@ -74,6 +74,7 @@ def in_a_terminal(code, folder):
 ALL = "\n".join(code for code, _ in CALLS.values())
 
 
+@pytest.mark.thorough
 def test_a_terminal_shows_what_is_done(tmp_path):
     ended, seen = in_a_terminal(ALL, tmp_path)
     assert ended == 0, seen

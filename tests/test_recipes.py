@@ -69,6 +69,7 @@ def test_a_job_of_slurm_starts_scheduler_and_workers_and_runs_a_scan(folder):
     assert sorted(p.name for p in folder.glob("*.json")) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("queue", ["sbatch", "qsub"])
 def test_a_job_whose_time_is_over_hands_itself_in_again_and_ends_when_the_scan_is_finished(folder, queue):
     """The queue gives the first job too little, and says so by the signal that is asked for."""

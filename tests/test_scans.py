@@ -118,6 +118,7 @@ assert len(begins) == 3
 """
 
 
+@pytest.mark.thorough
 def test_the_notebook_on_bursting_runs_and_every_figure_is_an_image(tmp_path, monkeypatch):
     cells = run_as_notebook("bursting.py", tmp_path, monkeypatch, BURSTS)
     check_figures(cells, tmp_path, {f"bursting-{name}.png" for name in ("branch", "trace", "plane", "map")})

@@ -267,6 +267,7 @@ def test_a_job_whose_process_dies_has_failed_and_the_next_one_runs(tmp_path):
         client.submit(long_scan(seed=4)).cancel()
 
 
+@pytest.mark.thorough
 @pytest.mark.cluster
 def test_jobs_are_computed_by_the_workers_of_a_scheduler(tmp_path):
     scan = qs.Scan(axes={"eta": [-5.0, -4.0]}, protocol=qs.Protocol(transient=1.0, window=2.0))
@@ -753,6 +754,7 @@ def test_a_job_is_stopped_by_its_own_process_when_its_server_is_gone(tmp_path):
     assert os.path.isdir(tmp_path / "x.zarr")
 
 
+@pytest.mark.thorough
 def test_nothing_is_lost_under_load():
     """The short form of benchmarks/service_load.py."""
     specification = importlib.util.spec_from_file_location("service_load", BENCHMARK)

@@ -91,6 +91,7 @@ def wait_for(condition, seconds=180.0):
     assert condition()
 
 
+@pytest.mark.thorough
 def test_a_worker_that_is_stopped_is_named_and_the_run_goes_on_when_it_does(address, running, caplog):
     seen, run = running
     with worker(address) as only:
@@ -113,6 +114,7 @@ def test_a_worker_that_is_killed_is_done_without(address, running):
         assert future.result(timeout=240)["status"].values.all()
 
 
+@pytest.mark.thorough
 def test_of_a_run_whose_only_worker_is_killed_it_is_said_that_there_are_none(address, running, caplog):
     seen, run = running
     with worker(address) as only:
@@ -124,6 +126,7 @@ def test_of_a_run_whose_only_worker_is_killed_it_is_said_that_there_are_none(add
         assert future.result(timeout=240)["status"].values.all()
 
 
+@pytest.mark.thorough
 def test_a_worker_over_its_memory_is_said_to_be_paused(address, running, caplog):
     _, run = running
     with worker(address, "--memory-limit", "60MB"):
