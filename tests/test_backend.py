@@ -125,6 +125,7 @@ print(np.asarray(pop.x).tobytes().hex())
 """
 
 
+@pytest.mark.thorough
 def test_the_settings_of_the_user_s_jax_change_no_bit(tmp_path):
     """An observable that is NaN by design, with settings that refuse NaN, transfers and promotion."""
     for name in ("plain", "strict"):

@@ -25,10 +25,10 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize(
     ("kind", "came"),
     [
-        ("driver killed", {"went on", "by itself"}),
+        pytest.param("driver killed", {"went on", "by itself"}, marks=pytest.mark.thorough),
         ("a bit of a chunk flipped", {"went on", "by itself"}),
         ("a chunk raises, in threads", {"the chunk alone"}),
-        ("worker killed", {"by itself"}),
+        pytest.param("worker killed", {"by itself"}, marks=pytest.mark.thorough),
     ],
 )
 def test_after_a_fault_no_bit_is_lost(kind, came, whole):

@@ -133,6 +133,7 @@ def test_a_listing_that_lags_behind_costs_time_and_no_number(network, on_disk):
     same(network.store, on_disk)
 
 
+@pytest.mark.thorough
 def test_of_drivers_that_make_one_store_one_does_and_the_others_go_on_or_say_so(network, on_disk):
     told, begin = [], threading.Barrier(3)
 

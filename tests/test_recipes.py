@@ -59,6 +59,7 @@ def history():
     return qs.open_scan("scan.zarr").attrs["history"].splitlines()[1:]
 
 
+@pytest.mark.thorough
 def test_a_job_of_slurm_starts_scheduler_and_workers_and_runs_a_scan(folder):
     stand_in(folder, "sbatch", 'exec bash "$@"')
     stand_in(folder, "srun", 'exec "$@" --host 127.0.0.1')

@@ -178,6 +178,7 @@ qs.run(noisy_scan(), sys.argv[1], client="{client}", chunk_points=4,
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("client", ["serial", "threads"])
 def test_a_run_killed_half_way_and_resumed_gives_the_same_bits(reference, tmp_path, client):
     path = tmp_path / "scan.zarr"

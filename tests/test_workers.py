@@ -105,6 +105,7 @@ def test_a_worker_that_is_stopped_is_named_and_the_run_goes_on_when_it_does(addr
     assert "Ctrl-C ends the run" in caplog.text
 
 
+@pytest.mark.thorough
 def test_a_worker_that_is_killed_is_done_without(address, running):
     seen, run = running
     with worker(address) as first, worker(address):
