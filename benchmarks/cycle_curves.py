@@ -16,14 +16,17 @@ from qifscan.dynamics.models import FAMILY
 MODEL = "qif_pair_synapse"
 
 
-def monodromy(point):
-    """The matrix of the variational equations over a period, and how far the orbit is from closed."""
-    row = FAMILY[MODEL]
-    free = {name: point[name].item() for name in ("eta_e", "eps")}
-    constants = row.constants({p.name: p.default for p in row.parameters} | free)
+def monodromy(model, point, names, **fixed):
+    """The matrix of the variational equations over a period of a cycle with the parameters `names` at a point
+    of a curve, by DOP853, and how far the orbit is from closed, relative to its size."""
+    row = FAMILY[model]
+    given = {p.name: p.default for p in row.parameters} | fixed
+    given |= {name: point[name].item() for name in names}
+    constants = row.constants(given)
     n = len(row.variables)
 
     def both(t, z):
+        # One call of the field: the state, and beside it the state moved along each imaginary axis.
         states = z[:n, None] + 1e-30j * np.eye(n, n + 1, 1)
         slopes = np.array([s + 0.0 * states[0] for s in row.field(tuple(states), (0.0,) * n, constants)])
         jacobian = slopes[:, 1:].imag / 1e-30
@@ -33,7 +36,7 @@ def monodromy(point):
     begin = np.concatenate((start, np.eye(n).ravel()))
     span = (0.0, point["period"].item())
     end = solve_ivp(both, span, begin, method="DOP853", rtol=1e-12, atol=1e-13).y[:, -1]
-    return end[n:].reshape(n, n), np.abs(end[:n] - start).max()
+    return end[n:].reshape(n, n), np.abs(end[:n] - start).max() / np.abs(start).max()
 
 
 def main():
@@ -44,7 +47,7 @@ def main():
         ordinary = np.flatnonzero(d["type"].values == 0)
         errors, gaps = [], []
         for k in draw.choice(ordinary, min(count, len(ordinary)), replace=False):
-            matrix, gap = monodromy(d.isel(point=int(k)))
+            matrix, gap = monodromy(MODEL, d.isel(point=int(k)), ("eta_e", "eps"))
             mu = np.linalg.eigvals(matrix)
             near = sorted(mu, key=lambda m, sign=sign: abs(m - sign))
             double = max(abs(near[0] + near[1] - 2.0) / 2.0, abs((near[0] - 1.0) * (near[1] - 1.0)))

@@ -1,15 +1,20 @@
 """Curves of folds, period doublings and torus bifurcations of cycles, and of cycles of one period."""
 
+import importlib.util
 import math
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan.dynamics.models import FAMILY
 from qifscan.limit_cycles.curve_rules import CUTS, TYPES
+
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "cycle_curves.py"
+specification = importlib.util.spec_from_file_location("cycle_curves", BENCHMARK)
+check = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(check)
 
 GAST = {"delta": 2.0, "J": 15.0 * math.sqrt(2.0)}
 
@@ -27,26 +32,10 @@ def doublings():
 
 
 def monodromy(model, point, names, **fixed):
-    """The matrix of the variational equations over a period, by DOP853."""
-    row = FAMILY[model]
-    given = {p.name: p.default for p in row.parameters} | fixed
-    given |= {name: point[name].item() for name in names}
-    constants = row.constants(given)
-    n = len(row.variables)
-
-    def both(t, z):
-        # One call of the field: the state, and beside it the state moved along each imaginary axis.
-        states = z[:n, None] + 1e-30j * np.eye(n, n + 1, 1)
-        slopes = np.array([s + 0.0 * states[0] for s in row.field(tuple(states), (0.0,) * n, constants)])
-        jacobian = slopes[:, 1:].imag / 1e-30
-        return np.concatenate((slopes[:, 0].real, (jacobian @ z[n:].reshape(n, n)).ravel()))
-
-    start = np.array([point[f"{name}_start"].item() for name in row.variable_names])
-    begin = np.concatenate((start, np.eye(n).ravel()))
-    span = (0.0, point["period"].item())
-    end = solve_ivp(both, span, begin, method="DOP853", rtol=1e-12, atol=1e-13).y[:, -1]
-    assert end[:n] == pytest.approx(start, abs=1e-8 * np.abs(start).max())
-    return end[n:].reshape(n, n)
+    """The matrix of the variational equations over a period, of an orbit that is closed."""
+    matrix, gap = check.monodromy(model, point, names, **fixed)
+    assert gap < 1e-8
+    return matrix
 
 
 def some(found, count):

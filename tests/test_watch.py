@@ -8,7 +8,6 @@ import sys
 import time
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -17,13 +16,9 @@ from qifscan.cli import main
 from qifscan.runs import driver, events, watch
 from qifscan.runs.progress import Progress
 from qifscan.runs.running import Running
-from qifscan.store import chunk_files, store
+from tests.test_admission import SCAN, half
 
-SCAN = qs.Scan(
-    axes={"eta": np.linspace(-6.0, -3.0, 8)},
-    protocol=qs.Protocol(transient=0.5, window=0.5),
-    observables=["r_mean"],
-)
+__all__ = ["half"]
 
 
 def told(path):
@@ -31,15 +26,6 @@ def told(path):
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     return {line.split()[0]: line[14:] for line in lines}
-
-
-@pytest.fixture
-def half(tmp_path):
-    path = tmp_path / "scan.zarr"
-    qs.run(SCAN, path, client="serial", chunk_points=2)
-    for chunk in (1, 2):
-        chunk_files.discard(store.load(path), chunk)
-    return path
 
 
 def write(path, *lines):

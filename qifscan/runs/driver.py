@@ -159,17 +159,20 @@ def execute(
     if older is not None:
         checkpoint = checkpoint and older.chunks.checkpoint > 0
         scan = adopted(scan, older.scan)
+    left: list[int] | None = None
     if found is not None:
         # Equal but for rounding: the values of the store are kept.
-        scan = _mended(found)
-        if not _pending(found):
+        scan, left = _mended(found), _pending(found)
+        if not left:
             return
     device, options = chosen.device(), chosen.options()
-    if not allow_mixed:
-        _check_origins((found, older), options)
+    if found is not None and not allow_mixed and not _is_new(found, left):
+        store.check_options(found, options)
+    if older is not None and not allow_mixed and chunk_files.finished(older):
+        store.check_options(older, options)
     if older is not None:
         _warn_of_other_device(older, device)
-    asked = _Wanted(chosen, device, options, region, allow_mixed)
+    asked = _Wanted(chosen, device, options, region, allow_mixed, left)
     with reporter(progress) as report, _one_line_if_stopped(place, report):
         begun: Store | Plan = found or planned(scan, chosen.workers, chunk_points, checkpoint, device)
         if isinstance(begun, Plan):
@@ -179,14 +182,15 @@ def execute(
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Who computes, on which device and with which options of XLA, what first, and whether last bits may
-    differ."""
+    """Who computes, on which device and with which options of XLA, what first, whether last bits may differ,
+    and which chunks are left of a store that was there."""
 
     chosen: Executor
     device: str
     options: str
     region: Region
     allow_mixed: bool
+    left: list[int] | None
 
 
 def _computed(
@@ -205,17 +209,19 @@ def _computed(
                 begun = _created(path, begun, draft, chosen.local, compiling.set)
         finally:
             compiling.set()
-        opened, pending = begun, in_order(begun.chunks, _pending(begun), asked.region)
+        opened, new = begun, _is_new(begun, asked.left)
+        left = list(range(len(opened.chunks))) if asked.left is None else asked.left
+        pending = in_order(opened.chunks, left, asked.region)
         extending = f", extending {older.path} ({older.scan.fingerprint[:12]})" if older else ""
         told = f"run of {len(pending)} chunks on {chosen.name}{extending}"
-        store.begin_run(opened, told, asked.options)
+        store.begin_run(opened, told, asked.options if new else None)
         named = (scan.model, scan.observables)
         extend = str(older.path) if older else None
         work = partial(compute_chunk, extend=extend, named=named, mixed=asked.allow_mixed)
         try:
             with events.logged(path, told=told, chunks=len(pending), device=asked.device):
                 report.phase("compiling")
-                origin = _origin(opened, asked, named)
+                origin = _origin(opened, new, asked, named)
                 admit = Admission.of(opened, origin, asked.allow_mixed, named)
                 _run_pending(opened, asked, partial(chosen.outcomes, work, admit=admit), pending, report)
         finally:
@@ -225,13 +231,13 @@ def _computed(
         _add_theory(opened, theory.result())
 
 
-def _origin(opened: Store, asked: _Wanted, named: Named) -> Origin | None:
-    """Return what computes the chunks of a store, where that is known; of the first chunk it is what does.
+def _origin(opened: Store, new: bool, asked: _Wanted, named: Named) -> Origin | None:
+    """Return what computes the chunks of a store, where that is known; of a new one it is what does.
 
     Raises `StoreError` where this process would compute other bits.
     """
     known = Origin.of(opened)
-    if known is None and not chunk_files.finished(opened):
+    if known is None and new:
         known = asked.chosen.asked(partial(origin_of, str(opened.path), named), "sample of numbers")
         store.change_attributes(opened, {ORIGIN: known.attributes()})
     elif known is None:
@@ -259,11 +265,9 @@ def _one_line_if_stopped(path: Where, report: Report) -> Iterator[None]:
         ) from None
 
 
-def _check_origins(begun: tuple[Store | None, Store | None], options: str) -> None:
-    """Refuse to go on with points of other options of XLA."""
-    for each in begun:
-        if each is not None and chunk_files.finished(each):
-            store.check_options(each, options)
+def _is_new(opened: Store, left: list[int] | None) -> bool:
+    """Tell whether no chunk of a store is finished; `left` are those that are not, None of one just made."""
+    return left is None or len(left) == len(opened.chunks)
 
 
 def _mended(found: Store) -> Scan:

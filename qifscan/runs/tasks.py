@@ -388,23 +388,20 @@ class _Lost(RunError):
     """A chunk that was lost on the way, which says nothing about it."""
 
 
-_admitted: dict[Any, str] = {}
-"""What this process, as a worker, answered to those who asked whether it takes chunks."""
+_admitted: set[Any] = set()
+"""Those who asked this process, as a worker, whether it takes chunks, and heard that it does. A reason not to
+may pass, as a disk that is not mounted yet: then it is asked again."""
 
 
 def _at_worker(work: Work, argument: Any, chunk: int, admit: Callable[[], str] | None) -> Done | FailedAt:
     """Run a chunk at a worker: whatever it raises is returned, for Dask not to try it again."""
     begin, address = time.perf_counter(), distributed.get_worker().address
     try:
-        if admit is not None:
-            known = admit in _admitted
-            reason = _admitted[admit] if known else admit()
-            # A reason may pass, as a disk that is not mounted yet.
-            if not reason:
-                _admitted[admit] = reason
-            else:
+        if admit is not None and admit not in _admitted:
+            if reason := admit():
                 time.sleep(UNHURRIED)
                 return FailedAt(address, StoreError(reason), refused=True)
+            _admitted.add(admit)
         return Done(address, work(argument, chunk), time.perf_counter() - begin)
     except BaseException as error:  # noqa: BLE001 - also SystemExit, which would end the worker
         try:

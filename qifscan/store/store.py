@@ -22,7 +22,7 @@ from qifscan.errors import StoreError, UnknownModel, short
 from qifscan.files import METADATA, Where
 from qifscan.scan.matching import adopted
 from qifscan.scan.scan import Scan
-from qifscan.store.chunk_files import finished, row
+from qifscan.store.chunk_files import row
 from qifscan.store.drafts import Draft, beside, built, clear_beside, clear_inside
 from qifscan.store.layout import coordinates_of, now, write_template
 from qifscan.store.shards import is_packed
@@ -126,15 +126,15 @@ def origin(store: Store) -> dict[str, Any]:
     return attributes_of(store)
 
 
-def begin_run(store: Store, event: str, options: str) -> None:
-    """Sweep away what killed writers have left half-written, and add a line to the history; a store without
-    a finished chunk takes the options of XLA that these will be computed with."""
+def begin_run(store: Store, event: str, options: str | None) -> None:
+    """Sweep away what killed writers have left half-written, and add a line to the history; with `options`,
+    for a store without a finished chunk, those of XLA that its chunks will be computed with."""
     check_writable(store)
     try:
         clear_inside(store.path)
         clear_beside(store.path)
         told = attributes_of(store)
-        first = {} if finished(store) else {OPTIONS: options}
+        first = {} if options is None else {OPTIONS: options}
         change_attributes(store, {"history": f"{told.get('history', '')}\n{now()} {event}"} | first)
     except OSError as error:
         reason = error.strerror or error
