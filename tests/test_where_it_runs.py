@@ -185,7 +185,9 @@ def test_where_all_workers_hung_and_none_comes_the_run_ends_in_one_line(impatien
     monkeypatch.setattr(workers, "LOST", 1.0)
     options = {"processes": False, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     with distributed.LocalCluster(n_workers=1, **options) as made, distributed.Client(made) as client:
-        with pytest.raises(qs.RunError, match=r"every worker hung in a chunk \(inproc:.*\), and none came since"):
+        with pytest.raises(
+            qs.RunError, match=r"every worker hung in a chunk \(inproc:.*\), and none came since"
+        ):
             dict(DaskClient(client).outcomes(hanging, 0, range(4)))
         LET_GO.set()
 
