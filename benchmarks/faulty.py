@@ -85,6 +85,8 @@ def drive(path, outcome, client="threads", traps=None, limits=None, clock=0.0, *
     # Where a run has no end, it is to be known where it waits.
     faulthandler.dump_traceback_later(100.0)
     workers.PATIENCE, workers.LOST, tasks.HUNG = 1.0, 15.0, 12.0
+    # The first chunk of a worker waits for a compiler, and on a busy machine long.
+    tasks.HUNG_TIMES, tasks.HUNG_FIRST = 1.5, 40.0
     driver.compute_chunk = partial(compute, traps=traps or {})
     signal.signal(signal.SIGINT, signal.default_int_handler)
     state = {"chunks": 0}

@@ -131,6 +131,7 @@ def impatient(monkeypatch):
     """Chunks that have no end until the test has one, and a run that soon thinks so."""
     monkeypatch.setattr(workers, "PATIENCE", 0.3)
     monkeypatch.setattr(tasks, "HUNG", 1.0)
+    monkeypatch.setattr(tasks, "HUNG_FIRST", 2.0)
     LET_GO.clear()
     yield
     LET_GO.set()
@@ -179,6 +180,13 @@ def napping_for_ever(argument, chunk):
     if chunk == argument:
         time.sleep(3600)
     return chunk
+
+
+def test_where_no_chunk_has_ended_yet_a_long_one_is_waited_for(client, impatient, monkeypatch):
+    monkeypatch.setattr(tasks, "HUNG", 0.1)
+    monkeypatch.setattr(tasks, "HUNG_FIRST", 60.0)
+    threading.Timer(1.5, LET_GO.set).start()
+    assert dict(DaskClient(client).outcomes(hanging, 0, [0])) == {0: 0}
 
 
 def test_where_all_workers_hung_and_none_comes_the_run_ends_in_one_line(impatient, monkeypatch):

@@ -56,6 +56,9 @@ HUNG = 1800.0
 
 HUNG_TIMES = 20.0
 
+HUNG_FIRST = 18000.0
+"""Seconds that a chunk may run where none has ended yet: all of a scan may take long."""
+
 UNHURRIED = 0.5
 """Seconds that a worker which takes no chunks keeps each: those who compute them must not be slower."""
 
@@ -254,7 +257,8 @@ class Tasks:
         """
         if not self.workers.others({*stuck}):
             return
-        for key in (self.workers.holding(stuck) or {}).keys() & self.pending.keys():
+        held = self.workers.holding() or {}
+        for key in [key for key, worker in held.items() if worker in stuck and key in self.pending]:
             future, chunk = self.pending.pop(key)
             future.cancel()
             self.given[chunk] = self.given.get(chunk, 0) + 1
@@ -273,7 +277,7 @@ class Tasks:
         if where is None:
             return
         self.running = {key: self.running.get(key, now) for key in where if key in self.pending}
-        most = max(HUNG, HUNG_TIMES * self.longest)
+        most = max(HUNG, HUNG_TIMES * self.longest) if self.longest else HUNG_FIRST
         for key, since in [*self.running.items()]:
             if now - since > most:
                 future, chunk = self.pending.pop(key)

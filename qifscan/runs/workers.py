@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -185,11 +185,11 @@ class Workers:
         """Return the workers of which every thread hangs."""
         return [name for name, chunks in self.hung.items() if len(chunks) >= self.threads.get(name, math.inf)]
 
-    def holding(self, workers: Iterable[str] | None = None) -> dict[str, str] | None:
+    def holding(self) -> dict[str, str] | None:
         """Return the worker of each key that is at one, where it may run or wait behind another; None if the
         scheduler does not answer."""
-        chosen = None if workers is None else [*workers]
-        found = self.asked(lambda scheduler: scheduler.processing, workers=chosen)
+        # Of all: where it is asked for one that has just left, it raises.
+        found = self.asked(lambda scheduler: scheduler.processing, workers=None)
         return found and {str(key): worker for worker, keys in found.items() for key in keys}
 
     def running(self, keys: list[Any]) -> dict[str, str] | None:
