@@ -15,10 +15,10 @@ from qifscan.dynamics.model import Model
 from qifscan.errors import Fault, ScanError, StoreError, show, unknown
 from qifscan.files import Where
 from qifscan.place import with_ending
+from qifscan.scan.effective import effective
 from qifscan.scan.scan import Scan
 from qifscan.store import chunk_files, reader, store
 from qifscan.store.store import Store
-from qifscan.theory.of_scan import effective
 
 if TYPE_CHECKING:
     import xarray as xr
