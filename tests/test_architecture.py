@@ -203,7 +203,7 @@ def test_a_library_has_few_files_that_know_it(library, owners):
 LOOKING_UP = {
     # where a scan, a model or a drive enters by name
     "cli",
-    "dynamics.catalogue",
+    "dynamics.models",
     "engine.checking",
     "explorer.points",
     "plots.phase_plane",

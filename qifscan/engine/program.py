@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.drive import DRIVES
 from qifscan.dynamics.integrators import INTEGRATORS
+from qifscan.dynamics.models import model_named
 from qifscan.dynamics.observables import named, needed_accumulators
 from qifscan.dynamics.rhythm import SAMPLE_STEPS, segment_lengths
 from qifscan.lazy import LazyModule

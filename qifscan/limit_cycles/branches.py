@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.dynamics import catalogue
 from qifscan.dynamics.model import Model
+from qifscan.dynamics.models import model_of
 from qifscan.errors import (
     Fault,
     ScanError,
@@ -130,7 +130,7 @@ def cycle_branches(
     >>> int(found["branch_count"])
     1
     """
-    chosen = catalogue.model_of(model, along=(along,))
+    chosen = model_of(model, along=(along,))
     name = chosen.graph if along is None else along
     _check(chosen, name, at, within, points, slices)
     check_count("starts", starts)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.dynamics import catalogue
 from qifscan.dynamics.model import Model, Parameter
+from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, check_count, check_time, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import continuation
@@ -118,7 +118,7 @@ def curve(
         return of_equilibria.curve(
             model, kind, along, through, rates=rates, within=within, points=count, **slices
         )
-    chosen = catalogue.model_of(model, along=(along,))
+    chosen = model_of(model, along=(along,))
     pair = (along if along is not None else chosen.graph, through)
     asked = _asked(chosen, kind, pair, (between, within), points, longest, period)
     if rates is not None:

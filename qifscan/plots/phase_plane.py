@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.models import model_named
 from qifscan.dynamics.noise import ou_parameters
 from qifscan.errors import Fault, ScanError, check_time, is_number, unknown
 from qifscan.errors import show as show_value

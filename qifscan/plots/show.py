@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from qifscan.definition import number
-from qifscan.dynamics.catalogue import stored_model
+from qifscan.dynamics.models import stored_model
 from qifscan.errors import Fault, ModelNotImported, ScanError, StoreError, check_flag, unknown
 from qifscan.errors import show as show_value
 from qifscan.lazy import LazyModule

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from qifscan import __version__, record
-from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.models import model_named
 from qifscan.dynamics.observables import named as observables_named
 from qifscan.engine import backend
 from qifscan.engine.chunks import Chunks

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.drive import DriveBase
 from qifscan.dynamics.model import Model
+from qifscan.dynamics.models import model_named
 from qifscan.dynamics.status import Status
 from qifscan.engine import backend, chunk_work
 from qifscan.engine.measured import Measured

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_of
+from qifscan.dynamics.models import model_of
 from qifscan.dynamics.population import QIF
 from qifscan.errors import Fault, ScanError, check_count, show, unknown
 from qifscan.lazy import LazyModule
