@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 import qifscan as qs
 from qifscan.engine import step_size
 from qifscan.engine.points import Points, run_points
-from qifscan.engine.program import Schedule, batch_shape
+from qifscan.engine.schedule import Schedule, batch_shape
 from qifscan.scan.protocol import BASE_STEP
 from qifscan.theory import plain
 

@@ -15,7 +15,8 @@ from qifscan.engine import batch, convergence, step_size
 from qifscan.engine.checkpoint import checkpoints_of
 from qifscan.engine.inputs import initial_state, prepare
 from qifscan.engine.measured import CHECKPOINT, Measured, diagnostics, noisy_rate
-from qifscan.engine.program import Program, Result, Schedule, Steps, joined
+from qifscan.engine.program import Program, Result, joined
+from qifscan.engine.schedule import Schedule, Steps
 from qifscan.engine.step_size import most_redos
 from qifscan.scan.protocol import MAX_STEPS
 from qifscan.theory.rest import Rest

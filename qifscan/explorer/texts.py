@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qifscan.errors import Fault, ScanError, one_of, show
-from qifscan.explorer.source import EXACT, Place, Source, check_dims
+from qifscan.explorer.place import EXACT, Place, check_dims
 from qifscan.plots.colours import is_geometric
-from qifscan.scan.axes import Axis
-from qifscan.scan.scan import Scan
+
+if TYPE_CHECKING:
+    from qifscan.explorer.source import Source
+    from qifscan.scan.axes import Axis
+    from qifscan.scan.scan import Scan
 
 Array = np.ndarray[Any, Any]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.arrays import Array, Index
+from qifscan.arrays import Array, Index, Range
 from qifscan.dynamics.model import Model
 from qifscan.dynamics.models import model_of
 from qifscan.errors import (
@@ -53,8 +53,6 @@ else:
 
 
 _BLOCK = 128
-
-Range = tuple[float, float]
 
 
 BEGINNINGS = ("hopf_point", "simulation", "period_doubling")

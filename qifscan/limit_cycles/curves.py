@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.arrays import Array, Index
+from qifscan.arrays import Array, Index, Range
 from qifscan.dynamics.model import Model, Parameter
 from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, check_count, check_time, show, unknown
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     import xarray as xr
 else:
     xr = LazyModule("xarray")
-
-Range = tuple[float, float]
 
 KINDS = {"LPC": LPC, "PD": PD, "NS": TR, "period": UZ}
 """Folds, period doublings and torus bifurcations of cycles, and cycles of one period: the points of branches

@@ -21,8 +21,6 @@ else:
 
 
 Array = np.ndarray[Any, Any]
-Range = tuple[float, float]
-
 SYMBOLS = {
     "eta": r"$\eta$",
     "eta_e": r"$\eta_e$",

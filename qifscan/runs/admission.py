@@ -25,7 +25,7 @@ from qifscan.dynamics.observables import named as observables_named
 from qifscan.engine import backend
 from qifscan.engine.chunks import Chunks
 from qifscan.engine.points import Points, Start
-from qifscan.engine.program import batch_shape
+from qifscan.engine.schedule import batch_shape
 from qifscan.errors import QifscanError, short
 from qifscan.files import Where
 from qifscan.place import located

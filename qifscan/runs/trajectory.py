@@ -18,7 +18,7 @@ from qifscan.dynamics.status import Status
 from qifscan.engine import backend, chunk_work
 from qifscan.engine.measured import Measured
 from qifscan.engine.points import Points, run_points
-from qifscan.engine.program import Schedule, batch_shape
+from qifscan.engine.schedule import Schedule, batch_shape
 from qifscan.errors import Fault, ScanError, StoreError, check_count, show
 from qifscan.lazy import LazyModule
 from qifscan.place import located

@@ -13,7 +13,7 @@ from qifscan.dynamics.status import Status
 from qifscan.engine import backend, chunk_work
 from qifscan.engine.measured import Measured
 from qifscan.engine.points import Points, run_finer, run_points
-from qifscan.engine.program import batch_shape
+from qifscan.engine.schedule import batch_shape
 from qifscan.errors import StoreError, check_count, check_flag, counted
 from qifscan.files import Where
 from qifscan.phases import phased, tell
