@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import qifscan
-from qifscan.errors import Fault, ScanError, show, unknown
+from qifscan.errors import Fault, ScanError, is_range, show, unknown
 from qifscan.explorer.place import Place, check_dims
 from qifscan.plots.table import MARKS
 from qifscan.theory.rate_curve import degree_in
@@ -68,8 +68,7 @@ def diagram(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def _ends(axis: Axis | None, asked: Any) -> tuple[float, float]:
     if asked is not None:
-        fine = isinstance(asked, list) and len(asked) == 2 and all(isinstance(x, (int, float)) for x in asked)
-        if not fine or not -np.inf < asked[0] < asked[1] < np.inf:
+        if not is_range(asked):
             raise ScanError([Fault("range", show(asked), "two ascending numbers")])
         return float(asked[0]), float(asked[1])
     if axis is None or axis.labels.dtype.kind not in "iuf":

@@ -22,7 +22,7 @@ from qifscan.errors import (
     check_count,
     check_time,
     is_number,
-    is_time,
+    is_range,
     one_of,
     show,
     unknown,
@@ -170,9 +170,7 @@ def _check(
     if at is not None and not (is_number(at) and rows[name].domain.holds(at)):
         faults.append(Fault("at", show(at), rows[name].domain.words))
     if within is not None:
-        fine = isinstance(within, (tuple, list, np.ndarray)) and len(within) == 2
-        fine = fine and all(isinstance(x, (int, float, np.number)) and not is_time(x) for x in within)
-        if not fine or not within[0] < within[1]:
+        if not is_range(within, finite=False):
             faults.append(Fault("within", show(within), "two ascending numbers"))
         elif at is not None and is_number(at) and not within[0] <= at <= within[1]:
             faults.append(

@@ -12,7 +12,7 @@ import numpy as np
 from qifscan.arrays import Array, Index, Range
 from qifscan.dynamics.model import Model, Parameter
 from qifscan.dynamics.models import model_of
-from qifscan.errors import Fault, ScanError, check_count, check_time, show, unknown
+from qifscan.errors import Fault, ScanError, check_count, check_time, is_range, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import continuation
 from qifscan.limit_cycles.branches import branch_starts, duplicates
@@ -159,8 +159,7 @@ def _asked(
     if pair[0] == pair[1]:
         faults.append(Fault("through", f'"{pair[1]}"', f"another parameter than {pair[0]}"))
     for name, limits in zip(("between", "within"), ranges, strict=True):
-        fine = limits is None or (len(limits) == 2 and bool(limits[0] < limits[1]))
-        if not fine:
+        if limits is not None and not is_range(limits, finite=False):
             faults.append(Fault(name, show(limits), "two ascending numbers"))
     if (kind == "period") != (period is not None):
         found = "none" if period is None else show(period)

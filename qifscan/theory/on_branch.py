@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.dynamics.models import model_of
-from qifscan.errors import Fault, ScanError, counted, is_number, one_of, show, unknown
+from qifscan.errors import Fault, ScanError, counted, is_range, one_of, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory.rate_curve import Path, coefficients, completed, degree_in, paths, rate_unit
@@ -166,12 +166,10 @@ def check_range(name: str, given: Range | None, *, positive: bool) -> None:
     """Raise `ScanError` for a range that is not two ascending numbers."""
     if given is None:
         return
-    numbers = given if isinstance(given, (tuple, list, np.ndarray)) else ()
-    fine = len(numbers) == 2 and all(map(is_number, numbers))
     kind = "two ascending numbers above 0" if positive else "two ascending numbers"
-    if not fine or not numbers[0] < numbers[1] or (positive and numbers[0] <= 0):
+    if not is_range(given) or (positive and given[0] <= 0):
         raise ScanError([Fault(name, show(given), kind)])
-    if positive and not numbers[1] / numbers[0] <= _WIDEST:
+    if positive and not given[1] / given[0] <= _WIDEST:
         raise ScanError([Fault(name, show(given), f"{kind}, by a factor of {_WIDEST:g} apart at most")])
 
 
