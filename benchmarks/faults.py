@@ -548,6 +548,8 @@ def _trap(name, trap, expected="failed", **of_worker):
 _trap("a chunk kills its worker, always", "kills")
 _trap("a chunk kills its worker, once", "kills once", "whole")
 _trap("a chunk hangs", "hangs")
+_trap("a chunk hangs, a nanny starts another worker", "hangs", nanny=True)
+_trap("a chunk stops its worker, which does not answer", "stops", nanny=True)
 _trap("a chunk raises", "raises")
 _trap("a chunk ends the process (sys.exit)", "leaves")
 _trap("a chunk poisons its worker", "poisons", "whole")

@@ -17,7 +17,7 @@ import dask
 import numpy as np
 
 import qifscan as qs
-from qifscan.runs import driver, task, tasks
+from qifscan.runs import driver, task, tasks, workers
 
 SCAN = qs.Scan(
     axes={"eta": np.linspace(-6.0, -3.0, 24)},
@@ -64,6 +64,8 @@ def compute(path: str, chunk: int, traps: dict[str, list[int]] = {}, **options):
         os.kill(os.getpid(), signal.SIGSEGV)
     if chunk in traps.get("hangs", ()):
         time.sleep(3600)
+    if chunk in traps.get("stops", ()):
+        os.kill(os.getpid(), signal.SIGSTOP)
     if chunk in traps.get("raises", ()):
         raise ValueError("a bad chunk")
     if chunk in traps.get("leaves", ()):
@@ -82,7 +84,9 @@ def drive(path, outcome, client="threads", traps=None, limits=None, clock=0.0, *
     """Run the scan; leave what came of it in a file."""
     # Where a run has no end, it is to be known where it waits.
     faulthandler.dump_traceback_later(100.0)
-    tasks.PATIENCE, tasks.LOST, tasks.HUNG = 1.0, 15.0, 12.0
+    workers.PATIENCE, workers.LOST, tasks.HUNG = 1.0, 15.0, 12.0
+    # The first chunk of a worker waits for a compiler, and on a busy machine long.
+    tasks.HUNG_TIMES, tasks.HUNG_FIRST = 1.5, 40.0
     driver.compute_chunk = partial(compute, traps=traps or {})
     signal.signal(signal.SIGINT, signal.default_int_handler)
     state = {"chunks": 0}

@@ -14,7 +14,7 @@ import re
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -166,14 +166,34 @@ class ObjectPath:
 
     def create(self, data: bytes) -> bool:
         """Write the object if there is none of its name; return whether this call has written it."""
-        with in_words(self):
-            try:
-                obstore.put(self.bucket, self.key, data, use_multipart=False, mode="create")
-                return True
-            except (FileExistsError, obstore.exceptions.AlreadyExistsError):
-                # Of a request whose answer was lost the repetition finds what the first has written.
-                pass
-        return self.read_bytes() == data
+        while True:
+            with in_words(self):
+                try:
+                    obstore.put(self.bucket, self.key, data, use_multipart=False, mode="create")
+                    return True
+                except (FileExistsError, obstore.exceptions.AlreadyExistsError):
+                    # Of a request whose answer was lost the repetition finds what the first has written.
+                    pass
+            # What was there may be gone when it is looked at: then there is none again.
+            with suppress(FileNotFoundError):
+                return self.read_bytes() == data
+
+    def replace(self, known: bytes, data: bytes) -> bool:
+        """Write the object if it still holds what is known; return whether this call has written it."""
+        try:
+            with in_words(self):
+                found = obstore.get(self.bucket, self.key)
+                if bytes(found.bytes()) != known:
+                    return False
+                mark: Any = {name: found.meta[name] for name in ("e_tag", "version") if found.meta.get(name)}
+                try:
+                    obstore.put(self.bucket, self.key, data, use_multipart=False, mode=mark)
+                    return True
+                except obstore.exceptions.PreconditionError:
+                    pass
+            return self.read_bytes() == data
+        except FileNotFoundError:
+            return False
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the object."""

@@ -73,6 +73,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return self.refuse(404, "NoSuchBucket")
             if key and self.headers.get("if-none-match") == "*" and key in objects:
                 return self.refuse(412, "PreconditionFailed")
+            if known := self.headers.get("if-match"):
+                if key not in objects:
+                    return self.refuse(404, "NoSuchKey")
+                if known != f'"{zlib.crc32(objects[key][0]):x}"':
+                    return self.refuse(412, "PreconditionFailed")
             if key:
                 objects[key] = (self.body, time.time())
         return self.answer(200, etag=f'"{zlib.crc32(self.body):x}"')

@@ -172,7 +172,7 @@ def test_files_are_short():
                 "store.unknown_model",
             },
         ),
-        ("distributed", {"runs.cluster", "runs.local_cluster", "runs.tasks"}),
+        ("distributed", {"runs.cluster", "runs.local_cluster", "runs.tasks", "runs.workers"}),
         ("click", {"cli"}),
         (
             "matplotlib",

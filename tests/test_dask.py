@@ -13,6 +13,7 @@ import pytest
 
 import qifscan as qs
 from qifscan.runs import tasks as dask_tasks
+from qifscan.runs import workers
 from qifscan.runs.cluster import DaskClient
 
 pytestmark = pytest.mark.cluster
@@ -89,7 +90,7 @@ if __name__ == "__main__":
 
 
 def test_a_scheduler_without_workers_is_said_to_be_waited_for(monkeypatch, caplog, tmp_path):
-    monkeypatch.setattr(dask_tasks, "PATIENCE", 0.5)
+    monkeypatch.setattr(workers, "PATIENCE", 0.5)
     with (
         distributed.LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as alone,
         distributed.Client(alone) as client,
@@ -120,7 +121,7 @@ def number(argument, chunk):
 
 def test_a_chunk_that_waits_at_a_worker_that_is_paused_is_given_to_another(monkeypatch, caplog):
     """Dask leaves it there: it takes no short tasks, and none of a worker that has one a thread."""
-    monkeypatch.setattr(dask_tasks, "PATIENCE", 0.5)
+    monkeypatch.setattr(workers, "PATIENCE", 0.5)
     with (
         # Without a limit of its memory nothing lets the worker go on.
         distributed.LocalCluster(
@@ -178,7 +179,7 @@ def test_every_thread_of_a_cluster_has_work_however_many_there_are(monkeypatch):
 
 def test_a_result_whose_worker_has_left_is_said_to_be_waited_for(monkeypatch, caplog):
     """Between the end of a chunk and the fetch of its result a worker can be lost, with the result."""
-    monkeypatch.setattr(dask_tasks, "PATIENCE", 0.5)
+    monkeypatch.setattr(workers, "PATIENCE", 0.5)
     with (
         distributed.LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         distributed.Client(cluster) as client,

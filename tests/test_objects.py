@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pickle
+import random
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import obstore
 import obstore.store
 import pytest
 import xarray as xr
@@ -156,11 +158,113 @@ def test_of_drivers_that_make_one_store_one_does_and_the_others_go_on_or_say_so(
     assert not ObjectPath.of(f"{network.store}.draft").exists()
 
 
-def test_a_store_whose_maker_was_killed_is_made_again(network, on_disk):
+class Turns:
+    """What threads do, one request of one of them after the other, in an order that chance chooses."""
+
+    def __init__(self, seed, names):
+        self.chance, self.there, self.waiting = random.Random(seed), {*names}, set()
+        self.next, self.changed, self.who = None, threading.Condition(), threading.local()
+
+    def __getattr__(self, name):
+        real = getattr(obstore, name)
+        if name not in {"put", "get", "head", "list", "delete"}:
+            return real
+
+        def called(*arguments, **options):
+            if getattr(self.who, "name", None):
+                self.wait(self.who.name)
+            return real(*arguments, **options)
+
+        return called
+
+    def wait(self, name):
+        with self.changed:
+            self.waiting.add(name)
+            self.choose()
+            self.changed.wait_for(lambda: self.next == name)
+            self.next = None
+            self.waiting.discard(name)
+
+    def choose(self):
+        if self.next is None and self.waiting == self.there:
+            self.next = self.chance.choice(sorted(self.waiting)) if self.waiting else None
+            self.changed.notify_all()
+
+    def all_do(self, act):
+        def run(name):
+            self.who.name = name
+            try:
+                act(name)
+            finally:
+                with self.changed:
+                    self.there.discard(name)
+                    self.choose()
+
+        threads = [threading.Thread(target=run, args=(name,)) for name in sorted(self.there)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(60)
+
+
+@pytest.fixture(scope="module")
+def gone():
+    """The number of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.parametrize("before", ["nothing", "a dead writer", "another dead writer's whole store"])
+def test_of_drivers_that_make_one_store_one_does_in_whatever_order_their_requests_come(
+    before, gone, monkeypatch, tmp_path
+):
+    """Also where all three find the claim of a writer that was killed: no two take it over."""
+    # Each request in the thread that the turns know.
+    monkeypatch.setattr(files, "each", lambda work, paths: [work(path) for path in paths])
+    drafted = {}
+    for name in "abc":
+        drafted[name] = {
+            file: f"{file} of {name}".encode() for file in ("zarr.json", f"{name}/zarr.json", "x")
+        }
+        for file, data in drafted[name].items():
+            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file).write_bytes(data)
+    for seed in range(60):
+        path = ObjectPath.of(f"memory://turns/{zlib.crc32(before.encode())}-{seed}/scan.zarr")
+        claim = path.with_name("scan.zarr.draft")
+        if before != "nothing":
+            dead = {"machine": drafts._machine(), "process": gone, "draft": "x"}
+            claim.write_bytes(json.dumps(dead).encode())
+            (path / "left" / "zarr.json").write_bytes(b"left")
+        if "whole" in before:
+            (path / "zarr.json").write_bytes(b"whole")
+        told, made = [], []
+
+        def act(name, path=path, told=told, made=made):
+            try:
+                drafts._copied(tmp_path / name, path)
+                made.append(name)
+            except Exception as error:  # noqa: BLE001 - each is looked at
+                told.append(error)
+
+        with monkeypatch.context() as patched:
+            turns = Turns(seed, "abc")
+            patched.setattr(objects, "obstore", turns)
+            turns.all_do(act)
+        assert [type(e) for e in told if "another run makes this store" not in str(e)] == []
+        assert not claim.exists()
+        there = {name: (path / name).read_bytes() for name in path.sizes()}
+        if "whole" in before:
+            assert there == {"zarr.json": b"whole", "left/zarr.json": b"left"}
+        else:
+            (one,) = made
+            assert there == drafted[one]
+
+
+def test_a_store_whose_maker_was_killed_is_made_again(network, on_disk, gone):
     place = ObjectPath.of(network.store)
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    claim = {"machine": drafts._machine(), "process": gone.pid, "draft": "x"}
+    claim = {"machine": drafts._machine(), "process": gone, "draft": "x"}
     place.with_name("scan.zarr.draft").write_bytes(json.dumps(claim).encode())
     (place / "r_mean" / "zarr.json").write_bytes(b"{}")
     (place / "left" / "zarr.json").write_bytes(b"{}")

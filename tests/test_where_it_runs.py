@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import qifscan as qs
-from qifscan.runs import cluster, tasks
+from qifscan.runs import cluster, tasks, workers
 from qifscan.runs.cluster import DaskClient
 
 pytestmark = pytest.mark.cluster
@@ -126,22 +126,82 @@ def hanging(argument, chunk):
     return chunk
 
 
-def test_a_chunk_that_hangs_is_reported_and_no_other(client, monkeypatch):
-    monkeypatch.setattr(tasks, "PATIENCE", 0.3)
+@pytest.fixture
+def impatient(monkeypatch):
+    """Chunks that have no end until the test has one, and a run that soon thinks so."""
+    monkeypatch.setattr(workers, "PATIENCE", 0.3)
     monkeypatch.setattr(tasks, "HUNG", 1.0)
+    monkeypatch.setattr(tasks, "HUNG_FIRST", 2.0)
     LET_GO.clear()
-    try:
-        found = dict(DaskClient(client).outcomes(hanging, 3, range(8)))
-    finally:
+    yield
+    LET_GO.set()
+
+
+def is_reported_alone(outcomes, hanging, chunks):
+    found = dict(outcomes)
+    for chunk in hanging:
+        error = found.pop(chunk)
+        assert isinstance(error.error, TimeoutError)
+        assert "no end after" in str(error)
+    assert found == {chunk: chunk for chunk in range(chunks) if chunk not in hanging}
+
+
+def test_a_chunk_that_hangs_is_reported_and_no_other(client, impatient):
+    is_reported_alone(DaskClient(client).outcomes(hanging, 3, range(8)), {3}, 8)
+
+
+def hanging_or_slow(argument, chunk):
+    time.sleep(0.05)
+    return hanging(argument, chunk)
+
+
+def test_a_worker_that_hangs_is_ended_while_others_go_on_and_the_chunk_waits_till_the_end(impatient, caplog):
+    """It held no chunk back: the other worker always had a result."""
+    options = {"processes": False, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+    with distributed.LocalCluster(n_workers=2, **options) as made, distributed.Client(made) as client:
+        outcomes = list(DaskClient(client).outcomes(hanging_or_slow, 2, range(60)))
         LET_GO.set()
-    error = found.pop(3)
-    assert isinstance(error.error, TimeoutError)
-    assert "no end after" in str(error)
-    assert found == {chunk: chunk for chunk in range(8) if chunk != 3}
+    is_reported_alone(outcomes, {2}, 60)
+    assert outcomes[-1][0] == 2
+    first = next(record.message for record in caplog.records if "hangs in chunk 2" in record.message)
+    assert first.endswith("is ended for another to come in its place")
+    assert "nothing came" not in caplog.text.partition(first)[0]
+
+
+@pytest.mark.thorough
+def test_the_nanny_of_a_worker_that_hangs_starts_another(impatient, caplog):
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+    with distributed.LocalCluster(**options) as made, distributed.Client(made) as client:
+        is_reported_alone(DaskClient(client).outcomes(napping_for_ever, 0, range(4)), {0}, 4)
+    assert caplog.text.count("is ended for another") == 2
+
+
+def napping_for_ever(argument, chunk):
+    if chunk == argument:
+        time.sleep(3600)
+    return chunk
+
+
+def test_where_no_chunk_has_ended_yet_a_long_one_is_waited_for(client, impatient, monkeypatch):
+    monkeypatch.setattr(tasks, "HUNG", 0.1)
+    monkeypatch.setattr(tasks, "HUNG_FIRST", 60.0)
+    threading.Timer(1.5, LET_GO.set).start()
+    assert dict(DaskClient(client).outcomes(hanging, 0, [0])) == {0: 0}
+
+
+def test_where_all_workers_hung_and_none_comes_the_run_ends_in_one_line(impatient, monkeypatch):
+    monkeypatch.setattr(workers, "LOST", 1.0)
+    options = {"processes": False, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+    with distributed.LocalCluster(n_workers=1, **options) as made, distributed.Client(made) as client:
+        with pytest.raises(
+            qs.RunError, match=r"every worker hung in a chunk \(inproc:.*\), and none came since"
+        ):
+            dict(DaskClient(client).outcomes(hanging, 0, range(4)))
+        LET_GO.set()
 
 
 def test_a_scheduler_that_is_gone_ends_the_run_in_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(tasks, "PATIENCE", 0.5)
+    monkeypatch.setattr(workers, "PATIENCE", 0.5)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -205,8 +265,8 @@ def test_a_chunk_whose_workers_stop_answering_is_not_handed_on_for_ever(client, 
     made = tasks.Tasks(client, pow, None)
     client.cluster.scale(2)
     client.wait_for_workers(2)
-    first, _ = made._others(set(), anew=True)
-    monkeypatch.setattr(made, "_asked", lambda question, **options: {first: [*made.pending]})
+    first, _ = made.workers.others(set(), anew=True)
+    monkeypatch.setattr(made.workers, "asked", lambda question, **options: {first: [*made.pending]})
     monkeypatch.setattr(
         made, "submit", lambda chunk, avoided: made.pending.update(key=(SimpleNamespace(cancel=int), chunk))
     )

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import qifscan as qs
-from qifscan.runs import tasks
+from qifscan.runs import workers
 
 pytestmark = pytest.mark.cluster
 
@@ -55,7 +55,7 @@ def worker(address, *options, **environment):
 @pytest.fixture
 def address(monkeypatch):
     """A scheduler alone."""
-    monkeypatch.setattr(tasks, "PATIENCE", 1.5)
+    monkeypatch.setattr(workers, "PATIENCE", 1.5)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -114,12 +114,8 @@ def _copied(made: Path, path: ObjectPath) -> None:
     """Copy a store that was built on this machine to where nothing is."""
     claim = _claim(path)
     mine = json.dumps({"machine": _machine(), "process": os.getpid(), "draft": uuid.uuid4().hex}).encode()
-    if not claim.create(mine):
-        # The claim may go while it is looked at: its writer is done then, and this one goes on.
-        with suppress(FileNotFoundError):
-            _take_over(claim, path)
-        if not claim.create(mine):
-            raise _busy(path)
+    if not (claim.create(mine) or _taken_over(claim, mine, path)):
+        raise _busy(path)
     try:
         if path.is_dir():
             raise _busy(path)
@@ -128,19 +124,30 @@ def _copied(made: Path, path: ObjectPath) -> None:
         claim.unlink(missing_ok=True)
 
 
-def _take_over(claim: ObjectPath, path: ObjectPath) -> None:
-    """Remove what a writer has begun that is dead, or is silent for long; raise `StoreError` if it is not."""
+def _taken_over(claim: ObjectPath, mine: bytes, path: ObjectPath) -> bool:
+    """Tell whether a claim is this writer's now, as that of the writer before is dead, or was silent for
+    long; remove what that one has begun."""
     try:
-        found = dict(json.loads(claim.read_bytes()))
-        here, process = found.get("machine") == _machine(), int(found["process"])
-        dead = not psutil.pid_exists(process) if here else claim.age() > STALE_SECONDS
-    except (ValueError, KeyError, TypeError):
-        dead = claim.age() > STALE_SECONDS
-    if not dead:
-        raise _busy(path)
+        held = claim.read_bytes()
+        dead = _is_dead(held, claim)
+    except FileNotFoundError:
+        # It went while it was looked at: its writer is done.
+        return claim.create(mine)
+    # Of two who find it dead, one takes it: what the other would remove is no longer that of the dead.
+    if not dead or not claim.replace(held, mine):
+        return False
     if not (path / METADATA).is_file():
         path.remove()
-    claim.unlink(missing_ok=True)
+    return True
+
+
+def _is_dead(held: bytes, claim: ObjectPath) -> bool:
+    try:
+        found = dict(json.loads(held))
+        here, process = found.get("machine") == _machine(), int(found["process"])
+    except (ValueError, KeyError, TypeError):
+        here, process = False, 0
+    return not psutil.pid_exists(process) if here else claim.age() > STALE_SECONDS
 
 
 def _busy(path: ObjectPath) -> StoreError:
