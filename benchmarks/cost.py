@@ -25,7 +25,7 @@ import qifscan as qs
 from qifscan import machine
 from qifscan.engine import chunks
 from qifscan.engine.points import Points
-from qifscan.engine.program import Schedule, batch_shape
+from qifscan.engine.schedule import Schedule, batch_shape
 
 DT = 0.01
 NAMES = ("eta", "J", "delta", "v_ou_sigma", "tau")

@@ -34,7 +34,7 @@ import qifscan as qs
 from qifscan.engine import backend
 from qifscan.engine.batch import run_batch
 from qifscan.engine.points import Points
-from qifscan.engine.program import Schedule, batch_shape
+from qifscan.engine.schedule import Schedule, batch_shape
 from qifscan.machine import usable_cores
 
 HERE = Path(__file__).parent

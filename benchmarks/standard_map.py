@@ -29,7 +29,7 @@ from scipy.integrate import solve_ivp
 import qifscan as qs
 from qifscan.engine.measured import Measured
 from qifscan.engine.points import Points, run_points
-from qifscan.engine.program import Schedule, batch_shape
+from qifscan.engine.schedule import Schedule, batch_shape
 from qifscan.theory import plain
 
 END = 200.0

@@ -32,7 +32,7 @@ from qifscan.dynamics.model import Model
 from qifscan.dynamics.models import FAMILY
 from qifscan.engine.measured import Measured
 from qifscan.engine.points import Points, run_points
-from qifscan.engine.program import Schedule, batch_shape
+from qifscan.engine.schedule import Schedule, batch_shape
 
 Array = np.ndarray[Any, Any]
 Columns = dict[str, Array]

@@ -28,7 +28,7 @@ import peers
 
 import qifscan as qs
 from qifscan.engine.points import Points, run_points
-from qifscan.engine.program import Schedule, batch_shape
+from qifscan.engine.schedule import Schedule, batch_shape
 from qifscan.machine import usable_cores
 
 T_END = 100.0

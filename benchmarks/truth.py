@@ -14,7 +14,8 @@ a step: 1e-10.
 
 A number is wrong if it is further than the tolerance of the scan from the truth (`Verdict`); silently, if
 `status` has no flag but `computed` and `not_settled`. A point is wrongly flagged if it has another and every
-number is within the tolerance, of what is counted in steps without a step of grace. With noise, means over
+number is within the tolerance, of what is counted in steps without a step of grace; undecided if it has and the
+truth has no right value for something that was asked, as for the frequency of what has no period. With noise, means over
 replicates are compared with those of a Heun code of its own, at a fifth of the step: z-tests, of which
 a right program fails one in 10,000 runs.
 
@@ -271,6 +272,7 @@ class Verdict:
     points: int = 0
     numbers: int = 0
     unsolved: int = 0
+    undecided: int = 0
     silent: list[Values] = field(default_factory=list)
     flagged: int = 0
     wrongly_flagged: list[Values] = field(default_factory=list)
@@ -311,9 +313,13 @@ def judge(case: Case, points: list[Point], truth: Truth, verdict: Verdict) -> No
         worst = str(names[np.nanargmax(np.where(np.isnan(table[:, i]), -1.0, table[:, i]))])
         verdict.worst = max(verdict.worst, float(min(highest[i], 1e9)))
         verdict.silent.append(_finding(case, i, worst, bad, truth, data, status[i], highest[i]))
-    # Of a flag the truth asks more: what is known to a step alone is not known to the tolerance.
+    # Of a flag the truth asks more: what is known to a step alone is not known to the tolerance, and where it
+    # has no right value for something, as for the frequency of what has no period, the flag may be of that.
     _, strictly = _with_highest(deviations(case.compared, truth, found, steps=0.0))
-    for i in np.flatnonzero(flagged & (highest <= 1.0) & (strictly <= 1.0) & ~unsolved):
+    within = flagged & (highest <= 1.0) & (strictly <= 1.0) & ~unsolved
+    undecided = within & np.isnan(table).any(axis=0)
+    verdict.undecided += int(undecided.sum())
+    for i in np.flatnonzero(within & ~undecided):
         verdict.wrongly_flagged.append(_finding(case, i, "", [], truth, data, status[i], highest[i]))
 
 
@@ -465,10 +471,10 @@ def fuzz(model: str, count: int, seed: int, longest: int = 100_000, size: int = 
 
 def shown(verdicts: dict[str, Verdict]) -> Iterator[str]:
     """Return the lines of the table."""
-    heads = ("points", "numbers", "not solved", "silent", "flagged", "wrongly", "worst", "seconds")
+    heads = ("points", "numbers", "not solved", "silent", "flagged", "wrongly", "undecided", "worst", "seconds")
     yield f"{'model':<28}" + "".join(f"{head:>12}" for head in heads)
     for name, v in verdicts.items():
-        counts = (v.points, v.numbers, v.unsolved, len(v.silent), v.flagged, len(v.wrongly_flagged))
+        counts = (v.points, v.numbers, v.unsolved, len(v.silent), v.flagged, len(v.wrongly_flagged), v.undecided)
         yield f"{name:<28}" + "".join(f"{n:>12,}" for n in counts) + f"{v.worst:>12.3g}{v.seconds:>12.0f}"
 
 

@@ -23,7 +23,7 @@ from scipy.integrate import solve_ivp
 import qifscan as qs
 from qifscan.dynamics.integrators import INTEGRATORS
 from qifscan.engine.points import Points
-from qifscan.engine.program import Schedule, Steps, batch_shape
+from qifscan.engine.schedule import Schedule, Steps, batch_shape
 
 COUNT = 400
 END = 5.0

@@ -17,6 +17,9 @@ Index: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool]]
 Values: TypeAlias = Mapping[str, Any]
 
+Range: TypeAlias = tuple[float, float]
+"""The lowest and the highest value of a parameter, or rate, that is looked at."""
+
 Words: TypeAlias = np.ndarray[Any, np.dtype[np.uint64]]
 
 Column: TypeAlias = np.ndarray[Any, Any]

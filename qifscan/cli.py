@@ -296,7 +296,7 @@ def models(model: str | None) -> None:
     MODEL is its name, or package.module:variable for one of your own. It is described by its equations,
     variables and parameters with units, defaults and domains; `names` lists what a scan of it takes.
     """
-    from qifscan.dynamics.catalogue import model_named
+    from qifscan.dynamics.models import model_named
 
     _say(str(qifscan.models() if model is None else model_named(model)))
 

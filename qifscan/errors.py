@@ -198,6 +198,14 @@ def is_number(value: Any) -> bool:
     return is_real and math.isfinite(value)
 
 
+def is_range(value: Any, *, finite: bool = True) -> bool:
+    """Whether these are two numbers, the first below the second; with `finite=False` also infinite ones."""
+    if not isinstance(value, (tuple, list)) and getattr(value, "shape", ()) != (2,):
+        return False
+    ends = [0.0 if not finite and end in (-math.inf, math.inf) else end for end in value]
+    return len(ends) == 2 and all(map(is_number, ends)) and bool(value[0] < value[1])
+
+
 def check_time(where: str, value: Any) -> None:
     """Raise `ScanError` unless this is None or a time above 0."""
     if value is not None and not (is_number(value) and value > 0):

@@ -98,9 +98,17 @@ def write(path: Where, data: bytes) -> None:
     if isinstance(path, Zipped):
         raise read_only(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the name of a file beside `path`, which takes its place when it is written: whole or not at all,
+    however many do so at once."""
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        partial.write_bytes(data)
+        yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

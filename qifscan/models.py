@@ -8,17 +8,7 @@ from types import ModuleType
 
 from qifscan.dynamics.domain import FRACTION, NON_NEGATIVE, NONZERO, POSITIVE, REAL, Domain
 from qifscan.dynamics.model import Constants, Model, Parameter, State, Variable, absorbing
-from qifscan.dynamics.models import (
-    ADAPTATION,
-    ADAPTATION_CURRENT,
-    ADAPTING,
-    DELAY,
-    FAMILY,
-    GAST,
-    MODELS,
-    Models,
-    models,
-)
+from qifscan.dynamics.models import FAMILY, MODELS, Models, models
 from qifscan.dynamics.population import (
     NEURONS,
     POPULATION,
@@ -31,6 +21,7 @@ from qifscan.dynamics.population import (
     relative,
     squares_of_population,
 )
+from qifscan.dynamics.relatives import ADAPTATION, ADAPTATION_CURRENT, ADAPTING, DELAY, GAST
 
 __all__ = [
     "ADAPTATION",

@@ -195,5 +195,12 @@ def read(path: Where) -> dict[str, Any] | None:
         return None
 
 
+def listed(path: Where) -> tuple[list[str], list[str]]:
+    """Return the variables and the coordinates of the scan of a store, as its record lists them."""
+    found = read(path)
+    attributes = {} if found is None else found["attributes"]
+    return attributes.get("qifscan_variables", []), attributes.get("qifscan_coordinates", [])
+
+
 def _of_json(data: Any) -> str:
     return f"{digest(json.dumps(data, sort_keys=True).encode()):016x}"

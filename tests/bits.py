@@ -18,10 +18,9 @@ import numpy as np
 import zarr
 
 import qifscan as qs
-from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.drive import DRIVES
 from qifscan.dynamics.integrators import INTEGRATORS
-from qifscan.dynamics.models import MODELS
+from qifscan.dynamics.models import MODELS, model_named
 from qifscan.dynamics.observables import observables
 from qifscan.engine import backend
 

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import qifscan as qs
-from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.models import model_named
 from qifscan.dynamics.observables import RESERVED, observables
 
 MS = np.timedelta64(1_000_000, "ns")

@@ -14,7 +14,7 @@ import pytest
 import qifscan as qs
 from qifscan.engine import backend, child, compiler
 from qifscan.engine.points import Points, run_points
-from qifscan.engine.program import BLOCK, Schedule, batch_shape
+from qifscan.engine.schedule import BLOCK, Schedule, batch_shape
 from qifscan.errors import RunError
 
 

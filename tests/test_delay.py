@@ -8,7 +8,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.models import model_named
 from qifscan.theory.rest import Rest
 
 START = {"r": 0.2, "v": -0.5}

@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 import qifscan as qs
 from qifscan.dynamics.drive import DRIVES, DriveBase, with_integral
 from qifscan.engine.points import Points, run_points
-from qifscan.engine.program import Schedule, batch_shape
+from qifscan.engine.schedule import Schedule, batch_shape
 
 DOWN = {"r": 0.081134441950119719, "v": -1.9616199885831653}
 SADDLE_RATE = 0.47298034068468413

@@ -21,9 +21,10 @@ from qifscan.cli import main
 from qifscan.dynamics.drive import DRIVES
 from qifscan.errors import ScanError, StoreError
 from qifscan.explorer.answers import ANSWERS, answer, warm
+from qifscan.explorer.place import TIMES, Place
 from qifscan.explorer.planes import MapPlane
 from qifscan.explorer.points import input_of
-from qifscan.explorer.source import TIMES, Place, Source, open_source
+from qifscan.explorer.source import Source, open_source
 from qifscan.explorer.wire import packed, unpacked
 
 SCAN = qs.Scan(

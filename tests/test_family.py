@@ -11,8 +11,7 @@ import xarray as xr
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan.dynamics.catalogue import model_named
-from qifscan.dynamics.models import FAMILY
+from qifscan.dynamics.models import FAMILY, model_named
 from qifscan.theory.rest import ASIDE, Rest
 
 # The fields of all models are held against equations of their own in tests/test_more_models.py.

@@ -14,7 +14,7 @@ from qifscan.dynamics.integrators import INTEGRATORS, Flow
 from qifscan.dynamics.models import QIF
 from qifscan.dynamics.status import Status
 from qifscan.engine.points import Points
-from qifscan.engine.program import Schedule, Steps, batch_shape
+from qifscan.engine.schedule import Schedule, Steps, batch_shape
 from qifscan.theory import plain
 
 START = {"r": 0.0, "v": 0.0}

@@ -10,7 +10,7 @@ import scipy.signal
 import xarray as xr
 
 import qifscan as qs
-from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.models import model_named
 
 mpl.use("agg")
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import qifscan as qs
-from qifscan.dynamics import catalogue, imported
+from qifscan.dynamics import imported, models
 
 MODEL = """
 from dataclasses import replace
@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
 def test_a_store_opens_without_the_code_that_it_names(folder):
     code = """
 import qifscan as qs
-from qifscan.dynamics import catalogue
+from qifscan.dynamics import models
 from qifscan.store import store
 found = qs.open_scan("scan.zarr")
 assert found["status"].values.all() and list(found.coords) == ["eta"], found
@@ -95,7 +95,7 @@ def test_the_status_of_a_store_in_parts_needs_no_model(folder, tmp_path):
 def test_who_names_the_model_imports_it(folder):
     code = """
 import qifscan as qs
-from qifscan.dynamics import catalogue
+from qifscan.dynamics import models
 from click.testing import CliRunner
 from qifscan.cli import main
 for name in ("status", "show", "verify"):
@@ -124,6 +124,6 @@ def test_an_installed_model_with_the_stores_source_is_imported_and_no_other(tmp_
     source = hashlib.sha256(MODEL.encode()).hexdigest()
     for name, known in (("of_site.m:MINE", "0" * 64), ("of_site.m:MINE", None), ("of_else.m:MINE", source)):
         with pytest.raises(qs.ScanError, match=r"import of_.* first"):
-            catalogue.stored_model(name, known)
+            models.stored_model(name, known)
     assert not list(tmp_path.rglob("ran"))
-    assert catalogue.stored_model("of_site.m:MINE", source).name == "of_site.m:MINE"
+    assert models.stored_model("of_site.m:MINE", source).name == "of_site.m:MINE"

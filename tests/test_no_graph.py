@@ -7,8 +7,7 @@ import pytest
 import xarray as xr
 
 import qifscan as qs
-from qifscan.dynamics.catalogue import model_named
-from qifscan.dynamics.models import FAMILY
+from qifscan.dynamics.models import FAMILY, model_named
 from qifscan.theory.rest import Rest
 
 from .test_bifurcation import PARAMETERS

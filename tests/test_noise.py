@@ -18,7 +18,8 @@ from qifscan.dynamics.noise import normals as noise_normals
 from qifscan.engine import batch, noise_path
 from qifscan.engine.carries import Moving, Pace
 from qifscan.engine.points import Points, run_points
-from qifscan.engine.program import Program, Schedule, Steps, batch_shape
+from qifscan.engine.program import Program
+from qifscan.engine.schedule import Schedule, Steps, batch_shape
 
 ERROR = 1e-6
 SIGMAS = stats.norm.isf(ERROR / 2)

@@ -8,7 +8,7 @@ import qifscan as qs
 from qifscan.dynamics.models import QIF
 from qifscan.dynamics.rhythm import rows_of, segment_lengths
 from qifscan.engine.points import Points, run_points
-from qifscan.engine.program import Schedule, batch_shape
+from qifscan.engine.schedule import Schedule, batch_shape
 
 ENDED = int(qs.Status.computed | qs.Status.diverged | qs.Status.rate_negative)
 """Flags of what happened to the state; those of the step and of rest are beside the point here."""

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import qifscan as qs
-from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.models import model_named
 from qifscan.theory.plane import PhasePlane
 
 mpl.use("agg")

@@ -13,7 +13,7 @@ import qifscan as qs
 from qifscan.dynamics.integrators import INTEGRATORS, Flow
 from qifscan.dynamics.models import QIF
 from qifscan.engine.points import Points, run_points
-from qifscan.engine.program import Schedule, Steps, batch_shape
+from qifscan.engine.schedule import Schedule, Steps, batch_shape
 from qifscan.theory import plain
 
 REST = {

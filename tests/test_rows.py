@@ -10,11 +10,10 @@ from scipy.integrate import solve_ivp
 
 import qifscan as qs
 from qifscan.dynamics import observables as rows
-from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.drive import DRIVES, DriveBase
 from qifscan.dynamics.integrators import INTEGRATORS
 from qifscan.dynamics.model import Parameter
-from qifscan.dynamics.models import MODELS, QIF
+from qifscan.dynamics.models import MODELS, QIF, model_named
 from qifscan.dynamics.observables import Observable, observables
 from qifscan.engine import compiler
 from qifscan.engine.program import Program

@@ -733,16 +733,19 @@ def test_a_client_needs_nothing_of_the_extra(tmp_path):
     ]
 
 
-def test_a_job_is_stopped_by_its_own_process_when_its_server_is_gone(tmp_path):
-    """The line of input that a job reads is its tie to the server, also where no signal comes."""
+@pytest.mark.parametrize("lost", ["", "signal.pthread_kill = lambda *_: None"])
+def test_a_job_is_stopped_by_its_own_process_when_its_server_is_gone(tmp_path, lost):
+    """The line of input that a job reads is its tie to the server, also where no signal comes, and where the
+    interrupt that it sends itself is lost."""
     asked = {
         "process": "scan",
         "path": str(tmp_path / "x.zarr"),
         "scan": json.loads(long_scan(seed=8).to_json()),
     }
     asked |= {"client": "threads", "own": [], "points": 1}
+    program = f"import os, signal; from qifscan.service import work; {lost}\nos._exit(work.main())"
     with subprocess.Popen(
-        [sys.executable, "-m", "qifscan.service.work"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as worker:
         worker.stdin.write(json.dumps(asked).encode() + b"\n")
         worker.stdin.flush()

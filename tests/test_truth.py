@@ -10,7 +10,7 @@ import qifscan as qs
 from qifscan.dynamics.models import MODELS
 from qifscan.dynamics.status import Status
 from qifscan.engine.points import Points, run_points, starts_stable
-from qifscan.engine.program import Schedule, batch_shape
+from qifscan.engine.schedule import Schedule, batch_shape
 
 COMPUTED = int(Status.computed)
 

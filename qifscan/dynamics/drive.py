@@ -66,6 +66,11 @@ class DriveBase(Definition):
         """Return the time in which I changes, ms: a step is to be a small fraction of it."""
         raise NotImplementedError
 
+    @classmethod
+    def telling(cls, c: Columns) -> Array:
+        """Return the longest step (ms) that tells what longer ones miss: an eighth of that time."""
+        return cls.duration(c) / 8.0
+
     @staticmethod
     def seen(c: Columns, dt: Array) -> Mask:
         """Whether steps of dt (ms) see all that the drive does: Simpson's rule is off by 1e-6 of the input
@@ -344,6 +349,11 @@ class Sampled(DriveBase):
     def duration(c: Columns) -> Array:
         """Return 25 intervals: steps are to be one."""
         return np.asarray(25.0 * c["drive_interval"])
+
+    @classmethod
+    def telling(cls, c: Columns) -> Array:
+        """Return a third of an interval."""
+        return np.asarray(c["drive_interval"] / 3.0)
 
     @staticmethod
     def seen(c: Columns, dt: Array) -> Mask:

@@ -30,6 +30,7 @@ from importlib.metadata import entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from qifscan import files
 from qifscan.errors import RunError
 
 FLAG = "--xla_backend_extra_options"
@@ -312,11 +313,7 @@ def _read(path: Path) -> dict[str, bool]:
 
 
 def _write(path: Path, known: Mapping[str, bool]) -> None:
-    # Two processes may do this at once: each leaves a whole file.
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(known), encoding="utf-8")
-        partial.replace(path)
+        files.write(path, json.dumps(known).encode())
     except OSError:
         logger.debug("%s can't be written; the options are tried again next time", path)

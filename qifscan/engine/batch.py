@@ -23,7 +23,8 @@ from qifscan.engine.block import all_blocks
 from qifscan.engine.carries import Checkpoint, Inputs, Outcomes, Pace
 from qifscan.engine.checkpoint import as_bytes
 from qifscan.engine.compiler import compiled, nothing
-from qifscan.engine.program import Program, Result, Schedule, Steps
+from qifscan.engine.program import Program, Result
+from qifscan.engine.schedule import Schedule, Steps
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.model import Model
+from qifscan.dynamics.models import model_named
 from qifscan.dynamics.noise import ou_parameters
 from qifscan.dynamics.observables import RESERVED
 from qifscan.engine import backend

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qifscan.dynamics.status import Status
-from qifscan.engine import program
 from qifscan.engine.measured import Measured, merged
 from qifscan.engine.points import Begun, Points, Start, run_points
-from qifscan.engine.program import Schedule, batch_shape
+from qifscan.engine.schedule import Schedule, batch_shape
 
 if TYPE_CHECKING:
     from qifscan.arrays import Column, Indices
@@ -114,7 +113,7 @@ def run_chunk(chunks: Chunks, chunk: int, rows: Column | None = None, begun: Beg
     Every chunk of a kind is padded to one shape, so that it compiles once.
     """
     trace = chunks.is_trace(chunk)
-    shape = program.batch_shape(chunks.trace_batch if trace else chunks.batch)
+    shape = batch_shape(chunks.trace_batch if trace else chunks.batch)
     schedule = chunks.trace_schedule if trace else chunks.schedule
     indices = chunks.indices(chunk)
     chosen = indices if rows is None else tuple(index[rows] for index in indices)

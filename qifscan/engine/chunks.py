@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qifscan.engine.program import BLOCK, Schedule, batch_shape
+from qifscan.engine.schedule import BLOCK, Schedule, batch_shape
 from qifscan.errors import check_count
 
 if TYPE_CHECKING:

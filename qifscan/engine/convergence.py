@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qifscan.arrays import Column
-from qifscan.dynamics.observables import SMALL, Observable
+if TYPE_CHECKING:
+    from qifscan.arrays import Column
+    from qifscan.dynamics.observables import Observable
+    from qifscan.theory.rest import Rest
 
 MOST_CHECKS = 4
 """Times that the step of a point is halved until two runs agree."""
@@ -23,9 +26,9 @@ MOST_CHECKS = 4
 ALLOWED = 0.5
 """Two runs agree within this part of the tolerance."""
 
-ASKED, ASKED_OF_KINKS = 0.75, 0.5
+ASKED = 0.75
 """Two runs agree in what was asked for within this part of the tolerance: at order two the coarser is off by
-4/3 of what they are apart; at order one, with a drive that bends within its steps, by twice that."""
+4/3 of what they are apart."""
 
 FEW_STEPS = 8
 """A window of fewer steps is compared, whatever the estimate: the deviations there are not of the state but
@@ -40,7 +43,7 @@ ROUNDING = 6e-8
 
 SMALL_STD = 0.01
 """Errors of a standard deviation, which may be far below the value, are relative to it and to this part
-of the largest value in the window."""
+of the quadratic mean."""
 
 KINDS = ("mean", "std", "min", "max", "final")
 
@@ -73,43 +76,63 @@ class Apart:
         )
 
 
+def quadratic_means(rest: Rest, found: Mapping[str, Column]) -> dict[str, Column]:
+    """Return the quadratic mean over the window of each variable, and of v that of |pi tau r + i v|.
+
+    Errors are relative to the value or, if that is more, to this: a potential passes through 0. The rate does
+    not, and its errors are relative to the rate alone.
+    """
+    model = rest.model
+    own = [np.hypot(found[f"{name}_mean"], found[f"{name}_std"]) for name in model.variable_names]
+    of_groups = rest.sizes(tuple(y[:, None] for y in own))
+    units = model.units(rest.parameters)
+    of_variables = {
+        i: np.sqrt(size[:, 0]) / units[i]
+        for group, size in zip(model.groups, of_groups, strict=True)
+        for i in group
+    }
+    return {v.name: own[i] if v.rate else of_variables[i] for i, v in enumerate(model.variables)}
+
+
 def apart(
     coarse: Mapping[str, Column],
     fine: Mapping[str, Column],
-    variables: tuple[str, ...],
     asked: Mapping[str, Observable],
-    unit: Column,
+    rest: Rest,
     window: float,
 ) -> Apart:
-    """Return how far two runs are apart; `unit` (time constant) and `window` (its length) are in ms."""
-    sizes = {name: np.maximum(np.abs(fine[f"{name}_min"]), np.abs(fine[f"{name}_max"])) for name in variables}
-    state = np.zeros(len(unit))
-    of = {}
-    for name in variables:
+    """Return how far two runs of points are apart; `window` is its length in ms."""
+    state = np.zeros(len(rest))
+    rates = {rate.name for rate in rest.model.rates}
+    of: dict[str, Column] = {}
+    for name, size in quadratic_means(rest, fine).items():
         for kind in KINDS:
             key = f"{name}_{kind}"
             value = np.abs(fine[key])
-            least = (SMALL_STD if kind == "std" else SMALL) * sizes[name]
-            scale = value + least if kind == "std" else np.maximum(value, least)
-            of[key] = _ratio(coarse[key], fine[key], scale)
+            if kind == "std":
+                value = value + SMALL_STD * size
+            elif name not in rates:
+                value = np.maximum(value, size)
+            of[key] = _ratio(coarse[key], fine[key], value)
             state = np.fmax(state, of[key])
-    worst = np.zeros(len(unit))
+    worst = np.zeros(len(rest))
     for key, row in asked.items():
         found = of.get(key)
         if found is None:
-            found = _ratio(coarse[key], fine[key], row.scale(fine[key], unit, window))
+            found = _ratio(coarse[key], fine[key], row.scale(fine[key], rest.unit, window))
         worst = np.fmax(worst, found)
     return Apart(state, worst)
 
 
-def final_apart(
-    coarse: Column, fine: Column, found: Mapping[str, Column], variables: tuple[str, ...]
-) -> Column:
-    """Return how far two final states `(points, variables)` are apart, relative to the run's `found`."""
+def final_apart(coarse: Column, fine: Column, rest: Rest, found: Mapping[str, Column]) -> Column:
+    """Return how far two final states `(points, variables)` are apart, relative to what the run `found`."""
     worst = np.zeros(len(fine))
-    for i, name in enumerate(variables):
-        size = SMALL * np.maximum(np.abs(found[f"{name}_min"]), np.abs(found[f"{name}_max"]))
-        worst = np.fmax(worst, _ratio(coarse[:, i], fine[:, i], np.maximum(np.abs(fine[:, i]), size)))
+    rates = {rate.name for rate in rest.model.rates}
+    for i, (name, size) in enumerate(quadratic_means(rest, found).items()):
+        value = np.abs(fine[:, i])
+        worst = np.fmax(
+            worst, _ratio(coarse[:, i], fine[:, i], value if name in rates else np.maximum(value, size))
+        )
     return worst
 
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from qifscan.arrays import Array, Column
-    from qifscan.engine.program import Program, Steps
+    from qifscan.engine.program import Program
+    from qifscan.engine.schedule import Steps
     from qifscan.theory.rest import Rest
 
 DEPTHS = 16

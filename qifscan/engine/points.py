@@ -15,7 +15,8 @@ from qifscan.engine import batch, convergence, step_size
 from qifscan.engine.checkpoint import checkpoints_of
 from qifscan.engine.inputs import initial_state, prepare
 from qifscan.engine.measured import CHECKPOINT, Measured, diagnostics, noisy_rate
-from qifscan.engine.program import Program, Result, Schedule, Steps, joined
+from qifscan.engine.program import Program, Result, joined
+from qifscan.engine.schedule import Schedule, Steps
 from qifscan.engine.step_size import most_redos
 from qifscan.scan.protocol import MAX_STEPS
 from qifscan.theory.rest import Rest
@@ -277,24 +278,27 @@ class _Against:
         """Run some of the points at these steps; without noise its grid is that of the steps."""
         return self.double.take(rows).run(Steps(halvings, halvings), self.schedule, self.shape)
 
+    def telling(self, rows: Column, halvings: Column) -> Column:
+        """Return how often the steps of some of the points are halved for a run that tells their error."""
+        return step_size.halvings_that_tell(self.double.scan, self.double.take(rows).columns, halvings)
+
     def apart(
         self, rows: Column, coarse: Mapping[str, Column], fine: Mapping[str, Column]
     ) -> convergence.Apart:
         """Return how far two runs of some of the points are apart."""
-        rest, window = self.double.rest, self.schedule.window * self.schedule.base
-        names = rest.model.variable_names
-        return convergence.apart(coarse, fine, names, self.asked, rest.unit[rows], window)
+        window = self.schedule.window * self.schedule.base
+        return convergence.apart(coarse, fine, self.asked, self.double.rest.take(rows), window)
 
     def rounding(self, rows: Column, result: Result, coarse: Result) -> convergence.Apart:
         """Return how far runs of some of the points are from the same steps in float64."""
-        names, found = self.double.rest.model.variable_names, coarse.observables
+        found, rest = coarse.observables, self.double.rest.take(rows)
         own = found | {name: result.observables[name][rows] for name in self.asked}
-        state = convergence.final_apart(result.final[rows], coarse.final, found, names)
+        state = convergence.final_apart(result.final[rows], coarse.final, rest, found)
         return convergence.Apart(state, self.apart(rows, own, found).asked)
 
 
 def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, int]) -> _Ran:
-    """Run suspects in float64 at their step and at half of it until two runs agree; take the coarser.
+    """Run suspects in float64 at their step and at a finer one until two runs agree; take the coarser.
 
     With a dt of the scan's own they are compared once, and flagged. What was asked for has to agree within
     less than the tolerance, by what the coarser run is off when they are so far apart.
@@ -311,15 +315,14 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
     against = _Against.of(points, schedule, shape)
     tolerance = points.scan.protocol.tolerance
     allowed = convergence.ALLOWED * tolerance
-    coarse_drive = step_size.unresolved_drive(points.scan, points.columns, halvings)
-    asked = tolerance * np.where(coarse_drive, convergence.ASKED_OF_KINKS, convergence.ASKED)
     result = ran.result
     coarse = against.run(rows, halvings[rows]) if len(rows) else result
     auto = points.scan.protocol.dt == "auto"
     for check in range(convergence.MOST_CHECKS + 1):
         if not len(rows):
             break
-        fine = against.run(rows, halvings[rows] + 1)
+        finer = np.minimum(halvings[rows] + against.telling(rows, halvings[rows]), most)
+        fine = against.run(rows, finer)
         found = against.apart(rows, coarse.observables, fine.observables)
         good = found.state <= allowed
         if check == 0:
@@ -330,11 +333,11 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
             found = found.with_rounding(rounding, np.isin(np.arange(len(rows)), taken))
         # What a delay shorter than a given step does is not seen at half of that step.
         delayed = ran.doubtful[rows] & bool(points.rest.model.delay) & ~np.bool_(auto)
-        doubtful[rows] = delayed | ~(found.asked <= asked[rows])
+        doubtful[rows] = delayed | ~(found.asked <= convergence.ASKED * tolerance)
         error[rows] = found.state
-        left = np.flatnonzero(~good & (halvings[rows] + 1 < most) & auto & (check < convergence.MOST_CHECKS))
+        left = np.flatnonzero(~good & (finer < most) & auto & (check < convergence.MOST_CHECKS))
         result, rows, coarse = _adopted(result, rows[left], fine, left), rows[left], _part(fine, left)
-        halvings[rows] += 1
+        halvings[rows] = finer[left]
         redos[rows] += 1
         bits[rows] = 64
     steps = Steps(halvings, np.where(halvings == ran.steps.halvings, ran.steps.noise_halvings, halvings))

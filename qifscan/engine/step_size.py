@@ -34,6 +34,10 @@ the power at low frequencies, 0.13 per cent."""
 DRIVE_STEPS = 25.0
 """Steps in the time of a drive: Simpson's rule integrates a sine to 1e-6 with so many."""
 
+MOST_TELLING = 5
+"""Times that a step is halved at most to tell what it misses of a drive: what is faster still is an average
+to both."""
+
 SPREAD = 3.0
 """Standard deviations of the noise that count as its extremes."""
 
@@ -168,6 +172,19 @@ def unresolved_drive(scan: Scan, columns: Columns, halvings: Counts) -> Mask:
     dt = np.asarray(scan.protocol.base * 0.5**halvings, dtype=np.float64)
     missed: Mask = ~scan.drive.seen(columns, dt) & (columns["drive_amplitude"] != 0.0)
     return missed
+
+
+def halvings_that_tell(scan: Scan, columns: Columns, halvings: Counts) -> Counts:
+    """Return how often the step of each point is halved for a run that tells its error: once, and more often
+    where the drive goes on within a step, whose half is as blind as the whole."""
+    once: Counts = np.ones(len(halvings), dtype=np.int64)
+    if scan.drive is None:
+        return once
+    dt = np.asarray(scan.protocol.base * 0.5**halvings, dtype=np.float64)
+    fast = columns["drive_amplitude"] != 0.0
+    with np.errstate(all="ignore"):
+        needed = np.ceil(np.log2(dt / scan.drive.telling(columns)))
+    return np.where(fast, np.clip(needed, 1, MOST_TELLING), once).astype(np.int64)
 
 
 def noise_halvings(scan: Scan, chosen: Counts) -> Counts:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.model import Parameter
 from qifscan.dynamics.status import STATUS_MEANINGS, Status
-from qifscan.explorer.source import EXACT, TILE, TIMES, Source, variables_of
+from qifscan.explorer.place import EXACT, TILE, TIMES
 from qifscan.plots.colours import is_geometric
+
+if TYPE_CHECKING:
+    from qifscan.dynamics.model import Parameter
+    from qifscan.explorer.source import Source
 
 Array = np.ndarray[Any, Any]
 
@@ -21,7 +24,7 @@ _USUAL = ("r_mean", "r_final", "r_max")
 def about(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is constant about a scan, and how far its run is."""
     scan, model = source.scan, source.model
-    stored = variables_of(source)
+    stored = source.variables
     variables = [_variable(name, attributes) for name, attributes in stored.items()]
     if model.rest is not None:
         variables += [

@@ -8,18 +8,21 @@ simulation and stores.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qifscan.errors import Fault, ScanError, check_count, show, unknown
 from qifscan.explorer.about import about, progress
 from qifscan.explorer.diagrams import curves, diagram
 from qifscan.explorer.phase import phase, states_at
+from qifscan.explorer.place import TILE, Place
 from qifscan.explorer.planes import plane_of
 from qifscan.explorer.points import repeated, trajectory
-from qifscan.explorer.source import TILE, Place, Source, variables_of
 from qifscan.explorer.texts import refine, script, toml
 
-Answer = Callable[[Source, Mapping[str, Any]], dict[str, Any]]
+if TYPE_CHECKING:
+    from qifscan.explorer.source import Source
+
+    Answer = Callable[[Source, Mapping[str, Any]], dict[str, Any]]
 
 
 def plane(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,7 +51,7 @@ def point(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"parameters": place.parameters(source), "labels": place.labels(source)}
     answer["equilibria"] = states_at(source, place.theory(source))
     if source.store is not None and not place.changed:
-        names = variables_of(source)
+        names = source.variables
         answer["stored"] = {name: source.values(name, place.index).values.item() for name in names}
     return answer
 

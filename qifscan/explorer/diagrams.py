@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import qifscan
-from qifscan.errors import Fault, ScanError, show, unknown
-from qifscan.explorer.source import Place, Source, check_dims, variables_of
+from qifscan.errors import Fault, ScanError, is_range, show, unknown
+from qifscan.explorer.place import Place, check_dims
 from qifscan.plots.table import MARKS
-from qifscan.scan.axes import Axis
 from qifscan.theory.rate_curve import degree_in
+
+if TYPE_CHECKING:
+    from qifscan.explorer.source import Source
+    from qifscan.scan.axes import Axis
 
 Array = np.ndarray[Any, Any]
 
@@ -65,8 +68,7 @@ def diagram(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def _ends(axis: Axis | None, asked: Any) -> tuple[float, float]:
     if asked is not None:
-        fine = isinstance(asked, list) and len(asked) == 2 and all(isinstance(x, (int, float)) for x in asked)
-        if not fine or not -np.inf < asked[0] < asked[1] < np.inf:
+        if not is_range(asked):
             raise ScanError([Fault("range", show(asked), "two ascending numbers")])
         return float(asked[0]), float(asked[1])
     if axis is None or axis.labels.dtype.kind not in "iuf":
@@ -172,7 +174,7 @@ def _simulated(source: Source, place: Place, along: str, variable: str) -> dict[
     other, `(series, values)`."""
     if source.store is None or along not in source.scan.sizes or place.changed:
         return {"simulated": []}
-    known = variables_of(source)
+    known = source.variables
     rate = source.model.rates[0].name
     own = variable.split("_")[0] if variable in known else rate
     own = own if own in source.model.variable_names else rate

@@ -10,12 +10,14 @@ import numpy as np
 
 import qifscan
 from qifscan.errors import Fault, ScanError, show, unknown
-from qifscan.explorer.source import Place, Source
+from qifscan.explorer.place import Place
 from qifscan.lazy import LazyModule
 from qifscan.theory.plane import PhasePlane
 
 if TYPE_CHECKING:
     import contourpy
+
+    from qifscan.explorer.source import Source
 else:
     contourpy = LazyModule("contourpy")
 

@@ -10,14 +10,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import qifscan
 from qifscan.dynamics.status import Status
 from qifscan.errors import Fault, ScanError, show, unknown
-from qifscan.explorer.source import EXACT, TILE, Place, Source, check_dims, theory_of, variables_of
+from qifscan.explorer.place import EXACT, TILE, Place, check_dims, theory_of
+
+if TYPE_CHECKING:
+    from qifscan.explorer.source import Source
 
 Array = np.ndarray[Any, Any]
 
@@ -81,7 +84,7 @@ def plane_of(source: Source, asked: Mapping[str, Any]) -> MapPlane:
     place, variable = Place.of(source, asked), asked.get("variable")
     if variable in EXACT:
         return _exact(source, place, str(variable), x, y)
-    names = variables_of(source)
+    names = source.variables
     if variable not in names:
         raise ScanError([unknown("variable", variable, [*names, *EXACT], "variable")])
     mean = bool(asked.get("mean")) and "replicate" in source.scan.sizes and "replicate" not in (x, y)

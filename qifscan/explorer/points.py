@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import qifscan
-from qifscan.dynamics.drive import DRIVES, DriveBase
+from qifscan.dynamics.drive import DRIVES
 from qifscan.dynamics.initial import NAMED_STATES
 from qifscan.dynamics.status import Status
 from qifscan.errors import Fault, ScanError, one_of, show
-from qifscan.explorer.source import TIMES, Place, Source
+from qifscan.explorer.place import TIMES, Place
+
+if TYPE_CHECKING:
+    from qifscan.dynamics.drive import DriveBase
+    from qifscan.explorer.source import Source
 
 Array = np.ndarray[Any, Any]
 

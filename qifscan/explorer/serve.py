@@ -16,7 +16,8 @@ from urllib.parse import quote
 
 from qifscan.errors import Fault, ScanError, StoreError
 from qifscan.explorer.answers import warm
-from qifscan.explorer.source import Place, Source, open_source
+from qifscan.explorer.place import Place
+from qifscan.explorer.source import Source, open_source
 from qifscan.files import Where
 from qifscan.place import located
 

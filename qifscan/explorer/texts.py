@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.errors import Fault, ScanError, one_of, show
-from qifscan.explorer.source import EXACT, Place, Source, check_dims
+from qifscan.errors import Fault, ScanError, is_range, one_of, show
+from qifscan.explorer.place import EXACT, Place, check_dims
 from qifscan.plots.colours import is_geometric
-from qifscan.scan.axes import Axis
-from qifscan.scan.scan import Scan
+
+if TYPE_CHECKING:
+    from qifscan.explorer.source import Source
+    from qifscan.scan.axes import Axis
+    from qifscan.scan.scan import Scan
 
 Array = np.ndarray[Any, Any]
 
@@ -96,8 +98,7 @@ def _refined(name: str, axis: Axis | None, ends: Any, factor: int) -> Array:
     where = f"within.{name}"
     if axis is None or axis.zipped or axis.labels.dtype.kind not in "iuf":
         raise ScanError([Fault(where, "no axis of numbers", "one that can be refined")])
-    numbers = isinstance(ends, list) and len(ends) == 2 and all(isinstance(x, (int, float)) for x in ends)
-    if not numbers or not -math.inf < ends[0] < ends[1] < math.inf:
+    if not is_range(ends):
         raise ScanError([Fault(where, show(ends), "two ascending numbers")])
     labels = np.sort(axis.labels.astype(np.float64))
     kept = labels[(labels >= ends[0]) & (labels <= ends[1])]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.dynamics.catalogue import model_of
+from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, counted, one_of, show, unknown
 from qifscan.interop.foreign import TYPES, ColumnNames, Diagram, dataset_of, lines_of, refuse
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.dynamics.catalogue import model_of
 from qifscan.dynamics.model import Model
+from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, counted, show, unknown
 from qifscan.interop.foreign import TYPES, ColumnNames, Diagram, dataset_of, lines_of, refuse
 from qifscan.place import local

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.arrays import Array, Index
-from qifscan.dynamics import catalogue
+from qifscan.arrays import Array, Index, Range
 from qifscan.dynamics.model import Model
+from qifscan.dynamics.models import model_of
 from qifscan.errors import (
     Fault,
     ScanError,
     check_count,
     check_time,
     is_number,
-    is_time,
+    is_range,
     one_of,
     show,
     unknown,
@@ -53,8 +53,6 @@ else:
 
 
 _BLOCK = 128
-
-Range = tuple[float, float]
 
 
 BEGINNINGS = ("hopf_point", "simulation", "period_doubling")
@@ -130,7 +128,7 @@ def cycle_branches(
     >>> int(found["branch_count"])
     1
     """
-    chosen = catalogue.model_of(model, along=(along,))
+    chosen = model_of(model, along=(along,))
     name = chosen.graph if along is None else along
     _check(chosen, name, at, within, points, slices)
     check_count("starts", starts)
@@ -172,9 +170,7 @@ def _check(
     if at is not None and not (is_number(at) and rows[name].domain.holds(at)):
         faults.append(Fault("at", show(at), rows[name].domain.words))
     if within is not None:
-        fine = isinstance(within, (tuple, list, np.ndarray)) and len(within) == 2
-        fine = fine and all(isinstance(x, (int, float, np.number)) and not is_time(x) for x in within)
-        if not fine or not within[0] < within[1]:
+        if not is_range(within, finite=False):
             faults.append(Fault("within", show(within), "two ascending numbers"))
         elif at is not None and is_number(at) and not within[0] <= at <= within[1]:
             faults.append(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.arrays import Array, Index
-from qifscan.dynamics import catalogue
+from qifscan.arrays import Array, Index, Range
 from qifscan.dynamics.model import Model, Parameter
-from qifscan.errors import Fault, ScanError, check_count, check_time, show, unknown
+from qifscan.dynamics.models import model_of
+from qifscan.errors import Fault, ScanError, check_count, check_time, is_range, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import continuation
 from qifscan.limit_cycles.branches import branch_starts, duplicates
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     import xarray as xr
 else:
     xr = LazyModule("xarray")
-
-Range = tuple[float, float]
 
 KINDS = {"LPC": LPC, "PD": PD, "NS": TR, "period": UZ}
 """Folds, period doublings and torus bifurcations of cycles, and cycles of one period: the points of branches
@@ -118,7 +116,7 @@ def curve(
         return of_equilibria.curve(
             model, kind, along, through, rates=rates, within=within, points=count, **slices
         )
-    chosen = catalogue.model_of(model, along=(along,))
+    chosen = model_of(model, along=(along,))
     pair = (along if along is not None else chosen.graph, through)
     asked = _asked(chosen, kind, pair, (between, within), points, longest, period)
     if rates is not None:
@@ -161,8 +159,7 @@ def _asked(
     if pair[0] == pair[1]:
         faults.append(Fault("through", f'"{pair[1]}"', f"another parameter than {pair[0]}"))
     for name, limits in zip(("between", "within"), ranges, strict=True):
-        fine = limits is None or (len(limits) == 2 and bool(limits[0] < limits[1]))
-        if not fine:
+        if limits is not None and not is_range(limits, finite=False):
             faults.append(Fault(name, show(limits), "two ascending numbers"))
     if (kind == "period") != (period is not None):
         found = "none" if period is None else show(period)

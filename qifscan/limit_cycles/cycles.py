@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.dynamics import catalogue
 from qifscan.dynamics.model import Model
+from qifscan.dynamics.models import model_of
 from qifscan.errors import check_count, check_time
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import steps
@@ -66,7 +66,7 @@ def cycles(
     >>> found["period"].values.round(2)
     array([47.46])
     """
-    chosen = catalogue.model_of(model)
+    chosen = model_of(model)
     check_count("starts", starts)
     check_time("transient", transient)
     check_time("window", window)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.dynamics import catalogue
 from qifscan.dynamics.drive import Sine
 from qifscan.dynamics.model import Model
+from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, check_count, check_time, show
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import settling
@@ -103,7 +103,7 @@ def forced_cycles(
     >>> found["stable"].values
     array([ True])
     """
-    chosen = catalogue.model_of(model)
+    chosen = model_of(model)
     if not isinstance(drive, Sine):
         hint = "e.g. drive=qs.Sine(amplitude=1.0, period=50.0)"
         raise ScanError([Fault("drive", show(drive), "a Sine", hint)])

@@ -26,7 +26,6 @@ from qifscan.plots.table import (
     ON_GRID,
     Array,
     Mark,
-    Range,
     Table,
     label,
     read,
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from qifscan.arrays import Range
     from qifscan.plots.style import Style
 else:
     xr = LazyModule("xarray")

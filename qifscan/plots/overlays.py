@@ -11,14 +11,16 @@ import numpy as np
 from qifscan.errors import Fault, ScanError, one_of
 from qifscan.lazy import LazyModule
 from qifscan.plots.diagrams import draw_plane, mark_points, over_panel
-from qifscan.plots.table import FOLD_COLOUR, Range, read
+from qifscan.plots.table import FOLD_COLOUR, read
+from qifscan.scan.effective import effective
 from qifscan.scan.scan import Scan
 from qifscan.theory import branches, curves, plain
-from qifscan.theory.of_scan import effective
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
+
+    from qifscan.arrays import Range
 else:
     xr = LazyModule("xarray")
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.models import model_named
 from qifscan.dynamics.noise import ou_parameters
-from qifscan.errors import Fault, ScanError, check_time, is_number, unknown
+from qifscan.errors import Fault, ScanError, check_time, is_number, is_range, unknown
 from qifscan.errors import show as show_value
 from qifscan.lazy import LazyModule
 from qifscan.place import local
@@ -221,8 +221,8 @@ def _window(
     names = plane.model.variable_names[:2]
     faults = [unknown("within", name, names, "variable") for name in within if name not in names]
     for name, ends in within.items():
-        good = np.shape(ends) == (2,) and all(is_number(x) for x in ends) and ends[0] < ends[1]
-        faults += [] if good else [Fault(f"within.{name}", show_value(ends), "two ascending numbers")]
+        if not is_range(ends):
+            faults.append(Fault(f"within.{name}", show_value(ends), "two ascending numbers"))
     if faults:
         raise ScanError(faults)
     ranges = []

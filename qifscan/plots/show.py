@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from qifscan.definition import number
-from qifscan.dynamics.catalogue import stored_model
+from qifscan.dynamics.models import stored_model
 from qifscan.errors import Fault, ModelNotImported, ScanError, StoreError, check_flag, unknown
 from qifscan.errors import show as show_value
 from qifscan.lazy import LazyModule
@@ -48,10 +48,11 @@ from qifscan.plots.results import (
 from qifscan.plots.spectra import is_over_frequency, show_spectra
 from qifscan.plots.style import Style
 from qifscan.plots.table import is_theory, value_of
+from qifscan.scan.effective import known_axes
 from qifscan.scan.scan import Scan
 from qifscan.store.reader import read
 from qifscan.store.theory_group import is_theory_alone, open_theory
-from qifscan.theory.of_scan import EQUILIBRIA, known_axes
+from qifscan.theory.of_scan import EQUILIBRIA
 
 if TYPE_CHECKING:
     import xarray as xr

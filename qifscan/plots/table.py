@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import stored_model
 from qifscan.dynamics.model import Model
+from qifscan.dynamics.models import stored_model
 from qifscan.errors import Fault, ScanError, counted
 from qifscan.lazy import LazyModule
 
@@ -21,8 +21,6 @@ else:
 
 
 Array = np.ndarray[Any, Any]
-Range = tuple[float, float]
-
 SYMBOLS = {
     "eta": r"$\eta$",
     "eta_e": r"$\eta_e$",

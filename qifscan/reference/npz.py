@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import uuid
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from qifscan import __version__
+from qifscan import __version__, files
 from qifscan.arrays import Column as Array
 from qifscan.dynamics.integrators import INTEGRATORS
 from qifscan.errors import Fault, ScanError, StoreError
@@ -133,18 +132,14 @@ def npz_path(filename: str | os.PathLike[str]) -> Path:
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays to a file beside `path`, then rename it."""
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    """Write arrays to a file, which is whole or as it was."""
     try:
-        with partial.open("xb") as file:
+        with files.replacing(path) as partial, partial.open("xb") as file:
             np.savez(file, allow_pickle=False, **arrays)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
         raise StoreError(f"{path}: can't be written ({error.strerror or error})") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_npz(path: Path) -> dict[str, Array]:

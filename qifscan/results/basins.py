@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.definition import number
 from qifscan.errors import Fault, ScanError, show, unknown
 from qifscan.lazy import LazyModule
-from qifscan.results.finished import equilibria_of, opened, origin_of, settled_points, start_dims, told_of
+from qifscan.results.finished import (
+    check_share,
+    equilibria_of,
+    opened,
+    origin_of,
+    settled_points,
+    start_dims,
+    told_of,
+)
 from qifscan.scan.axes import locate
 
 if TYPE_CHECKING:
     import xarray as xr
 else:
     xr = LazyModule("xarray")
-
-
-def check_share(where: str, value: Any) -> None:
-    """Raise `ScanError` unless this is a number between 0 and 1, neither included."""
-    share = number(value)
-    if share is None or not 0.0 < share < 1.0:
-        raise ScanError([Fault(where, show(value), "a number between 0 and 1")])
 
 
 def basins(

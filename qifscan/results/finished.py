@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qifscan.definition import number
 from qifscan.dynamics.status import Status
 from qifscan.errors import Fault, ScanError, show, unknown
 from qifscan.lazy import LazyModule
@@ -41,6 +42,13 @@ def opened(data: xr.Dataset | str | os.PathLike[str]) -> tuple[xr.Dataset, Scan]
     if dataset.status.dtype.kind in "iu":
         return dataset, scan
     return in_integers(dataset, scan), scan
+
+
+def check_share(where: str, value: Any) -> None:
+    """Raise `ScanError` unless this is a number between 0 and 1, neither included."""
+    share = number(value)
+    if share is None or not 0.0 < share < 1.0:
+        raise ScanError([Fault(where, show(value), "a number between 0 and 1")])
 
 
 def in_integers(dataset: xr.Dataset, scan: Scan) -> xr.Dataset:

@@ -9,8 +9,7 @@ import numpy as np
 
 from qifscan.errors import Fault, ScanError, unknown
 from qifscan.lazy import LazyModule
-from qifscan.results.basins import check_share
-from qifscan.results.finished import DOUBTFUL, flags, opened, origin_of, told_of
+from qifscan.results.finished import DOUBTFUL, check_share, flags, opened, origin_of, told_of
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import stored_model
+from qifscan.dynamics.models import stored_model
 from qifscan.dynamics.noise import ou_parameters
 from qifscan.errors import Fault, ScanError, counted
 from qifscan.errors import show as show_value

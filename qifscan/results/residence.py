@@ -13,8 +13,7 @@ import numpy as np
 from qifscan.dynamics.status import Status
 from qifscan.errors import Fault, ScanError, unknown
 from qifscan.lazy import LazyModule
-from qifscan.results.basins import check_share
-from qifscan.results.finished import flags, names_of, opened
+from qifscan.results.finished import check_share, flags, names_of, opened
 
 if TYPE_CHECKING:
     import xarray as xr

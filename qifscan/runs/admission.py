@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from qifscan import __version__, record
-from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.models import model_named
 from qifscan.dynamics.observables import named as observables_named
 from qifscan.engine import backend
 from qifscan.engine.chunks import Chunks
 from qifscan.engine.points import Points, Start
-from qifscan.engine.program import batch_shape
+from qifscan.engine.schedule import batch_shape
 from qifscan.errors import QifscanError, short
 from qifscan.files import Where
 from qifscan.place import located

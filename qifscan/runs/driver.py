@@ -30,7 +30,7 @@ from qifscan.store import chunk_files, drafts, integrity, layout, reader, store
 from qifscan.store.drafts import Draft
 from qifscan.store.store import Store
 from qifscan.store.theory_group import add_theory
-from qifscan.theory.of_scan import AFTER_A_RUN, Atlas, atlas
+from qifscan.theory.of_scan import Atlas, after_a_run
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -204,7 +204,7 @@ def _computed(
         try:
             if isinstance(begun, Plan):
                 draft = aside.submit(_once, compiling, store.draft, path, begun.chunks, asked.device)
-            theory = aside.submit(_once, compiling, atlas, scan, AFTER_A_RUN)
+            theory = aside.submit(_once, compiling, after_a_run, scan)
             if isinstance(begun, Plan):
                 begun = _created(path, begun, draft, chosen.local, compiling.set)
         finally:
@@ -273,7 +273,7 @@ def _is_new(opened: Store, left: list[int] | None) -> bool:
 def _mended(found: Store) -> Scan:
     """Put right what follows from the scan, such as a coordinate or the theory of a finished store; return
     the scan."""
-    for line in integrity.mend(found):
+    for line in integrity.mend(found, after_a_run):
         logger.warning("%s: %s; mended, or computed again", found.path, line)
     return found.scan
 

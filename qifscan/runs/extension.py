@@ -13,14 +13,13 @@ the one that is swept, and not by a longer window, as every point starts where t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from qifscan.dynamics.noise import point_keys
-from qifscan.engine.chunk_work import run_chunk
 from qifscan.engine.chunks import Chunks
 from qifscan.engine.measured import CHECKPOINT, Measured, diagnostics, merged
 from qifscan.engine.points import Begun, Points
@@ -28,13 +27,16 @@ from qifscan.errors import StoreError, show
 from qifscan.scan.axes import Axis
 from qifscan.scan.matching import adopted, values_of
 from qifscan.scan.scan import Scan
-from qifscan.store import chunk_files, reader
+from qifscan.store import chunk_files
 from qifscan.store.store import Store
+from qifscan.store.values import read_points, read_traces
 
 Array = np.ndarray[Any, Any]
 Indices = tuple[Array, ...]
 Part = tuple[Array, Measured]
 """Some rows of a chunk, and what came of their points."""
+Run = Callable[[Chunks, int, Array, Begun | None], Measured]
+"""Runs these rows of a chunk, from the start or from where they are: `chunk_work.run_chunk`."""
 
 OF_POINTS = {"title", "axes", "dimensions", "fixed", "replicates", "traces"}
 """Parts of a scan's definition that tell which points it has; the rest tells what happens at each."""
@@ -121,11 +123,11 @@ def _listed(values: Array | None) -> str:
     return show(values[0] if values is not None and len(values) == 1 else values)
 
 
-def compute(chunks: Chunks, chunk: int, older: Store) -> Measured:
+def compute(chunks: Chunks, chunk: int, older: Store, run: Run) -> Measured:
     """Return a chunk of a scan: what the older store has of it is read there, and only the rest is run."""
     indices = chunks.indices(chunk)
     if _is_longer(chunks.scan, older.scan):
-        parts = [] if chunks.is_trace(chunk) else _continued(chunks, chunk, indices, older)
+        parts = [] if chunks.is_trace(chunk) else _continued(chunks, chunk, indices, older, run)
     elif chunks.is_trace(chunk):
         parts = _traces(chunks, indices, older)
     else:
@@ -134,7 +136,7 @@ def compute(chunks: Chunks, chunk: int, older: Store) -> Measured:
     done = [rows for rows, _ in parts]
     missing = np.setdiff1d(np.arange(len(indices[0])), np.concatenate(done) if done else [])
     if len(missing):
-        parts.append((missing, run_chunk(chunks, chunk, missing)))
+        parts.append((missing, run(chunks, chunk, missing, None)))
     whole = parts[0][1] if len(parts) == 1 else merged(len(indices[0]), parts)
     longer = _is_longer(chunks.scan, older.scan)
     return replace(whole, taken=0 if longer else count, continued=count if longer else 0)
@@ -165,7 +167,7 @@ def _taken(chunks: Chunks, indices: Indices, older: Store) -> list[Part]:
     found, has = _grid_indices(chunks, indices, older)
     if not has.any():
         return []
-    read = reader.read_points(older, _place(older, found, has))
+    read = read_points(older, _place(older, found, has))
     count = len(read["status"])
     # Whether a point has come to rest is not told in a scan of which every point has noise.
     variables = {n: np.full(count, row.fill, row.dtype) for n, row in diagnostics(chunks.scan).items()}
@@ -174,13 +176,13 @@ def _taken(chunks: Chunks, indices: Indices, older: Store) -> list[Part]:
     return [(np.flatnonzero(has), Measured(variables, read["status"], None))]
 
 
-def _continued(chunks: Chunks, chunk: int, indices: Indices, older: Store) -> list[Part]:
+def _continued(chunks: Chunks, chunk: int, indices: Indices, older: Store, run: Run) -> list[Part]:
     """Go on with points that the older store has over a shorter window, from their checkpoints there."""
     found, has = _grid_indices(chunks, indices, older)
     if not has.any():
         return []
     scan, rows = chunks.scan, np.flatnonzero(has)
-    read = reader.read_points(older, _place(older, found, has))
+    read = read_points(older, _place(older, found, has))
     redos = read["redo_count"]
     halvings = Points.of(scan, tuple(index[has] for index in indices)).steps().halvings + redos
     # A longer run may not be halved as often, so that its steps can be counted: then it begins anew.
@@ -193,7 +195,7 @@ def _continued(chunks: Chunks, chunk: int, indices: Indices, older: Store) -> li
     for chosen in (same & (redos == 0), same & (redos > 0)):
         if chosen.any():
             begun = Begun(older.scan.protocol.window_steps, redos[chosen], read[CHECKPOINT][chosen])
-            parts.append((rows[chosen], run_chunk(chunks, chunk, rows[chosen], begun)))
+            parts.append((rows[chosen], run(chunks, chunk, rows[chosen], begun)))
     return parts
 
 
@@ -210,7 +212,7 @@ def _traces(chunks: Chunks, indices: Indices, older: Store) -> list[Part]:
     has &= _finished(older, theirs.grid + rows // theirs.trace_batch, has)
     if not has.any():
         return []
-    record, status = reader.read_traces(older, rows[has])
+    record, status = read_traces(older, rows[has])
     return [(np.flatnonzero(has), Measured({}, status, record))]
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.drive import DRIVES
 from qifscan.dynamics.initial import NAMED_STATES
 from qifscan.dynamics.integrators import integrators_of
-from qifscan.dynamics.models import MODELS
+from qifscan.dynamics.models import MODELS, model_named
 from qifscan.dynamics.observables import observables
 from qifscan.engine.measured import CHECKPOINT, diagnostics
 from qifscan.scan.checks import scan_parameters

@@ -21,7 +21,8 @@ from qifscan.engine.chunks import Chunks, grain_of
 from qifscan.engine.compiler import nothing
 from qifscan.engine.measured import diagnostics
 from qifscan.engine.points import Points, run_points
-from qifscan.engine.program import Program, Schedule, batch_shape
+from qifscan.engine.program import Program
+from qifscan.engine.schedule import Schedule, batch_shape
 from qifscan.errors import Fault, ScanError, check_count, check_flag, counted
 from qifscan.files import Where
 from qifscan.machine import available_memory, resident_memory, usual_workers

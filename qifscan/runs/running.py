@@ -12,7 +12,6 @@ from qifscan.runs import events
 from qifscan.runs.admission import OTHERS, others_of
 from qifscan.runs.failures import MOST_FAILURES
 from qifscan.runs.progress import Progress
-from qifscan.runs.state import after
 from qifscan.store import store, writer
 from qifscan.store.store import Store
 
@@ -47,7 +46,7 @@ class Running:
         """Count a chunk that is computed; return how far the run is."""
         seconds = time.perf_counter() - self.begin
         self._look_at(outcome)
-        state = after(self.state, outcome, self.opened.chunks.is_trace(chunk), seconds)
+        state = _after(self.state, outcome, self.opened.chunks.is_trace(chunk), seconds)
         self.recent.append((seconds, state.computed))
         # The first chunks wait for a compiler; what is left goes as the last half of the time went.
         while len(self.recent) > 2 and self.recent[1][0] < 0.5 * seconds:
@@ -92,3 +91,17 @@ class Running:
                 outcome.device,
                 self.device,
             )
+
+
+def _after(state: Progress, outcome: Outcome, trace: bool, seconds: float) -> Progress:
+    """Return how far a run is after one more chunk, so many seconds after its begin."""
+    points = 0 if trace else outcome.points
+    flags = {k: state.flags.get(k, 0) + (0 if trace else n) for k, n in outcome.flags.items()}
+    return replace(
+        state,
+        chunks=state.chunks + 1,
+        points=state.points + points,
+        computed=state.computed + points,
+        flags=flags,
+        seconds=seconds,
+    )

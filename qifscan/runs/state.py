@@ -1,10 +1,8 @@
-"""How far a run is: from what is on disk, and chunk by chunk."""
+"""How far a run is, from what is on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,29 +13,12 @@ from qifscan.place import AnyPath, located
 from qifscan.runs.progress import Progress
 from qifscan.store import chunk_files, store, unknown_model
 
-if TYPE_CHECKING:
-    from qifscan.runs.task import Outcome
-
 
 def beginning(chunks: Chunks, pending: list[int]) -> Progress:
     """Return how far a run is before its first chunk; these are not finished."""
     waiting = sum(chunks.points(chunk) for chunk in pending if not chunks.is_trace(chunk))
     size = chunks.scan.size
     return Progress(len(chunks) - len(pending), len(chunks), size - waiting, size)
-
-
-def after(state: Progress, outcome: Outcome, trace: bool, seconds: float) -> Progress:
-    """Return how far a run is after one more chunk, so many seconds after its begin."""
-    points = 0 if trace else outcome.points
-    flags = {k: state.flags.get(k, 0) + (0 if trace else n) for k, n in outcome.flags.items()}
-    return replace(
-        state,
-        chunks=state.chunks + 1,
-        points=state.points + points,
-        computed=state.computed + points,
-        flags=flags,
-        seconds=seconds,
-    )
 
 
 def state_of(path: AnyPath) -> tuple[Progress, dict[str, int]]:

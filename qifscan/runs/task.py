@@ -49,7 +49,7 @@ def compute_chunk(
     if extend is None:
         result = run_chunk(opened.chunks, chunk)
     else:
-        result = extension.compute(opened.chunks, chunk, _opened(extend, mixed))
+        result = extension.compute(opened.chunks, chunk, _opened(extend, mixed), run_chunk)
     other = _other_origin(opened.path, files.identity(opened.path)) if mixed else None
     writer.write(opened, chunk, result, **({} if other is None else {"origin": other.number}))
     flags = {str(f.name): int(np.count_nonzero(result.status & int(f))) for f in Status}

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.drive import DriveBase
 from qifscan.dynamics.model import Model
+from qifscan.dynamics.models import model_named
 from qifscan.dynamics.status import Status
 from qifscan.engine import backend, chunk_work
 from qifscan.engine.measured import Measured
 from qifscan.engine.points import Points, run_points
-from qifscan.engine.program import Schedule, batch_shape
+from qifscan.engine.schedule import Schedule, batch_shape
 from qifscan.errors import Fault, ScanError, StoreError, check_count, show
 from qifscan.lazy import LazyModule
 from qifscan.place import located
@@ -26,8 +26,9 @@ from qifscan.scan.checks import check_precision
 from qifscan.scan.labels import labelled
 from qifscan.scan.protocol import Protocol
 from qifscan.scan.scan import Scan
-from qifscan.store import layout, reader, store
+from qifscan.store import layout, store
 from qifscan.store.store import Store
+from qifscan.store.values import read_points
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -265,7 +266,7 @@ def _point_template(scan: Scan, place: tuple[int, ...]) -> Any:
 
 def _compare(opened: Store, index: tuple[Any, ...], result: Measured) -> str:
     """Return how the stored point compares; raise `StoreError` if it was run and differs."""
-    stored = reader.read_points(opened, dict(zip(opened.scan.sizes, index, strict=False)))
+    stored = read_points(opened, dict(zip(opened.scan.sizes, index, strict=False)))
     if stored["status"][0] == 0:
         return "not run yet"
     for name, again in {**result.variables, "status": result.status}.items():

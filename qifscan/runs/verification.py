@@ -13,15 +13,17 @@ from qifscan.dynamics.status import Status
 from qifscan.engine import backend, chunk_work
 from qifscan.engine.measured import Measured
 from qifscan.engine.points import Points, run_finer, run_points
-from qifscan.engine.program import batch_shape
+from qifscan.engine.schedule import batch_shape
 from qifscan.errors import StoreError, check_count, check_flag, counted
 from qifscan.files import Where
 from qifscan.phases import phased, tell
 from qifscan.place import located
 from qifscan.printed import Printed
 from qifscan.scan.scan import Scan
-from qifscan.store import chunk_files, integrity, reader, store
+from qifscan.store import chunk_files, integrity, store
 from qifscan.store.store import Store
+from qifscan.store.values import read_chunks, read_points
+from qifscan.theory.of_scan import after_a_run
 from qifscan.theory.rate_curve import graph_value, rate_unit
 from qifscan.theory.rest import Rest
 from qifscan.truth import sample as truth
@@ -186,7 +188,7 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
     if sample:
         others = _of_other_options(opened, sample)
         chosen = chunk_work.started(opened.scan, sample)
-        stored = reader.read_points(opened, dict(zip(opened.scan.sizes, sample, strict=False)))
+        stored = read_points(opened, dict(zip(opened.scan.sizes, sample, strict=False)))
         tell("computing a sample again")
         again = run_points(chosen, opened.chunks.schedule, batch_shape(len(sample[0])))
         faults += _differing(opened.scan, sample, stored, again, ~others)
@@ -228,7 +230,7 @@ def _structure(opened: Store, repair: bool) -> list[str]:
     if not repair:
         return integrity.faults(opened, deep=True)
     store.check_writable(opened)
-    return integrity.mend(opened, deep=True)
+    return integrity.mend(opened, after_a_run, deep=True)
 
 
 def _damaged(opened: Store, done: set[int], structure: list[str], repair: bool) -> dict[int, str]:
@@ -384,7 +386,7 @@ def _against_rest(opened: Store, grid: list[int]) -> tuple[int, float, list[str]
     if not grid or not opened.scan.can_rest:
         return 0, 0.0, []
     settled, largest = 0, 0.0
-    for values in reader.read_chunks(opened, grid, ("settled_on", "disagreement", "status")):
+    for values in read_chunks(opened, grid, ("settled_on", "disagreement", "status")):
         rests = (values["settled_on"] >= 0) & (values["status"] & int(Status.not_settled) == 0)
         settled += int(np.count_nonzero(rests))
         largest = max(largest, float(np.max(values["disagreement"], where=rests, initial=0.0)))

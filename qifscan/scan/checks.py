@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import ValidationInfo
 
 from qifscan.dynamics.accumulators import SEGMENT, accumulators
-from qifscan.dynamics.catalogue import model_named
 from qifscan.dynamics.drive import DRIVES, DriveBase
 from qifscan.dynamics.model import Model, Parameter
+from qifscan.dynamics.models import model_named
 from qifscan.dynamics.noise import ou_parameters
 from qifscan.dynamics.observables import (
     RESERVED,

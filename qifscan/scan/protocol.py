@@ -54,7 +54,8 @@ class Protocol(Definition):
         it, up to four times (seven, if the model has slow variables), while the estimated relative error is
         above `tolerance`.
     tolerance
-        Relative error above which a point is run again, and at last flagged `under_resolved`.
+        Relative error above which a point is run again, and at last flagged `under_resolved`: of a rate
+        relative to itself, of another variable to the value or its quadratic mean over the window.
     initial
         A named state: "rest", the stable equilibrium of lowest rate; "down", "up", the equilibrium of
         lowest, highest rate, at the point's own parameters, without the drive, with the mean of the noise.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from qifscan import record
 from qifscan.definition import Definition
-from qifscan.dynamics.catalogue import stored_model
 from qifscan.dynamics.imported import check_trusted
+from qifscan.dynamics.models import stored_model
 from qifscan.errors import Fault, ModelNotImported, ScanError, StoreError, UnknownModel, short, show
 from qifscan.files import Where
 from qifscan.place import AnyPath, local, located

@@ -12,10 +12,10 @@ import numpy as np
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from qifscan.definition import Integer, ordered, raise_if_any
-from qifscan.dynamics.catalogue import model_named, source_hash
 from qifscan.dynamics.drive import Drive
 from qifscan.dynamics.integrators import INTEGRATORS, Integrator, integrators_of
 from qifscan.dynamics.model import Model, Parameter
+from qifscan.dynamics.models import model_named, source_hash
 from qifscan.dynamics.observables import Observable, named, observable_source, usual_observables
 from qifscan.errors import Fault, ScanError, counted, one_of, show
 from qifscan.printed import span
@@ -45,7 +45,7 @@ from qifscan.scan.protocol import Protocol, Traces
 from qifscan.scan.readable import Readable
 from qifscan.scan.toml import as_tables, as_toml
 
-NUMBERS_VERSION = 10
+NUMBERS_VERSION = 11
 """Raised whenever the same scan would give other numbers; part of the fingerprint."""
 
 

@@ -241,7 +241,7 @@ class RemoteJob:
                 for copied in (_of_nodes(nodes), _of_chunks(nodes)):
                     list(pool.map(lambda name: _copy(served, name, partial), copied))
             files.write(partial / METADATA, root)
-            partial.rename(path)
+            files.put(partial, path)
         except OSError as error:
             raise StoreError(f"{path}: can't be written ({error.strerror or error})") from error
         finally:

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +28,10 @@ from qifscan.theory.of_scan import atlas, check, summary
 
 INTERRUPTED = 130
 
+HEARD = 1.0
+"""Seconds in which the main thread has heard an interrupt, or has lost it: Python drops one that comes
+inside a callback of the garbage collector, of which JAX has some, or inside `__del__`."""
+
 Tell = Callable[[dict[str, Any]], None]
 """Sends a line to the server."""
 
@@ -42,9 +47,17 @@ def main() -> int:
         out.flush()
 
     asked = json.loads(sys.stdin.buffer.readline())
-    threading.Thread(target=_watch, args=(sys.stdin.buffer,), daemon=True).start()
+    ended = threading.Event()
+    threading.Thread(target=_watch, args=(sys.stdin.buffer, ended), daemon=True).start()
+
+    def tell_on(message: dict[str, Any]) -> None:
+        if ended.is_set():
+            ended.clear()
+            raise KeyboardInterrupt
+        tell(message)
+
     try:
-        tell({"result": WORK[asked["process"]](asked, tell)})
+        tell({"result": WORK[asked["process"]](asked, tell_on)})
     except (KeyboardInterrupt, RunInterrupted):
         return INTERRUPTED
     except QifscanError as error:
@@ -55,8 +68,9 @@ def main() -> int:
     return 0
 
 
-def _watch(stdin: IO[bytes]) -> None:
-    """Interrupt the main thread, once, when standard input ends."""
+def _watch(stdin: IO[bytes], ended: threading.Event) -> None:
+    """Interrupt the main thread, once, when standard input ends; `ended` is set for what goes on all the
+    same."""
     while stdin.read(1):
         pass
     if hasattr(signal, "pthread_kill"):
@@ -64,6 +78,8 @@ def _watch(stdin: IO[bytes]) -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
     else:
         signal.raise_signal(signal.SIGINT)
+    time.sleep(HEARD)
+    ended.set()
 
 
 def _import_own(asked: dict[str, Any]) -> None:

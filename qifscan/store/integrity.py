@@ -6,7 +6,7 @@ Everything but the chunks follows from the scan: metadata, coordinates, attribut
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,14 @@ from qifscan.lazy import LazyModule
 from qifscan.store import chunk_files, drafts, store
 from qifscan.store.shards import packed_node
 from qifscan.store.theory_group import THEORY, add_theory, carries_theory, theory_faults
-from qifscan.theory.of_scan import AFTER_A_RUN, atlas
 
 if TYPE_CHECKING:
     import zarr
 
+    from qifscan.scan.scan import Scan
     from qifscan.store import places
     from qifscan.store.store import Store
+    from qifscan.theory.of_scan import Atlas
 else:
     places = LazyModule("qifscan.store.places")
     zarr = LazyModule("zarr")
@@ -60,16 +61,17 @@ def _faults(opened: Store, theory: bool, deep: bool) -> list[str]:
     return found
 
 
-def mend(opened: Store, *, theory: bool = True, deep: bool = False) -> list[str]:
+def mend(opened: Store, theory_of: Callable[[Scan], Atlas], *, deep: bool = False) -> list[str]:
     """Put right what follows from the scan; return what was wrong. Chunks are left to the next run.
 
+    `theory_of` gives the theory of a scan, where the store's own has to be written anew.
     Raises `StoreError` for a store with links, and for one that is packed and has faults.
     """
     if not opened.packed:
         store.check_writable(opened)
         drafts.clear_beside(opened.path)
     of_theory = False
-    found = faults(opened, theory=theory, deep=deep)
+    found = faults(opened, deep=deep)
     if found:
         store.check_writable(opened)
         of_theory = any(line.startswith(f"{THEORY}: ") for line in found)
@@ -78,7 +80,7 @@ def mend(opened: Store, *, theory: bool = True, deep: bool = False) -> list[str]
             chunk_files.discard(opened, chunk)
         store.change_attributes(opened, {}, anew=True)
     if of_theory:
-        add_theory(opened, atlas(opened.scan, AFTER_A_RUN))
+        add_theory(opened, theory_of(opened.scan))
     return found
 
 

@@ -7,8 +7,6 @@ them no longer: packed it has a file for a thousand chunks of an array, or is on
 from __future__ import annotations
 
 import json
-import os
-import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,16 +156,11 @@ def _into_folder(folder: Path, written: Written) -> None:
 
 
 def _into_zip(archive: Path, written: Written) -> None:
-    partial = archive.with_name(f"{archive.name}.{uuid.uuid4().hex}.partial")
-    try:
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as opened:
-            for name, data in written:
-                # Of the same store the same bytes, whenever it is packed.
-                opened.writestr(zipfile.ZipInfo(name), data)
-        os.replace(partial, archive)
-    finally:
-        partial.unlink(missing_ok=True)
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(archive) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as opened:
+        for name, data in written:
+            # Of the same store the same bytes, whenever it is packed.
+            opened.writestr(zipfile.ZipInfo(name), data)
 
 
 def _packed(source: Where) -> Written:

@@ -1,10 +1,9 @@
-"""Read a store: as a dataset, or the points and chunks that one asks for."""
+"""A store as a dataset."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from qifscan.errors import StoreError, UnknownModel, short
 from qifscan.files import Where
 from qifscan.lazy import LazyModule
 from qifscan.place import located
-from qifscan.store.chunk_files import arrays_of, finished, places_of
+from qifscan.store.chunk_files import finished, places_of
 from qifscan.store.layout import coordinates_of, fixed_coordinates, variables_of
 from qifscan.store.store import Store, attributes_of, load
 
@@ -33,49 +32,6 @@ Array = np.ndarray[Any, Any]
 
 MOST_LABELS = 10**8
 """Values of an axis that somebody has added to a store: xarray reads those of an axis at once."""
-
-
-def read_points(store: Store, place: Mapping[str, Array]) -> dict[str, Array]:
-    """Return every variable of the grid at the points of these indices, `(points, ...)` each."""
-    chunks, indices = store.chunks, tuple(place[dim] for dim in store.scan.sizes)
-
-    def chosen(array: Any) -> Array:
-        if not indices:
-            return np.asarray(array[()])[None]
-        where = [i // length for i, length in zip(indices, chunks.shape, strict=True)]
-        chunk = np.ravel_multi_index(where, chunks.counts)
-        values = np.empty((len(chunk), *array.shape[len(indices) :]), array.dtype)
-        for one in np.unique(chunk).tolist():
-            here, region = chunk == one, chunks.region(one)
-            within = tuple(i[here] - part.start for i, part in zip(indices, region, strict=True))
-            values[here] = array[region][within]
-        return values
-
-    return _selected(store, grid_names(store.chunks), chosen)
-
-
-def read_traces(store: Store, rows: Array) -> tuple[Array, Array]:
-    """Return the record `(rows, times, variables)` and the status of these traces."""
-    read = _selected(store, trace_names(store.chunks), lambda array: array.oindex[rows])
-    status = read.pop("trace_status")
-    return np.stack(list(read.values()), axis=-1), status
-
-
-def _selected(store: Store, names: Iterable[str], chosen: Callable[[Any], Array]) -> dict[str, Array]:
-    arrays = arrays_of(store)
-    try:
-        return {name: chosen(arrays[name]) for name in names}
-    except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
-        reason = f"a chunk can't be read ({short(error)})"
-        raise StoreError(f"{store.path}: {reason}; qifscan verify finds and repairs it") from None
-
-
-def read_chunks(store: Store, chunks: Iterable[int], names: Iterable[str]) -> Iterator[dict[str, Array]]:
-    """Return these variables of each of these chunks of the grid."""
-    arrays = arrays_of(store)
-    for chunk in chunks:
-        region = store.chunks.region(chunk)
-        yield {name: arrays[name][region] for name in names}
 
 
 def open_scan(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -170,20 +126,13 @@ def _dataset(path: Where, through: Any, chunks: Any) -> xr.Dataset:
 
 def _without_model(path: Where, chunks: Any) -> xr.Dataset:
     """Return the dataset of a store whose model nobody has imported: opening a store runs no code of it."""
-    attributes, (names, coordinates) = record.attributes(path), listed(path)
+    attributes, (names, coordinates) = record.attributes(path), record.listed(path)
     dataset = _dataset(path, places.readable(path), chunks)
     own = [name for name in coordinates if name in dataset.data_vars]
     order = [name for name in names if name in dataset.data_vars and name not in own]
     added = [name for name in dataset.data_vars if name not in {*order, *own}]
     ordered: xr.Dataset = dataset.set_coords(own)[[*order, *added]]
     return ordered.assign_attrs(attributes)
-
-
-def listed(path: Where) -> tuple[list[str], list[str]]:
-    """Return the variables and the coordinates of the scan of a store, as its record lists them."""
-    found = record.read(path)
-    attributes = {} if found is None else found["attributes"]
-    return attributes.get("qifscan_variables", []), attributes.get("qifscan_coordinates", [])
 
 
 def _at_this_moment(store: Store) -> Any:

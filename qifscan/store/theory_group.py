@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan import files, record
-from qifscan.dynamics.catalogue import model_named
+from qifscan.dynamics.models import model_named
 from qifscan.engine import backend
 from qifscan.errors import StoreError, short
 from qifscan.files import METADATA, Where

@@ -13,7 +13,6 @@ from qifscan.errors import StoreError, short
 from qifscan.files import Where
 from qifscan.lazy import LazyModule
 from qifscan.store.chunk_files import place_within
-from qifscan.store.reader import listed
 
 if TYPE_CHECKING:
     import zarr
@@ -44,7 +43,7 @@ def without_model(path: Where) -> Known:
 
     Raises `StoreError` for a store of an earlier version, which has no record.
     """
-    names, _ = listed(path)
+    names, _ = record.listed(path)
     if "status" not in names:
         raise StoreError(f"{path}: has no record of its chunks; import its model first")
     last = names.index("status") + 1

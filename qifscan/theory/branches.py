@@ -14,7 +14,7 @@ from qifscan.errors import Fault, ScanError, check_count, show
 from qifscan.lazy import LazyModule
 from qifscan.theory.certain import nodes_of
 from qifscan.theory.normal_forms import states
-from qifscan.theory.on_branch import TYPES, OnBranch, Range, Request, check_range, joined, on_path, request_of
+from qifscan.theory.on_branch import TYPES, OnBranch, Request, check_range, joined, on_path, request_of
 from qifscan.theory.rate_curve import Path, coefficients, rate_unit
 from qifscan.theory.special_points import described, measures, proof_of, special_on
 from qifscan.theory.spectrum import kinds, spectrum_of
@@ -24,7 +24,7 @@ from qifscan.theory.zeros import Nodes, walled
 if TYPE_CHECKING:
     import xarray as xr
 
-    from qifscan.arrays import Array, Index
+    from qifscan.arrays import Array, Index, Range
     from qifscan.scan.labels import Values
 else:
     xr = LazyModule("xarray")

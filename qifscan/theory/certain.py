@@ -29,10 +29,8 @@ from qifscan.theory.whole import Bracket, roots_between, sharpened, square_root
 from qifscan.theory.zeros import Nodes, part, walled
 
 if TYPE_CHECKING:
-    from qifscan.arrays import Array, Function, Index
+    from qifscan.arrays import Array, Function, Index, Range
     from qifscan.dynamics.model import Model
-
-Range = tuple[float, float]
 
 
 @dataclass(frozen=True)

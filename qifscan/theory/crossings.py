@@ -21,10 +21,8 @@ from qifscan.theory.taylor import sine_and_cosine
 from qifscan.theory.zeros import Nodes, part, walled, zeros
 
 if TYPE_CHECKING:
-    from qifscan.arrays import Array, Function, Index, Values
+    from qifscan.arrays import Array, Function, Index, Range, Values
     from qifscan.dynamics.model import Model
-
-Range = tuple[float, float]
 
 SPIKES, UNITS = 10.0, 10.0
 """Hopf points are looked for up to the rate of so many spikes within the delay, or of so many units

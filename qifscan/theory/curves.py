@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_of
+from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, complete, labelled
@@ -25,7 +25,6 @@ from qifscan.theory.certain import along_folds
 from qifscan.theory.on_branch import (
     TYPES,
     OnBranch,
-    Range,
     Request,
     column_names,
     joined,
@@ -41,7 +40,7 @@ from qifscan.theory.tables import Words
 if TYPE_CHECKING:
     import xarray as xr
 
-    from qifscan.arrays import Array, Index
+    from qifscan.arrays import Array, Index, Range
     from qifscan.dynamics.model import Model
 else:
     xr = LazyModule("xarray")
@@ -73,7 +72,7 @@ def curve(
     parameter; for LP one in which the first is a polynomial of degree 1 or 2 at rest, for HB any; of a model
     with a delay for HB the delay, with rates up to 10/delay or 10 units and delays in [0, 10] ms. `rates`:
     the range of rates (1/ms), by default [1e-3, 1e3] sqrt(delta)/(pi tau). `within`: the range of the second
-    parameter; for HB by default that of `hopf_plane.default_range`. `points`: how many while the rate grows
+    parameter; for HB by default that of `rate_curve.default_range`. `points`: how many while the rate grows
     tenfold. `slices`: numbers. Along `point`: `piece`, `type` (0, or that of a point of codimension two: CP
     and BT on fold curves, BT and GH on Hopf curves), both parameters, the state and the columns of
     `special_points`; along `pieces` as for `branch`. Hopf curves end at their BT points; neutral saddles are

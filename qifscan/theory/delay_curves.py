@@ -17,15 +17,12 @@ import numpy as np
 from qifscan.theory.crossings import SPIKES, UNITS, crossing_cells, turning
 from qifscan.theory.delayed import at_states
 from qifscan.theory.hopf import BT, CLOSED, CUT_AT_BT, CUT_BY_RANGE, CUT_BY_RATES, GH, Line
-from qifscan.theory.hopf_plane import completed, default_range
 from qifscan.theory.normal_forms import lyapunov_coefficient, states
-from qifscan.theory.rate_curve import paths, rate_unit
+from qifscan.theory.rate_curve import completed, default_range, paths, rate_unit
 
 if TYPE_CHECKING:
-    from qifscan.arrays import Array, Index
+    from qifscan.arrays import Array, Index, Range
     from qifscan.dynamics.model import Model
-
-Range = tuple[float, float]
 
 _STEPS_AT_ENDS = 16
 """Steps at both ends of a half in which there are four times as many points, denser and denser towards the

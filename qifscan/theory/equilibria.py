@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_of
+from qifscan.dynamics.models import model_of
 from qifscan.dynamics.population import QIF
-from qifscan.errors import Fault, ScanError, check_count, show, unknown
+from qifscan.errors import Fault, ScanError, check_count, is_range, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import newton
@@ -143,9 +143,7 @@ def _check_within(model: Model, within: Mapping[str, Any]) -> None:
         unknown("within", name, model.variable_names) for name in within if name not in model.variable_names
     ]
     for name, bounds in within.items():
-        ends = np.asarray(bounds, dtype=object).ravel()
-        numbers = all(isinstance(x, (int, float, np.number)) for x in ends) and len(ends) == 2
-        if not numbers or not -np.inf < ends[0] < ends[1] < np.inf:
+        if not is_range(bounds):
             faults.append(Fault(f"within.{name}", show(bounds), "two ascending numbers"))
     if faults:
         raise ScanError(faults)

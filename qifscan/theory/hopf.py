@@ -18,10 +18,13 @@ import numpy as np
 
 from qifscan.dynamics.domain import POSITIVE
 from qifscan.theory import tracing
-from qifscan.theory.hopf_plane import Range, RatePlane, default_range
+from qifscan.theory.certain import zeros_along
+from qifscan.theory.hopf_plane import CELLS, HEIGHT, RatePlane
+from qifscan.theory.rate_curve import default_range, paths
+from qifscan.theory.spectrum import spectrum_of
 
 if TYPE_CHECKING:
-    from qifscan.arrays import Array, Index
+    from qifscan.arrays import Array, Index, Range
     from qifscan.dynamics.model import Model
 
 PER_DECADE = 48
@@ -38,6 +41,9 @@ _CUTS = {
     tracing.LOST: UNRESOLVED,
 }
 
+_NEXT_TO_WALL = 1e-9
+"""Share of the range by which a level keeps away from the end of it at which the parameter has no meaning."""
+
 _SPACING = 0.05
 """Longest step on the chart."""
 
@@ -51,6 +57,34 @@ by powers of ten along a chord would be taken for rounding where chords are halv
 
 _IS_ZERO = 1e-6
 """Share of l1 at both ends of a chord up to which it counts as 0 between them."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Zeros of the determinant at values of the second parameter: the number of the value, and the rate."""
+
+    value: Array
+    number: Index
+    r: Array
+    certified: bool = False
+
+
+def _levels(plane: RatePlane, rates: Range, kind: str = "hopf") -> Levels:
+    """Return all zeros of the determinant, or all folds, at values of the second parameter."""
+    row = next(p for p in plane.model.parameters if p.name == plane.name)
+    y = np.linspace(0.0, HEIGHT, CELLS + 1)
+    value = plane.at_height(y)
+    value[0], value[-1] = plane.low, plane.high
+    for k, inward in ((0, 1.0), (-1, -1.0)):
+        # At the end of a domain, as where no rate is fed back, curves touch and zeros can be double.
+        if not row.domain.holds(value[k] - inward * _NEXT_TO_WALL * (plane.high - plane.low)):
+            value[k] += inward * _NEXT_TO_WALL * (plane.high - plane.low)
+    given = {key: np.full(len(value), values[0]) for key, values in plane.one.items()} | {plane.name: value}
+    path = paths(plane.model, plane.model.graph)[0]
+    if kind == "hopf" and spectrum_of(plane.model).unproven:
+        return Levels(value, *spectrum_of(plane.model).turning(path, given, rates))
+    found = zeros_along(path, kind, given, rates)
+    return Levels(value, found.who, found.r, bool(found.certified.all()))
 
 
 @dataclass(frozen=True)
@@ -98,7 +132,7 @@ def has_every_fold(
 ) -> bool:
     """Tell whether every fold that is proven to be at one of the levels lies on one of the lines."""
     plane = _plane(model, name, one, within)
-    levels = plane.levels(rates, "fold")
+    levels = _levels(plane, rates, "fold")
     on = [
         tracing.Curve(np.log(r), plane.height(value), (tracing.AT_LEVEL, tracing.AT_LEVEL), agreed=True)
         for r, value in lines
@@ -117,7 +151,7 @@ def _determinant_curves(
     plane: RatePlane, rates: Range, longest: float, turns: tuple[Array, Array] | None
 ) -> list[tuple[Array, Array, tuple[int, int], bool]]:
     """Return the curves H = 0: rates, second parameters, what cuts them off, whether they are certified."""
-    levels = plane.levels(rates)
+    levels = _levels(plane, rates)
     chart = tracing.Plane(plane.in_chart, plane.is_valid, (math.log(rates[0]), math.log(rates[1])))
     # Curves between two levels are met on lines of constant rate, and at the points known anyway.
     r, value = plane.on_columns(

@@ -9,21 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from qifscan.arrays import Array, Index, Values
-from qifscan.dynamics.domain import FRACTION, POSITIVE
+from qifscan.arrays import Array, Values
+from qifscan.dynamics.domain import POSITIVE
 from qifscan.dynamics.model import Model
-from qifscan.theory.certain import zeros_along
 from qifscan.theory.normal_forms import lyapunov_coefficient, matrices, squared_frequency, states
 from qifscan.theory.rate_curve import (
     UNSURE,
     at_once,
     coefficients,
+    completed,
     hurwitz,
     jacobian,
     paths,
     series,
 )
-from qifscan.theory.spectrum import spectrum_of
 from qifscan.theory.taylor import PARAMETER, RATE, Taylor, characteristic, coefficient
 from qifscan.theory.zeros import Nodes, walled, zeros
 
@@ -33,27 +32,12 @@ CELLS = 96
 HEIGHT = 4.0
 """Height of the second parameter's range on the chart, whose other axis is log r."""
 
-_NEXT_TO_WALL = 1e-9
-"""Share of the range by which a level keeps away from the end of it at which the parameter has no meaning."""
-
 _STEPS = 60
 _NEWTON_STEPS = 12
 _ROUNDED = 1e-11
 """Relative step of Newton's method that can be rounding."""
 
 _EPS = float(np.finfo(np.float64).eps)
-
-Range = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Levels:
-    """Zeros of the determinant at values of the second parameter: the number of the value, and the rate."""
-
-    value: Array
-    number: Index
-    r: Array
-    certified: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,23 +157,6 @@ class RatePlane:
             found = found & np.isfinite(size) & np.asarray(variable.domain.holds(size))
         return found
 
-    def levels(self, rates: Range, kind: str = "hopf") -> Levels:
-        """Return all zeros of the determinant, or all folds, at values of the second parameter."""
-        row = next(p for p in self.model.parameters if p.name == self.name)
-        y = np.linspace(0.0, HEIGHT, CELLS + 1)
-        value = self.at_height(y)
-        value[0], value[-1] = self.low, self.high
-        for k, inward in ((0, 1.0), (-1, -1.0)):
-            # At the end of a domain, as where no rate is fed back, curves touch and zeros can be double.
-            if not row.domain.holds(value[k] - inward * _NEXT_TO_WALL * (self.high - self.low)):
-                value[k] += inward * _NEXT_TO_WALL * (self.high - self.low)
-        given = {key: np.full(len(value), values[0]) for key, values in self.one.items()} | {self.name: value}
-        path = paths(self.model, self.model.graph)[0]
-        if kind == "hopf" and spectrum_of(self.model).unproven:
-            return Levels(value, *spectrum_of(self.model).turning(path, given, rates))
-        found = zeros_along(path, kind, given, rates)
-        return Levels(value, found.who, found.r, bool(found.certified.all()))
-
     def on_columns(self, rates: Array) -> tuple[Array, Array]:
         """Return points of the curve H = 0 at given rates, as a grid of the second parameter shows them."""
         low = self.low if self.logarithmic else 1.0
@@ -240,23 +207,3 @@ class RatePlane:
             if np.all(np.abs(high[0] - low[0]) <= 64.0 * _EPS * low[0]) or np.all(here == 0.0):
                 break
         return found
-
-
-def default_range(model: Model, name: str) -> Range:
-    """Return the range of a parameter: a factor of 100 to both sides of its default if it must be above 0,
-    (0, 1] for a fraction, else up to 10 times the size of the default, or 10."""
-    row = next(p for p in model.parameters if p.name == name)
-    default = row.default or 0.0
-    if row.domain is POSITIVE:
-        return default / 100.0, default * 100.0
-    if row.domain is FRACTION:
-        return 1e-3, 1.0
-    most = 10.0 * max(1.0, abs(default))
-    return (-most if row.domain.holds(-1.0) else 0.0), most
-
-
-def completed(model: Model, one: Mapping[str, Array], name: str, r: Array, value: Array) -> dict[str, Array]:
-    """Return all parameters of equilibria of given rate and value of a second parameter."""
-    given = {key: values[0] + 0.0 * r for key, values in one.items()} | {name: value + 0.0 * r}
-    path = paths(model, model.graph)[0]
-    return given | {model.graph: path.partial(r, given, 0, 0)[0]}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_of
+from qifscan.dynamics.models import model_of
 from qifscan.dynamics.noise import ou_parameters
 from qifscan.errors import Fault, ScanError
 from qifscan.lazy import LazyModule

@@ -19,7 +19,7 @@ from qifscan.theory.rate_curve import at_once, slopes_and_derivatives
 from qifscan.theory.zeros import part
 
 if TYPE_CHECKING:
-    from qifscan.arrays import Array, Index
+    from qifscan.arrays import Array, Index, Range
     from qifscan.dynamics.model import Model, Variable
 
 STARTS = 128
@@ -53,8 +53,6 @@ _TINY = 1e-13
 _ACCURATE = 1e-9
 _BLOCK = 1 << 15
 _MOST = 12
-
-Range = tuple[float, float]
 
 
 @dataclass(frozen=True)

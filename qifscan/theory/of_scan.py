@@ -19,6 +19,7 @@ from qifscan.dynamics.models import FAMILY
 from qifscan.errors import Fault, ScanError, counted, one_of
 from qifscan.lazy import LazyModule
 from qifscan.scan.axes import Axis
+from qifscan.scan.effective import effective, known_axes
 from qifscan.scan.scan import Scan
 from qifscan.theory import equilibria, special_points
 from qifscan.theory.rate_curve import degree_in
@@ -73,31 +74,6 @@ class Atlas:
         }
 
 
-def known_axes(scan: Scan) -> dict[str, Axis]:
-    """Return the axes of a scan that hold parameters of its model."""
-    names = {parameter.name for parameter in scan.mean_field.parameters}
-    return {axis.name: axis for axis in scan.axes.values() if names & set(axis.columns)}
-
-
-def effective(scan: Scan, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the model's parameters that do what the given ones, mean noise and a constant drive do together.
-
-    Of an input that is not given the scan's own fixed value is taken, 0 if it has none.
-    """
-    model = scan.mean_field
-    means = {name: f"{name}_ou_mean" for name in model.input_names}
-    own = {key: given.get(key, scan.fixed.get(key, 0.0)) for key in means.values()}
-    amplitude = 0.0
-    if _is_constant(scan):
-        row = scan.parameters["drive_amplitude"]
-        amplitude = given.get(row.name, scan.fixed.get(row.name, row.default))
-    return model.with_inputs({**given, **own}, {model.stimulated: amplitude})
-
-
-def _is_constant(scan: Scan) -> bool:
-    return scan.drive is not None and scan.drive.steady
-
-
 def atlas(scan: Scan, limits: Limits = BY_ITSELF) -> Atlas:
     """Return the theory of a scan, within limits.
 
@@ -111,7 +87,7 @@ def atlas(scan: Scan, limits: Limits = BY_ITSELF) -> Atlas:
     left_out = [_not_known(scan, name) for name in scan.sizes if name not in axes]
     if model.rest is None:
         return Atlas(scan, {}, (f"all: {model.name} is no graph over the rate", *left_out))
-    if scan.drive is not None and not _is_constant(scan):
+    if scan.drive is not None and not scan.drive.steady:
         left_out.append(f"the drive: theory is that without the {scan.drive.kind}")
     datasets = {}
     for name, size, most, make in _parts(scan, model, axes, limits):
@@ -125,6 +101,11 @@ def atlas(scan: Scan, limits: Limits = BY_ITSELF) -> Atlas:
         except (ArithmeticError, ValueError) as error:  # of a scan that ran, or of a user's model
             left_out.append(f"{name}: {str(error).splitlines()[0]}")
     return Atlas(scan, datasets, tuple(left_out))
+
+
+def after_a_run(scan: Scan) -> Atlas:
+    """Return the theory that a run adds to its store."""
+    return atlas(scan, AFTER_A_RUN)
 
 
 def check(scan: Scan) -> None:
@@ -143,7 +124,9 @@ def _not_known(scan: Scan, name: str) -> str:
     """Return why a dimension of the scan is none of theory's."""
     if name == "replicate":
         return "replicate: theory is the same for all"
-    inputs = ("_ou_mean", "drive_amplitude") if _is_constant(scan) else ("_ou_mean",)
+    inputs = (
+        ("_ou_mean", "drive_amplitude") if scan.drive is not None and scan.drive.steady else ("_ou_mean",)
+    )
     moving = [column for column in scan.axes[name].columns if column.endswith(inputs)]
     values = {column: scan.fixed.get(column, scan.parameters[column].default or 0.0) for column in moving}
     at = ", ".join(f"{column} = {value:g}" for column, value in values.items())

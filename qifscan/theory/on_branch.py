@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.dynamics.catalogue import model_of
-from qifscan.errors import Fault, ScanError, counted, is_number, one_of, show, unknown
+from qifscan.dynamics.models import model_of
+from qifscan.errors import Fault, ScanError, counted, is_range, one_of, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, complete, labelled
-from qifscan.theory import hopf_plane
-from qifscan.theory.rate_curve import Path, coefficients, degree_in, paths, rate_unit
+from qifscan.theory.rate_curve import Path, coefficients, completed, degree_in, paths, rate_unit
 from qifscan.theory.zeros import part
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from qifscan.arrays import Array, Index
+    from qifscan.arrays import Array, Index, Range
     from qifscan.dynamics.model import Model
 else:
     xr = LazyModule("xarray")
@@ -30,8 +29,6 @@ TYPES = {"none": 0, "LP": 2, "HB": 3, "NSA": 30, "CP": -22, "BT": -21, "GH": -32
 
 _WIDEST = 1e30
 """Largest ratio of the ends of a range of rates: beyond, powers of these overflow."""
-
-Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -169,18 +166,16 @@ def check_range(name: str, given: Range | None, *, positive: bool) -> None:
     """Raise `ScanError` for a range that is not two ascending numbers."""
     if given is None:
         return
-    numbers = given if isinstance(given, (tuple, list, np.ndarray)) else ()
-    fine = len(numbers) == 2 and all(map(is_number, numbers))
     kind = "two ascending numbers above 0" if positive else "two ascending numbers"
-    if not fine or not numbers[0] < numbers[1] or (positive and numbers[0] <= 0):
+    if not is_range(given) or (positive and given[0] <= 0):
         raise ScanError([Fault(name, show(given), kind)])
-    if positive and not numbers[1] / numbers[0] <= _WIDEST:
+    if positive and not given[1] / given[0] <= _WIDEST:
         raise ScanError([Fault(name, show(given), f"{kind}, by a factor of {_WIDEST:g} apart at most")])
 
 
 def taken_at(model: Model, name: str, one: Mapping[str, Array], r: Array, value: Array, k: int) -> OnBranch:
     """Return equilibria of given rate and value of a second parameter."""
-    parameters = hopf_plane.completed(model, one, name, r, value)
+    parameters = completed(model, one, name, r, value)
     return OnBranch(model, np.full(len(r), k), r, parameters, np.zeros(len(r), dtype=np.intp))
 
 

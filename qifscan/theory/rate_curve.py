@@ -44,7 +44,7 @@ from qifscan.theory.taylor import (
 )
 
 if TYPE_CHECKING:
-    from qifscan.arrays import Array, Function, Values
+    from qifscan.arrays import Array, Function, Range, Values
     from qifscan.dynamics.model import Model
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -350,3 +350,23 @@ def rate_unit(model: Model, parameters: Mapping[str, Array]) -> Array:
     like = next(iter(parameters.values()))
     unit: Array = np.sqrt(delta) / (math.pi * tau) + 0.0 * like
     return unit
+
+
+def default_range(model: Model, name: str) -> Range:
+    """Return the range of a parameter: a factor of 100 to both sides of its default if it must be above 0,
+    (0, 1] for a fraction, else up to 10 times the size of the default, or 10."""
+    row = next(p for p in model.parameters if p.name == name)
+    default = row.default or 0.0
+    if row.domain is POSITIVE:
+        return default / 100.0, default * 100.0
+    if row.domain is FRACTION:
+        return 1e-3, 1.0
+    most = 10.0 * max(1.0, abs(default))
+    return (-most if row.domain.holds(-1.0) else 0.0), most
+
+
+def completed(model: Model, one: Mapping[str, Array], name: str, r: Array, value: Array) -> dict[str, Array]:
+    """Return all parameters of equilibria of given rate and value of a second parameter."""
+    given = {key: values[0] + 0.0 * r for key, values in one.items()} | {name: value + 0.0 * r}
+    path = paths(model, model.graph)[0]
+    return given | {model.graph: path.partial(r, given, 0, 0)[0]}

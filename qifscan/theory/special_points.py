@@ -16,14 +16,13 @@ import numpy as np
 
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, labelled
-from qifscan.theory import hopf, hopf_plane
+from qifscan.theory import hopf
 from qifscan.theory.certain import CountedZeros, nodes_of, zeros_along
 from qifscan.theory.crossings import delays
 from qifscan.theory.normal_forms import fold_coefficient, lyapunov_coefficient, residual, states
 from qifscan.theory.on_branch import (
     TYPES,
     OnBranch,
-    Range,
     Request,
     check_range,
     column_names,
@@ -33,7 +32,7 @@ from qifscan.theory.on_branch import (
     request_of,
     taken_at,
 )
-from qifscan.theory.rate_curve import Path, paths
+from qifscan.theory.rate_curve import Path, default_range, paths
 from qifscan.theory.resting import growth, pieces, roots
 from qifscan.theory.spectrum import spectrum_of
 from qifscan.theory.tables import Attributes, Words, flags
@@ -42,7 +41,7 @@ from qifscan.theory.zeros import part
 if TYPE_CHECKING:
     import xarray as xr
 
-    from qifscan.arrays import Array, Function
+    from qifscan.arrays import Array, Function, Range
 else:
     xr = LazyModule("xarray")
 
@@ -137,7 +136,7 @@ def special_on(
     count.
     """
     if request.along == (request.model.delay,):
-        looked = within or hopf_plane.default_range(request.model, request.model.delay)
+        looked = within or default_range(request.model, request.model.delay)
         points, valid = _at_delays(request, rates, looked)
         return points, valid, np.zeros(request.count, dtype=bool)
     points, valid, certain = on_folds(request, rates)

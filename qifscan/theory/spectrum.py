@@ -18,14 +18,12 @@ from qifscan.theory.rate_curve import UNSURE
 from qifscan.theory.zeros import part, zeros
 
 if TYPE_CHECKING:
-    from qifscan.arrays import Array, Index, Values
+    from qifscan.arrays import Array, Index, Range, Values
     from qifscan.dynamics.model import Model
     from qifscan.theory.rate_curve import Path
 
 KINDS = ("none", "node", "focus", "saddle")
 """What an equilibrium is, by the number that stands for it in `kind`."""
-
-Range = tuple[float, float]
 
 
 @dataclass(frozen=True)

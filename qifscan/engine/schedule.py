@@ -1,0 +1,82 @@
+"""How far points run, in steps of which length, and side by side in blocks of which size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qifscan.arrays import Counts, Index
+    from qifscan.scan.protocol import Protocol
+
+
+BLOCK = 256
+"""Lanes of a block: its state, parameters and accumulators stay in the first-level cache, and XLA's dispatch
+of a step is paid for 256 points at once. Measured: 128 to 2048 differ by a third, 8192 is half as fast."""
+
+LANES = 64
+"""A narrow batch has a multiple of this many lanes: four whole vectors of the widest kind, so that every lane
+takes the same path through the vectorised, interleaved loop as in a full block, and none that of the rest."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Base steps before the window and in it, the base step in ms, base steps in a sample of a spectrum;
+    and with `every` the state after each `every`-th base step is recorded. With `keep` the runs can be gone
+    on from; with `behind` they go on from runs of so many base steps in the window."""
+
+    transient: int
+    window: int
+    base: float
+    sample_steps: int
+    every: int | None = None
+    keep: bool = False
+    behind: int | None = None
+
+    @classmethod
+    def of(cls, protocol: Protocol, every: int | None = None) -> Schedule:
+        """Return the schedule of a protocol."""
+        return cls(
+            protocol.transient_steps, protocol.window_steps, protocol.base, protocol.sample_steps, every
+        )
+
+    @property
+    def steps(self) -> int:
+        """Base steps of the whole run."""
+        return self.transient + self.window
+
+    @property
+    def rows(self) -> int:
+        """States in a record: the initial one and every kept one."""
+        return 1 + (self.steps // self.every if self.every else 0)
+
+    def limited(self, steps: int) -> Schedule:
+        """Return the schedule cut off after so many base steps, to measure the program's speed."""
+        transient = min(self.transient, steps)
+        return replace(self, transient=transient, window=min(self.window, steps - transient))
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of each point, `(points,)` each: how often the base step is halved for the state, and how
+    often for the grid on which the path of the noise is drawn."""
+
+    halvings: Counts
+    noise_halvings: Counts
+
+    def take(self, rows: Index) -> Steps:
+        """Return those of some points."""
+        return Steps(self.halvings[rows], self.noise_halvings[rows])
+
+    def halved(self, rows: Index) -> Steps:
+        """Return them with the step of some points halved, and the grid of the noise as it was."""
+        halvings = self.halvings.copy()
+        halvings[rows] += 1
+        return Steps(halvings, self.noise_halvings)
+
+
+def batch_shape(points: int) -> tuple[int, int]:
+    """Return (blocks, lanes) that hold so many points of one step."""
+    if points <= BLOCK:
+        return 1, max(-(-points // LANES), 1) * LANES
+    return -(-points // BLOCK), BLOCK
