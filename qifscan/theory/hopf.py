@@ -19,6 +19,7 @@ import numpy as np
 from qifscan.dynamics.domain import POSITIVE
 from qifscan.theory import tracing
 from qifscan.theory.certain import zeros_along
+from qifscan.theory.codes import BT, GH
 from qifscan.theory.hopf_plane import CELLS, HEIGHT, RatePlane
 from qifscan.theory.rate_curve import default_range, paths
 from qifscan.theory.spectrum import spectrum_of
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 PER_DECADE = 48
 """Points of a curve, and lines of constant rate, while the rate grows tenfold."""
 
-BT, GH = -21, -32
 CUT_BY_RATES, CUT_BY_RANGE, CUT_BY_WALL, CUT_AT_BT, CLOSED, UNRESOLVED = range(6)
 
 _CUTS = {
