@@ -42,6 +42,7 @@ from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import equilibria
 from qifscan.theory.certain import zeros_along
 from qifscan.theory.codes import HB, OF_CYCLES, PD, UNRESOLVED
+from qifscan.theory.conditions import HOPF
 from qifscan.theory.normal_forms import eigenvalues, matrices, null_vectors, squared_frequency, states
 from qifscan.theory.rate_curve import degree_in, paths
 from qifscan.theory.tables import Words, flags
@@ -187,7 +188,7 @@ def hopf_points(
 ) -> tuple[Index, Array, dict[str, Array], Array]:
     """Return slice, rate, all parameters and angular frequency of every Hopf point in a parameter."""
     path = paths(model, along)[0]
-    found = zeros_along(path, "hopf", flat, None)
+    found = zeros_along(path, HOPF, flat, None)
     given = {**part(flat, found.who), along: found.graph if along == model.graph else found.value}
     square = squared_frequency(model, states(model, found.r, given), given)
     is_one = np.flatnonzero((square > 0.0) & _is_marginal(model, found.r, given, square))

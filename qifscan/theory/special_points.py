@@ -18,6 +18,7 @@ from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, labelled
 from qifscan.theory import codes, hopf
 from qifscan.theory.certain import CountedZeros, nodes_of, zeros_along
+from qifscan.theory.conditions import FOLD, HOPF, Kind
 from qifscan.theory.crossings import delays
 from qifscan.theory.normal_forms import fold_coefficient, lyapunov_coefficient, residual, states
 from qifscan.theory.on_branch import (
@@ -178,17 +179,17 @@ def on_folds(request: Request, rates: Range | None) -> tuple[OnBranch, Any, Any]
     names = ("CP", "BT") if len(request.along) == 2 else ("LP", "HB")
     for path in request.paths:
         valid |= nodes_of(path, request.slices, rates).valid.any(axis=1)
-    for kind, name in zip(("fold", "hopf"), names, strict=True):
+    for kind, name in zip((FOLD, HOPF), names, strict=True):
         points, proven = _zeros_on(request, kind, rates)
         found += [part_.typed(name) for part_ in points]
         certain &= proven
     return _told_apart(joined(found)).sorted(), valid, certain
 
 
-def _zeros_on(request: Request, kind: str, rates: Range | None) -> tuple[list[OnBranch], Any]:
+def _zeros_on(request: Request, kind: Kind, rates: Range | None) -> tuple[list[OnBranch], Any]:
     """Return the zeros of a condition on the paths, and the slices of which their count is proven."""
     first = request.paths[0]
-    if kind == "hopf" and spectrum_of(request.model).unproven:
+    if kind is HOPF and spectrum_of(request.model).unproven:
         return _on_grid(request, rates), np.zeros(request.count, dtype=bool)
     certain = zeros_along(first, kind, request.slices, rates)
     points = _certain_points(first, certain, request.slices)
