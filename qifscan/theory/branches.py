@@ -12,9 +12,10 @@ import numpy as np
 
 from qifscan.errors import Fault, ScanError, check_count, show
 from qifscan.lazy import LazyModule
+from qifscan.theory import codes
 from qifscan.theory.certain import nodes_of
 from qifscan.theory.normal_forms import states
-from qifscan.theory.on_branch import TYPES, OnBranch, Request, check_range, joined, on_path, request_of
+from qifscan.theory.on_branch import OnBranch, Request, check_range, joined, on_path, request_of
 from qifscan.theory.rate_curve import Path, coefficients, rate_unit
 from qifscan.theory.special_points import described, measures, proof_of, special_on
 from qifscan.theory.spectrum import kinds, spectrum_of
@@ -210,7 +211,7 @@ def _stabilities(points: OnBranch) -> dict[str, Any]:
     state = states(points.model, points.r, points.parameters)
     modes = spectrum_of(points.model).modes(points.model, state, points.parameters)
     kind, unstable, stable = kinds(modes)
-    marginal = np.isin(points.type, [TYPES[name] for name in ("LP", "HB", "CP", "BT", "GH")])
+    marginal = np.isin(points.type, [codes.OF_EQUILIBRIA[name] for name in ("LP", "HB", "CP", "BT", "GH")])
     return {
         "eigenvalue_real": modes.real,
         "eigenvalue_imag": modes.imag,

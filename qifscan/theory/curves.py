@@ -12,7 +12,7 @@ from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, complete, labelled
-from qifscan.theory import delay_curves, hopf, hopf_plane
+from qifscan.theory import codes, delay_curves, hopf, hopf_plane
 from qifscan.theory.branches import (
     PER_DECADE,
     Stretch,
@@ -23,7 +23,6 @@ from qifscan.theory.branches import (
 )
 from qifscan.theory.certain import along_folds
 from qifscan.theory.on_branch import (
-    TYPES,
     OnBranch,
     Request,
     column_names,
@@ -192,7 +191,7 @@ def _turns(request: Request, through: str, rates: Range | None) -> tuple[Array, 
     if not folded.paths:
         return None
     points, _, _ = on_folds(folded, rates)
-    which = points.type == TYPES["BT"]
+    which = points.type == codes.BT
     return points.r[which], points.parameters[through][which]
 
 
@@ -208,7 +207,7 @@ def _in_order(lines: list[Stretch]) -> tuple[OnBranch, Index]:
 
 def _curve_measures(points: OnBranch, kind: str) -> dict[str, Array]:
     """Return the numbers of every point of a curve: those without a type of their own have the curve's."""
-    return measures(replace(points, type=np.where(points.type == 0, TYPES[kind], points.type)))
+    return measures(replace(points, type=np.where(points.type == 0, codes.OF_EQUILIBRIA[kind], points.type)))
 
 
 def _no_curve(kind: str, pair: tuple[str, str], rates: Range | None, within: Range | None) -> Fault:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qifscan.theory.codes import BT, GH
 from qifscan.theory.crossings import SPIKES, UNITS, crossing_cells, turning
 from qifscan.theory.delayed import at_states
-from qifscan.theory.hopf import BT, CLOSED, CUT_AT_BT, CUT_BY_RANGE, CUT_BY_RATES, GH, Line
+from qifscan.theory.hopf import CLOSED, CUT_AT_BT, CUT_BY_RANGE, CUT_BY_RATES, Line
 from qifscan.theory.normal_forms import lyapunov_coefficient, states
 from qifscan.theory.rate_curve import completed, default_range, paths, rate_unit
 

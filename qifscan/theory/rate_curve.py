@@ -209,29 +209,17 @@ class Path:
         """The values that the parameter may have."""
         return next(p.domain for p in self.model.parameters if p.name == self.along)
 
-    def walls(self) -> list[tuple[str, Function, bool]]:
-        """Return functions that end what is valid where they are 0, and whether they must be above 0.
+    def double(self, r: Array, parameters: Values, order: int) -> list[Any]:
+        """Return what is 0 where the two roots of the equation of p are one."""
+        return coefficients(_discriminant(self._condition(r, parameters, order)), order, r)
 
-        Before each its name among the conditions of `certain`.
-        """
-        found: list[tuple[str, Function, bool]] = []
-        if self.tied == 2:
-            square = lambda r, p, k: coefficients(_discriminant(self._condition(r, p, k)), k, r)  # noqa: E731
-            found.append(("double", square, True))
-        if self.tied:
-            found.append(("pole", self.last_term, False))
-        if self.degree:
-            for k, test in enumerate(distances(self.domain)):
-                found.append((f"{self.along}:{k}", self._of_parameter(test), True))
-        for index, variable in enumerate(self.model.variables[1:], 1):
-            for k, test in enumerate(distances(variable.domain)):
-                found.append((f"{variable.name}:{k}", self._of_variable(index, test), True))
-        return found
-
-    def _of_parameter(self, test: Callable[[Any], Any]) -> Function:
+    def of_parameter(self, test: Callable[[Any], Any]) -> Function:
+        """Return a function of the parameter as one of the rate."""
         return lambda r, p, k: coefficients(test(self.place(r, p, k)[1][self.along]), k, r)
 
-    def _of_variable(self, index: int, test: Callable[[Any], Any]) -> Function:
+    def of_variable(self, index: int, test: Callable[[Any], Any]) -> Function:
+        """Return a function of a state variable at rest as one of the rate."""
+
         def function(r: Array, p: Values, k: int) -> list[Any]:
             rate, given = self.place(r, p, k) if self.degree else (series(r, k), p)
             return coefficients(test(self.model.at_rest(rate, given)[index]), k, r)
