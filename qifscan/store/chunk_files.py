@@ -80,7 +80,7 @@ def _opened_rows(path: Where, identity: tuple[int, int], name: str) -> Any:
 
 def digest_of(store: Store, chunk: int, name: str, values: Array) -> int:
     """Return the digest of an array of a chunk."""
-    return record.digest(f"{store.scan.fingerprint} {name} {chunk}".encode(), values)
+    return record.digest(f"{store.fingerprint} {name} {chunk}".encode(), values)
 
 
 def places_of(store: Store, chunk: int) -> dict[str, Place]:

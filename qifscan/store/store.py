@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,11 @@ class Store:
     def scan(self) -> Scan:
         """The scan that the store belongs to."""
         return self.chunks.scan
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """That of the scan: of one with long axes it takes milliseconds, and each array of a chunk wants it."""
+        return self.scan.fingerprint
 
 
 def draft(path: Where, chunks: Chunks, device: str) -> Draft:
@@ -105,17 +111,17 @@ def _loaded(path: Where, attributes: Mapping[str, Any]) -> Store:
 
 def check_scan(store: Store, scan: Scan) -> None:
     """Raise `StoreError`, naming both scans and what differs, if the store belongs to another scan."""
-    if scan.fingerprint == store.scan.fingerprint:
+    if scan.fingerprint == store.fingerprint:
         return
     # A value that differs by rounding is the same, and the store keeps its own.
     scan = adopted(scan, store.scan)
-    if scan.fingerprint == store.scan.fingerprint:
+    if scan.fingerprint == store.fingerprint:
         return
     theirs, ours = store.scan.definition(), scan.definition()
     differing = [key for key in ours if key != "title" and ours[key] != theirs.get(key)]
     name = f'"{store.scan.title}" ' if store.scan.title else ""
     raise StoreError(
-        f"{store.path}: belongs to another scan, {name}{store.scan.fingerprint[:12]}, "
+        f"{store.path}: belongs to another scan, {name}{store.fingerprint[:12]}, "
         f"not {scan.fingerprint[:12]}; "
         f"they differ in {', '.join(differing)}; give another path, or remove the store"
     )
@@ -169,7 +175,7 @@ def coordinates(store: Store) -> dict[str, Array]:
 def kept(store: Store) -> dict[str, Any] | None:
     """Return the second copy of the metadata of a store, None if there is none that is its own."""
     found = record.read(store.path) if store.recorded else None
-    own = found is not None and found["attributes"].get("qifscan_fingerprint") == store.scan.fingerprint
+    own = found is not None and found["attributes"].get("qifscan_fingerprint") == store.fingerprint
     return found if own else None
 
 
