@@ -14,10 +14,10 @@ a step: 1e-10.
 
 A number is wrong if it is further than the tolerance of the scan from the truth (`Verdict`); silently, if
 `status` has no flag but `computed` and `not_settled`. A point is wrongly flagged if it has another and every
-number is within the tolerance, of what is counted in steps without a step of grace; undecided if it has and the
-truth has no right value for something that was asked, as for the frequency of what has no period. With noise, means over
-replicates are compared with those of a Heun code of its own, at a fifth of the step: z-tests, of which
-a right program fails one in 10,000 runs.
+number is within the tolerance, of what is counted in steps without a step of grace; undecided if it has and
+the truth has no right value for something that was asked, as for the frequency of what has no period. With
+noise, means over replicates are compared with those of a Heun code of its own, at a fifth of the step:
+z-tests, of which a right program fails one in 10,000 runs.
 
 Prints every failing point as a line of Python, then a table, and writes a JSON record.
 """
