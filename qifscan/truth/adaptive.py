@@ -307,8 +307,8 @@ class Batch:
             if not onward.any():
                 break
             self._row = self._row + onward
-        if (self.filled[which] - self._row >= HISTORY).any():
-            raise RuntimeError("a delay holds more steps than are remembered")
+        # A delay that holds more steps than are remembered has no truth.
+        self.trials[which[self.filled[which] - self._row >= HISTORY]] = MOST_STEPS + 1
 
     def _orthonormal(self, y: Array, good: Array, inside: Array) -> Array:
         n = self.n
