@@ -18,7 +18,17 @@ LONGEST_LIST = 110
 
 
 class QifscanError(Exception):
-    """A request that can't be met as it stands; its text is meant for the user, one line a fault."""
+    """A request that can't be met as it stands; its text is meant for the user, one line a fault.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> try:
+    ...     qs.Protocol(window=-1.0)
+    ... except qs.QifscanError as error:
+    ...     print(error)
+    window: found -1.0, expected a number above 0
+    """
 
 
 class Names(str):

@@ -58,6 +58,16 @@ def read_auto(
     kind. Raises `ScanError` with file and line for what can't be read.
     Source: Doedel, Oldeman, AUTO-07p: Continuation and Bifurcation Software for Ordinary Differential
     Equations (2012).
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import qifscan as qs
+    >>> lines = ["0  NDIM= 2  IPS = 1", "0  ISW = 1", "0  PT  TY  LAB  PAR(1)  L2-NORM  U(1)  U(2)"]
+    >>> lines += ["1  1 9 1  -6.0 1.6 0.1 -1.6", "1  2 2 2  -5.2 0.8 0.2 -0.8"]
+    >>> written = Path("b.short").write_text("\\n".join(lines))
+    >>> qs.read_auto("b.short", names={"PAR(1)": "eta"}, model="qif")["r"].values
+    array([0.1, 0.2])
     """
     chosen = None if model is None else model_of(model)
     where = str(path)
