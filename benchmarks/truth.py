@@ -471,28 +471,10 @@ def fuzz(model: str, count: int, seed: int, longest: int = 100_000, size: int = 
 
 def shown(verdicts: dict[str, Verdict]) -> Iterator[str]:
     """Return the lines of the table."""
-    heads = (
-        "points",
-        "numbers",
-        "not solved",
-        "silent",
-        "flagged",
-        "wrongly",
-        "undecided",
-        "worst",
-        "seconds",
-    )
+    heads = ("points", "numbers", "not solved", "silent", "flagged", "wrongly", "undecided", "worst", "seconds")
     yield f"{'model':<28}" + "".join(f"{head:>12}" for head in heads)
     for name, v in verdicts.items():
-        counts = (
-            v.points,
-            v.numbers,
-            v.unsolved,
-            len(v.silent),
-            v.flagged,
-            len(v.wrongly_flagged),
-            v.undecided,
-        )
+        counts = (v.points, v.numbers, v.unsolved, len(v.silent), v.flagged, len(v.wrongly_flagged), v.undecided)
         yield f"{name:<28}" + "".join(f"{n:>12,}" for n in counts) + f"{v.worst:>12.3g}{v.seconds:>12.0f}"
 
 
