@@ -166,7 +166,7 @@ AS_MS = 'times are numbers of ms: divide by np.timedelta64(1, "ms")'
 
 
 def is_time(value: Any) -> bool:
-    """Whether a value, or an array of values, is a duration or a date, which is no number."""
+    """Whether a value, or an array of values, is a duration or a date, and so not a number."""
     kind = getattr(getattr(value, "dtype", None), "kind", "")
     return kind in ("m", "M") or isinstance(value, (datetime.timedelta, datetime.date))
 
@@ -203,7 +203,7 @@ def check_flag(where: str, value: Any) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number, of Python or NumPy; a truth value is none."""
+    """Whether a value is a finite number, of Python or NumPy, and not a truth value."""
     is_real = isinstance(value, numbers.Real) and not isinstance(value, bool) and not is_time(value)
     return is_real and math.isfinite(value)
 

@@ -174,7 +174,7 @@ class ObjectPath:
                 except (FileExistsError, obstore.exceptions.AlreadyExistsError):
                     # Of a request whose answer was lost the repetition finds what the first has written.
                     pass
-            # What was there may be gone when it is looked at: then there is none again.
+            # The object may be removed before it is read: then it was not ours.
             with suppress(FileNotFoundError):
                 return self.read_bytes() == data
 

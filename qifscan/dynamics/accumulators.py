@@ -190,9 +190,9 @@ def _extreme(index: int, sign: float, kinks: bool) -> Accumulator[Extreme, Extre
         bend = before + fall
         limit = 4.0 * jnp.abs(last if bend_before is None else bend_before)
         turned = (before > 0) & (fall >= 0) & (bend <= limit)
-        # Where it did not turn the quotient may be no number, and is not taken.
+        # Where it did not turn, the quotient may be NaN, and is not taken.
         reached = jnp.where(turned, last + (before - fall) ** 2 / (8.0 * bend), now)
-        # A state that is no number makes every observable NaN in the end: there is nothing to keep here.
+        # A NaN state makes every observable NaN in the end: it need not be kept here.
         highest = jnp.where(reached > highest, reached, highest)
         if bend_before is not None:
             for place, part in window.corners:
@@ -228,14 +228,14 @@ def _highest_rate(index: int) -> Accumulator[Extreme, Extreme]:
         # The part taken off is at most half of the whole. Where both underflow, q has been counted before.
         peak = q * (whole / (whole - ((rise - fall) * q) ** 2))
         reached = jnp.where(turned, peak, s)
-        # A state that is no number makes every observable NaN in the end: there is nothing to keep here.
+        # A NaN state makes every observable NaN in the end: it need not be kept here.
         return Extreme(jnp.where(reached > highest, reached, highest), s - q)
 
     return Accumulator(init, _whole_total, update, _whole_segment, ("scan",) * 2)
 
 
 def _lower(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return the lower of two, the second where one is no number: one operation instead of XLA's five."""
+    """Return the lower of two, the second where one is NaN: one operation instead of XLA's five."""
     return jnp.where(a < b, a, b)
 
 

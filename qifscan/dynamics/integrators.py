@@ -123,7 +123,7 @@ def _relative(system: Flow, difference: State, start: State, end: State) -> jax.
 
 
 def _larger(start: jax.Array, end: jax.Array) -> jax.Array:
-    """Return the larger of two, no number where the end is none: one operation instead of XLA's five."""
+    """Return the larger of two, NaN where the end is NaN: one operation instead of XLA's five."""
     return jnp.where(start > end, start, end)
 
 

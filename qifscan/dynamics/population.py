@@ -1,4 +1,4 @@
-"""What models are made of: a population of QIF neurons, its parameters, the plain model and its relatives.
+"""What models are made of: a population of QIF neurons, its parameters, the plain model; and `relative`.
 
 The relatives of the plain model add to it what the population does to itself: its v' has another coupling K,
 tau v' = v^2 + eta + I + K - (pi tau r)^2, and slow variables that r drives. In all of them eta enters v'

@@ -1,4 +1,4 @@
-"""A batch of points -> observables and status: the only place that compiles a sweep.
+"""A batch of points -> observables and status, by as many calls of one compiled program as it takes.
 
 Points lie in blocks of `BLOCK` lanes. A block runs from its initial state to the end of its window while
 its state stays in the cache; blocks follow each other inside one compiled program. The points of a block

@@ -1,7 +1,8 @@
-"""Sweeps: along one axis each point starts where the one before it ended, up and down.
+"""Run a chunk: its points at once; or line by line, where an axis is swept.
 
-A line is all points of one sweep in one direction: it is run point by point, many lines side by side. What a
-point gives depends on its own line alone, so that lines are never cut and are run again as a whole.
+In a sweep each point starts where the one before it ended, up and down. A line is all points of one sweep in
+one direction: it is run point by point, many lines side by side. What a point gives depends on its own line
+alone, so that lines are never cut and are run again as a whole.
 """
 
 from __future__ import annotations

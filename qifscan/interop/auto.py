@@ -207,7 +207,7 @@ def _row(where: str, line: int, tokens: Sequence[str], columns: Sequence[str], *
 
 def _number(token: str) -> float | None:
     """Return a number that Fortran printed: 1.0D-3, 1.234-101 (three digits leave no room for the E), NaN;
-    asterisks, which stand for one that does not fit, are NaN; None for what is no number."""
+    asterisks, which stand for one that does not fit, are NaN; None if it is not a number."""
     if set(token) == {"*"}:
         return float("nan")
     if _NOT_FINITE.fullmatch(token):

@@ -211,7 +211,7 @@ def of_lap(
 
 
 def different(problem: Problem, points: Index, groups: list[Group], outcome: Index | None) -> list[Group]:
-    """Return each cycle of a point once; with `outcome` without equilibria, which are told there."""
+    """Return each cycle of a point once; given `outcome`, equilibria are marked there and left out."""
     seen: dict[int, list[Array]] = {}
     found = []
     for which, orbits in groups:

@@ -142,7 +142,7 @@ def _kind(dataset: xr.Dataset) -> str | None:
 
 
 def read(dataset: xr.Dataset, where: str = "data") -> Table:
-    """Return the points of a dataset of theory; raise `ScanError` if it is none, or has nothing to draw."""
+    """Return the points of a dataset of theory; raise `ScanError` for others, or if nothing can be drawn."""
     if not is_theory(dataset):
         found = f"a {type(dataset).__name__} of something else"
         makers = "branch, special_points, curve, cycles, cycle_branches or equilibria"

@@ -76,7 +76,7 @@ class StoreFiles:
         return cls(path, nodes, root, opened)
 
     def place(self, name: str) -> tuple[Path, bool]:
-        """Return the file of a name, and whether it is of a finished chunk; raise `KeyError` if it is none.
+        """Return the file of a name, and whether it is of a finished chunk; raise `KeyError` for other names.
 
         `zarr.json`, `<array>/zarr.json`, `<array>/c/0/1`.
         """

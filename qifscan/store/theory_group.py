@@ -75,7 +75,7 @@ def _write(path: Where, found: Atlas) -> None:
                 if isinstance(path, Path):
                     files.remove(path / THEORY)
                 else:
-                    # Without the file that it is known by it is not there, whatever is still removed.
+                    # Its metadata go first: without them there is no group, even if removing the rest fails.
                     files.remove(path / THEORY / METADATA)
                     files.remove(path / THEORY)
                 files.put(partial / THEORY, path / THEORY)

@@ -202,7 +202,7 @@ def _owners(lines: list[Stretch], special: OnBranch) -> Index:
         if line.values is not None:
             name, values = line.values
             away[number, inside] = np.abs(values(special.r[inside]) - special.parameters[name][inside])
-    # A distance that is no number is one between two infinities.
+    # A distance is NaN between two infinities.
     away[1:] = np.where(np.isnan(away[1:]), 0.0, away[1:])
     return np.where(np.isfinite(away).any(axis=0), np.argmin(away, axis=0) - 1, -1)
 

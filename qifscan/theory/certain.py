@@ -251,7 +251,7 @@ def placed(of: OnSlices, roots: Roots, x: Array) -> Places:
     graph, rounding = _graph(of, r, p, here)
     size = np.maximum(error, rounding)
     known = there.copy()
-    # Not "size > NEGLIGIBLE": what is no number is open too.
+    # Not "size > NEGLIGIBLE": a NaN is open too.
     for j in np.flatnonzero(there & (~(size < NEGLIGIBLE) | roots.exact | lost)):
         exact = of.exact(int(who[j]))
         ends = roots.brackets.get(int(j)) or _bracket(exact, roots.low[j], roots.high[j], float(r[j]))

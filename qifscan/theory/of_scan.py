@@ -121,7 +121,7 @@ def check(scan: Scan) -> None:
 
 
 def _not_known(scan: Scan, name: str) -> str:
-    """Return why a dimension of the scan is none of theory's."""
+    """Return why theory does not depend on a dimension of the scan."""
     if name == "replicate":
         return "replicate: theory is the same for all"
     inputs = (
