@@ -1,7 +1,7 @@
 """Special points along one parameter or two, for any model of the family.
 
-The points are read off the graph of the equilibria over the rate (see `rate_curve`): nothing is followed
-step by step, so nothing can be stepped over. They are roots of polynomials, whose number is proven (`certain`).
+The points are read off the graph of the equilibria over the rate (see `rate_curve`): nothing is followed step
+by step, so nothing can be stepped over. They are roots of polynomials, whose number is proven (`certain`).
 Types have AUTO's codes; a neutral saddle, which is no bifurcation, has none there and 30 here.
 """
 
