@@ -22,10 +22,10 @@ os.environ.setdefault("PJRT_NPROC", "1")
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scans"))
 
-import qifscan as qs
-from qifscan.dynamics.models import MODELS
-from qifscan.engine.chunk_work import run_chunk
-from qifscan.runs import driver, plan
+import qifscan as qs  # noqa: E402 - after what JAX reads when it is imported
+from qifscan.dynamics.models import MODELS  # noqa: E402 - after what JAX reads when it is imported
+from qifscan.engine.chunk_work import run_chunk  # noqa: E402 - after what JAX reads when it is imported
+from qifscan.runs import driver, plan  # noqa: E402 - after what JAX reads when it is imported
 
 BEFORE = 4
 """Chunks that are run before, for all programs to be compiled."""

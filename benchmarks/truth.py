@@ -14,10 +14,10 @@ a step: 1e-10.
 
 A number is wrong if it is further than the tolerance of the scan from the truth (`Verdict`); silently, if
 `status` has no flag but `computed` and `not_settled`. A point is wrongly flagged if it has another and every
-number is within the tolerance, of what is counted in steps without a step of grace; undecided if it has and the
-truth has no right value for something that was asked, as for the frequency of what has no period. With noise, means over
-replicates are compared with those of a Heun code of its own, at a fifth of the step: z-tests, of which
-a right program fails one in 10,000 runs.
+number is within the tolerance, of what is counted in steps without a step of grace; undecided if it has and
+the truth has no right value for something that was asked, as for the frequency of what has no period. With
+noise, means over replicates are compared with those of a Heun code of its own, at a fifth of the step:
+z-tests, of which a right program fails one in 10,000 runs.
 
 Prints every failing point as a line of Python, then a table, and writes a JSON record.
 """
@@ -471,10 +471,28 @@ def fuzz(model: str, count: int, seed: int, longest: int = 100_000, size: int = 
 
 def shown(verdicts: dict[str, Verdict]) -> Iterator[str]:
     """Return the lines of the table."""
-    heads = ("points", "numbers", "not solved", "silent", "flagged", "wrongly", "undecided", "worst", "seconds")
+    heads = (
+        "points",
+        "numbers",
+        "not solved",
+        "silent",
+        "flagged",
+        "wrongly",
+        "undecided",
+        "worst",
+        "seconds",
+    )
     yield f"{'model':<28}" + "".join(f"{head:>12}" for head in heads)
     for name, v in verdicts.items():
-        counts = (v.points, v.numbers, v.unsolved, len(v.silent), v.flagged, len(v.wrongly_flagged), v.undecided)
+        counts = (
+            v.points,
+            v.numbers,
+            v.unsolved,
+            len(v.silent),
+            v.flagged,
+            len(v.wrongly_flagged),
+            v.undecided,
+        )
         yield f"{name:<28}" + "".join(f"{n:>12,}" for n in counts) + f"{v.worst:>12.3g}{v.seconds:>12.0f}"
 
 

@@ -232,7 +232,7 @@ def _escaped(text):
 
 
 def setup(app):
-    """Add everything to Sphinx; with `run_examples=0` cells and scripts are shown, and not run."""
+    """Add everything to Sphinx; with `run_examples=0` what comes of cells and scripts is left out."""
     app.add_config_value("run_examples", True, "env", types=[bool])
     app.add_directive("cell", Cell)
     app.add_directive("gallery", Gallery)
