@@ -19,11 +19,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qifscan.theory.taylor import STATE, Gradient, coefficient, square_root
+from qifscan.theory.zeros import halved
 
 if TYPE_CHECKING:
     from qifscan.arrays import Array, Values
@@ -140,7 +142,7 @@ def rightmost(of: Terms, count: int = MODES) -> tuple[Array, Array]:
         low, high, k, point = low[row, place], high[row, place], ranks[place], there[row]
         here = of.chosen(point)
         for _ in range(_ROUNDS):
-            low, high = _halved(here, k, low, high)
+            low, high = halved(partial(_has_right, here, k), low, high, _HALVINGS)
             root, sure = _refined(here, k, 0.5 * (low + high))
             found[point[sure], place[sure]] = root[sure]
             left = ~sure
@@ -150,6 +152,11 @@ def rightmost(of: Terms, count: int = MODES) -> tuple[Array, Array]:
             point, place = point[left], place[left]
     found = found[..., ::-1]
     return found.real.copy(), found.imag.copy()
+
+
+def _has_right(of: Terms, k: Array, line: Array) -> Any:
+    """Tell where k roots lie to the right of a line."""
+    return unstable(of.shifted(line)) >= k
 
 
 def _bracket(of: Terms, k: Array) -> tuple[Array, Array]:
@@ -165,14 +172,6 @@ def _bracket(of: Terms, k: Array) -> tuple[Array, Array]:
         line = high[left] - step[left] * 2.0**power
         right = np.isnan(low[left]) & (unstable(of.chosen(left).shifted(line)) >= k)
         low[left] = np.where(right, line, low[left])
-    return low, high
-
-
-def _halved(of: Terms, k: Array, low: Array, high: Array) -> tuple[Array, Array]:
-    for _ in range(_HALVINGS):
-        middle = 0.5 * (low + high)
-        right = unstable(of.shifted(middle)) >= k
-        low, high = np.where(right, middle, low), np.where(right, high, middle)
     return low, high
 
 

@@ -192,6 +192,7 @@ class RatePlane:
         at times the middle.
         """
         low, high = (ends[0], ends[1]), (ends[2], ends[3])
+        # No root finder takes a curve: each trial is put back on it before the test.
         if not len(low[0]):
             return low
         low_test, high_test = test(*low), test(*high)
