@@ -87,7 +87,7 @@ class ScanError(QifscanError, ValueError):
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
     def __reduce__(self) -> Any:
-        # An exception is made again of its text, which would be taken for the faults, letter by letter.
+        # Pickle makes an exception again from its text, which would be taken for a list of faults.
         return type(self), (self.faults,)
 
 
@@ -174,7 +174,7 @@ def is_time(value: Any) -> bool:
 def show(value: Any) -> str:
     """Return a value as a short text on one line."""
     if is_time(value) and getattr(value, "ndim", 1) == 0:
-        # One of nanoseconds is an integer as a list.
+        # `item` turns a duration in nanoseconds into an integer.
         is_count = isinstance(value.item(), int)
         return str(getattr(value, "values", value)) if is_count else repr(value.item())
     value = value.tolist() if hasattr(value, "tolist") else value

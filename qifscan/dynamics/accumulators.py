@@ -141,7 +141,7 @@ def _moments(index: int, order: int, holds: str | None = None) -> Accumulator[Mo
         return (opened, *(s + y**n for n, (s, y) in enumerate(zip(sums, deviations, strict=False), start=1)))
 
     def close(total: Moments, segment: Sums, at: Instant, stop: jax.Array, window: Window) -> Moments:
-        # From segment to segment the deviation is from another value.
+        # In each segment the deviation is from another value.
         opened, *sums = (s.astype(jnp.float64) for s in segment)
         end, slope = (y[index].astype(jnp.float64) for y in (at.state, at.slope))
         count = (stop - 1) % SEGMENT + 1
@@ -179,7 +179,7 @@ def _extreme(index: int, sign: float, kinks: bool) -> Accumulator[Extreme, Extre
 
     def init(at: Instant, c: Constants, window: Window) -> Extreme:
         start = sign * at.state[index]
-        # No step is before the first: no parabola goes through it, and no bend is known until the second.
+        # The first step has none before it: no parabola, and no bend before the second.
         none = jnp.full_like(start, jnp.nan)
         return Extreme(start, none, none if kinks else None)
 
@@ -214,7 +214,7 @@ def _highest_rate(index: int) -> Accumulator[Extreme, Extreme]:
     """
 
     def init(at: Instant, c: Constants, window: Window) -> Extreme:
-        # No step is before the first: no parabola goes through it.
+        # The first step has none before it: no parabola goes through it.
         return Extreme(at.state[index], jnp.full_like(at.state[index], jnp.nan))
 
     def update(segment: Extreme, was: State, state: State, step: jax.Array, window: Window) -> Extreme:

@@ -43,7 +43,7 @@ def qif_field(state: State, inputs: State, c: Constants) -> State:
 def squares_of_population(state: State, c: Constants) -> tuple[Number, ...]:
     """Return those of W = pi tau r + i v, in which the model is a complex Riccati equation; and of others."""
     r, v, *slow = state
-    # Not (pull r) r, which the field has: what is used twice, XLA computes in a pass of its own.
+    # Not (pull r) r as in the field: XLA computes a value that is used twice in a pass of its own.
     return c["pull"] * (r * r), v * v, *(y * y for y in slow)
 
 

@@ -186,7 +186,7 @@ def memory_bytes(
 
     `compiling` is called when nothing but compilation is left to do, which leaves Python to other threads.
     """
-    # Of two programs the one with tangents holds more.
+    # The program with tangents, if there is one, is the last and needs most memory.
     program = program.parts[-1]
     rows = np.zeros(shape, dtype=int)
     pace = _pace(_packed(steps, shape[1])[:1], schedule, shape[0])

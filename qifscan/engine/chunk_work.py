@@ -62,7 +62,7 @@ def _runs(
         points = Points.of(scan, _at_turn(scan, lines, turn))
         measured = run_points(replace(points, start=start), schedule, shape)
         assert measured.final is not None
-        # NaN would be the start of a first point: what has diverged goes on as infinite.
+        # NaN marks the first point of a line: a state that has diverged goes on as infinite.
         state = np.where(np.isfinite(measured.final), measured.final, np.inf).astype(scan.precision)
         start = Start(state, (measured.status & int(Status.under_resolved)) > 0)
         yield measured, start

@@ -171,11 +171,11 @@ def _of_header(
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return what is known of a run after one more line of its header."""
     if len(tokens) == 5 and all(_number(token) is not None for token in tokens):
-        # The limits of the diagram stand first. A further branch of the same run has but the headings.
+        # A run begins with the limits of the diagram; its further branches only repeat the headings.
         return {}, ()
     if tokens[1:4] == ["PT", "TY", "LAB"]:
         return header, tuple(re.split(r"\s{2,}", line.split("LAB", 1)[1].strip()))
-    # A second value tells what the user gave where AUTO has changed it.
+    # Where AUTO changed a value, a second one is what the user gave.
     found = {key: int(value) for key, value in re.findall(r"\b(IPS|ISW|type)\s*[=:]\s*(-?\d+)", line)}
     return found | header, columns
 

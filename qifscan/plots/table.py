@@ -174,7 +174,7 @@ def _of_points(dataset: xr.Dataset, kind: str, model: Model) -> Table:
     types = _meanings(dataset["type"])
     sure = (values["converged"] != 0) & (values.get("resolved", np.ones(size)) != 0) & (types != "unresolved")
     varied = tuple(p.name for p in model.parameters if p.name in values)
-    # A curve of another program may not tell its frequencies, but what it is one of.
+    # A curve of another program may lack its frequencies, but says what it is a curve of.
     of_hopf = dataset.attrs.get("curve") == "HB" or bool(np.isfinite(values.get("omega", np.nan)).any())
     return Table(kind, model, varied, fixed | values, line, stable, sure, types, _cuts(dataset), of_hopf)
 

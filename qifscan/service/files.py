@@ -119,7 +119,7 @@ class StoreFiles:
         if array not in files:
             return None
         if self.opened.packed:
-            # A file of it has many chunks, and only what is whole was packed.
+            # A packed file holds many chunks, and only finished stores are packed.
             return True
         chunks, depth = self.opened.chunks, files[array]
         chunk = chunks.grid + place[0] if depth is None else chunks.at(place[:depth])

@@ -178,7 +178,7 @@ def _bracket(of: Terms, k: Array) -> tuple[Array, Array]:
 def _refined(of: Terms, k: Array, line: Array) -> tuple[Any, Any]:
     """Return the roots next to a line, and whether each is the k-th one from the right."""
     there = of.shifted(line)
-    # At the root itself both sides are of one size; beside it what is under the square root may lack little.
+    # At the root both sides have one size; beside it the radicand may be just below 0.
     spread = np.sqrt(np.maximum(0.0, there.b * there.b - 4.0 * there.a * there.a * there.c))
     squares = [there.c - there.a * there.a + sign * spread for sign in (1.0, -1.0)]
     starts = np.stack([line + 1j * np.sqrt(np.maximum(0.0, x)) for x in (0.0 * line, *squares)])
@@ -192,7 +192,7 @@ def _refined(of: Terms, k: Array, line: Array) -> tuple[Any, Any]:
             break
     near = _APART * (np.abs(root) + np.abs(of.a) + np.sqrt(np.abs(of.b) + np.abs(of.c)))
     left, right = (unstable(of.shifted(root.real + sign * near)) for sign in (-1.0, 1.0))
-    # Of a pair the first from the right is the one with the positive imaginary part: so they ascend.
+    # The first of a pair, from the right, is the one with positive imaginary part: so they ascend.
     turned = np.where(k - right == 1.0, np.abs(root.imag), -np.abs(root.imag))
     return root.real + 1j * turned, (left >= k) & (right < k)
 

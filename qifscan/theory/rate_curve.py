@@ -252,7 +252,7 @@ class Path:
             return -(terms[0] / terms[1])
         root = square_root(_discriminant(terms))
         found = (self.sign * root - terms[1]) / (2.0 * terms[2])
-        # What was lost where the square root nearly cancels comes back by a step of Newton's method.
+        # A step of Newton's method restores the digits lost where the square root nearly cancels.
         return found - _horner(terms, found) / add(multiply(2.0 * terms[2], found), terms[1])
 
 

@@ -163,7 +163,7 @@ def _at_delays(request: Request, rates: Range | None, within: Range) -> tuple[On
     parameters = part(given, which) | {model.delay: delay}
     nothing = np.zeros(len(which), dtype=np.intp)
     points = OnBranch(model, who[which], r[which], parameters, nothing).typed("HB")
-    # Of one equilibrium they ascend with the delay.
+    # At one equilibrium they are in the order of the delay.
     order = np.lexsort((delay, points.r, points.who))
     return points.chosen(order), np.isin(every, who)
 

@@ -141,7 +141,7 @@ def _suspicious(values: Array, valid: np.ndarray[Any, np.dtype[np.bool]]) -> Any
     """Tell the cells with a change of sign, and those towards which the size falls from both sides."""
     above, size = values > 0.0, np.abs(values)
     outside = np.full((len(size), 1), np.inf)
-    # What is not valid, or beyond the end, counts as large.
+    # Invalid values, and those beyond the end, count as large.
     before = np.concatenate((outside, np.where(valid, size[:, :-1], np.inf)[:, :-1]), axis=1)
     after = np.concatenate((np.where(valid, size[:, 1:], np.inf)[:, 1:], outside), axis=1)
     near = (size[:, :-1] <= before) & (size[:, 1:] <= after)
