@@ -502,12 +502,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=17)
     parser.add_argument("--model", action="append", choices=MODELS, help="this model alone; can be repeated")
     parser.add_argument("--longest", type=int, default=100_000, help="most steps in a window")
+    parser.add_argument("--together", type=int, default=25, help="points of one scan: few are more various")
     parser.add_argument("--without-noise", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("truth.json"))
     options = parser.parse_args()
     models = options.model or list(MODELS)
     each = -(-options.points // len(models))
-    verdicts = {m: fuzz(m, each, options.seed, options.longest) for m in models}
+    verdicts = {m: fuzz(m, each, options.seed, options.longest, options.together) for m in models}
     print(*shown(verdicts), sep="\n")
     tests = [] if options.without_noise else noise(models, options.seed)
     least = 1e-4 / max(len(tests), 1)
