@@ -258,7 +258,7 @@ def show(
     The exact folds (saddle-node bifurcations) of the model are drawn over the observables.
     """
     source = _store_of(store)
-    # Of a store that is elsewhere the picture comes into this folder.
+    # The picture of a store that is elsewhere is saved in this folder.
     beside = source if isinstance(source, Path) else Path(source.name)
     target = _picture(output or with_ending(beside, ".png", (".zarr", ".zip")))
     figure = qifscan.show(
@@ -482,7 +482,7 @@ def _selection(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 def script() -> NoReturn:
     """Run the command and end the process, without half a second for taking jax and xarray apart."""
-    # What is made by loading and tracing stays: looking for garbage in it took 0.25 s.
+    # Objects made while modules load and JAX traces live on: collecting garbage among them took 0.25 s.
     gc.set_threshold(GARBAGE_THRESHOLD)
     code = 0
     try:

@@ -1,7 +1,7 @@
-"""Limit cycles of every model of the family: stable ones by simulation, whole branches by continuation.
+"""Branches of limit cycles of every model of the family, by continuation from Hopf points or stable cycles.
 
 Every cycle is a solution of the boundary value problem (see `collocation`), in float64, with its Floquet
-multipliers; what a branch could not be followed beyond, and what could not be made sure, is said in the data.
+multipliers. The dataset says where a branch could not be continued, and what could not be checked.
 """
 
 from __future__ import annotations
@@ -382,7 +382,7 @@ def _divergence(
 def duplicates(table: Mapping[str, Any], slices: Index) -> Index:
     """Return of each branch the one of its slice that has all of its cycles, -1: none.
 
-    A cycle is told by the parameter, its period, and the extremes and means of its variables.
+    A cycle is recognised by the parameter, its period, and the extremes and means of its variables.
     """
     columns = (table["value"], np.log(table["period"]), table["low"], table["high"], table["mean"])
     cycles = np.column_stack(columns)

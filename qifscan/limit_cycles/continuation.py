@@ -108,7 +108,7 @@ class Step:
 
 
 class Rules(Protocol):
-    """What is looked for on branches, what ends them, and what is told of their orbits."""
+    """What to look for on branches, what ends them, and which numbers of their orbits to keep."""
 
     @property
     def codes(self) -> tuple[int, ...]:

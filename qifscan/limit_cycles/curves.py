@@ -254,7 +254,7 @@ def _again(asked: Wanted, table: Mapping[str, Any], ends: Index) -> Index:
     rows = np.concatenate((rows, closing))
     rows = rows[np.argsort(table["number"][rows], kind="stable")]
     columns = {name: table[name][rows] for name in ("number", "value", "period")}
-    # Two parameters and the period tell a curve; extremes have kinks, which a chord cuts off.
+    # Two parameters and the period identify a curve; extremes have kinks, which a chord cuts off.
     columns |= dict.fromkeys(("low", "high", "mean"), table["second"][rows, None])
     return duplicates(columns, np.zeros(len(ends), dtype=np.intp))
 

@@ -102,7 +102,7 @@ def endings(store: Store, done: Iterable[int]) -> dict[int, int]:
     grid = [chunk for chunk in done if not store.chunks.is_trace(chunk)]
     for values in _statuses(store, grid):
         counts += np.bincount(values.ravel(), minlength=256)
-    # Of Python's integers: the points of a scan may be more than NumPy counts.
+    # Python's integers: a scan may have more points than NumPy's can count.
     found = {value: int(count) for value, count in enumerate(counts) if count}
     found[0] = found.get(0, 0) + store.scan.size - sum(found.values())
     return {value: count for value, count in found.items() if count}

@@ -146,7 +146,7 @@ def lines_along(
         count = max(8, math.ceil(points * math.log10(high / low)))
         r = np.geomspace(low * (1.0 + _BESIDE), high * (1.0 - _BESIDE), count + 1)
         line = on_path(path, np.zeros(len(r), dtype=np.intp), r, request.slices)
-        # The ends are next to walls, where a parameter or a rate can be rounded to what has no meaning.
+        # The ends are next to walls, where rounding can take a parameter or a rate out of its domain.
         line = line.chosen(np.isfinite(line.parameters[name]) & path.domain.holds(line.parameters[name]))
         r, value = line.r, line.parameters[name]
         if not len(r):
@@ -202,7 +202,7 @@ def _owners(lines: list[Stretch], special: OnBranch) -> Index:
         if line.values is not None:
             name, values = line.values
             away[number, inside] = np.abs(values(special.r[inside]) - special.parameters[name][inside])
-    # A distance that is no number is one between two infinities.
+    # A distance is NaN between two infinities.
     away[1:] = np.where(np.isnan(away[1:]), 0.0, away[1:])
     return np.where(np.isfinite(away).any(axis=0), np.argmin(away, axis=0) - 1, -1)
 

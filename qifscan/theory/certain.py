@@ -251,7 +251,7 @@ def placed(of: OnSlices, roots: Roots, x: Array) -> Places:
     graph, rounding = _graph(of, r, p, here)
     size = np.maximum(error, rounding)
     known = there.copy()
-    # Not "size > NEGLIGIBLE": what is no number is open too.
+    # Not "size > NEGLIGIBLE": a NaN is open too.
     for j in np.flatnonzero(there & (~(size < NEGLIGIBLE) | roots.exact | lost)):
         exact = of.exact(int(who[j]))
         ends = roots.brackets.get(int(j)) or _bracket(exact, roots.low[j], roots.high[j], float(r[j]))
@@ -271,7 +271,7 @@ def _by_newton(path: Path, kind: Kind, r: Array, p: Array, here: Values) -> tupl
         r, p = _corrected(path, kind, r, p, here)
         f, g = _both(path, kind, r, p, here)
         f_error, g_error = _roundings(path, kind, r, p, here)
-        # What is left of both counts too: not every guess arrives.
+        # The residuals count too, as not every guess converges.
         f_error, g_error = f_error + np.abs(f[0]), g_error + np.abs(g[0])
         whole = f[1] * g[2] - f[2] * g[1]
         in_r = (np.abs(g[2]) * f_error + np.abs(f[2]) * g_error) / np.abs(whole)

@@ -105,7 +105,7 @@ class Condition:
 
     @property
     def on_graph(self) -> bool:
-        """Tell whether the graph's parameter is to be told: it is not given, and finite there."""
+        """Tell whether the graph's parameter is unknown at the points: not given, and finite."""
         return (self.path.folded or not self.path.degree) and self.kind.special
 
     def tied(self, r: Any) -> Any:

@@ -189,7 +189,7 @@ def _hopf_parts(
     if imaginary.all():
         return [Line(r, value, np.zeros(len(r), dtype=np.intp), cuts, certified)]
     if cuts[0] == CLOSED:
-        # Opened where it is none of Hopf points.
+        # A closed curve is cut open where the eigenvalues are real.
         first = int(np.flatnonzero(~imaginary)[0])
         r, value, imaginary = (np.append(np.roll(a, -first), a[first]) for a in (r, value, imaginary))
     edges = np.flatnonzero(imaginary[1:] != imaginary[:-1])

@@ -252,7 +252,7 @@ class Path:
             return -(terms[0] / terms[1])
         root = square_root(_discriminant(terms))
         found = (self.sign * root - terms[1]) / (2.0 * terms[2])
-        # What was lost where the square root nearly cancels comes back by a step of Newton's method.
+        # A step of Newton's method restores the digits lost where the square root nearly cancels.
         return found - _horner(terms, found) / add(multiply(2.0 * terms[2], found), terms[1])
 
 
@@ -279,7 +279,7 @@ def degree_in(model: Model, name: str) -> int:
         sizes = [float(np.max(np.abs(coefficient(value, k, PARAMETER)))) for k in range(5)]
     if not np.all(np.isfinite(sizes)):
         return -1
-    # What cancels does so up to rounding; a coefficient that is none is of the size of the others.
+    # Terms that cancel leave their rounding; a coefficient that is there is of the size of the others.
     degree = max((k for k, size in enumerate(sizes) if size > 1e-10 * max(sizes[1:], default=0.0)), default=0)
     return 0 if max(sizes[1:]) <= 1e-12 * sizes[0] else degree if degree <= 2 else -1
 

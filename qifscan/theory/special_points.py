@@ -1,7 +1,7 @@
-"""Special points, branches and curves in two parameters, for any model of the family.
+"""Special points along one parameter or two, for any model of the family.
 
-Everything is read off the graph of the equilibria over the rate (see `graph`): nothing is followed step by
-step, so nothing can be stepped over. The points are roots of polynomials, whose number is proven (`certain`).
+The points are read off the graph of the equilibria over the rate (see `rate_curve`): nothing is followed step
+by step, so nothing can be stepped over. They are roots of polynomials, whose number is proven (`certain`).
 Types have AUTO's codes; a neutral saddle, which is no bifurcation, has none there and 30 here.
 """
 
@@ -163,7 +163,7 @@ def _at_delays(request: Request, rates: Range | None, within: Range) -> tuple[On
     parameters = part(given, which) | {model.delay: delay}
     nothing = np.zeros(len(which), dtype=np.intp)
     points = OnBranch(model, who[which], r[which], parameters, nothing).typed("HB")
-    # Of one equilibrium they ascend with the delay.
+    # At one equilibrium they are in the order of the delay.
     order = np.lexsort((delay, points.r, points.who))
     return points.chosen(order), np.isin(every, who)
 
