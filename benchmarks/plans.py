@@ -22,10 +22,10 @@ os.environ.setdefault("PJRT_NPROC", "1")
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scans"))
 
-import qifscan as qs  # noqa: E402 - after what JAX reads when it is imported
-from qifscan.dynamics.models import MODELS  # noqa: E402 - after what JAX reads when it is imported
-from qifscan.engine.chunk_work import run_chunk  # noqa: E402 - after what JAX reads when it is imported
-from qifscan.runs import driver, plan  # noqa: E402 - after what JAX reads when it is imported
+import qifscan as qs  # noqa: E402
+from qifscan.dynamics.models import MODELS  # noqa: E402
+from qifscan.engine.chunk_work import run_chunk  # noqa: E402
+from qifscan.runs import driver, plan  # noqa: E402
 
 BEFORE = 4
 """Chunks that are run before, for all programs to be compiled."""

@@ -349,8 +349,8 @@ def verify(store: Any, points: int, repair: bool) -> None:
     """Read a store through, and compute a sample of it again.
 
     Every finished chunk is read, with its checksum; points drawn at random are computed again and compared
-    bit for bit, and with half the step in float64; what has come to rest is compared with the exact
-    equilibria. The exit code is 1 if anything is wrong.
+    bit for bit, with half the step in float64, and with an adaptive solver that shares no code; what has come
+    to rest is compared with the exact equilibria. The exit code is 1 if anything is wrong.
     """
     verdict = qifscan.verify(str(_store_of(store)), points=points, repair=repair)
     _say(str(verdict))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import qifscan as qs
-from qifscan.limit_cycles.curve_rules import CUTS
+from qifscan.limit_cycles.curve_bifurcations import CUTS
 from qifscan.theory import codes
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "cycle_curves.py"

@@ -19,7 +19,7 @@ from qifscan.explorer.answers import ANSWERS, answer
 from qifscan.explorer.source import open_source
 from qifscan.explorer.wire import packed
 from qifscan.files import Where
-from qifscan.pages import TYPES, page_files
+from qifscan.page_files import TYPES, page_files
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -29,13 +29,13 @@ from qifscan.errors import (
 )
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import collocation, continuation, steps
+from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
 from qifscan.limit_cycles.collocation import INTERVALS
 from qifscan.limit_cycles.cycle_columns import STATUS, columns_of, meanings, multiplier_axis
 from qifscan.limit_cycles.doubled import twice
 from qifscan.limit_cycles.found import SAME, found_cycles, no_rows
 from qifscan.limit_cycles.orbits import Orbits, from_function
 from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.rules import Met, OnBranches
 from qifscan.limit_cycles.steps import CUTS, Extent
 from qifscan.phases import phased
 from qifscan.scan.labels import Values, complete, labelled

@@ -15,14 +15,14 @@ from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, check_count, check_time, is_range, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import continuation
+from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
 from qifscan.limit_cycles.branches import branch_starts, duplicates
-from qifscan.limit_cycles.curve_rules import BY_RETURN, CUTS, OnCurves
+from qifscan.limit_cycles.curve_bifurcations import BY_RETURN, CUTS, OnCurves
 from qifscan.limit_cycles.cycle_columns import columns_of, meanings, multiplier_axis
 from qifscan.limit_cycles.directions import with_direction
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.rules import Met, OnBranches
 from qifscan.limit_cycles.steps import Extent, at_value, tangents
 from qifscan.phases import phased, tell
 from qifscan.scan.labels import Values, complete, labelled

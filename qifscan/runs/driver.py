@@ -162,7 +162,7 @@ def execute(
     left: list[int] | None = None
     if found is not None:
         # Equal but for rounding: the values of the store are kept.
-        scan, left = _mended(found), _pending(found)
+        scan, left = _mended(found)
         if not left:
             return
     device, options = chosen.device(), chosen.options()
@@ -270,12 +270,14 @@ def _is_new(opened: Store, left: list[int] | None) -> bool:
     return left is None or len(left) == len(opened.chunks)
 
 
-def _mended(found: Store) -> Scan:
+def _mended(found: Store) -> tuple[Scan, list[int]]:
     """Put right what follows from the scan, such as a coordinate or the theory of a finished store; return
-    the scan."""
-    for line in integrity.mend(found, after_a_run):
+    the scan, and the chunks that are not finished."""
+    seen = chunk_files.look(found)
+    lines = integrity.mend(found, after_a_run, seen=seen)
+    for line in lines:
         logger.warning("%s: %s; mended, or computed again", found.path, line)
-    return found.scan
+    return found.scan, _without(found, chunk_files.finished(found) if lines else seen[0])
 
 
 def _tell_extended(opened: Store, older: Store) -> None:
@@ -297,7 +299,10 @@ def _once(begun: threading.Event, work: Callable[..., Any], *arguments: Any) -> 
 
 def _pending(opened: Store) -> list[int]:
     """Return the chunks of a store that are not finished."""
-    done = chunk_files.finished(opened)
+    return _without(opened, chunk_files.finished(opened))
+
+
+def _without(opened: Store, done: set[int]) -> list[int]:
     return [chunk for chunk in range(len(opened.chunks)) if chunk not in done]
 
 

@@ -28,7 +28,7 @@ from qifscan.files import Where
 from qifscan.machine import available_memory, resident_memory, usual_workers
 from qifscan.phases import phased, tell
 from qifscan.place import AnyPath, located
-from qifscan.printed import Printed
+from qifscan.printed import Printed, format_bytes, format_seconds
 from qifscan.scan.checks import check_precision
 from qifscan.scan.scan import Scan, check_is_scan
 
@@ -331,20 +331,3 @@ def _batch_bytes(chunks: Chunks, compiling: Callable[[], None]) -> int:
     program = points.program(steps, schedule)
     inputs = points.inputs(program, steps)
     return memory_bytes(program, inputs, steps, schedule, chunks.scan.drive, shape, compiling)
-
-
-def format_bytes(count: float) -> str:
-    """Return a number of bytes in the unit that suits it."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
-def format_seconds(seconds: float) -> str:
-    """Return a duration in the unit that suits it."""
-    for unit, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.1f} s"

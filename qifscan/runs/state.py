@@ -12,6 +12,7 @@ from qifscan.errors import UnknownModel
 from qifscan.place import AnyPath, located
 from qifscan.runs.progress import Progress
 from qifscan.store import chunk_files, store, unknown_model
+from qifscan.store.store import Store
 
 
 def beginning(chunks: Chunks, pending: list[int]) -> Progress:
@@ -34,7 +35,11 @@ def state_of(path: AnyPath) -> tuple[Progress, dict[str, int]]:
         state = Progress(known.finished, known.chunks, known.points, known.status.size)
         values, counts = np.unique(known.status, return_counts=True)
         return state, _ended(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-    done = chunk_files.finished(opened)
+    return state_with(opened, chunk_files.finished(opened))
+
+
+def state_with(opened: Store, done: set[int]) -> tuple[Progress, dict[str, int]]:
+    """Return what `state_of` does of a store with these chunks."""
     pending = [chunk for chunk in range(len(opened.chunks)) if chunk not in done]
     return beginning(opened.chunks, pending), _ended(chunk_files.endings(opened, done))
 

@@ -1,4 +1,5 @@
-"""Verify a store: its bytes, its numbers against the same program, a finer one, and the exact theory."""
+"""Verify a store: its bytes; its numbers beside the same program, a finer step, an adaptive solver of other
+code, and the exact equilibria."""
 
 from __future__ import annotations
 

@@ -11,10 +11,11 @@ import psutil
 
 from qifscan.errors import UnknownModel, counted
 from qifscan.files import Where
+from qifscan.printed import format_seconds
 from qifscan.runs import events
-from qifscan.runs.plan import format_seconds
 from qifscan.runs.progress import Progress
-from qifscan.runs.state import state_of
+from qifscan.runs.state import state_of, state_with
+from qifscan.store import chunk_files
 from qifscan.store.integrity import faults
 from qifscan.store.store import load, origin
 
@@ -27,24 +28,29 @@ SHOWN = 3
 
 def lines(store: Where) -> Iterator[str]:
     """Yield how far the run of a store is, how its points ended, how the run goes, and what is wrong."""
-    progress, ended = state_of(str(store))
+    found, unknown = events.read(store.absolute()), ""
+    try:
+        opened = load(store)
+        seen = chunk_files.look(opened)
+        progress, ended = state_with(opened, seen[0])
+    except UnknownModel as error:
+        unknown = str(error)
+        progress, ended = state_of(str(store))
     counts = ", ".join(f"{count:,} {name}" for name, count in ended.items() if count)
     yield f"dataset       {store}"
     yield f"finished      {progress}"
     yield f"points        {counts}"
     left = progress.chunks < progress.all_chunks
-    found = events.read(store.absolute()) if left else []
+    found = found if left else []
     running = is_running(found)
     yield from _of_the_run(found, progress, running)
-    try:
-        opened = load(store)
-    except UnknownModel as error:
-        yield f"not checked   {error}"
+    if unknown:
+        yield f"not checked   {unknown}"
     else:
         if extended := origin(opened).get("extended"):
             yield f"extended      {extended}"
         # While a chunk is written, some of its files are there.
-        for line in () if running else faults(opened):
+        for line in () if running else faults(opened, seen=seen):
             yield f"fault         {line}"
     if left and not running:
         yield "to go on      qifscan run again: it does the rest"

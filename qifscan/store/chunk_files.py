@@ -117,7 +117,7 @@ def _statuses(store: Store, chunks: Sequence[int]) -> Iterator[Array]:
     if store.packed or len(array.metadata.codecs) != len(CODECS):
         data: Iterator[bytes | None] = iter([None] * len(chunks))
     else:
-        data = _read_in_turn([_status_file(store, chunk) for chunk in chunks])
+        data = _read_in_turn(store.path / "status" / "c", [store.chunks.position(chunk) for chunk in chunks])
     for chunk, packed in zip(chunks, data, strict=True):
         region = store.chunks.region(chunk)
         values = None if packed is None else _unpacked(packed, array.chunks)
@@ -127,10 +127,6 @@ def _statuses(store: Store, chunks: Sequence[int]) -> Iterator[Array]:
             except Exception:  # noqa: BLE001 - a codec may raise anything on damaged bytes
                 continue
         yield values[tuple(slice(part.stop - part.start) for part in region)]
-
-
-def _status_file(store: Store, chunk: int) -> Where:
-    return store.path.joinpath("status", "c", *map(str, store.chunks.position(chunk)))
 
 
 CODECS = ("bytes", "blosc", "crc32c")
@@ -147,9 +143,10 @@ def _unpacked(data: bytes, shape: tuple[int, ...]) -> Array | None:
     return None
 
 
-def _read_in_turn(paths: Sequence[Where]) -> Iterator[bytes | None]:
-    for first in range(0, len(paths), ROWS_AT_ONCE):
-        yield from files.read_all(paths[first : first + ROWS_AT_ONCE])
+def _read_in_turn(folder: Where, places: Sequence[Place]) -> Iterator[bytes | None]:
+    names = ["/".join(map(str, place)) for place in places]
+    for first in range(0, len(names), ROWS_AT_ONCE):
+        yield from files.read_below(folder, names[first : first + ROWS_AT_ONCE])
 
 
 def extended(store: Store) -> tuple[int, int]:
@@ -199,18 +196,22 @@ def incomplete(store: Store) -> set[int]:
     return look(store)[1]
 
 
-def look(store: Store) -> tuple[set[int], set[int]]:
+Seen = tuple[set[int], set[int]]
+"""Chunks that are finished, and those that have been and of which something is missing."""
+
+
+def look(store: Store) -> Seen:
     """Return the chunks that are finished, and those that have been and of which something is missing."""
     with record.reading(store.path):
         return _look_at_packed(store) if store.packed else _look_at_chunks(store)
 
 
-def _look_at_chunks(store: Store) -> tuple[set[int], set[int]]:
+def _look_at_chunks(store: Store) -> Seen:
     grid, traces = grid_names(store.chunks), trace_names(store.chunks)
     depth = len(store.chunks.counts)
     wanted = [(store.path / name / "c", depth + len(place_within(name))) for name in grid]
     wanted += [(store.path / name / "c", 1 if name == "trace_status" else 2) for name in traces]
-    if store.recorded:
+    if store.recorded and isinstance(store.path, ObjectPath):
         wanted.append((store.path / record.RECORD / "points" / "c", depth + 1))
         wanted.append((store.path / record.RECORD / "traces" / "c", 2))
     found = files.all_places(wanted)
@@ -249,27 +250,24 @@ def _of_kind(
     sizes = [{p[:depth]: size for p, size in each.items() if not any(p[depth:])} for each in found]
     there: set[Place] = set.intersection(*({*each} for each in sizes))
     begun = {*sizes[[name.endswith("status") for name in names].index(True)]}
+    whole = 8 * record.words(len(names))
     for rows in kept:
-        whole = 8 * record.words(len(names))
+        # An object is whole or not there: no row is read, which would be a request for each chunk.
         known = {p[:depth] for p, size in rows.items() if size == whole}
-        begun |= known
-        there = _as_recorded(store, names, sizes, there & known)
+        begun, there = begun | known, there & known
+    if store.recorded and isinstance(store.path, Path):
+        rows_of = store.path / record.RECORD / ("points" if names[-1] == "status" else "traces") / "c"
+        there = _as_recorded(rows_of, sizes, there)
+        left = {*files.numbered_folders(str(rows_of), depth)} - there if depth else set()
+        begun |= {place for place in left if files.has_content(rows_of.joinpath(*map(str, place), "0"))}
     return _numbers(there, counts), _numbers(begun, counts)
 
 
-def _as_recorded(
-    store: Store, names: Sequence[str], sizes: Sequence[dict[Place, int]], there: set[Place]
-) -> set[Place]:
-    """Return the places of those chunks whose files are as large as they were when they were written.
-
-    An object is whole or not there: of those no rows are read, which would be a request for each chunk.
-    """
-    if not isinstance(store.path, Path):
-        return there
-    kind = "points" if names[-1] == "status" else "traces"
-    root, candidates = store.path / record.RECORD / kind / "c", list(there)
-    data = files.read_all([root.joinpath(*map(str, place), "0") for place in candidates])
-    known = [record.row_of(each, len(names)) for each in data]
+def _as_recorded(rows: Path, sizes: Sequence[dict[Place, int]], there: set[Place]) -> set[Place]:
+    """Return the places of those chunks whose files are as large as they were when they were written."""
+    candidates = list(there)
+    data = files.read_below(rows, ["/".join(map(str, (*place, 0))) for place in candidates])
+    known = [record.row_of(each, len(sizes)) for each in data]
     return {
         place
         for place, row in zip(candidates, known, strict=True)
@@ -287,7 +285,7 @@ def _numbers(places: set[Place], counts: tuple[int, ...]) -> set[int]:
     return set(np.ravel_multi_index(tuple(np.array(inside).T), counts).tolist())
 
 
-def _look_at_packed(store: Store) -> tuple[set[int], set[int]]:
+def _look_at_packed(store: Store) -> Seen:
     """Return the chunks of which every shard is there, and the others: what is packed was whole."""
     whole = set(range(len(store.chunks)))
     for name, array in arrays_of(store).items():

@@ -39,13 +39,16 @@ SHOWN = 3
 """Chunks that are named where files of several are missing."""
 
 
-def faults(opened: Store, *, theory: bool = True, deep: bool = False) -> list[str]:
-    """Return one line for everything that is wrong beside the chunks; with `deep` theory is read through."""
+def faults(
+    opened: Store, *, theory: bool = True, deep: bool = False, seen: chunk_files.Seen | None = None
+) -> list[str]:
+    """Return one line for everything that is wrong beside the chunks; with `deep` theory is read through.
+    `seen` are the chunks, where they have been looked at."""
     with record.reading(opened.path):
-        return _faults(opened, theory, deep)
+        return _faults(opened, theory, deep, seen)
 
 
-def _faults(opened: Store, theory: bool, deep: bool) -> list[str]:
+def _faults(opened: Store, theory: bool, deep: bool, seen: chunk_files.Seen | None) -> list[str]:
     found = list(_of_links(opened))
     if found:
         # Pipes could be read without end, and links lead elsewhere: look no further.
@@ -54,14 +57,20 @@ def _faults(opened: Store, theory: bool, deep: bool) -> list[str]:
     if not found and opened.recorded:
         # The copy of damaged metadata differs anyway.
         found += _of_copy(opened)
-    done, incomplete = chunk_files.look(opened)
+    done, incomplete = seen or chunk_files.look(opened)
     found += _of_files(incomplete)
     if theory and len(done) == len(opened.chunks):
         found += [f"{THEORY}: {reason}" for reason in theory_faults(opened.path, deep)]
     return found
 
 
-def mend(opened: Store, theory_of: Callable[[Scan], Atlas], *, deep: bool = False) -> list[str]:
+def mend(
+    opened: Store,
+    theory_of: Callable[[Scan], Atlas],
+    *,
+    deep: bool = False,
+    seen: chunk_files.Seen | None = None,
+) -> list[str]:
     """Put right what follows from the scan; return what was wrong. Chunks are left to the next run.
 
     `theory_of` gives the theory of a scan, where the store's own has to be written anew.
@@ -71,7 +80,7 @@ def mend(opened: Store, theory_of: Callable[[Scan], Atlas], *, deep: bool = Fals
         store.check_writable(opened)
         drafts.clear_beside(opened.path)
     of_theory = False
-    found = faults(opened, deep=deep)
+    found = faults(opened, deep=deep, seen=seen)
     if found:
         store.check_writable(opened)
         of_theory = any(line.startswith(f"{THEORY}: ") for line in found)

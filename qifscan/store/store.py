@@ -58,7 +58,7 @@ class Store:
 
     @cached_property
     def fingerprint(self) -> str:
-        """That of the scan: of long axes it takes milliseconds, and each array of a chunk wants it."""
+        """That of the scan: with long axes it takes milliseconds, and each array of a chunk wants it."""
         return self.scan.fingerprint
 
 

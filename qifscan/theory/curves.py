@@ -12,7 +12,7 @@ from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, complete, labelled
-from qifscan.theory import codes, delay_curves, hopf, hopf_plane
+from qifscan.theory import codes, delay_curves, hopf_curves, hopf_plane
 from qifscan.theory.branches import (
     PER_DECADE,
     Stretch,
@@ -100,7 +100,7 @@ def curve(
             whole = rates or rates_of(chosen, request.slices)
             lines, special = _fold_curves(request, through, whole, within, points)
             places = [(line.points.r, line.points.parameters[through]) for line in lines]
-            certified = hopf.has_every_fold(chosen, through, request.slices, whole, within, places)
+            certified = hopf_curves.has_every_fold(chosen, through, request.slices, whole, within, places)
         else:
             lines, certified = _hopf_curves(request, through, rates, within, points)
     if not lines:
@@ -181,7 +181,7 @@ def _hopf_curves(
         lines = delay_curves.curves(model, one, rates, within, points)
         return [_line_of(request, through, line) for line in lines], False
     turns = _turns(request, through, rates)
-    lines = hopf.curves(model, through, one, rates or rates_of(model, one), within, points, turns)
+    lines = hopf_curves.curves(model, through, one, rates or rates_of(model, one), within, points, turns)
     return [_line_of(request, through, line) for line in lines], all(line.certified for line in lines)
 
 
@@ -195,7 +195,7 @@ def _turns(request: Request, through: str, rates: Range | None) -> tuple[Array, 
     return points.r[which], points.parameters[through][which]
 
 
-def _line_of(request: Request, through: str, line: hopf.Line) -> Stretch:
+def _line_of(request: Request, through: str, line: hopf_curves.Line) -> Stretch:
     points = taken_at(request.model, through, request.slices, line.r, line.value, 0)
     return Stretch(replace(points, type=line.mark), line.cuts)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, labelled
-from qifscan.theory import codes, hopf
+from qifscan.theory import codes, hopf_curves
 from qifscan.theory.certain import CountedZeros, nodes_of, zeros_along
 from qifscan.theory.conditions import FOLD, HOPF, Kind
 from qifscan.theory.crossings import delays
@@ -237,7 +237,7 @@ def _bautin(request: Request, rates: Range | None, known: OnBranch) -> OnBranch:
     for k in range(request.count):
         one, turns = part(request.slices, slice(k, k + 1)), known.chosen((known.who == k) & is_turn)
         looked = rates or rates_of(request.model, one)
-        for line in hopf.curves(
+        for line in hopf_curves.curves(
             request.model, second, one, looked, None, turns=(turns.r, turns.parameters[second])
         ):
             here = line.mark == codes.GH

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
+from qifscan.limit_cycles.branch_bifurcations import mirrored, returned
 from qifscan.limit_cycles.collocation import linearised
 from qifscan.limit_cycles.continuation import Branches, Step
 from qifscan.limit_cycles.floquet import multipliers, quick
 from qifscan.limit_cycles.located import search
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits, mesh_error
-from qifscan.limit_cycles.rules import mirrored, returned
 from qifscan.limit_cycles.steps import Crossing, doubling, measured, others, tangents, torus
 from qifscan.theory.codes import EP, OF_CURVES_OF_CYCLES, UNRESOLVED
 
