@@ -1,5 +1,6 @@
 # make demo | test | thorough | lint | docs | gallery | bench | proof | battery | exact | truth | faults | load; each sets up what it needs in .venv on first use.
 PYTHON ?= python3
+EXAMPLES ?= 1
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -22,8 +23,9 @@ lint: .venv/lint.stamp
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
+# With EXAMPLES=0 the code of pages is shown and not run: a sixth of the time.
 docs: .venv/docs.stamp
-	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --define run_examples=$(EXAMPLES) docs docs/_build/html
 	@echo "the manual is docs/_build/html/index.html"
 
 gallery: .venv/test.stamp

@@ -14,10 +14,10 @@ a step: 1e-10.
 
 A number is wrong if it is further than the tolerance of the scan from the truth (`Verdict`); silently, if
 `status` has no flag but `computed` and `not_settled`. A point is wrongly flagged if it has another and every
-number is within the tolerance, of what is counted in steps without a step of grace; undecided if it has and the
-truth has no right value for something that was asked, as for the frequency of what has no period. With noise, means over
-replicates are compared with those of a Heun code of its own, at a fifth of the step: z-tests, of which
-a right program fails one in 10,000 runs.
+number is within the tolerance, of what is counted in steps without a step of grace; undecided if it has and
+the truth has no right value for something that was asked, as for the frequency of what has no period. With
+noise, means over replicates are compared with those of a Heun code of its own, at a fifth of the step:
+z-tests, of which a right program fails one in 10,000 runs.
 
 Prints every failing point as a line of Python, then a table, and writes a JSON record.
 """
@@ -502,12 +502,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=17)
     parser.add_argument("--model", action="append", choices=MODELS, help="this model alone; can be repeated")
     parser.add_argument("--longest", type=int, default=100_000, help="most steps in a window")
+    parser.add_argument("--together", type=int, default=25, help="points of one scan: few are more various")
     parser.add_argument("--without-noise", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("truth.json"))
     options = parser.parse_args()
     models = options.model or list(MODELS)
     each = -(-options.points // len(models))
-    verdicts = {m: fuzz(m, each, options.seed, options.longest) for m in models}
+    verdicts = {m: fuzz(m, each, options.seed, options.longest, options.together) for m in models}
     print(*shown(verdicts), sep="\n")
     tests = [] if options.without_noise else noise(models, options.seed)
     least = 1e-4 / max(len(tests), 1)

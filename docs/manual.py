@@ -45,6 +45,8 @@ class Cell(SphinxDirective):
     def run(self):
         """Return the code, and what came of it."""
         code = "\n".join(self.content)
+        if not self.config.run_examples:
+            return [nodes.literal_block(code, code, language="python")]
         names, folder = _page(self.env.docname)
         printed, shown = _executed(code, names, folder)
         made = [nodes.literal_block(code, code, language="python")]
@@ -111,6 +113,10 @@ class Gallery(SphinxDirective):
     def run(self):
         """Return the figure, the table and the script."""
         name = self.arguments[0]
+        code = (GALLERY / f"{name}.py").read_text(encoding="utf-8")
+        script = nodes.literal_block(code, code, language="python")
+        if not self.config.run_examples:
+            return [script]
         began = time.perf_counter()
         figure, rows = gallery_script(name).made(full=False)
         seconds = time.perf_counter() - began
@@ -123,8 +129,7 @@ class Gallery(SphinxDirective):
         container = nodes.Element()
         lines = StringList(gallery_table(rows, full, seconds).splitlines(), source=f"gallery {name}")
         self.state.nested_parse(lines, self.content_offset, container)
-        code = (GALLERY / f"{name}.py").read_text(encoding="utf-8")
-        return [*made, *container.children, nodes.literal_block(code, code, language="python")]
+        return [*made, *container.children, script]
 
 
 def _png(figure):
@@ -227,7 +232,8 @@ def _escaped(text):
 
 
 def setup(app):
-    """Add everything to Sphinx."""
+    """Add everything to Sphinx; with `run_examples=0` what comes of cells and scripts is left out."""
+    app.add_config_value("run_examples", True, "env", types=[bool])
     app.add_directive("cell", Cell)
     app.add_directive("gallery", Gallery)
     app.add_directive("rows", Rows)

@@ -34,7 +34,7 @@ class Accessor:
 
     `ds.qs.show()`, `ds.qs.phase_plane(eta=-5.0, J=15.0)`, `ds.qs.replay(eta=-5.0, J=15.0)`, ... A tree and an
     array can be shown too: `ds["r_mean"].qs.show()`. Each method raises `ScanError` with one line where the
-    dataset is none of this package, or not one that it works on.
+    dataset was not made by this package, or is not of a kind that it works on.
     """
 
     def __init__(self, dataset: xr.Dataset | xr.DataTree) -> None:

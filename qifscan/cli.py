@@ -258,7 +258,7 @@ def show(
     The exact folds (saddle-node bifurcations) of the model are drawn over the observables.
     """
     source = _store_of(store)
-    # Of a store that is elsewhere the picture comes into this folder.
+    # The picture of a store that is elsewhere is saved in this folder.
     beside = source if isinstance(source, Path) else Path(source.name)
     target = _picture(output or with_ending(beside, ".png", (".zarr", ".zip")))
     figure = qifscan.show(
@@ -349,8 +349,8 @@ def verify(store: Any, points: int, repair: bool) -> None:
     """Read a store through, and compute a sample of it again.
 
     Every finished chunk is read, with its checksum; points drawn at random are computed again and compared
-    bit for bit, and with half the step in float64; what has come to rest is compared with the exact
-    equilibria. The exit code is 1 if anything is wrong.
+    bit for bit, with half the step in float64, and with an adaptive solver that shares no code; what has come
+    to rest is compared with the exact equilibria. The exit code is 1 if anything is wrong.
     """
     verdict = qifscan.verify(str(_store_of(store)), points=points, repair=repair)
     _say(str(verdict))
@@ -482,7 +482,7 @@ def _selection(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 def script() -> NoReturn:
     """Run the command and end the process, without half a second for taking jax and xarray apart."""
-    # What is made by loading and tracing stays: looking for garbage in it took 0.25 s.
+    # Objects made while modules load and JAX traces live on: collecting garbage among them took 0.25 s.
     gc.set_threshold(GARBAGE_THRESHOLD)
     code = 0
     try:

@@ -17,7 +17,7 @@ from qifscan.errors import AS_MS, Fault, ScanError, is_time, nearest, show, unkn
 
 
 def plain(value: Any) -> Any:
-    """Return a scalar of numpy, jax or xarray as the number of Python that it is; a duration is none."""
+    """Return a scalar of numpy, jax or xarray as a number of Python; a duration is not one."""
     if is_time(value):
         return value
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
@@ -211,7 +211,7 @@ def _fault_of(item: Any, owner: type[BaseModel]) -> Fault:
 
 
 def number(value: Any) -> float | None:
-    """Return a finite number as a float, and None for anything else: a text and a truth value are none."""
+    """Return a finite number as a float, and None for anything else, also for a text or a truth value."""
     value = plain(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None

@@ -18,7 +18,17 @@ LONGEST_LIST = 110
 
 
 class QifscanError(Exception):
-    """A request that can't be met as it stands; its text is meant for the user, one line a fault."""
+    """A request that can't be met as it stands; its text is meant for the user, one line a fault.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> try:
+    ...     qs.Protocol(window=-1.0)
+    ... except qs.QifscanError as error:
+    ...     print(error)
+    window: found -1.0, expected a number above 0
+    """
 
 
 class Names(str):
@@ -77,7 +87,7 @@ class ScanError(QifscanError, ValueError):
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
     def __reduce__(self) -> Any:
-        # An exception is made again of its text, which would be taken for the faults, letter by letter.
+        # Pickle makes an exception again from its text, which would be taken for a list of faults.
         return type(self), (self.faults,)
 
 
@@ -156,7 +166,7 @@ AS_MS = 'times are numbers of ms: divide by np.timedelta64(1, "ms")'
 
 
 def is_time(value: Any) -> bool:
-    """Whether a value, or an array of values, is a duration or a date, which is no number."""
+    """Whether a value, or an array of values, is a duration or a date, and so not a number."""
     kind = getattr(getattr(value, "dtype", None), "kind", "")
     return kind in ("m", "M") or isinstance(value, (datetime.timedelta, datetime.date))
 
@@ -164,7 +174,7 @@ def is_time(value: Any) -> bool:
 def show(value: Any) -> str:
     """Return a value as a short text on one line."""
     if is_time(value) and getattr(value, "ndim", 1) == 0:
-        # One of nanoseconds is an integer as a list.
+        # `item` turns a duration in nanoseconds into an integer.
         is_count = isinstance(value.item(), int)
         return str(getattr(value, "values", value)) if is_count else repr(value.item())
     value = value.tolist() if hasattr(value, "tolist") else value
@@ -193,7 +203,7 @@ def check_flag(where: str, value: Any) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number, of Python or NumPy; a truth value is none."""
+    """Whether a value is a finite number, of Python or NumPy, and not a truth value."""
     is_real = isinstance(value, numbers.Real) and not isinstance(value, bool) and not is_time(value)
     return is_real and math.isfinite(value)
 

@@ -161,7 +161,7 @@ def has_content(path: Where) -> bool:
 
 
 def folders(path: Where) -> list[str]:
-    """Return the folders in a folder; a link is none."""
+    """Return the folders in a folder, without links."""
     if not isinstance(path, Path):
         return path.folders()
     return sorted(e.name for e in os.scandir(path) if not e.is_symlink() and e.is_dir())

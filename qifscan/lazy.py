@@ -1,4 +1,4 @@
-"""Modules that load on first use, so that `import qifscan` stays under half a second."""
+"""Modules that load on first use, so that `import qifscan` stays under a tenth of a second."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ class ObjectPath:
         """Return what the object holds, or the part of it that a slice is of."""
         with in_words(self):
             if begin < 0 and self.root.startswith(("az", "abfs")):
-                # Azure knows no part that is counted from the end.
+                # Azure has no ranges counted from the end.
                 begin = max(0, begin + int((await obstore.head_async(self.bucket, self.key))["size"]))
             part: Any = (
                 {"suffix": -begin} if begin < 0 else {"offset": begin} if end is None else (begin, end)
@@ -172,9 +172,9 @@ class ObjectPath:
                     obstore.put(self.bucket, self.key, data, use_multipart=False, mode="create")
                     return True
                 except (FileExistsError, obstore.exceptions.AlreadyExistsError):
-                    # Of a request whose answer was lost the repetition finds what the first has written.
+                    # If the answer to the first request was lost, its repetition finds the object written.
                     pass
-            # What was there may be gone when it is looked at: then there is none again.
+            # The object may be removed before it is read: then it was not ours.
             with suppress(FileNotFoundError):
                 return self.read_bytes() == data
 

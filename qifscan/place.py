@@ -80,7 +80,7 @@ def _of_url(where: str, text: str, scheme: str) -> ObjectPath:
         raise _fault(where, show(_told(text)), f"{scheme}://BUCKET/NAME", hint)
     bucket, *parts = rest[3:].rstrip("/").split("/")
     if "@" in bucket or "?" in text or "#" in text:
-        # What is before an @ or after a ? may be a key.
+        # The parts before an @ or after a ? may be a key.
         hint = "keys are read from the environment and from ~/.aws, never from a URL"
         raise _fault(where, show(f"{scheme}://..."), f"{scheme}://BUCKET/NAME and nothing else", hint)
     if not bucket or not parts or any(part in ("", ".", "..") or not part.isprintable() for part in parts):

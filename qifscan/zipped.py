@@ -128,7 +128,7 @@ class Zipped:
 
 @lru_cache(maxsize=8)
 def _checked(archive: str, identity: tuple[int, int]) -> dict[str, _Member]:
-    """Return the members of a zip file; raise `OSError` if it is none that `pack` makes."""
+    """Return the members of a zip file; raise `OSError` if `pack` can't have made it."""
     try:
         if not stat.S_ISREG(os.stat(archive).st_mode):
             raise _refused(archive, "it is no file")

@@ -24,7 +24,7 @@ SHARED = {
     "arrays",
     "machine",
     "notebook",
-    "pages",
+    "page_files",
     "definition",
     "place",
     "phases",

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import qifscan as qs
-from qifscan.limit_cycles.curve_rules import CUTS, TYPES
+from qifscan.limit_cycles.curve_bifurcations import CUTS
+from qifscan.theory import codes
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "cycle_curves.py"
 specification = importlib.util.spec_from_file_location("cycle_curves", BENCHMARK)
@@ -83,10 +84,10 @@ def test_a_curve_passes_through_the_bifurcation_that_it_begins_with():
 
 def test_folds_meet_in_a_cusp_of_cycles():
     found = folds()
-    cusps = found.isel(point=found["type"].values == TYPES["CPC"])
+    cusps = found.isel(point=found["type"].values == codes.CPC)
     assert cusps.sizes["point"] >= 1
     # Both parameters are extreme there along the curve.
-    at = int(np.flatnonzero(found["type"].values == TYPES["CPC"])[0])
+    at = int(np.flatnonzero(found["type"].values == codes.CPC)[0])
     for name in ("eta_i", "J_ie"):
         before, here, after = found[name].values[at - 1 : at + 2]
         assert (here - before) * (after - here) < 0.0

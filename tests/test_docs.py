@@ -82,6 +82,19 @@ def test_the_python_of_a_page_runs_and_prints_what_stands_there(page, tmp_path, 
             assert output is None or same(printed.getvalue(), output), printed.getvalue()
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("page", [p for p in PAGES if "```{cell}" in p.read_text()], ids=lambda p: p.stem)
+def test_the_cells_of_a_page_run(page, tmp_path, monkeypatch):
+    """As they do when the manual is built with its examples."""
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    with matplotlib.rc_context({"figure.max_open_warning": 0, "backend": "agg"}):
+        for language, text in blocks(page):
+            if language == "{cell}":
+                code = re.sub(r"\A(:\w+:.*\n)+", "", text)
+                exec(compile(code, named(page), "exec"), names)
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if "```toml" in p.read_text()], ids=lambda p: p.stem)
 def test_every_scan_file_of_a_page_is_valid(page, tmp_path):
     for language, text in blocks(page):

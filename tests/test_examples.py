@@ -9,14 +9,11 @@ import qifscan as qs
 
 WITHOUT = {
     "__version__",
-    # They start processes, a server or a browser, or read another program's files: the manual shows them.
+    # They start processes, a server or a browser: the manual shows them.
     "Client",
     "explore",
     "local_cluster",
-    "read_auto",
-    "read_pycobi",
     # That of their base, of which they are kinds.
-    "QifscanError",
     "RunError",
     "RunInterrupted",
 }

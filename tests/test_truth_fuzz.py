@@ -11,7 +11,8 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan.truth.equations import edges_of, input_at
+from qifscan.truth import adaptive
+from qifscan.truth.equations import Point, edges_of, input_at
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "truth.py"
 specification = importlib.util.spec_from_file_location("truth", BENCHMARK)
@@ -151,3 +152,14 @@ def test_a_line_of_a_finding_is_a_scan_of_that_point():
     assert scan.axes["point"].columns["J"] == case.columns["J"][2]
     assert scan.protocol == case.scan().protocol
     assert replace(case).observables == case.observables
+
+
+def test_a_delay_that_holds_more_steps_than_are_remembered_has_no_truth_and_harms_no_other(monkeypatch):
+    known = PLAIN | {"eta": -2.0, "J": 2.0}
+    points = [Point(known | {"delay": delay}, (0.3, -1.0), None, 0.0, 30.0, None) for delay in (25.0, 0.4)]
+    whole = adaptive.solved("qif_delay", points).values["r_final"]
+    monkeypatch.setattr(adaptive, "HISTORY", 24)
+    found = adaptive.solved("qif_delay", points).values["r_final"]
+    assert np.isfinite(whole).all()
+    assert np.isnan(found[0])
+    assert found[1] == whole[1]

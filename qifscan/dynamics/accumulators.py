@@ -141,7 +141,7 @@ def _moments(index: int, order: int, holds: str | None = None) -> Accumulator[Mo
         return (opened, *(s + y**n for n, (s, y) in enumerate(zip(sums, deviations, strict=False), start=1)))
 
     def close(total: Moments, segment: Sums, at: Instant, stop: jax.Array, window: Window) -> Moments:
-        # From segment to segment the deviation is from another value.
+        # In each segment the deviation is from another value.
         opened, *sums = (s.astype(jnp.float64) for s in segment)
         end, slope = (y[index].astype(jnp.float64) for y in (at.state, at.slope))
         count = (stop - 1) % SEGMENT + 1
@@ -179,7 +179,7 @@ def _extreme(index: int, sign: float, kinks: bool) -> Accumulator[Extreme, Extre
 
     def init(at: Instant, c: Constants, window: Window) -> Extreme:
         start = sign * at.state[index]
-        # No step is before the first: no parabola goes through it, and no bend is known until the second.
+        # The first step has none before it: no parabola, and no bend before the second.
         none = jnp.full_like(start, jnp.nan)
         return Extreme(start, none, none if kinks else None)
 
@@ -190,9 +190,9 @@ def _extreme(index: int, sign: float, kinks: bool) -> Accumulator[Extreme, Extre
         bend = before + fall
         limit = 4.0 * jnp.abs(last if bend_before is None else bend_before)
         turned = (before > 0) & (fall >= 0) & (bend <= limit)
-        # Where it did not turn the quotient may be no number, and is not taken.
+        # Where it did not turn, the quotient may be NaN, and is not taken.
         reached = jnp.where(turned, last + (before - fall) ** 2 / (8.0 * bend), now)
-        # A state that is no number makes every observable NaN in the end: there is nothing to keep here.
+        # A NaN state makes every observable NaN in the end: it need not be kept here.
         highest = jnp.where(reached > highest, reached, highest)
         if bend_before is not None:
             for place, part in window.corners:
@@ -214,7 +214,7 @@ def _highest_rate(index: int) -> Accumulator[Extreme, Extreme]:
     """
 
     def init(at: Instant, c: Constants, window: Window) -> Extreme:
-        # No step is before the first: no parabola goes through it.
+        # The first step has none before it: no parabola goes through it.
         return Extreme(at.state[index], jnp.full_like(at.state[index], jnp.nan))
 
     def update(segment: Extreme, was: State, state: State, step: jax.Array, window: Window) -> Extreme:
@@ -228,14 +228,14 @@ def _highest_rate(index: int) -> Accumulator[Extreme, Extreme]:
         # The part taken off is at most half of the whole. Where both underflow, q has been counted before.
         peak = q * (whole / (whole - ((rise - fall) * q) ** 2))
         reached = jnp.where(turned, peak, s)
-        # A state that is no number makes every observable NaN in the end: there is nothing to keep here.
+        # A NaN state makes every observable NaN in the end: it need not be kept here.
         return Extreme(jnp.where(reached > highest, reached, highest), s - q)
 
     return Accumulator(init, _whole_total, update, _whole_segment, ("scan",) * 2)
 
 
 def _lower(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return the lower of two, the second where one is no number: one operation instead of XLA's five."""
+    """Return the lower of two, the second where one is NaN: one operation instead of XLA's five."""
     return jnp.where(a < b, a, b)
 
 

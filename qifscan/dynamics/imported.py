@@ -55,7 +55,7 @@ def _imported(what: str, place: str) -> tuple[object, str]:
         module = importlib.import_module(name)
         found = getattr(module, variable, None)
         source = Path(inspect.getsourcefile(module) or "").read_bytes()
-    # What a user's file raises is told as a fault of the scan, whatever it is; also where it calls sys.exit.
+    # Whatever a user's file raises becomes a fault of the scan, also sys.exit.
     except (Exception, SystemExit) as error:  # noqa: BLE001
         told = " ".join(str(error).split()) or type(error).__name__
         missing = isinstance(error, ImportError)

@@ -53,8 +53,8 @@ class Flow:
 
     def squares(self, state: State) -> list[jax.Array]:
         """Return the squared size of each group of variables, of a state or of a difference of two."""
-        # Of a sum of two products the compiler rounds either one alone; which, would show in the last bit.
-        # None is below 0, which the compiler does not know: the sign it takes off keeps them apart.
+        # In a sum of two products the compiler fuses one of them, and which one would show in the last bit.
+        # Neither is below 0, which the compiler does not know: `abs` keeps them apart.
         found = cast("State", self.model.squares(state, cast("Constants", self.constants)))
         squares = [jnp.abs(x) for x in found]
         return [cast("jax.Array", sum(squares[i] for i in group)) for group in self.model.groups]
@@ -123,7 +123,7 @@ def _relative(system: Flow, difference: State, start: State, end: State) -> jax.
 
 
 def _larger(start: jax.Array, end: jax.Array) -> jax.Array:
-    """Return the larger of two, no number where the end is none: one operation instead of XLA's five."""
+    """Return the larger of two, NaN where the end is NaN: one operation instead of XLA's five."""
     return jnp.where(start > end, start, end)
 
 

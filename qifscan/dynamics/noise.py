@@ -301,7 +301,7 @@ def _radius(word: jax.Array, dtype: DTypeLike, form: _Form) -> jax.Array:
     fraction = (bits & ((1 << form.mantissa) - 1)) | (form.half << form.mantissa)
     f = jnp.where(above, -small, lax.bitcast_convert_type(fraction, dtype) - 1.0)
     scale = -2.0 * math.log(2.0) * ((bits >> form.mantissa) - form.half).astype(dtype)
-    # Chosen after it is multiplied: of a sum of two products the compiler rounds either one alone.
+    # Chosen after the product: in a sum of two products the compiler fuses either one.
     return jnp.sqrt(_polynomial(f, form.log) * f + jnp.where(above, 0.0, scale))
 
 

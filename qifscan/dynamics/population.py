@@ -1,4 +1,4 @@
-"""What models are made of: a population of QIF neurons, its parameters, the plain model and its relatives.
+"""What models are made of: a population of QIF neurons, its parameters, the plain model; and `relative`.
 
 The relatives of the plain model add to it what the population does to itself: its v' has another coupling K,
 tau v' = v^2 + eta + I + K - (pi tau r)^2, and slow variables that r drives. In all of them eta enters v'
@@ -43,7 +43,7 @@ def qif_field(state: State, inputs: State, c: Constants) -> State:
 def squares_of_population(state: State, c: Constants) -> tuple[Number, ...]:
     """Return those of W = pi tau r + i v, in which the model is a complex Riccati equation; and of others."""
     r, v, *slow = state
-    # Not (pull r) r, which the field has: what is used twice, XLA computes in a pass of its own.
+    # Not (pull r) r as in the field: XLA computes a value that is used twice in a pass of its own.
     return c["pull"] * (r * r), v * v, *(y * y for y in slow)
 
 

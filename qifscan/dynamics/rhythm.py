@@ -122,7 +122,7 @@ def passed_on(
         power = powers[k] + _periodogram(own.astype(jnp.float64), SEGMENT_SAMPLES)
         return segments, powers.at[k].set(power)
 
-    # A loop of no turn leaves what it carries where it is, and a condition copies it.
+    # A loop that takes no turn leaves what it carries in place; a condition would copy it.
     turns = sum(f.astype(jnp.int32) for f in full)
     return lax.fori_loop(0, turns, measure, (segments, powers)) if lengths else (segments, powers)
 
@@ -159,7 +159,7 @@ def _peak(power: jax.Array, bins: float, at: jax.Array) -> tuple[jax.Array, jax.
     left, middle, right = (jnp.log(jnp.take_along_axis(power, (at + k)[None], axis=0)[0]) for k in (-1, 0, 1))
     offset = 0.5 * (left - right) / (left - 2.0 * middle + right)
     place = at + offset
-    # The mean over a row lowers what is fast in it.
+    # Averaging over a row damps high frequencies.
     return place, jnp.exp(middle - 0.25 * (left - right) * offset) / jnp.sinc(place / bins) ** 2
 
 
@@ -218,11 +218,11 @@ def _compared(rows: jax.Array, count: jax.Array, cycles: jax.Array) -> jax.Array
     lag, least, multiple = jnp.zeros_like(period), jnp.full(period.shape, jnp.inf), jnp.ones_like(period)
     for k in range(1, MULTIPLES + 1):
         place, value = _lowest(difference, k * period, 0.3 * period, 0.67 * count)
-        # A longer lag is taken where it is no chance that the window is more like itself.
+        # Take a longer lag only if the gain in similarity is larger than chance.
         better = value < 0.5 * least
         lag, least = jnp.where(better, place, lag), jnp.where(better, value, least)
         multiple = jnp.where(better, 1.0 * k, multiple)
-    # A row is known as well over many periods as over one.
+    # The lag of many periods is known as well as that of one: divided by their number it is more exact.
     turns = jnp.maximum(jnp.floor(0.5 * count / lag), 1.0)
     far, value = _lowest(difference, turns * lag, turns + 2.0, 0.67 * count)
     far = jnp.where(value < jnp.maximum(4.0 * least, 0.25 * MOST_DIFFERENCE), far / turns, lag)

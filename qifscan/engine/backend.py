@@ -134,7 +134,7 @@ def _of_numbers(came: str) -> str:
     if came == "gpu":
         return UNKNOWN
     given = flags() if came == "late" else os.environ.get("XLA_FLAGS", "")
-    # Of two of one name the last counts; where dumps go, or how many devices there are, changes no number.
+    # If a flag is given twice, the last counts. Places of dumps and the number of devices change no result.
     chosen = dict(option.partition("=")[::2] for option in given.split())
     kept = {name: value for name, value in chosen.items() if name == FLAG or name.startswith("--xla_cpu_")}
     return " ".join(f"{name}={value}" for name, value in sorted(kept.items()))

@@ -1,4 +1,4 @@
-"""A batch of points -> observables and status: the only place that compiles a sweep.
+"""A batch of points -> observables and status, by as many calls of one compiled program as it takes.
 
 Points lie in blocks of `BLOCK` lanes. A block runs from its initial state to the end of its window while
 its state stays in the cache; blocks follow each other inside one compiled program. The points of a block
@@ -186,7 +186,7 @@ def memory_bytes(
 
     `compiling` is called when nothing but compilation is left to do, which leaves Python to other threads.
     """
-    # Of two programs the one with tangents holds more.
+    # The program with tangents, if there is one, is the last and needs most memory.
     program = program.parts[-1]
     rows = np.zeros(shape, dtype=int)
     pace = _pace(_packed(steps, shape[1])[:1], schedule, shape[0])

@@ -111,7 +111,7 @@ def _step(program: Program, block: Block, pace: Pace, n: jax.Array, moving: Movi
     inputs = _inputs(program, block, pace, n, (noise, later), averages)
     past = moving.past
     if past is not None:
-        # The slope of the rate does not know of the delay.
+        # The slope of the rate does not depend on the delay.
         slope = system.slope(moving.state, inputs(0.0))[0]
         past = remembered(past, n, moving.state[0], slope)
         inputs = _inputs(program, block, pace, n, (noise, later), averages, past)
@@ -132,7 +132,7 @@ def _step(program: Program, block: Block, pace: Pace, n: jax.Array, moving: Movi
     else:
         state, (estimate, lowest) = advance(moving.state)
     if block.lag is not None:
-        # What is delayed by less than a step is not known yet.
+        # A rate delayed by less than a step is not known yet.
         known = (block.lag >= 1.0) | (block.lag == 0.0)
         estimate = jnp.where(known, estimate, jnp.inf)
     # A NaN state stays NaN, and so does its estimate. The old value is not the one by default, since it
@@ -302,7 +302,7 @@ def _window(
         n, moving, segments, totals, record, checkpoint = carry
         boundary = jnp.minimum(begin + _next_multiple(n - begin, SEGMENT), pace.end)
         stop = boundary if record is None else jnp.minimum(boundary, _next_multiple(n, pace.every))
-        # Carried as well, what is in the totals too would be copied for every segment.
+        # If they were carried besides the totals, they would be copied for every segment.
         opened = _opened(program, totals, moving) if segments is None else segments
         moving, opened = lax.fori_loop(n, stop, accumulated_step, (moving, opened))
         if record is not None:

@@ -42,7 +42,7 @@ class Child:
             # Ctrl-C is for this process: a chunk that is running is finished.
             start_new_session=True,
         )
-        # A user's own models are found where this process finds them.
+        # The child finds a user's own models where this process finds them.
         self.ask([os.path.abspath(folder) for folder in sys.path])
 
     def ask(self, request: object) -> Any:
@@ -62,7 +62,7 @@ class Child:
 
     def __del__(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
-            # What a child that is gone has not read can't be flushed.
+            # A pipe to a child that has ended can't be flushed.
             with contextlib.suppress(OSError):
                 if pipe is not None:
                     pipe.close()

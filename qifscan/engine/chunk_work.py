@@ -1,7 +1,8 @@
-"""Sweeps: along one axis each point starts where the one before it ended, up and down.
+"""Run a chunk: its points at once; or line by line, where an axis is swept.
 
-A line is all points of one sweep in one direction: it is run point by point, many lines side by side. What a
-point gives depends on its own line alone, so that lines are never cut and are run again as a whole.
+In a sweep each point starts where the one before it ended, up and down. A line is all points of one sweep in
+one direction: it is run point by point, many lines side by side. What a point gives depends on its own line
+alone, so that lines are never cut and are run again as a whole.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def _runs(
         points = Points.of(scan, _at_turn(scan, lines, turn))
         measured = run_points(replace(points, start=start), schedule, shape)
         assert measured.final is not None
-        # NaN would be the start of a first point: what has diverged goes on as infinite.
+        # NaN marks the first point of a line: a state that has diverged goes on as infinite.
         state = np.where(np.isfinite(measured.final), measured.final, np.inf).astype(scan.precision)
         start = Start(state, (measured.status & int(Status.under_resolved)) > 0)
         yield measured, start

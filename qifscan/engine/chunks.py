@@ -211,7 +211,7 @@ class Chunks:
         """Return the indices of so many points spread evenly over the scan, or of all if there are fewer."""
         size, lengths = self.scan.size, list(self.scan.sizes.values())
         count = min(count, size)
-        # Integers of Python: of 10^20 points none of NumPy's counts them.
+        # Python's integers: NumPy's can't count 10^20 points.
         chosen = [i * (size - 1) // max(count - 1, 1) for i in range(count)]
         if not lengths:
             return (np.zeros(1, dtype=int),)

@@ -51,7 +51,7 @@ def compiled(
             lowered = whole.lower(*arguments)
             compiling()
             found = lowered.compile()
-        # The one that was used last stands last.
+        # Keep the order of last use.
         _executables[program, shapes] = found
         if len(_executables) > MOST_KEPT:
             del _executables[next(iter(_executables))]

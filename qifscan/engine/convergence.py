@@ -9,7 +9,7 @@ step a point ends, never depends on the observables that are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,12 +45,29 @@ SMALL_STD = 0.01
 """Errors of a standard deviation, which may be far below the value, are relative to it and to this part
 of the quadratic mean."""
 
-KINDS = ("mean", "std", "min", "max", "final")
+
+def _of_values(value: Column, mean: Column, rate: bool) -> Column:
+    return value if rate else np.maximum(value, mean)
+
+
+def _of_deviations(value: Column, mean: Column, rate: bool) -> Column:
+    return value + SMALL_STD * mean
+
+
+STATISTICS: dict[str, Callable[[Column, Column, bool], Column]] = {
+    "mean": _of_values,
+    "std": _of_deviations,
+    "min": _of_values,
+    "max": _of_values,
+    "final": _of_values,
+}
+"""What two runs are compared by, of every variable; and what a difference is relative to, from the size of
+the number, the quadratic mean of the variable, and whether that is a rate."""
 
 
 def compared(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the observables that two runs of a model with these variables are compared by."""
-    return tuple(f"{name}_{kind}" for name in names for kind in KINDS)
+    return tuple(f"{name}_{kind}" for name in names for kind in STATISTICS)
 
 
 def remembered(modes: Column, unit: Column, dt: Column, steps: Column) -> Column:
@@ -106,14 +123,9 @@ def apart(
     rates = {rate.name for rate in rest.model.rates}
     of: dict[str, Column] = {}
     for name, size in quadratic_means(rest, fine).items():
-        for kind in KINDS:
+        for kind, scale in STATISTICS.items():
             key = f"{name}_{kind}"
-            value = np.abs(fine[key])
-            if kind == "std":
-                value = value + SMALL_STD * size
-            elif name not in rates:
-                value = np.maximum(value, size)
-            of[key] = _ratio(coarse[key], fine[key], value)
+            of[key] = _ratio(coarse[key], fine[key], scale(np.abs(fine[key]), size, name in rates))
             state = np.fmax(state, of[key])
     worst = np.zeros(len(rest))
     for key, row in asked.items():
@@ -129,10 +141,8 @@ def final_apart(coarse: Column, fine: Column, rest: Rest, found: Mapping[str, Co
     worst = np.zeros(len(fine))
     rates = {rate.name for rate in rest.model.rates}
     for i, (name, size) in enumerate(quadratic_means(rest, found).items()):
-        value = np.abs(fine[:, i])
-        worst = np.fmax(
-            worst, _ratio(coarse[:, i], fine[:, i], value if name in rates else np.maximum(value, size))
-        )
+        scale = _of_values(np.abs(fine[:, i]), size, name in rates)
+        worst = np.fmax(worst, _ratio(coarse[:, i], fine[:, i], scale))
     return worst
 
 

@@ -79,7 +79,7 @@ def initial_noise(program: Program, block: Block) -> tuple[dict[str, Noise], Pai
     for name, draw in _of_step(program, pairs, INITIAL_STEP).items():
         start = c[f"{name}_mean"] + c[f"{name}_std"] * draw
         noise[name] = Noise(start, start, start) if program.bridged else Noise(None, None, start)
-    # Only to have their place: step 0 draws others.
+    # Placeholders: step 0 draws others.
     return noise, None if program.bridged else pairs
 
 

@@ -109,7 +109,7 @@ def _longest_step(scan: Scan, integrator: Integrator, columns: Columns, rest: Re
     if scan.drive is not None:
         longest = np.minimum(longest, scan.drive.duration(columns) / DRIVE_STEPS)
     if rest.model.delay:
-        # What is delayed by less than a step would be needed before it is known.
+        # A rate delayed by less than a step would be needed before it is known.
         delay = columns[rest.model.delay]
         longest = np.where(delay > 0.0, np.minimum(longest, delay), longest)
     return np.asarray(longest, dtype=np.float64)

@@ -90,7 +90,7 @@ def warm(source: Source, goes_on: Callable[[], bool] = lambda: True) -> None:
     """
     start = [0.1] * len(source.model.variables)
     pulse = {"kind": "pulse", "amplitude": 1.0, "start": 1.0, "length": 1.0}
-    # The page begins with 50 ms, of a scan with noise with 200.
+    # The page begins with 50 ms, or with 200 ms if the scan has noise.
     first = {"t_end": 200.0, "noise": True} if source.scan.noisy else {"t_end": 50.0}
     for name, asked in (
         ("point", {}),

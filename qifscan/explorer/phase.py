@@ -79,7 +79,7 @@ def phase(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
         note = "" if len(names) == 2 else "the other variables held at one state"
     answer: dict[str, Any] = {"equilibria": found, "variables": pair, "window": _corners(window)}
     answer["note"] = note
-    # Far beyond the window a trajectory back in time may leave the numbers.
+    # Far beyond the window a trajectory back in time may overflow.
     with np.errstate(all="ignore"):
         answer |= _nullclines(planar, window)
         answer["flow"] = _flow(planar, window)

@@ -153,7 +153,7 @@ def input_of(drive: DriveBase | None, given: Mapping[str, Any], times: Array) ->
     samples, integrals = drive.samples()
     numbers = {p.name: given.get(p.name, p.default) for p in drive.parameters()}
     c: dict[str, Any] = {name: np.asarray(value, dtype=np.float64) for name, value in numbers.items()}
-    # The step is short, so that the edges of a pulse stand where they are.
+    # The step is short, so that the edges of a pulse are drawn where they are.
     step: Any = np.asarray(1e-6)
     c |= drive.step_constants(c, step) | {"drive_samples": samples, "drive_integrals": integrals}
     moments: Any = times

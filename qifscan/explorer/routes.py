@@ -19,7 +19,7 @@ from qifscan.explorer.answers import ANSWERS, answer
 from qifscan.explorer.source import open_source
 from qifscan.explorer.wire import packed
 from qifscan.files import Where
-from qifscan.pages import TYPES, page_files
+from qifscan.page_files import TYPES, page_files
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -77,7 +77,7 @@ class _Pages:
 
     def __init__(self, lookup: Lookup, chosen: Chosen | None) -> None:
         self._lookup, self._chosen = lookup, chosen
-        # Before any thread reads a store: of two that import dask at a time one finds it half imported.
+        # Before any thread reads a store: if two import dask at once, one finds it half imported.
         importlib.import_module("dask.array")
         self._turns = asyncio.Semaphore(AT_ONCE)
         # Python waits for these threads when it ends; one that is killed within XLA aborts the process.

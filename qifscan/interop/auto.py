@@ -58,6 +58,16 @@ def read_auto(
     kind. Raises `ScanError` with file and line for what can't be read.
     Source: Doedel, Oldeman, AUTO-07p: Continuation and Bifurcation Software for Ordinary Differential
     Equations (2012).
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import qifscan as qs
+    >>> lines = ["0  NDIM= 2  IPS = 1", "0  ISW = 1", "0  PT  TY  LAB  PAR(1)  L2-NORM  U(1)  U(2)"]
+    >>> lines += ["1  1 9 1  -6.0 1.6 0.1 -1.6", "1  2 2 2  -5.2 0.8 0.2 -0.8"]
+    >>> written = Path("b.short").write_text("\\n".join(lines))
+    >>> qs.read_auto("b.short", names={"PAR(1)": "eta"}, model="qif")["r"].values
+    array([0.1, 0.2])
     """
     chosen = None if model is None else model_of(model)
     where = str(path)
@@ -161,11 +171,11 @@ def _of_header(
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return what is known of a run after one more line of its header."""
     if len(tokens) == 5 and all(_number(token) is not None for token in tokens):
-        # The limits of the diagram stand first. A further branch of the same run has but the headings.
+        # A run begins with the limits of the diagram; its further branches only repeat the headings.
         return {}, ()
     if tokens[1:4] == ["PT", "TY", "LAB"]:
         return header, tuple(re.split(r"\s{2,}", line.split("LAB", 1)[1].strip()))
-    # A second value tells what the user gave where AUTO has changed it.
+    # Where AUTO changed a value, a second one is what the user gave.
     found = {key: int(value) for key, value in re.findall(r"\b(IPS|ISW|type)\s*[=:]\s*(-?\d+)", line)}
     return found | header, columns
 
@@ -197,7 +207,7 @@ def _row(where: str, line: int, tokens: Sequence[str], columns: Sequence[str], *
 
 def _number(token: str) -> float | None:
     """Return a number that Fortran printed: 1.0D-3, 1.234-101 (three digits leave no room for the E), NaN;
-    asterisks, which stand for one that does not fit, are NaN; None for what is no number."""
+    asterisks, which stand for one that does not fit, are NaN; None if it is not a number."""
     if set(token) == {"*"}:
         return float("nan")
     if _NOT_FINITE.fullmatch(token):

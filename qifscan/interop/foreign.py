@@ -18,9 +18,8 @@ from qifscan.arrays import Array, Index
 from qifscan.dynamics.model import Model
 from qifscan.errors import Fault, ScanError, unknown
 from qifscan.lazy import LazyModule
-from qifscan.limit_cycles import cycle_columns
 from qifscan.place import local
-from qifscan.theory import on_branch
+from qifscan.theory import codes
 from qifscan.theory.spectrum import KINDS, counted_modes, kinds
 from qifscan.theory.tables import Attributes, flags
 
@@ -29,17 +28,11 @@ if TYPE_CHECKING:
 else:
     xr = LazyModule("xarray")
 
-_MARKS = {"UZ": -4, "EP": 9, "MX": -9}
-"""Points that are no bifurcations: asked for by the user, an end, and an end by failure."""
-
-_GLOBAL = {"HC": 40, "SNIC": 41}
-"""What PyCoBi calls homoclinic by the growth of the period; AUTO has no codes for these."""
-
 TYPES: dict[str, dict[str, int]] = {
-    "equilibria": on_branch.TYPES | {"BP": 1, "ZH": -23} | _MARKS,
-    "LP": on_branch.TYPES | {"BP": 1, "ZH": -23} | _MARKS,
-    "HB": on_branch.TYPES | {"BP": 1, "ZH": -23} | _MARKS,
-    "cycles": cycle_columns.TYPES | {"BP": 6, "R1": -5, "R2": -6, "R3": -7, "R4": -8} | _MARKS | _GLOBAL,
+    "equilibria": codes.READ_OF_EQUILIBRIA,
+    "LP": codes.READ_OF_EQUILIBRIA,
+    "HB": codes.READ_OF_EQUILIBRIA,
+    "cycles": codes.READ_OF_CYCLES,
 }
 """Codes of `type` by what a diagram holds; a regular point is 0 whether it has a label or not.
 
@@ -145,7 +138,7 @@ def dataset_of(diagram: Diagram, model: Model | None, reference: str) -> xr.Data
     cycles = diagram.kind == "cycles"
     own, piece = ("branches", "branch") if cycles else ("pieces", "piece")
     types = TYPES[diagram.kind]
-    code = _words("type of the point, codes of AUTO") | flags(list(types), list(types.values()))
+    code = _words("type of the point, codes of AUTO") | flags(types)
     found: dict[str, Column] = {
         piece: (("point",), diagram.piece, _words("connected part that the point is on")),
         "type": (("point",), diagram.type.astype(np.int8), code),
@@ -158,7 +151,7 @@ def dataset_of(diagram: Diagram, model: Model | None, reference: str) -> xr.Data
     if diagram.multiple is not None:
         found |= _multipliers(diagram) if cycles else _eigenvalues(diagram)
     size = np.bincount(diagram.piece, minlength=len(diagram.numbers))
-    converged = diagram.type != _MARKS["MX"]
+    converged = diagram.type != codes.MX
     found["converged"] = (("point",), converged, _words("by the criterion of the other program"))
     if cycles:
         index = _words("index of the slice, in C order") | {"instance_dimension": "slices"}
@@ -183,7 +176,7 @@ def _with_times(diagram: Diagram) -> dict[str, Array]:
     period = diagram.columns.get("period", nothing.copy())
     if diagram.kind == "cycles":
         return diagram.columns | {"frequency": 1.0 / period}
-    turning = (diagram.type == on_branch.TYPES["HB"]) | (diagram.kind == "HB")
+    turning = (diagram.type == codes.HB) | (diagram.kind == "HB")
     omega = np.divide(2.0 * np.pi, period, out=nothing, where=turning & (period > 0.0))
     if diagram.multiple is not None:
         omega = np.where(turning & np.isnan(omega), _of_pair(diagram.multiple), omega)

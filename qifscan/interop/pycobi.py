@@ -41,6 +41,15 @@ def read_pycobi(
     `period`, the parameters, the state (of cycles its `_min` and `_max`), and from `eigenvalues` those or the
     multipliers. `label` is the index of the table. Raises `ScanError` for what can't be read.
     Source: PyCoBi 1.1, `ODESystem.get_summary`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import qifscan as qs
+    >>> rows = {("eta", 0): [-6.0, -5.2], ("r", 0): [0.1, 0.2], ("bifurcation", ""): ["EP", "LP"]}
+    >>> found = qs.read_pycobi(pd.DataFrame(rows), model="qif")
+    >>> found["type"].values.tolist(), found["eta"].attrs["units"]
+    ([9, 2], '1')
     """
     chosen = None if model is None else model_of(model)
     where, table = _table_of(table)

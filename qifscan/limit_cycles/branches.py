@@ -1,7 +1,7 @@
-"""Limit cycles of every model of the family: stable ones by simulation, whole branches by continuation.
+"""Branches of limit cycles of every model of the family, by continuation from Hopf points or stable cycles.
 
 Every cycle is a solution of the boundary value problem (see `collocation`), in float64, with its Floquet
-multipliers; what a branch could not be followed beyond, and what could not be made sure, is said in the data.
+multipliers. The dataset says where a branch could not be continued, and what could not be checked.
 """
 
 from __future__ import annotations
@@ -29,18 +29,20 @@ from qifscan.errors import (
 )
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import collocation, continuation, steps
+from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
 from qifscan.limit_cycles.collocation import INTERVALS
-from qifscan.limit_cycles.cycle_columns import STATUS, TYPES, columns_of, meanings, multiplier_axis
+from qifscan.limit_cycles.cycle_columns import STATUS, columns_of, meanings, multiplier_axis
 from qifscan.limit_cycles.doubled import twice
 from qifscan.limit_cycles.found import SAME, found_cycles, no_rows
 from qifscan.limit_cycles.orbits import Orbits, from_function
 from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.rules import Met, OnBranches
-from qifscan.limit_cycles.steps import CUTS, HB, Extent
+from qifscan.limit_cycles.steps import CUTS, Extent
 from qifscan.phases import phased
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import equilibria
 from qifscan.theory.certain import zeros_along
+from qifscan.theory.codes import HB, OF_CYCLES, PD, UNRESOLVED
+from qifscan.theory.conditions import HOPF
 from qifscan.theory.normal_forms import eigenvalues, matrices, null_vectors, squared_frequency, states
 from qifscan.theory.rate_curve import degree_in, paths
 from qifscan.theory.tables import Words, flags
@@ -186,7 +188,7 @@ def hopf_points(
 ) -> tuple[Index, Array, dict[str, Array], Array]:
     """Return slice, rate, all parameters and angular frequency of every Hopf point in a parameter."""
     path = paths(model, along)[0]
-    found = zeros_along(path, "hopf", flat, None)
+    found = zeros_along(path, HOPF, flat, None)
     given = {**part(flat, found.who), along: found.graph if along == model.graph else found.value}
     square = squared_frequency(model, states(model, found.r, given), given)
     is_one = np.flatnonzero((square > 0.0) & _is_marginal(model, found.r, given, square))
@@ -307,7 +309,7 @@ def _doubled(start: Starts, kept: list[Met], seen: list[Array]) -> list[Starts]:
     """Return the beginnings of doubled cycles at the period doublings on branches, each once: `seen` are
     those so far."""
     found = []
-    for met in [one for one in kept if one.code == steps.PD]:
+    for met in [one for one in kept if one.code == PD]:
         slices = start.who[met.number]
         numbers = np.column_stack((slices, met.orbits.scalars))
         new = []
@@ -340,7 +342,7 @@ def _with_ends(table: dict[str, Any], heads: list[dict[str, Any]], who: Index, c
 
 def _once(table: dict[str, Any], limits: Extent) -> dict[str, Any]:
     """Return the rows with one for all the unresolved ones at a place."""
-    unresolved = table["type"] == steps.UNRESOLVED
+    unresolved = table["type"] == UNRESOLVED
     again = np.zeros(len(unresolved), dtype=bool)
     near = np.abs(np.diff(table["value"])) < 1e-6 * limits.unit
     again[1:] = unresolved[1:] & unresolved[:-1] & (np.diff(table["number"]) == 0) & near
@@ -380,7 +382,7 @@ def _divergence(
 def duplicates(table: Mapping[str, Any], slices: Index) -> Index:
     """Return of each branch the one of its slice that has all of its cycles, -1: none.
 
-    A cycle is told by the parameter, its period, and the extremes and means of its variables.
+    A cycle is recognised by the parameter, its period, and the extremes and means of its variables.
     """
     columns = (table["value"], np.log(table["period"]), table["low"], table["high"], table["mean"])
     cycles = np.column_stack(columns)
@@ -432,7 +434,7 @@ def _ragged(
     words = Words(model, model.reference)
     meant = meanings(model, words)
     point, own = ("point",), ("branches",)
-    code = words.meaning("type of the point, codes of AUTO") | flags(list(TYPES), list(TYPES.values()))
+    code = words.meaning("type of the point, codes of AUTO") | flags(OF_CYCLES)
     apart: dict[str, Any] = {
         "branch": (point, table["number"], words.meaning("branch that the point is on")),
         "type": (point, table["type"].astype(np.int8), code),

@@ -18,17 +18,9 @@ from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import INTERVALS
 from qifscan.limit_cycles.orbits import Orbits, adapted, inner, joined, mesh_error, remeshed
 from qifscan.limit_cycles.problem import OrbitProblem
-from qifscan.limit_cycles.steps import (
-    BY_FAILURE,
-    EP,
-    POINT,
-    Crossing,
-    stepped,
-    tangents,
-    unit_length,
-    units_of,
-)
+from qifscan.limit_cycles.steps import BY_FAILURE, Crossing, stepped, tangents, unit_length, units_of
 from qifscan.phases import tell
+from qifscan.theory.codes import EP, POINT
 
 FIRST, LARGEST, SMALLEST = 0.02, 0.2, 1e-7
 """Steps, in sizes of the states: at the start, at most, and the one below which a branch is given up."""
@@ -116,7 +108,7 @@ class Step:
 
 
 class Rules(Protocol):
-    """What is looked for on branches, what ends them, and what is told of their orbits."""
+    """What to look for on branches, what ends them, and which numbers of their orbits to keep."""
 
     @property
     def codes(self) -> tuple[int, ...]:

@@ -15,19 +15,20 @@ from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, check_count, check_time, is_range, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import continuation
+from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
 from qifscan.limit_cycles.branches import branch_starts, duplicates
-from qifscan.limit_cycles.curve_rules import BY_RETURN, CUTS, TYPES, OnCurves
+from qifscan.limit_cycles.curve_bifurcations import BY_RETURN, CUTS, OnCurves
 from qifscan.limit_cycles.cycle_columns import columns_of, meanings, multiplier_axis
 from qifscan.limit_cycles.directions import with_direction
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.rules import Met, OnBranches
-from qifscan.limit_cycles.steps import LPC, PD, TR, UZ, Extent, at_value, tangents
+from qifscan.limit_cycles.steps import Extent, at_value, tangents
 from qifscan.phases import phased, tell
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import curves as of_equilibria
 from qifscan.theory.branches import PER_DECADE
+from qifscan.theory.codes import LPC, OF_CURVES_OF_CYCLES, PD, TR, UZ
 from qifscan.theory.tables import Words, flags
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ def _again(asked: Wanted, table: Mapping[str, Any], ends: Index) -> Index:
     rows = np.concatenate((rows, closing))
     rows = rows[np.argsort(table["number"][rows], kind="stable")]
     columns = {name: table[name][rows] for name in ("number", "value", "period")}
-    # Two parameters and the period tell a curve; extremes have kinks, which a chord cuts off.
+    # Two parameters and the period identify a curve; extremes have kinks, which a chord cuts off.
     columns |= dict.fromkeys(("low", "high", "mean"), table["second"][rows, None])
     return duplicates(columns, np.zeros(len(ends), dtype=np.intp))
 
@@ -353,7 +354,7 @@ def _dataset(asked: Wanted, given: Mapping[str, xr.DataArray], lines: Lines) -> 
     words = Words(model, model.reference)
     meant = meanings(model, words)
     point, own = ("point",), ("pieces",)
-    code = words.meaning("type of the point") | flags(list(TYPES), list(TYPES.values()))
+    code = words.meaning("type of the point") | flags(OF_CURVES_OF_CYCLES)
     apart: dict[str, Any] = {
         "piece": (point, table["number"], words.meaning("curve that the point is on")),
         "type": (point, table["type"].astype(np.int8), code),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.lazy import LazyModule
-from qifscan.limit_cycles.steps import HB, LPC, PD, RESOLVED, TR
+from qifscan.limit_cycles.steps import RESOLVED
+from qifscan.theory.codes import HB, LPC, PD, TR
 from qifscan.theory.tables import Attributes, Words, flags
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 else:
     xr = LazyModule("xarray")
 
-
-TYPES = {"none": 0, "HB": 3, "LPC": 5, "PD": 7, "TR": 8, "EP": 9, "unresolved": 31}
-"""AUTO's codes: Hopf point, fold of cycles, period doubling, torus, end of the range; and one of our own."""
 
 STATUS = ("followed", "no_hopf_point", "no_cycle_found")
 

@@ -45,9 +45,10 @@ from qifscan.limit_cycles.orbits import (
     remeshed,
 )
 from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.steps import FINE, POINT, at_value
+from qifscan.limit_cycles.steps import FINE, at_value
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import equilibria
+from qifscan.theory.codes import POINT
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -171,11 +171,11 @@ def _laps(orbits: Orbits, scales: Array, turns: Array, forced: bool) -> Index:
     for k in range(2, settling.MOST_RETURNS + 1):
         some = np.flatnonzero(turns % k == 0) if forced else np.arange(len(turns))
         here = orbits.chosen(some)
-        # Of many laps a mesh shows each but coarsely.
+        # A mesh over many laps resolves each only coarsely.
         close = SAME + np.minimum(10.0 * mesh_error(here, scales[some]), 1e-3)
         apart = np.abs(evaluated(here, (here.s + 1.0 / k) % 1.0) - here.u)
         same = (apart / scales[some][:, None]).max(axis=(1, 2)) < close
-        # What is the same everywhere repeats as often as one likes.
+        # A constant orbit repeats with any period.
         moving = (np.ptp(here.u, axis=1) / scales[some]).max(axis=1) > settling.FLAT
         laps[some[same & (moving | forced)]] = k
     return laps
@@ -205,13 +205,13 @@ def of_lap(
     """Return a lap of a trajectory as an orbit."""
     mesh = settling.even_mesh(kept, which, begin, length, scale, intervals)[None]
     found = from_function(mesh, lambda s: kept.at(which, begin + s[0] * length)[None], np.array([[length]]))
-    # A trajectory closes but nearly; what is to be periodic begins as such.
+    # A trajectory closes only nearly; the guess must be periodic.
     found.u[:, -1] = found.u[:, 0]
     return found
 
 
 def different(problem: Problem, points: Index, groups: list[Group], outcome: Index | None) -> list[Group]:
-    """Return each cycle of a point once; with `outcome` without equilibria, which are told there."""
+    """Return each cycle of a point once; given `outcome`, equilibria are marked there and left out."""
     seen: dict[int, list[Array]] = {}
     found = []
     for which, orbits in groups:

@@ -40,7 +40,8 @@ class Search:
         """Return the steps at which it is 0 between 0 and a width, the orbits, whether they were found, and
         whether the function has the same sign at both ends instead.
 
-        The Illinois variant of the regula falsi.
+        The Illinois variant of the regula falsi; not SciPy's, as each trial is an orbit, which
+        Newton's method finds from the two around it, and a trial can fail.
         """
         everyone = np.arange(len(width))
         low, high = np.zeros(len(width)), width.copy()

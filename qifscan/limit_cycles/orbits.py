@@ -1,4 +1,4 @@
-"""Orbits as piecewise polynomials on meshes, many at once, and what can be told of them.
+"""Orbits as piecewise polynomials on meshes, many at once, and numbers that describe them.
 
 C. de Boor, A Practical Guide to Splines, Springer 2001, ch. XII (the mesh).
 """

@@ -17,6 +17,7 @@ import numpy as np
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.problem import Problem
 from qifscan.phases import tell
+from qifscan.theory.zeros import halved
 
 PERIODIC, AT_REST, NOT_PERIODIC, DIVERGED = range(4)
 
@@ -68,6 +69,7 @@ class Trajectories:
 
 def hermite(x: Array, h: Array, y: Sequence[Array], slope: Sequence[Array]) -> Array:
     """Return Hermite's cubic on intervals of length h at places x in [0, 1]: `(intervals, n)`."""
+    # SciPy's `CubicHermiteSpline` is made for all intervals of one curve; here a few of many are wanted.
     x, h = x[:, None], h[:, None]
     low, high = (1.0 - x) ** 2, x * x
     first: Array = low * ((1.0 + 2.0 * x) * y[0] + x * h * slope[0])
@@ -175,12 +177,12 @@ def _crossings(kept: Trajectories, which: int, at: Index, level: float) -> Array
     """Return when the first variable crosses a level within some steps, by bisection of the cubics."""
     low, high = kept.t[at, which], kept.t[at + 1, which]
     y, slope, h = kept.y[:, which, :1], kept.slope[:, which, :1], high - low
-    x_low, x_high = np.zeros(len(at)), np.ones(len(at))
-    for _ in range(50):
-        x = 0.5 * (x_low + x_high)
-        below = hermite(x, h, (y[at], y[at + 1]), (slope[at], slope[at + 1]))[:, 0] < level
-        x_low, x_high = np.where(below, x, x_low), np.where(below, x_high, x)
-    found: Array = low + h * x_high
+
+    def below(x: Array) -> Any:
+        return hermite(x, h, (y[at], y[at + 1]), (slope[at], slope[at + 1]))[:, 0] < level
+
+    _, x = halved(below, np.zeros(len(at)), np.ones(len(at)), 50)
+    found: Array = low + h * x
     return found
 
 

@@ -12,10 +12,7 @@ from qifscan.limit_cycles.collocation import Border, Corrected, corrected, linea
 from qifscan.limit_cycles.floquet import resolved
 from qifscan.limit_cycles.orbits import Orbits, extremes, inner, means, mesh_error
 from qifscan.limit_cycles.problem import OrbitProblem, Problem
-
-POINT, HB, LPC, PD, TR, EP, UZ, UNRESOLVED = 0, 3, 5, 7, 8, 9, -4, 31
-"""AUTO's codes: ordinary, Hopf point, fold of cycles, period doubling, torus, end, a value asked for; and one
-of our own."""
+from qifscan.theory.codes import POINT
 
 CUTS = (
     "points",

@@ -107,7 +107,7 @@ def _line(axes: Axes, x: Array, y: Array, points: Table, here: Array, colour: st
     branch = points.chosen(here)
     for solid, style, told in ((True, "-", "stable"), (False, "--", "unstable")):
         line = _joined(x[here], y[here], _segments(branch, solid))
-        # A branch that is there twice, from both of its ends, would fill its own gaps.
+        # A branch drawn twice, from both of its ends, would fill its own gaps.
         gaps = None if solid else paper()
         if len(line[0]):
             axes.plot(*line, style, color=colour, gapcolor=gaps, linewidth=1.4, label=f"{name}, {told}")
@@ -209,7 +209,7 @@ def legend(
     """
     seen: dict[str, Any] = {}
     for axes in panels:
-        # Until they are asked for the limits are not those of what was drawn.
+        # Matplotlib updates the limits only when it is asked for them.
         _ = axes.viewLim
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             if name not in seen and _is_in(axes, handle):

@@ -64,7 +64,7 @@ def draw_branch(axes: Axes, name: str, scan: Scan, layout: Layout) -> None:
     limits, heights = axes.get_xlim(), axes.get_ylim()
     if width <= 0:
         return
-    # As far as the panel reaches: pi R is below sqrt(eta) + |v| + J/pi, and small only where |v| is large.
+    # Rates that the panel can show: pi R is below sqrt(eta) + |v| + J/pi, and small only where |v| is large.
     eta, J = (np.abs(limits if across == n else [at[n]]).max() for n in ("eta", "J"))
     highest = 1.0 + (np.sqrt(eta + abs(at["v_ou_mean"]) + width) + J) / np.pi
     R = np.geomspace(1e-5 * min(width, 1.0), highest, 20001)

@@ -166,7 +166,7 @@ def draw_lines(axes: Axes, shown: xr.Dataset, name: str, layout: Layout, style: 
     axes.set_ylabel(labelled(values))
     low, high = axes.get_ylim()
     if high - low < FLAT * max(abs(low), abs(high)):
-        # What rounding makes of a constant must not look like a curve.
+        # Rounding errors of a constant must not look like a curve.
         axes.set_ylim(*(0.5 * (low + high) + sign * 0.1 * max(abs(low), abs(high)) for sign in (-1, 1)))
     if is_flag(values):
         scale = scale_of(values, 0.0)

@@ -225,7 +225,7 @@ def _show_scan(dataset: xr.Dataset, asked: Drawing) -> Figure:
     if "time" in chosen_dims and x is None and y is None:
         longest = max((scan.sizes[d] for d in chosen_dims - {"time"}), default=1)
         x, y = "time", "" if longest <= MOST_LINES else None
-        # The mean of trajectories is none that the population takes.
+        # No population follows the mean of several trajectories.
         facet = "replicate" if facet is None and chosen_dims == {"time", "replicate"} else facet
     layout = _layout(scan, x, y, facet, asked.select)
     shown = _selected(kept, layout)

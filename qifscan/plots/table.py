@@ -142,7 +142,7 @@ def _kind(dataset: xr.Dataset) -> str | None:
 
 
 def read(dataset: xr.Dataset, where: str = "data") -> Table:
-    """Return the points of a dataset of theory; raise `ScanError` if it is none, or has nothing to draw."""
+    """Return the points of a dataset of theory; raise `ScanError` for others, or if nothing can be drawn."""
     if not is_theory(dataset):
         found = f"a {type(dataset).__name__} of something else"
         makers = "branch, special_points, curve, cycles, cycle_branches or equilibria"
@@ -174,7 +174,7 @@ def _of_points(dataset: xr.Dataset, kind: str, model: Model) -> Table:
     types = _meanings(dataset["type"])
     sure = (values["converged"] != 0) & (values.get("resolved", np.ones(size)) != 0) & (types != "unresolved")
     varied = tuple(p.name for p in model.parameters if p.name in values)
-    # A curve of another program may not tell its frequencies, but what it is one of.
+    # A curve of another program may lack its frequencies, but says what it is a curve of.
     of_hopf = dataset.attrs.get("curve") == "HB" or bool(np.isfinite(values.get("omega", np.nan)).any())
     return Table(kind, model, varied, fixed | values, line, stable, sure, types, _cuts(dataset), of_hopf)
 

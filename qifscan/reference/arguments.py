@@ -78,7 +78,7 @@ def checked_size(size: object) -> Shape:
 
 
 def check_choice(where: str, given: object, known: Sequence[str]) -> None:
-    """Raise `ScanError` for what is none of the known names."""
+    """Raise `ScanError` unless this is one of the known names."""
     if not (isinstance(given, str) and given in known):
         raise ScanError([unknown(where, given, known)])
 

@@ -92,7 +92,7 @@ class Delayed(Named):
         broadcasts to `(steps, *shape)` with the delay of one step first, or a function of that shape; zeros
         for None. A longer delay of a known identifier begins it anew.
 
-        Raises `ScanError` if a delay is no number of steps, the target not of this object, or the
+        Raises `ScanError` if a delay is not a whole number of steps, the target not of this object, or the
         identifier already that of another variable.
         """
         if not isinstance(identifier, str):

@@ -283,7 +283,7 @@ class QIF(Saved):
     def state(self) -> State:
         """The state as `stepping.step` takes it, a copy; one that it returned can be assigned."""
         x, y, x_ou, y_ou = (self._arrays[name].copy() for name in MOVING)
-        # Of NumPy: what JAX takes as its own.
+        # NumPy's, which JAX accepts.
         given: Any = (x, y, x_ou, y_ou, np.uint32(self._steps), self._key)
         return State(*given)
 

@@ -1,4 +1,4 @@
-"""Which attractor the points of a finished scan go to: hysteresis, basins, tipping, response to pulses."""
+"""Basins of attraction and tipping: which attractor the points of a finished scan go to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finished scans as what is asked of them wants them: opened, with their points and flags."""
+"""Finished scans, opened for the functions that read them: their points, flags and states at rest."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def blocking(client: Any) -> Any:
         raise ScanError([Fault("client", f"one that is {client.status}", "one that is connected")])
     answered = threading.Event()
     client.loop.add_callback(answered.set)
-    # Of a client that was made before a fork the child has no thread.
+    # After a fork the child lacks the thread of a client made before.
     if not answered.wait(ANSWERS_IN):
         hint = "make one here, or give the address of its scheduler"
         raise ScanError([Fault("client", "one whose event loop can't run here", "one of this process", hint)])

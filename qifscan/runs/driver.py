@@ -315,7 +315,7 @@ def _add_theory(opened: Store, found: Atlas) -> None:
     except StoreError as error:
         logger.warning("%s", error)
     except (ValueError, KeyError, OSError) as error:
-        # Of metadata that were damaged meanwhile.
+        # The metadata were damaged meanwhile.
         logger.warning("%s: the theory can't be added (%s); verify --repair does", opened.path, short(error))
 
 

@@ -16,7 +16,7 @@ Region = dict[str, tuple[float, float]]
 
 
 def region_of(scan: Scan, first: Any) -> Region:
-    """Return the region that is asked for; raise `ScanError` if it is none of this scan."""
+    """Return the region that is asked for; raise `ScanError` if the scan has no such axis or value."""
     if first is None:
         return {}
     if not isinstance(first, Mapping):

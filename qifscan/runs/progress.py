@@ -1,4 +1,4 @@
-"""How far a run is, told in a terminal and to a caller."""
+"""How far a run is, shown in a terminal and reported to a caller."""
 
 from __future__ import annotations
 

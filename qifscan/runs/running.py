@@ -40,7 +40,7 @@ class Running:
     others: set[int] = field(default_factory=set)
     logged: float = 0.0
     recent: deque[tuple[float, int]] = field(default_factory=lambda: deque([(0.0, 0)]))
-    """Seconds and points of the last chunks, from which the time left is told."""
+    """Seconds and points of the last chunks, from which the time left is estimated."""
 
     def counted(self, chunk: int, outcome: Outcome) -> Progress:
         """Count a chunk that is computed; return how far the run is."""

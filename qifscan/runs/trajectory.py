@@ -249,8 +249,7 @@ def replay(
     chosen_point = chunk_work.started(scan, index or (np.zeros(1, dtype=int),))
     result = run_points(chosen_point, Schedule.of(protocol, every), batch_shape(1))
     dataset = _dataset(scan.mean_field, result, _point_template(scan, chosen[0]), protocol, every, scan)
-    for name, value in result.variables.items():
-        dataset[name] = value[0]
+    dataset = dataset.assign({name: value[0] for name, value in result.variables.items()})
     index_of = tuple(np.array([i]) for i in chosen[0]) or (np.zeros(1, dtype=int),)
     dataset = _with_fixed(dataset, scan, scan.columns(index_of[: len(scan.axes)] or index_of))
     return dataset.assign_attrs(checked=_compare(opened, index, result), fingerprint=scan.fingerprint)

@@ -1,4 +1,5 @@
-"""Verify a store: its bytes, its numbers against the same program, a finer one, and the exact theory."""
+"""Verify a store: its bytes; its numbers beside the same program, a finer step, an adaptive solver of other
+code, and the exact equilibria."""
 
 from __future__ import annotations
 
@@ -240,7 +241,7 @@ def _damaged(opened: Store, done: set[int], structure: list[str], repair: bool) 
     except StoreError:
         if not structure:
             raise
-        # Of an array whose metadata is damaged no chunk can be read until it is mended.
+        # If the metadata of an array is damaged, no chunk can be read until it is mended.
         damaged = dict.fromkeys(done, "can't be read until the metadata is mended")
     if repair:
         for chunk in damaged:

@@ -43,7 +43,7 @@ from qifscan.scan.checks import (
 )
 from qifscan.scan.protocol import Protocol, Traces
 from qifscan.scan.readable import Readable
-from qifscan.scan.toml import as_tables, as_toml
+from qifscan.scan.toml_text import as_tables, as_toml
 
 NUMBERS_VERSION = 11
 """Raised whenever the same scan would give other numbers; part of the fingerprint."""
@@ -333,7 +333,7 @@ class Scan(Readable):
         """Return the resolved scan as JSON data: every default filled in, every axis as values."""
         data = self.model_dump(mode="json", exclude={"axes", "points", "fixed"})
         data["axes"] = {axis.name: axis.definition() for axis in self.axes.values()}
-        # Said again as a list: JSON objects and Python's dicts are equal in any order, datasets are not.
+        # The order as a list: JSON objects are equal in any order, datasets are not.
         data["dimensions"] = list(self.sizes)
         swept = {column for axis in self.axes.values() for column in axis.columns}
         values = {name: self.fixed.get(name, p.default) for name, p in self.parameters.items()}
@@ -384,7 +384,7 @@ class Scan(Readable):
     @property
     def sizes(self) -> dict[str, int]:
         """Length of every dimension of the dataset, in order; `replicate` is last, if there are several."""
-        # Without the labels: those of a billion replicates are 8 GB.
+        # Not from the labels: a billion replicates have 8 GB of them.
         sizes = {axis.name: len(axis) for axis in self.axes.values()}
         return sizes | ({"replicate": self.replicates} if self.replicates > 1 else {})
 

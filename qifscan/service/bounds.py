@@ -48,7 +48,7 @@ class Bounds:
             raise ScanError([unknown("model", name, known)])
 
     def check_observables(self, names: Any) -> None:
-        """Raise `ScanError` for an observable of a user's own that is none of the server's `own`."""
+        """Raise `ScanError` for an observable of a user's own that is not among the server's `own`."""
         places = [n for n in names if isinstance(n, str) and ":" in n] if isinstance(names, list) else []
         faults = [
             unknown("observables", n, self.own or ["no observable"]) for n in places if n not in self.own

@@ -76,7 +76,7 @@ class StoreFiles:
         return cls(path, nodes, root, opened)
 
     def place(self, name: str) -> tuple[Path, bool]:
-        """Return the file of a name, and whether it is of a finished chunk; raise `KeyError` if it is none.
+        """Return the file of a name, and whether it is of a finished chunk; raise `KeyError` for other names.
 
         `zarr.json`, `<array>/zarr.json`, `<array>/c/0/1`.
         """
@@ -119,7 +119,7 @@ class StoreFiles:
         if array not in files:
             return None
         if self.opened.packed:
-            # A file of it has many chunks, and only what is whole was packed.
+            # A packed file holds many chunks, and only finished stores are packed.
             return True
         chunks, depth = self.opened.chunks, files[array]
         chunk = chunks.grid + place[0] if depth is None else chunks.at(place[:depth])

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from qifscan.pages import TYPES, page_files
+from qifscan.page_files import TYPES, page_files
 from qifscan.service.problems import ProblemError
 
 

@@ -46,7 +46,7 @@ def scan_of(given: Any, bounds: Bounds) -> Scan:
     except (ValueError, RecursionError, TypeError) as error:
         if isinstance(error, ScanError):
             raise
-        # A date of TOML, or lists inside each other without end.
+        # A date of TOML, or lists nested too deeply.
         raise ScanError([Fault("scan", f'"{error}"', "numbers, texts, lists and tables")]) from None
     _check_sources(given, here)
     return scan
@@ -82,7 +82,7 @@ def check_size(scan: Scan, folder: Path, bounds: Bounds) -> Plan:
         raise ProblemError(413, f"{found} on this server", plan={"traces": traced}, limit=bounds.traces)
     made = qifscan.plan(scan, probe=False)
     try:
-        # No more is known before anything is compiled; the run itself looks again.
+        # An estimate without compiling anything; the run checks again.
         replace(made, memory=made.least_memory).check(folder)
     except ScanError as error:
         raise ProblemError(413, str(error).splitlines()[0], plan=numbers(made)) from None

@@ -38,7 +38,7 @@ Tell = Callable[[dict[str, Any]], None]
 
 def main() -> int:
     """Do the job that standard input names; return the exit code."""
-    # What a model or a library prints must not come between the lines for the server.
+    # Prints of a model or a library must not mix with the lines for the server.
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 

@@ -103,7 +103,7 @@ def endings(store: Store, done: Iterable[int]) -> dict[int, int]:
     for first in range(0, len(grid), ROWS_AT_ONCE):
         values = [each.ravel() for each in _statuses(store, grid[first : first + ROWS_AT_ONCE])]
         counts += np.bincount(np.concatenate(values or [np.zeros(0, np.uint8)]), minlength=256)
-    # Of Python's integers: the points of a scan may be more than NumPy counts.
+    # Python's integers: a scan may have more points than NumPy's can count.
     found = {value: int(count) for value, count in enumerate(counts) if count}
     found[0] = found.get(0, 0) + store.scan.size - sum(found.values())
     return {value: count for value, count in found.items() if count}

@@ -131,9 +131,9 @@ def _taken_over(claim: ObjectPath, mine: bytes, path: ObjectPath) -> bool:
         held = claim.read_bytes()
         dead = _is_dead(held, claim)
     except FileNotFoundError:
-        # It went while it was looked at: its writer is done.
+        # It disappeared meanwhile: its writer is done.
         return claim.create(mine)
-    # Of two who find it dead, one takes it: what the other would remove is no longer that of the dead.
+    # If two find it abandoned, one takes it; the other must not remove what the first has made since.
     if not dead or not claim.replace(held, mine):
         return False
     if not (path / METADATA).is_file():

@@ -51,11 +51,11 @@ def faults(
 def _faults(opened: Store, theory: bool, deep: bool, seen: chunk_files.Seen | None) -> list[str]:
     found = list(_of_links(opened))
     if found:
-        # What may be read without end, or lies elsewhere, is not looked at.
+        # Pipes could be read without end, and links lead elsewhere: look no further.
         return found
     found = [*_of_attributes(opened), *_of_metadata(opened), *_of_coordinates(opened)]
     if not found and opened.recorded:
-        # Where something else is damaged, its copy differs from it.
+        # The copy of damaged metadata differs anyway.
         found += _of_copy(opened)
     done, incomplete = seen or chunk_files.look(opened)
     found += _of_files(incomplete)
@@ -156,7 +156,7 @@ def _of_coordinates(opened: Store) -> Iterator[str]:
         try:
             found = np.asarray(zarr.open_array(places.readable(opened.path), path=name, mode="r")[...])
             same = found.shape == values.shape and found.tolist() == values.tolist()
-            # Of zeros alone, which is the fill value, zarr writes no file.
+            # Zarr writes no file for zeros alone, the fill value.
             is_fill = values.dtype.kind not in "OUS" and not values.any()
             there = values.size == 0 or is_fill or (opened.path / name / "c" / "0").is_file()
         except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes

@@ -159,7 +159,7 @@ def _into_zip(archive: Path, written: Written) -> None:
     archive.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(archive) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as opened:
         for name, data in written:
-            # Of the same store the same bytes, whenever it is packed.
+            # No time stamp: the same store gives the same bytes, whenever it is packed.
             opened.writestr(zipfile.ZipInfo(name), data)
 
 

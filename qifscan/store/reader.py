@@ -147,7 +147,7 @@ def _at_this_moment(store: Store) -> Any:
     shown: dict[str, set[str]] = {name: set() for name in (*grid_names(chunks), *trace_names(chunks))}
     for chunk in done:
         for name, place in places_of(store, chunk).items():
-            # Of a scan without axes a chunk's file is `c` itself.
+            # In a scan without axes a chunk's file is `c` itself.
             shown[name].add("/".join(map(str, place)))
     hidden = {name: frozenset(found) for name, found in shown.items()}
     path = store.path

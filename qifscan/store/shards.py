@@ -105,7 +105,7 @@ def joined(chunks: list[bytes | None]) -> bytes:
 
 
 def parted(shard: bytes, count: int) -> list[bytes | None]:
-    """Return the chunks of a shard; raise `ValueError` if it is none of so many."""
+    """Return the chunks of a shard; raise `ValueError` if it can't be one of so many."""
     begin = len(shard) - 16 * count - 4
     told = shard[begin:-4]
     if begin < 0 or google_crc32c.value(told) != int.from_bytes(shard[-4:], "little"):

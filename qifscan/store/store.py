@@ -1,4 +1,4 @@
-"""The dataset on disk: create it, write a chunk, tell what is finished, open it. The only user of zarr.
+"""A store: created, loaded, held against a scan; its attributes. Chunks are written in `writer`.
 
 A chunk of the scan is one whole chunk of every array, written by one task; `status` is written last, so its
 chunk is the record that the rest is there. Status 0 means "not run" and is the fill value, never a result.

@@ -61,7 +61,7 @@ def write_theory(path: Where, found: Atlas) -> None:
 
 def add_theory(opened: store.Store, found: Atlas) -> None:
     """Write the theory of a store's own scan into it, as `write_theory` does."""
-    # Without reading its scan back: of an axis of a million values that takes two seconds.
+    # Without reading the scan back, which takes two seconds for an axis of a million values.
     _write(opened.path, found)
 
 
@@ -75,7 +75,7 @@ def _write(path: Where, found: Atlas) -> None:
                 if isinstance(path, Path):
                     files.remove(path / THEORY)
                 else:
-                    # Without the file that it is known by it is not there, whatever is still removed.
+                    # Its metadata go first: without them there is no group, even if removing the rest fails.
                     files.remove(path / THEORY / METADATA)
                     files.remove(path / THEORY)
                 files.put(partial / THEORY, path / THEORY)
@@ -138,7 +138,7 @@ def _lacks(array: Where, found: Mapping[tuple[int, ...], int], node: Any) -> boo
     lengths = node["chunk_grid"]["configuration"]["chunk_shape"]
     counts = [-(-n // c) for n, c in zip(node["shape"], lengths, strict=True)]
     missing = (place for place in np.ndindex(*counts) if place not in found)
-    # Of a server's listing, which may lag behind, each is asked for by its name.
+    # Ask for each by name, as a server's listing may lag behind.
     return any(not files.has_content(array.joinpath("c", *map(str, place))) for place in missing)
 
 

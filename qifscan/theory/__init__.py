@@ -1,5 +1,6 @@
 """Exact equilibria and bifurcations, in float64 NumPy: nothing is simulated.
 
 Every result stands beside a proof or a bound: try `benchmarks/exact.py` after a change. Begin with `plain`
-(the plain model in closed form), then `rate_curve` (all others) and `special_points`.
+(the plain model in closed form), then `rate_curve` (all others), `special_points` (folds, Hopf points, cusps
+of a slice) and `curves` (the same in two parameters).
 """

@@ -326,7 +326,7 @@ class Ratio(_Operand):
                 divisor = self.top
                 ring.divisors.append(divisor)
             factors = _added(factors, {divisor: -1})
-        # An exact 0 stays a factor: what is divided by it may not be used.
+        # An exact 0 stays a factor: a quotient by it must not be used.
         if ring.exact and scale.c[0] == 0:
             return self._with(ring.one, -self.power, _added(factors, {scale: -1}))
         return self._with(ring.one, -self.power, factors, _inverse(scale))

@@ -12,9 +12,10 @@ import numpy as np
 
 from qifscan.errors import Fault, ScanError, check_count, show
 from qifscan.lazy import LazyModule
+from qifscan.theory import codes
 from qifscan.theory.certain import nodes_of
 from qifscan.theory.normal_forms import states
-from qifscan.theory.on_branch import TYPES, OnBranch, Request, check_range, joined, on_path, request_of
+from qifscan.theory.on_branch import OnBranch, Request, check_range, joined, on_path, request_of
 from qifscan.theory.rate_curve import Path, coefficients, rate_unit
 from qifscan.theory.special_points import described, measures, proof_of, special_on
 from qifscan.theory.spectrum import kinds, spectrum_of
@@ -145,7 +146,7 @@ def lines_along(
         count = max(8, math.ceil(points * math.log10(high / low)))
         r = np.geomspace(low * (1.0 + _BESIDE), high * (1.0 - _BESIDE), count + 1)
         line = on_path(path, np.zeros(len(r), dtype=np.intp), r, request.slices)
-        # The ends are next to walls, where a parameter or a rate can be rounded to what has no meaning.
+        # The ends are next to walls, where rounding can take a parameter or a rate out of its domain.
         line = line.chosen(np.isfinite(line.parameters[name]) & path.domain.holds(line.parameters[name]))
         r, value = line.r, line.parameters[name]
         if not len(r):
@@ -201,7 +202,7 @@ def _owners(lines: list[Stretch], special: OnBranch) -> Index:
         if line.values is not None:
             name, values = line.values
             away[number, inside] = np.abs(values(special.r[inside]) - special.parameters[name][inside])
-    # A distance that is no number is one between two infinities.
+    # A distance is NaN between two infinities.
     away[1:] = np.where(np.isnan(away[1:]), 0.0, away[1:])
     return np.where(np.isfinite(away).any(axis=0), np.argmin(away, axis=0) - 1, -1)
 
@@ -210,7 +211,7 @@ def _stabilities(points: OnBranch) -> dict[str, Any]:
     state = states(points.model, points.r, points.parameters)
     modes = spectrum_of(points.model).modes(points.model, state, points.parameters)
     kind, unstable, stable = kinds(modes)
-    marginal = np.isin(points.type, [TYPES[name] for name in ("LP", "HB", "CP", "BT", "GH")])
+    marginal = np.isin(points.type, [codes.OF_EQUILIBRIA[name] for name in ("LP", "HB", "CP", "BT", "GH")])
     return {
         "eigenvalue_real": modes.real,
         "eigenvalue_imag": modes.imag,

@@ -20,10 +20,10 @@ import numpy as np
 
 from qifscan.arrays import Array
 from qifscan.theory.algebra import Polynomial, Ratio, Ring, Tied
-from qifscan.theory.conditions import Exact, OnSlices, turning, vanishing
+from qifscan.theory.conditions import FOLD, REST, Exact, Kind, OnSlices, vanishing, walls
 from qifscan.theory.isolation import Roots, isolated, narrowed, narrowed_near, table
 from qifscan.theory.normal_forms import states
-from qifscan.theory.rate_curve import PER_DECADE, SPAN, Path, coefficients, distances, graph_value, rate_unit
+from qifscan.theory.rate_curve import PER_DECADE, SPAN, Path, coefficients, graph_value, rate_unit
 from qifscan.theory.taylor import PARAMETER, RATE, Taylor, coefficient
 from qifscan.theory.whole import Bracket, roots_between, sharpened, square_root
 from qifscan.theory.zeros import Nodes, part, walled
@@ -54,7 +54,7 @@ def span(model: Model, slices: Mapping[str, Array], rates: Range | None) -> tupl
     return SPAN[0] * rate_unit(model, slices), SPAN[1] / SPAN[0]
 
 
-def zeros_along(path: Path, kind: str, slices: Mapping[str, Array], rates: Range | None) -> CountedZeros:
+def zeros_along(path: Path, kind: Kind, slices: Mapping[str, Array], rates: Range | None) -> CountedZeros:
     """Return the zeros of a condition on a path, whichever root of its equation p is."""
     of, roots, x = _isolated(path, kind, slices, rates)
     every = np.ones(len(of.unit), dtype=bool)
@@ -65,7 +65,7 @@ def zeros_along(path: Path, kind: str, slices: Mapping[str, Array], rates: Range
     every[roots.who[places.there & ~places.known]] = False
     # At a wall the state is not valid, and is not to be.
     there = places.there & places.known
-    if kind in ("fold", "hopf"):
+    if kind.special:
         here = part(slices, roots.who)
         there &= _valid(path, places.r, places.p, here)
         if path.tied == 2:
@@ -88,7 +88,7 @@ def _valid(path: Path, r: Array, value: Array, here: Mapping[str, Array]) -> Any
     return valid
 
 
-def _is_of_division(path: Path, kind: str, r: Array, p: Array, here: Mapping[str, Array]) -> Any:
+def _is_of_division(path: Path, kind: Kind, r: Array, p: Array, here: Mapping[str, Array]) -> Any:
     """Tell the roots at which the other p of the path's equation is 0, where the model has divided by p.
 
     Such a factor of the condition is 0 there for neither p, and nothing else tells it from one that is.
@@ -102,7 +102,7 @@ def _is_of_division(path: Path, kind: str, r: Array, p: Array, here: Mapping[str
 
 
 def walls_along(
-    path: Path, kind: str, slices: Mapping[str, Array], rates: Range | None
+    path: Path, kind: Kind, slices: Mapping[str, Array], rates: Range | None
 ) -> tuple[Index, Array, Any]:
     """Return the slice and the rate of every zero of a wall, and of which slices their count is proven."""
     if not path.degree:
@@ -113,7 +113,7 @@ def walls_along(
 
 
 def _isolated(
-    path: Path, kind: str, slices: Mapping[str, Array], rates: Range | None
+    path: Path, kind: Kind, slices: Mapping[str, Array], rates: Range | None
 ) -> tuple[OnSlices, Roots, Array]:
     """Return the roots of a condition, and where they are as the expanded polynomial has it, in units."""
     low, factor = span(path.model, slices, rates)
@@ -153,16 +153,17 @@ def nodes_of(path: Path, parameters: Mapping[str, Array], rates: tuple[float, fl
     nodes = Nodes(unit[:, None] * grid, np.ones((slices, count - 1), dtype=bool), rates)
     certified = np.ones(slices, dtype=bool)
     none = np.empty(0, dtype=np.intp), np.empty(0)
-    for kind, wall, _ in path.walls():
+    for kind, _ in walls(path):
+        wall = kind.along(path)
         who, at, proven = walls_along(path, kind, parameters, rates)
         if path.tied == 2:
             who, at = _of_this_root(wall, parameters, who, at)
         nodes = walled(nodes, wall, parameters, positive=False, at=(who, at))
         certified &= proven
     # A function changes its sign at its poles as well, which are among the other walls.
-    for _, wall, positive in path.walls():
+    for kind, positive in walls(path):
         if positive:
-            nodes = walled(nodes, wall, parameters, positive=True, at=none)
+            nodes = walled(nodes, kind.along(path), parameters, positive=True, at=none)
     return replace(nodes, certified=certified)
 
 
@@ -179,7 +180,7 @@ def _of_this_root(
 def counted_rates(path: Path, one: Mapping[str, Array], low: float, high: float) -> Array:
     """Return the rates at rest of a point in a range, from roots that are isolated in whole numbers."""
     unit = math.sqrt(low) * math.sqrt(high)
-    exact = Exact.of(path, "rest", one, 0, unit)
+    exact = Exact.of(path, REST, one, 0, unit)
     brackets = sorted(roots_between(exact.polynomial, low / unit, high / unit))
     r = np.array([float(Fraction(first) * exact.unit) for first, _ in brackets])
     state = states(path.model, r, one)
@@ -250,7 +251,7 @@ def placed(of: OnSlices, roots: Roots, x: Array) -> Places:
     graph, rounding = _graph(of, r, p, here)
     size = np.maximum(error, rounding)
     known = there.copy()
-    # Not "size > NEGLIGIBLE": what is no number is open too.
+    # Not "size > NEGLIGIBLE": a NaN is open too.
     for j in np.flatnonzero(there & (~(size < NEGLIGIBLE) | roots.exact | lost)):
         exact = of.exact(int(who[j]))
         ends = roots.brackets.get(int(j)) or _bracket(exact, roots.low[j], roots.high[j], float(r[j]))
@@ -264,13 +265,13 @@ def placed(of: OnSlices, roots: Roots, x: Array) -> Places:
 # In floating point
 
 
-def _by_newton(path: Path, kind: str, r: Array, p: Array, here: Values) -> tuple[Array, Array, Array]:
+def _by_newton(path: Path, kind: Kind, r: Array, p: Array, here: Values) -> tuple[Array, Array, Array]:
     """Return the zeros as the model's own functions have them, and the relative errors that are left."""
     if path.degree:
         r, p = _corrected(path, kind, r, p, here)
         f, g = _both(path, kind, r, p, here)
         f_error, g_error = _roundings(path, kind, r, p, here)
-        # What is left of both counts too: not every guess arrives.
+        # The residuals count too, as not every guess converges.
         f_error, g_error = f_error + np.abs(f[0]), g_error + np.abs(g[0])
         whole = f[1] * g[2] - f[2] * g[1]
         in_r = (np.abs(g[2]) * f_error + np.abs(f[2]) * g_error) / np.abs(whole)
@@ -282,7 +283,7 @@ def _by_newton(path: Path, kind: str, r: Array, p: Array, here: Values) -> tuple
     return r, p, (error + np.abs(value)) / np.abs(slope)
 
 
-def _corrected(path: Path, kind: str, r: Array, p: Array, here: Values) -> tuple[Array, Array]:
+def _corrected(path: Path, kind: Kind, r: Array, p: Array, here: Values) -> tuple[Array, Array]:
     """Return where tie and condition are both 0, next to guesses."""
     x, p = r.copy(), p.copy()
     going = np.isfinite(p)
@@ -299,14 +300,14 @@ def _corrected(path: Path, kind: str, r: Array, p: Array, here: Values) -> tuple
     return x, p
 
 
-def _error_of_tie(path: Path, kind: str, r: Array, p: Array, here: Values) -> Array:
+def _error_of_tie(path: Path, kind: Kind, r: Array, p: Array, here: Values) -> Array:
     """Return by how much of itself rounding of the rate moves p, as the tie has it."""
     _, by_r, by_p = _both(path, kind, r, p, here)[0]
     found: Array = _POLE * _EPS * np.abs(by_r) / np.abs(p * by_p)
     return found
 
 
-def _corrected_rate(path: Path, kind: str, r: Array, here: Values) -> Array:
+def _corrected_rate(path: Path, kind: Kind, r: Array, here: Values) -> Array:
     x = r.copy()
     going = np.arange(len(r))
     for _ in range(_NEWTON_STEPS):
@@ -320,11 +321,9 @@ def _corrected_rate(path: Path, kind: str, r: Array, here: Values) -> Array:
     return x
 
 
-def _alone(path: Path, kind: str, r: Array, here: Values) -> list[Array]:
+def _alone(path: Path, kind: Kind, r: Array, here: Values) -> list[Array]:
     """Return the condition along the graph, and its derivative by log r."""
-    if kind in ("fold", "hopf"):
-        return (path.fold if kind == "fold" else path.hopf)(r, here, 1)
-    return next(wall for name, wall, _ in path.walls() if name == kind)(r, here, 1)
+    return kind.along(path)(r, here, 1)
 
 
 def _start(path: Path, r: Array, value: Array, here: Values) -> Array:
@@ -351,10 +350,10 @@ def _at_pole(path: Path, r: Array, here: Values) -> Any:
 
 def along_folds(path: Path, r: Array, p: Array, here: Values) -> tuple[Array, Array, Array]:
     """Return d eta/d log r with its derivatives by log r and by p, on a path of folds."""
-    return _both(path, "fold", r, p, here)[0]
+    return _both(path, FOLD, r, p, here)[0]
 
 
-def _both(path: Path, kind: str, r: Array, p: Array, here: Values) -> list[tuple[Array, Array, Array]]:
+def _both(path: Path, kind: Kind, r: Array, p: Array, here: Values) -> list[tuple[Array, Array, Array]]:
     """Return the tie and the condition at (r, p): value, derivative by log r, derivative by p."""
     parts = []
     for number, k in _equations(path, kind, r, Taylor(PARAMETER, (p, 1.0 + 0.0 * p)), here, 1):
@@ -363,13 +362,13 @@ def _both(path: Path, kind: str, r: Array, p: Array, here: Values) -> list[tuple
     return parts
 
 
-def _equations(path: Path, kind: str, r: Any, p: Any, here: Values, more: int) -> list[tuple[Any, int]]:
+def _equations(path: Path, kind: Kind, r: Any, p: Any, here: Values, more: int) -> list[tuple[Any, int]]:
     """Return the tie, if the path has a parameter, and the condition, as series in log r of the rate and
     which of their coefficients is 0; `more` coefficients follow that one.
     """
     model = path.model
     first = (1 if path.folded else 0) if path.degree else 0
-    order = first + (1 if kind == "fold" else 0) + more
+    order = first + kind.beyond + more
     given: dict[str, Any] = {**here, model.graph: 0.0}
     if path.degree:
         given[path.along] = p
@@ -377,15 +376,8 @@ def _equations(path: Path, kind: str, r: Any, p: Any, here: Values, more: int) -
     found = []
     if path.degree:
         found.append((eta if path.folded else eta - here[model.graph], first))
-    if kind == "fold":
-        found.append((eta, first + 1))
-    elif kind == "hopf":
-        found.append((turning(model, _series(r, more), given, folded=path.folded), 0))
-    else:
-        name, index = kind.split(":")
-        k = model.variable_names.index(name)
-        distance = distances(model.variables[k].domain)[int(index)]
-        found.append((distance(model.at_rest(_series(r, more), given)[k]), 0))
+    assert kind.equation is not None, f"{kind.name} is no condition of a point"
+    found.append(kind.equation(path, eta, first, _series(r, more), given))
     return found
 
 
@@ -398,7 +390,7 @@ def _part(number: Any, k: int, j: int) -> Any:
     return coefficient(coefficient(number, j, PARAMETER), k, RATE)
 
 
-def _roundings(path: Path, kind: str, r: Array, p: Array, here: Values) -> list[Array]:
+def _roundings(path: Path, kind: Kind, r: Array, p: Array, here: Values) -> list[Array]:
     """Return bounds on the rounding errors of the tie and the condition at (r, p)."""
     ring = Ring()
     number, parameter = (Ratio(ring.one, ring, scale=Polynomial((x,), (0,))) for x in (r, p))

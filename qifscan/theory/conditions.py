@@ -1,6 +1,6 @@
 """What is 0 at special points along a path, as fractions of polynomials in the rate.
 
-Along a path (see `graph.Path`) one parameter p follows from the rate. A condition there, say the Hurwitz
+Along a path (see `rate_curve.Path`) one parameter p follows from the rate. A condition there, say the Hurwitz
 determinant, becomes a fraction of polynomials in r when `algebra.Ratio` goes through the model's own
 functions. If p is a root of a quadratic equation, as delta is, it becomes a + b p, whose norm has the zeros
 of both roots.
@@ -8,7 +8,7 @@ of both roots.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, cached_property
@@ -24,22 +24,37 @@ from qifscan.theory.whole import Whole, primitive, squarefree
 from qifscan.theory.zeros import part
 
 if TYPE_CHECKING:
-    from qifscan.arrays import Array, Index
+    from qifscan.arrays import Array, Function, Index, Values
     from qifscan.dynamics.model import Model
 
 
 @dataclass(frozen=True, eq=False)
-class Condition:
-    """A condition on a path, in the ring of its numbers; what p is there, and what the graph's parameter.
+class Kind:
+    """A kind of condition; two are the same if they are one object.
 
-    "fold": d eta/dr = 0, on the path of folds its derivative (cusps). "hopf": the Hurwitz determinant, on the
-    path of folds c_(n-1) (Bogdanov-Takens points). "rest", along the graph: what is 0 at the equilibria of
-    one value of its parameter. And the walls of `Path.walls`: "pole", "double" and "name:i", distance i of a
-    variable or of the path's parameter from the ends of its domain.
+    `zero(condition, given)`: what is 0, in the ring of a condition, with all parameters there.
+    `along(path)`: the same in floating point, as a function of the rate.
+    `equation(path, eta, order, rate, given)`: the same where p is free, as a series, and which of its
+    coefficients is 0; eta is the graph's parameter as a series, of which the path's equation is coefficient
+    `order`, and which goes `beyond` that.
+    `special` kinds hold at equilibria that are valid, a `wall` where the path ceases to be.
     """
 
+    name: str
+    zero: Callable[[Condition, dict[str, Any]], Any]
+    along: Callable[[Path], Function]
+    equation: Callable[[Path, Any, int, Any, dict[str, Any]], tuple[Any, int]] | None = None
+    beyond: int = 0
+    special: bool = False
+    wall: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """A condition on a path, in the ring of its numbers; what p is there, and what the graph's parameter."""
+
     path: Path
-    kind: str
+    kind: Kind
     given: dict[str, Any]
     ring: Ring
 
@@ -76,48 +91,22 @@ class Condition:
     @cached_property
     def by_rounding(self) -> Any:
         """The same, with a term in p also where that cancels up to rounding."""
-        model, ring, nothing = self.path.model, self.ring, self.ring.constant(0)
-        given = {**self.given, model.graph: nothing}
+        given = {**self.given, self.path.model.graph: self.ring.constant(0)}
         if self.path.degree:
             given[self.path.along] = self.p
-        if self.kind == "fold":
-            slopes = [term.derivative() for term in (self.tie if self.path.folded else self.terms)]
-            found: Any = slopes[-1]
-            for slope in slopes[-2::-1]:
-                found = found * self.p + slope
-            return found
-        if self.kind == "hopf":
-            return turning(model, ring.variable(), given, folded=self.path.folded)
-        if self.kind == "rest":
-            return self.terms[0] - self.given[model.graph]
-        return self._wall(given)
-
-    def _wall(self, given: dict[str, Any]) -> Any:
-        if self.kind == "pole":
-            return self.tie[self.path.tied]
-        if self.kind == "double":
-            first, second, third = self.tie
-            return second * second - 4 * first * third
-        name, index = self.kind.split(":")
-        if name == self.path.along:
-            where, domain = self.p, self.path.domain
-        else:
-            k = self.path.model.variable_names.index(name)
-            domain = self.path.model.variables[k].domain
-            where = self.path.model.at_rest(self.ring.variable(), given)[k]
-        return distances(domain)[int(index)](where)
+        return self.kind.zero(self, given)
 
     @property
     def numerator(self) -> Polynomial:
         """The polynomial whose roots are the points', whichever root of its equation p is."""
         zero: Ratio = self.zero.norm() if isinstance(self.zero, Tied) else self.zero
         # Where something was divided by 0 there is no point, but it can well be a wall.
-        return zero.top if self.kind in ("fold", "hopf", "rest") else zero.numerator
+        return zero.numerator if self.kind.wall else zero.top
 
     @property
     def on_graph(self) -> bool:
-        """Tell whether the graph's parameter is to be told: it is not given, and finite there."""
-        return (self.path.folded or not self.path.degree) and self.kind in ("fold", "hopf")
+        """Tell whether the graph's parameter is unknown at the points: not given, and finite."""
+        return (self.path.folded or not self.path.degree) and self.kind.special
 
     def tied(self, r: Any) -> Any:
         """Return p at rates where this is 0; infinite where the condition does not depend on it."""
@@ -150,8 +139,90 @@ def turning(model: Model, r: Any, given: Mapping[str, Any], *, folded: bool) -> 
     return c[-2] if folded else hurwitz(c)
 
 
+def _fold(of: Condition, given: dict[str, Any]) -> Any:
+    slopes = [term.derivative() for term in (of.tie if of.path.folded else of.terms)]
+    found: Any = slopes[-1]
+    for slope in slopes[-2::-1]:
+        found = found * of.p + slope
+    return found
+
+
+FOLD = Kind(
+    "fold",
+    _fold,
+    lambda path: path.fold,
+    lambda path, eta, order, rate, given: (eta, order + 1),
+    beyond=1,
+    special=True,
+)
+"""d eta/dr = 0; on the path of folds its derivative: cusps."""
+
+HOPF = Kind(
+    "hopf",
+    lambda of, given: turning(of.path.model, of.ring.variable(), given, folded=of.path.folded),
+    lambda path: path.hopf,
+    lambda path, eta, order, rate, given: (turning(path.model, rate, given, folded=path.folded), 0),
+    special=True,
+)
+"""The Hurwitz determinant is 0; on the path of folds c_(n-1): Bogdanov-Takens points."""
+
+
+def _rest(path: Path) -> Function:
+    def function(r: Array, parameters: Values, order: int) -> list[Any]:
+        value, *slopes = path.partial(r, parameters, 0, order)
+        return [value - parameters[path.model.graph], *slopes]
+
+    return function
+
+
+REST = Kind("rest", lambda of, given: of.terms[0] - of.given[of.path.model.graph], _rest)
+"""Along the graph: an equilibrium of one value of its parameter."""
+
+
+def _double(of: Condition, given: dict[str, Any]) -> Any:
+    first, second, third = of.tie
+    return second * second - 4 * first * third
+
+
+POLE = Kind("pole", lambda of, given: of.tie[of.path.tied], lambda path: path.last_term, wall=True)
+"""p is infinite."""
+
+DOUBLE = Kind("double", _double, lambda path: path.double, wall=True)
+"""The two roots of the equation of p are one, and beyond there is none."""
+
+
+def _end_of_parameter(name: str, test: Callable[[Any], Any]) -> Kind:
+    return Kind(name, lambda of, given: test(of.p), lambda path: path.of_parameter(test), wall=True)
+
+
+def _end_of_variable(name: str, index: int, test: Callable[[Any], Any]) -> Kind:
+    return Kind(
+        name,
+        lambda of, given: test(of.path.model.at_rest(of.ring.variable(), given)[index]),
+        lambda path: path.of_variable(index, test),
+        lambda path, eta, order, rate, given: (test(path.model.at_rest(rate, given)[index]), 0),
+        wall=True,
+    )
+
+
 @cache
-def vanishing(path: Path, kind: str) -> tuple[bool, ...]:
+def walls(path: Path) -> tuple[tuple[Kind, bool], ...]:
+    """Return the conditions that end what is valid on a path, and whether what is 0 there must be above 0:
+    ends of the domains of its parameter and of the variables are."""
+    found: list[tuple[Kind, bool]] = []
+    if path.tied == 2:
+        found.append((DOUBLE, True))
+    if path.tied:
+        found.append((POLE, False))
+    if path.degree:
+        found += [(_end_of_parameter(path.along, test), True) for test in distances(path.domain)]
+    for index, variable in enumerate(path.model.variables[1:], 1):
+        found += [(_end_of_variable(variable.name, index, test), True) for test in distances(variable.domain)]
+    return tuple(found)
+
+
+@cache
+def vanishing(path: Path, kind: Kind) -> tuple[bool, ...]:
     """Tell the coefficients that are 0 whatever the parameters are, though their terms are not.
 
     In floating point such a coefficient is a remainder of rounding, which would dominate at the lowest or the
@@ -162,7 +233,7 @@ def vanishing(path: Path, kind: str) -> tuple[bool, ...]:
 
 
 @cache
-def _is_untied(path: Path, kind: str) -> bool:
+def _is_untied(path: Path, kind: Kind) -> bool:
     """Tell whether the condition does not depend on p on the path, though its terms do: they cancel.
 
     As along a parameter that is added to another one, whose square alone enters.
@@ -171,7 +242,7 @@ def _is_untied(path: Path, kind: str) -> bool:
     return all(isinstance(x, Tied) and all(c == 0 for c in x.b.top.c) for x in several)
 
 
-def _examples(path: Path, kind: str) -> list[Condition]:
+def _examples(path: Path, kind: Kind) -> list[Condition]:
     """Return the condition in fractions at two sets of parameters with nothing in common."""
     found = []
     for seed in (3, 5):
@@ -190,7 +261,7 @@ class Exact:
     unit: Fraction
 
     @classmethod
-    def of(cls, path: Path, kind: str, slices: Mapping[str, Array], k: int, unit: float) -> Exact:
+    def of(cls, path: Path, kind: Kind, slices: Mapping[str, Array], k: int, unit: float) -> Exact:
         """Return the condition in a slice."""
         ring = Ring(exact=True)
         given = {name: ring.constant(float(values[k])) for name, values in slices.items()}
@@ -212,7 +283,7 @@ class OnSlices:
     """A condition on a path in many slices, in floating point and in whole numbers."""
 
     path: Path
-    kind: str
+    kind: Kind
     slices: Mapping[str, Array]
     unit: Array
 

@@ -12,7 +12,7 @@ from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, complete, labelled
-from qifscan.theory import delay_curves, hopf, hopf_plane
+from qifscan.theory import codes, delay_curves, hopf_curves, hopf_plane
 from qifscan.theory.branches import (
     PER_DECADE,
     Stretch,
@@ -23,7 +23,6 @@ from qifscan.theory.branches import (
 )
 from qifscan.theory.certain import along_folds
 from qifscan.theory.on_branch import (
-    TYPES,
     OnBranch,
     Request,
     column_names,
@@ -101,7 +100,7 @@ def curve(
             whole = rates or rates_of(chosen, request.slices)
             lines, special = _fold_curves(request, through, whole, within, points)
             places = [(line.points.r, line.points.parameters[through]) for line in lines]
-            certified = hopf.has_every_fold(chosen, through, request.slices, whole, within, places)
+            certified = hopf_curves.has_every_fold(chosen, through, request.slices, whole, within, places)
         else:
             lines, certified = _hopf_curves(request, through, rates, within, points)
     if not lines:
@@ -182,7 +181,7 @@ def _hopf_curves(
         lines = delay_curves.curves(model, one, rates, within, points)
         return [_line_of(request, through, line) for line in lines], False
     turns = _turns(request, through, rates)
-    lines = hopf.curves(model, through, one, rates or rates_of(model, one), within, points, turns)
+    lines = hopf_curves.curves(model, through, one, rates or rates_of(model, one), within, points, turns)
     return [_line_of(request, through, line) for line in lines], all(line.certified for line in lines)
 
 
@@ -192,11 +191,11 @@ def _turns(request: Request, through: str, rates: Range | None) -> tuple[Array, 
     if not folded.paths:
         return None
     points, _, _ = on_folds(folded, rates)
-    which = points.type == TYPES["BT"]
+    which = points.type == codes.BT
     return points.r[which], points.parameters[through][which]
 
 
-def _line_of(request: Request, through: str, line: hopf.Line) -> Stretch:
+def _line_of(request: Request, through: str, line: hopf_curves.Line) -> Stretch:
     points = taken_at(request.model, through, request.slices, line.r, line.value, 0)
     return Stretch(replace(points, type=line.mark), line.cuts)
 
@@ -208,7 +207,7 @@ def _in_order(lines: list[Stretch]) -> tuple[OnBranch, Index]:
 
 def _curve_measures(points: OnBranch, kind: str) -> dict[str, Array]:
     """Return the numbers of every point of a curve: those without a type of their own have the curve's."""
-    return measures(replace(points, type=np.where(points.type == 0, TYPES[kind], points.type)))
+    return measures(replace(points, type=np.where(points.type == 0, codes.OF_EQUILIBRIA[kind], points.type)))
 
 
 def _no_curve(kind: str, pair: tuple[str, str], rates: Range | None, within: Range | None) -> Fault:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qifscan.theory.codes import BT, GH
 from qifscan.theory.crossings import SPIKES, UNITS, crossing_cells, turning
 from qifscan.theory.delayed import at_states
-from qifscan.theory.hopf import BT, CLOSED, CUT_AT_BT, CUT_BY_RANGE, CUT_BY_RATES, GH, Line
+from qifscan.theory.hopf_curves import CLOSED, CUT_AT_BT, CUT_BY_RANGE, CUT_BY_RATES, Line
 from qifscan.theory.normal_forms import lyapunov_coefficient, states
 from qifscan.theory.rate_curve import completed, default_range, paths, rate_unit
+from qifscan.theory.zeros import geometric_mean, halved
 
 if TYPE_CHECKING:
     from qifscan.arrays import Array, Index, Range
@@ -70,11 +72,11 @@ class _Half:
     def bautin(self, k: Index, low: Array, high: Array) -> Array:
         """Return the rates between two others each at which l1 changes its sign on the k-th turn."""
         positive = self.l1(low, self.delay_at(k, low)) > 0.0
-        for _ in range(_HALVINGS):
-            middle = np.sqrt(low * high)
-            same = (self.l1(middle, self.delay_at(k, middle)) > 0.0) == positive
-            low, high = np.where(same, middle, low), np.where(same, high, middle)
-        return low
+
+        def same(r: Array) -> Any:
+            return (self.l1(r, self.delay_at(k, r)) > 0.0) == positive
+
+        return halved(same, low, high, _HALVINGS, geometric_mean)[0]
 
 
 def _frequencies(model: Model, one: Mapping[str, Array], which: int, r: Array) -> tuple[Array, Array]:

@@ -19,11 +19,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qifscan.theory.taylor import STATE, Gradient, coefficient, square_root
+from qifscan.theory.zeros import halved
 
 if TYPE_CHECKING:
     from qifscan.arrays import Array, Values
@@ -140,7 +142,7 @@ def rightmost(of: Terms, count: int = MODES) -> tuple[Array, Array]:
         low, high, k, point = low[row, place], high[row, place], ranks[place], there[row]
         here = of.chosen(point)
         for _ in range(_ROUNDS):
-            low, high = _halved(here, k, low, high)
+            low, high = halved(partial(_has_right, here, k), low, high, _HALVINGS)
             root, sure = _refined(here, k, 0.5 * (low + high))
             found[point[sure], place[sure]] = root[sure]
             left = ~sure
@@ -150,6 +152,11 @@ def rightmost(of: Terms, count: int = MODES) -> tuple[Array, Array]:
             point, place = point[left], place[left]
     found = found[..., ::-1]
     return found.real.copy(), found.imag.copy()
+
+
+def _has_right(of: Terms, k: Array, line: Array) -> Any:
+    """Tell where k roots lie to the right of a line."""
+    return unstable(of.shifted(line)) >= k
 
 
 def _bracket(of: Terms, k: Array) -> tuple[Array, Array]:
@@ -168,18 +175,10 @@ def _bracket(of: Terms, k: Array) -> tuple[Array, Array]:
     return low, high
 
 
-def _halved(of: Terms, k: Array, low: Array, high: Array) -> tuple[Array, Array]:
-    for _ in range(_HALVINGS):
-        middle = 0.5 * (low + high)
-        right = unstable(of.shifted(middle)) >= k
-        low, high = np.where(right, middle, low), np.where(right, high, middle)
-    return low, high
-
-
 def _refined(of: Terms, k: Array, line: Array) -> tuple[Any, Any]:
     """Return the roots next to a line, and whether each is the k-th one from the right."""
     there = of.shifted(line)
-    # At the root itself both sides are of one size; beside it what is under the square root may lack little.
+    # At the root both sides have one size; beside it the radicand may be just below 0.
     spread = np.sqrt(np.maximum(0.0, there.b * there.b - 4.0 * there.a * there.a * there.c))
     squares = [there.c - there.a * there.a + sign * spread for sign in (1.0, -1.0)]
     starts = np.stack([line + 1j * np.sqrt(np.maximum(0.0, x)) for x in (0.0 * line, *squares)])
@@ -193,7 +192,7 @@ def _refined(of: Terms, k: Array, line: Array) -> tuple[Any, Any]:
             break
     near = _APART * (np.abs(root) + np.abs(of.a) + np.sqrt(np.abs(of.b) + np.abs(of.c)))
     left, right = (unstable(of.shifted(root.real + sign * near)) for sign in (-1.0, 1.0))
-    # Of a pair the first from the right is the one with the positive imaginary part: so they ascend.
+    # The first of a pair, from the right, is the one with positive imaginary part: so they ascend.
     turned = np.where(k - right == 1.0, np.abs(root.imag), -np.abs(root.imag))
     return root.real + 1j * turned, (left >= k) & (right < k)
 

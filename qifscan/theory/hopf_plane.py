@@ -121,7 +121,7 @@ class RatePlane:
             in_r, in_value = (np.clip(np.nan_to_num(step * x), -0.1, 0.1) for x in (by_r, by_value * unit))
             r, value = r * np.exp(-in_r), value - in_value * unit
             largest = max(np.abs(in_r).max(initial=0.0), np.abs(in_value).max(initial=0.0))
-            # Rounding ceases to get smaller.
+            # Steps of rounding size do not get smaller.
             if largest < 4.0 * _EPS or (largest < _ROUNDED and largest > 0.25 * last):
                 break
             last = largest
@@ -192,6 +192,7 @@ class RatePlane:
         at times the middle.
         """
         low, high = (ends[0], ends[1]), (ends[2], ends[3])
+        # No root finder takes a curve: each trial is put back on it before the test.
         if not len(low[0]):
             return low
         low_test, high_test = test(*low), test(*high)

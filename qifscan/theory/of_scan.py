@@ -121,7 +121,7 @@ def check(scan: Scan) -> None:
 
 
 def _not_known(scan: Scan, name: str) -> str:
-    """Return why a dimension of the scan is none of theory's."""
+    """Return why theory does not depend on a dimension of the scan."""
     if name == "replicate":
         return "replicate: theory is the same for all"
     inputs = (
@@ -185,7 +185,7 @@ def _special_points(scan: Scan, model: Model, axes: Mapping[str, Axis], along: t
     varied = along[0] if len(along) == 1 else along
     found = special_points.special_points(scan.model, varied, **slices)
     for name, more in added.items():
-        # The inputs have been added to the slices; what is solved for still has to stand beside them.
+        # The parameter that is solved for came out with the inputs in it: take them off.
         whole = xr.DataArray(more).broadcast_like(found["row_size"]).transpose(*found["row_size"].dims)
         values = found[name] - whole.values.ravel()[found["slice"].values]
         found[name] = values.assign_attrs(found[name].attrs)

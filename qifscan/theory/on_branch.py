@@ -12,6 +12,7 @@ from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, counted, is_range, one_of, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, complete, labelled
+from qifscan.theory.codes import OF_EQUILIBRIA
 from qifscan.theory.rate_curve import Path, coefficients, completed, degree_in, paths, rate_unit
 from qifscan.theory.zeros import part
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 else:
     xr = LazyModule("xarray")
 
-
-TYPES = {"none": 0, "LP": 2, "HB": 3, "NSA": 30, "CP": -22, "BT": -21, "GH": -32}
-"""Fold, Hopf point, neutral saddle, cusp, Bogdanov-Takens and generalised Hopf (Bautin) point."""
 
 _WIDEST = 1e30
 """Largest ratio of the ends of a range of rates: beyond, powers of these overflow."""
@@ -53,7 +51,7 @@ class OnBranch:
 
     def typed(self, name: str) -> OnBranch:
         """Return the points as ones of a type."""
-        return replace(self, type=np.full(len(self.r), TYPES[name]))
+        return replace(self, type=np.full(len(self.r), OF_EQUILIBRIA[name]))
 
     def sorted(self) -> OnBranch:
         """Return the points by slice and rate."""

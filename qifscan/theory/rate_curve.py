@@ -209,29 +209,17 @@ class Path:
         """The values that the parameter may have."""
         return next(p.domain for p in self.model.parameters if p.name == self.along)
 
-    def walls(self) -> list[tuple[str, Function, bool]]:
-        """Return functions that end what is valid where they are 0, and whether they must be above 0.
+    def double(self, r: Array, parameters: Values, order: int) -> list[Any]:
+        """Return what is 0 where the two roots of the equation of p are one."""
+        return coefficients(_discriminant(self._condition(r, parameters, order)), order, r)
 
-        Before each its name among the conditions of `certain`.
-        """
-        found: list[tuple[str, Function, bool]] = []
-        if self.tied == 2:
-            square = lambda r, p, k: coefficients(_discriminant(self._condition(r, p, k)), k, r)  # noqa: E731
-            found.append(("double", square, True))
-        if self.tied:
-            found.append(("pole", self.last_term, False))
-        if self.degree:
-            for k, test in enumerate(distances(self.domain)):
-                found.append((f"{self.along}:{k}", self._of_parameter(test), True))
-        for index, variable in enumerate(self.model.variables[1:], 1):
-            for k, test in enumerate(distances(variable.domain)):
-                found.append((f"{variable.name}:{k}", self._of_variable(index, test), True))
-        return found
-
-    def _of_parameter(self, test: Callable[[Any], Any]) -> Function:
+    def of_parameter(self, test: Callable[[Any], Any]) -> Function:
+        """Return a function of the parameter as one of the rate."""
         return lambda r, p, k: coefficients(test(self.place(r, p, k)[1][self.along]), k, r)
 
-    def _of_variable(self, index: int, test: Callable[[Any], Any]) -> Function:
+    def of_variable(self, index: int, test: Callable[[Any], Any]) -> Function:
+        """Return a function of a state variable at rest as one of the rate."""
+
         def function(r: Array, p: Values, k: int) -> list[Any]:
             rate, given = self.place(r, p, k) if self.degree else (series(r, k), p)
             return coefficients(test(self.model.at_rest(rate, given)[index]), k, r)
@@ -264,7 +252,7 @@ class Path:
             return -(terms[0] / terms[1])
         root = square_root(_discriminant(terms))
         found = (self.sign * root - terms[1]) / (2.0 * terms[2])
-        # What was lost where the square root nearly cancels comes back by a step of Newton's method.
+        # A step of Newton's method restores the digits lost where the square root nearly cancels.
         return found - _horner(terms, found) / add(multiply(2.0 * terms[2], found), terms[1])
 
 
@@ -291,7 +279,7 @@ def degree_in(model: Model, name: str) -> int:
         sizes = [float(np.max(np.abs(coefficient(value, k, PARAMETER)))) for k in range(5)]
     if not np.all(np.isfinite(sizes)):
         return -1
-    # What cancels does so up to rounding; a coefficient that is none is of the size of the others.
+    # Terms that cancel leave their rounding; a coefficient that is there is of the size of the others.
     degree = max((k for k, size in enumerate(sizes) if size > 1e-10 * max(sizes[1:], default=0.0)), default=0)
     return 0 if max(sizes[1:]) <= 1e-12 * sizes[0] else degree if degree <= 2 else -1
 

@@ -18,6 +18,7 @@ import numpy as np
 from qifscan.arrays import Array, Index, Values
 from qifscan.dynamics.model import Model
 from qifscan.theory.certain import counted_rates, nodes_of, rounding_of_graph, span, zeros_along
+from qifscan.theory.conditions import FOLD
 from qifscan.theory.newton import arrived
 from qifscan.theory.normal_forms import residual, states
 from qifscan.theory.rate_curve import Path, coefficients, paths, series, walled_variables
@@ -136,7 +137,7 @@ class Pieces:
 
 def pieces(path: Path, parameters: Mapping[str, Array], nodes: Nodes) -> Pieces:
     """Return the monotone pieces of eta(r), between folds and where equilibria cease to be valid."""
-    certain = zeros_along(path, "fold", parameters, nodes.range)
+    certain = zeros_along(path, FOLD, parameters, nodes.range)
     who, at = certain.who, certain.r
     padded = np.pad(nodes.valid, ((0, 0), (1, 1)))
     starts, ends = np.argwhere(padded[:, 1:] & ~padded[:, :-1]), np.argwhere(~padded[:, 1:] & padded[:, :-1])

@@ -1,7 +1,7 @@
-"""Special points, branches and curves in two parameters, for any model of the family.
+"""Special points along one parameter or two, for any model of the family.
 
-Everything is read off the graph of the equilibria over the rate (see `graph`): nothing is followed step by
-step, so nothing can be stepped over. The points are roots of polynomials, whose number is proven (`certain`).
+The points are read off the graph of the equilibria over the rate (see `rate_curve`): nothing is followed step
+by step, so nothing can be stepped over. They are roots of polynomials, whose number is proven (`certain`).
 Types have AUTO's codes; a neutral saddle, which is no bifurcation, has none there and 30 here.
 """
 
@@ -16,12 +16,12 @@ import numpy as np
 
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, labelled
-from qifscan.theory import hopf
+from qifscan.theory import codes, hopf_curves
 from qifscan.theory.certain import CountedZeros, nodes_of, zeros_along
+from qifscan.theory.conditions import FOLD, HOPF, Kind
 from qifscan.theory.crossings import delays
 from qifscan.theory.normal_forms import fold_coefficient, lyapunov_coefficient, residual, states
 from qifscan.theory.on_branch import (
-    TYPES,
     OnBranch,
     Request,
     check_range,
@@ -163,7 +163,7 @@ def _at_delays(request: Request, rates: Range | None, within: Range) -> tuple[On
     parameters = part(given, which) | {model.delay: delay}
     nothing = np.zeros(len(which), dtype=np.intp)
     points = OnBranch(model, who[which], r[which], parameters, nothing).typed("HB")
-    # Of one equilibrium they ascend with the delay.
+    # At one equilibrium they are in the order of the delay.
     order = np.lexsort((delay, points.r, points.who))
     return points.chosen(order), np.isin(every, who)
 
@@ -179,17 +179,17 @@ def on_folds(request: Request, rates: Range | None) -> tuple[OnBranch, Any, Any]
     names = ("CP", "BT") if len(request.along) == 2 else ("LP", "HB")
     for path in request.paths:
         valid |= nodes_of(path, request.slices, rates).valid.any(axis=1)
-    for kind, name in zip(("fold", "hopf"), names, strict=True):
+    for kind, name in zip((FOLD, HOPF), names, strict=True):
         points, proven = _zeros_on(request, kind, rates)
         found += [part_.typed(name) for part_ in points]
         certain &= proven
     return _told_apart(joined(found)).sorted(), valid, certain
 
 
-def _zeros_on(request: Request, kind: str, rates: Range | None) -> tuple[list[OnBranch], Any]:
+def _zeros_on(request: Request, kind: Kind, rates: Range | None) -> tuple[list[OnBranch], Any]:
     """Return the zeros of a condition on the paths, and the slices of which their count is proven."""
     first = request.paths[0]
-    if kind == "hopf" and spectrum_of(request.model).unproven:
+    if kind is HOPF and spectrum_of(request.model).unproven:
         return _on_grid(request, rates), np.zeros(request.count, dtype=bool)
     certain = zeros_along(first, kind, request.slices, rates)
     points = _certain_points(first, certain, request.slices)
@@ -215,9 +215,9 @@ def _certain_points(path: Path, found: CountedZeros, slices: Mapping[str, Array]
 
 def _told_apart(points: OnBranch) -> OnBranch:
     """Return the points, with those of type HB that have no imaginary pair as neutral saddles."""
-    hopf_like = points.type == TYPES["HB"]
+    hopf_like = points.type == codes.HB
     neutral = hopf_like & ~(squared_frequency(points) > 0.0)
-    return replace(points, type=np.where(neutral, TYPES["NSA"], points.type))
+    return replace(points, type=np.where(neutral, codes.NSA, points.type))
 
 
 def squared_frequency(points: OnBranch) -> Array:
@@ -231,16 +231,16 @@ def _bautin(request: Request, rates: Range | None, known: OnBranch) -> OnBranch:
 
     `known`: the other points of codimension two.
     """
-    is_turn = known.type == TYPES["BT"]
+    is_turn = known.type == codes.BT
     second = next(name for name in request.along if name != request.model.graph)
     found = []
     for k in range(request.count):
         one, turns = part(request.slices, slice(k, k + 1)), known.chosen((known.who == k) & is_turn)
         looked = rates or rates_of(request.model, one)
-        for line in hopf.curves(
+        for line in hopf_curves.curves(
             request.model, second, one, looked, None, turns=(turns.r, turns.parameters[second])
         ):
-            here = line.mark == hopf.GH
+            here = line.mark == codes.GH
             found.append(taken_at(request.model, second, one, line.r[here], line.value[here], k))
     empty = np.empty(0)
     found.append(taken_at(request.model, second, part(request.slices, slice(0, 1)), empty, empty, 0))
@@ -253,11 +253,11 @@ def measures(points: OnBranch) -> dict[str, Array]:
     found = {name: state[:, i] for i, name in enumerate(points.model.variable_names)}
     nothing = np.full(len(points.r), np.nan)
     omega, l1, fold = nothing.copy(), nothing.copy(), nothing.copy()
-    turning = np.isin(points.type, [TYPES["HB"], TYPES["GH"]])
+    turning = np.isin(points.type, [codes.HB, codes.GH])
     some = points.chosen(turning)
     omega[turning] = np.sqrt(squared_frequency(some))
     l1[turning] = lyapunov_coefficient(points.model, state[turning], some.parameters, omega[turning])
-    folded = np.isin(points.type, [TYPES["LP"], TYPES["CP"]])
+    folded = np.isin(points.type, [codes.LP, codes.CP])
     fold[folded] = fold_coefficient(points.model, state[folded], points.chosen(folded).parameters)
     size = residual(points.model, state, points.parameters)
     return found | {
@@ -287,7 +287,7 @@ def _is_special(points: OnBranch) -> Any:
     found = np.ones(len(points.r), dtype=bool)
 
     def check(names: tuple[str, ...], condition: Function, derivative: int = 0) -> None:
-        which = np.flatnonzero(np.isin(points.type, [TYPES[name] for name in names]))
+        which = np.flatnonzero(np.isin(points.type, [codes.OF_EQUILIBRIA[name] for name in names]))
         some = points.chosen(which)
         f, first, second = condition(some.r, some.parameters, 2 + derivative)[derivative:]
         away = np.fmin(np.abs(f / first), np.sqrt(np.abs(f / second)))
@@ -304,7 +304,7 @@ def described(
     words: Words, along: Sequence[str], points: OnBranch, columns: Mapping[str, Any]
 ) -> dict[str, tuple[tuple[str, ...], Any, Attributes]]:
     """Return the columns of a table of points as variables."""
-    type_words = words.meaning("type of the point, codes of AUTO") | flags(list(TYPES), list(TYPES.values()))
+    type_words = words.meaning("type of the point, codes of AUTO") | flags(codes.OF_EQUILIBRIA)
     point = ("point",)
     found = {"type": (point, points.type.astype(np.int8), type_words)}
     found |= {n: (point, points.parameters[n], words.of_parameter(n, "at the point")) for n in along}

@@ -13,6 +13,7 @@ import numpy as np
 
 from qifscan.theory import crossings, delayed, normal_forms
 from qifscan.theory.certain import nodes_of, zeros_along
+from qifscan.theory.conditions import HOPF
 from qifscan.theory.normal_forms import eigenvalues, matrices
 from qifscan.theory.rate_curve import UNSURE
 from qifscan.theory.zeros import part, zeros
@@ -64,7 +65,7 @@ def _of_matrices(model: Model, state: Array, parameters: Values) -> Modes:
 def _zeros_of_determinants(
     path: Path, parameters: Mapping[str, Array], rates: Range | None
 ) -> tuple[Index, Array]:
-    found = zeros_along(path, "hopf", parameters, rates)
+    found = zeros_along(path, HOPF, parameters, rates)
     return found.who, found.r
 
 

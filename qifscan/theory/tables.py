@@ -83,7 +83,7 @@ def _check_names(given: Mapping[str, xr.DataArray], taken: set[str]) -> None:
         raise ScanError(faults)
 
 
-def flags(names: Sequence[str], values: Sequence[int] | None = None) -> Attributes:
-    """Return the CF attributes of numbers that stand for names: from 0 on, or these."""
-    numbers = np.arange(len(names), dtype=np.int8) if values is None else np.array(values, dtype=np.int8)
-    return {"flag_values": numbers, "flag_meanings": " ".join(names)}
+def flags(names: Sequence[str] | Mapping[str, int]) -> Attributes:
+    """Return the CF attributes of numbers that stand for names: from 0 on, or those of a mapping."""
+    numbers = list(names.values()) if isinstance(names, Mapping) else range(len(names))
+    return {"flag_values": np.array(numbers, dtype=np.int8), "flag_meanings": " ".join(names)}

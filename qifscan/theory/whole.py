@@ -9,7 +9,7 @@ _MERSENNE = (61, 521, 1279, 2203, 4423, 9689, 19937, 44497, 86243, 216091)
 """Powers of 2 that are one more than a prime."""
 
 _DIGITS = 54
-"""Binary digits to which a root is told."""
+"""Binary digits of a root."""
 
 Whole = list[int]
 """Coefficients, the lowest power first."""

@@ -1,9 +1,8 @@
 """The truth about points without noise, from another solver: it shares nothing with the kernel.
 
-Here are the equations of all models, written from the papers that the models name, their drives, the method
-of Dormand and Prince of order 8(5,3) (Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I,
-1993, II.10; coefficients from SciPy) with a step for every trajectory, that ends at every edge of a drive;
-integrals by Gauss's rule on the dense output of a step, extremes at the zeros of its derivative, crossings by
+The equations of all models and their drives are those of `equations`; here is the method of Dormand and
+Prince of order 8(5,3) (Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I, 1993, II.10;
+coefficients from SciPy) with a step for every trajectory, that ends at every edge of a drive; integrals by Gauss's rule on the dense output of a step, extremes at the zeros of its derivative, crossings by
 bisection, exponents by tangents. Relative tolerance of a step: 1e-10.
 
 A rate, its mean, its extremes are compared relative to the right value. Another variable: to the right value
@@ -307,8 +306,8 @@ class Batch:
             if not onward.any():
                 break
             self._row = self._row + onward
-        if (self.filled[which] - self._row >= HISTORY).any():
-            raise RuntimeError("a delay holds more steps than are remembered")
+        # A delay that holds more steps than are remembered has no truth.
+        self.trials[which[self.filled[which] - self._row >= HISTORY]] = MOST_STEPS + 1
 
     def _orthonormal(self, y: Array, good: Array, inside: Array) -> Array:
         n = self.n

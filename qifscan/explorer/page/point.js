@@ -80,9 +80,9 @@ export class PointPanel {
     const has = (...names) => names.some((name) => keys.has(name));
     const moved = has("index", "changed") || (this.which === "B" && has("second"));
     if (this.which === "B" && !view.second) return;
-    if (moved) { this.window = this.widened = null; this.loadPhase(); this.replayDue = true; }
+    if (moved) { this.window = this.widened = null; this.loadPhase(); }
     if (moved || has("time", "start", "starts", "drive", "noise", "seed")) this.loadRuns();
-    else if (has("replay")) this.loadReplay();
+    if (moved || has("replay")) this.loadReplay();
     if (moved || has("second", "x", "y")) this.title();
     this.phasePlot.draw();
   }
@@ -170,8 +170,6 @@ export class PointPanel {
     this.drawSeries();
     this.widen();
     this.phasePlot.draw();
-    // The scan's own run takes longest, and comes when there is something to look at.
-    if (this.replayDue) { this.replayDue = false; this.loadReplay(); }
   }
 
   get replays() { return view.replay && this.about.stored && !Object.keys(view.changed).length; }

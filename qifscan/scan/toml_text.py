@@ -35,7 +35,7 @@ def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, str):
-        # A string of JSON is one of TOML, but for the character that only TOML takes for a control one.
+        # A string of JSON is valid TOML, but for one character that only TOML takes for a control character.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     # The shortest digits that give the same number again.
     return json.dumps(value) if isinstance(value, bool) else repr(value)

@@ -19,6 +19,8 @@ import numpy as np
 from qifscan.dynamics.domain import POSITIVE
 from qifscan.theory import tracing
 from qifscan.theory.certain import zeros_along
+from qifscan.theory.codes import BT, GH
+from qifscan.theory.conditions import FOLD, HOPF, Kind
 from qifscan.theory.hopf_plane import CELLS, HEIGHT, RatePlane
 from qifscan.theory.rate_curve import default_range, paths
 from qifscan.theory.spectrum import spectrum_of
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 PER_DECADE = 48
 """Points of a curve, and lines of constant rate, while the rate grows tenfold."""
 
-BT, GH = -21, -32
 CUT_BY_RATES, CUT_BY_RANGE, CUT_BY_WALL, CUT_AT_BT, CLOSED, UNRESOLVED = range(6)
 
 _CUTS = {
@@ -69,7 +70,7 @@ class Levels:
     certified: bool = False
 
 
-def _levels(plane: RatePlane, rates: Range, kind: str = "hopf") -> Levels:
+def _levels(plane: RatePlane, rates: Range, kind: Kind = HOPF) -> Levels:
     """Return all zeros of the determinant, or all folds, at values of the second parameter."""
     row = next(p for p in plane.model.parameters if p.name == plane.name)
     y = np.linspace(0.0, HEIGHT, CELLS + 1)
@@ -81,7 +82,7 @@ def _levels(plane: RatePlane, rates: Range, kind: str = "hopf") -> Levels:
             value[k] += inward * _NEXT_TO_WALL * (plane.high - plane.low)
     given = {key: np.full(len(value), values[0]) for key, values in plane.one.items()} | {plane.name: value}
     path = paths(plane.model, plane.model.graph)[0]
-    if kind == "hopf" and spectrum_of(plane.model).unproven:
+    if kind is HOPF and spectrum_of(plane.model).unproven:
         return Levels(value, *spectrum_of(plane.model).turning(path, given, rates))
     found = zeros_along(path, kind, given, rates)
     return Levels(value, found.who, found.r, bool(found.certified.all()))
@@ -132,7 +133,7 @@ def has_every_fold(
 ) -> bool:
     """Tell whether every fold that is proven to be at one of the levels lies on one of the lines."""
     plane = _plane(model, name, one, within)
-    levels = _levels(plane, rates, "fold")
+    levels = _levels(plane, rates, FOLD)
     on = [
         tracing.Curve(np.log(r), plane.height(value), (tracing.AT_LEVEL, tracing.AT_LEVEL), agreed=True)
         for r, value in lines
@@ -188,7 +189,7 @@ def _hopf_parts(
     if imaginary.all():
         return [Line(r, value, np.zeros(len(r), dtype=np.intp), cuts, certified)]
     if cuts[0] == CLOSED:
-        # Opened where it is none of Hopf points.
+        # A closed curve is cut open where the eigenvalues are real.
         first = int(np.flatnonzero(~imaginary)[0])
         r, value, imaginary = (np.append(np.roll(a, -first), a[first]) for a in (r, value, imaginary))
     edges = np.flatnonzero(imaginary[1:] != imaginary[:-1])

@@ -22,13 +22,7 @@ from qifscan.limit_cycles.steps import (
     BY_RANGE,
     BY_RETURN,
     BY_STANDSTILL,
-    EP,
-    LPC,
-    PD,
     RESOLVED,
-    TR,
-    UNRESOLVED,
-    UZ,
     Crossing,
     Extent,
     doubling,
@@ -38,6 +32,7 @@ from qifscan.limit_cycles.steps import (
     torus,
     units_of,
 )
+from qifscan.theory.codes import EP, LPC, PD, TR, UNRESOLVED, UZ
 
 STILL, PATIENCE = 1e-12, 25
 """Change of the parameter in a step, in its unit, that is rounding; and how many such steps end a branch."""

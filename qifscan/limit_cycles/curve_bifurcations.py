@@ -9,22 +9,15 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
+from qifscan.limit_cycles.branch_bifurcations import mirrored, returned
 from qifscan.limit_cycles.collocation import linearised
 from qifscan.limit_cycles.continuation import Branches, Step
 from qifscan.limit_cycles.floquet import multipliers, quick
 from qifscan.limit_cycles.located import search
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits, mesh_error
-from qifscan.limit_cycles.rules import mirrored, returned
-from qifscan.limit_cycles.steps import (
-    EP,
-    Crossing,
-    doubling,
-    measured,
-    others,
-    tangents,
-    torus,
-)
+from qifscan.limit_cycles.steps import Crossing, doubling, measured, others, tangents, torus
+from qifscan.theory.codes import EP, OF_CURVES_OF_CYCLES, UNRESOLVED
 
 CUTS = (
     "points",
@@ -41,10 +34,6 @@ CUTS = (
 point there. Beyond a resonance of a torus bifurcation the pair of multipliers is real."""
 
 BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE, BY_STANDSTILL, BY_R1, BY_R2 = range(len(CUTS))
-
-TYPES = {"none": 0, "EP": 9, "CPC": -52, "R1": -55, "R2": -56, "R3": -57, "R4": -58}
-TYPES |= {"LPPD": -61, "LPNS": -62, "PDNS": -63, "NSNS": -64, "unresolved": 31}
-"""Cusp of cycles, strong resonances, and points at which two of these bifurcations meet."""
 
 _TESTS = {
     "LPC": {"CPC": "cusp", "R1": "fold", "LPPD": "flip", "LPNS": "pair"},
@@ -70,7 +59,7 @@ class OnCurves:
     most: int
     longest: Array
     leaving: int = BY_RANGE
-    unmoved: int = TYPES["unresolved"]
+    unmoved: int = UNRESOLVED
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -80,7 +69,7 @@ class OnCurves:
     @property
     def codes(self) -> tuple[int, ...]:
         """Their codes."""
-        return tuple(TYPES[name] for name in self.names)
+        return tuple(OF_CURVES_OF_CYCLES[name] for name in self.names)
 
     def multipliers(self, system: Any, groups: Array) -> Any:
         """Return the multipliers of the cycles, those near 1 right to 1e-9 or so."""
@@ -175,7 +164,7 @@ class OnCurves:
         """Return rows of the points at which test functions are 0."""
         system: Any = b.system.chosen(crossing.number)
         forced = _problem(system).drive is not None
-        name = next((name for name, code in TYPES.items() if code == crossing.code), "")
+        name = next((name for name, code in OF_CURVES_OF_CYCLES.items() if code == crossing.code), "")
         low = np.array([r[0] for r in self.ranges])
         high = np.array([r[1] for r in self.ranges])
 
@@ -194,7 +183,7 @@ class OnCurves:
         row = self.measured(system, orbits)
         keep = ~denied & (good | (crossing.code != EP))
         order = crossing.order - 1.0 + np.clip(step / crossing.step, 0.0, 1.0)
-        code = np.where(good, crossing.code, TYPES["unresolved"])
+        code = np.where(good, crossing.code, UNRESOLVED)
         if name == "LPNS" or name in ("PDNS", "NSNS"):
             keep &= (np.abs(row["multipliers"].imag) > 1e-6).any(axis=1)
         row |= {"number": crossing.number, "order": order, "type": code}
