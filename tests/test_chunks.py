@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import qifscan as qs
 from qifscan.dynamics.models import MODELS
 from qifscan.dynamics.observables import observables
-from qifscan.engine import backend, checkpoint, chunks, program
+from qifscan.engine import backend, checkpoint, chunks, program, schedule
 from qifscan.engine.chunks import Chunks, chunk_shape
 from qifscan.runs import plan
 from qifscan.runs.plan import checkpoint_bytes, format_bytes, format_seconds
