@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import qifscan as qs
 from qifscan.dynamics.models import MODELS
 from qifscan.dynamics.observables import observables
-from qifscan.engine import backend, checkpoint, chunks, program, schedule
+from qifscan.engine import backend, checkpoint, chunk_work, chunks, program, schedule
 from qifscan.engine.chunks import Chunks, chunk_shape
 from qifscan.runs import plan
 from qifscan.runs.plan import checkpoint_bytes, format_bytes, format_seconds
@@ -315,3 +315,29 @@ def test_bytes_are_written_in_the_unit_that_suits_them(count, text):
 )
 def test_durations_are_written_in_the_unit_that_suits_them(seconds, text):
     assert format_seconds(seconds) == text
+
+
+def test_turns_of_a_sweep_that_are_timed_start_where_the_one_before_ended(monkeypatch):
+    """As in a run; and of all that there are, the time of so many turns is told."""
+    scan = qs.Scan(
+        axes={"J": np.linspace(5.0, 15.0, 40), "eta": np.linspace(-6.0, -4.0, 30)},
+        protocol=qs.Protocol(transient=1.0, window=1.0, sweep="eta"),
+        observables=["r_mean"],
+    )
+    seen = []
+    real = chunk_work.run_points
+
+    def noted(points, *arguments):
+        found = real(points, *arguments)
+        seen.append((points.start.state.copy(), found.final))
+        return found
+
+    monkeypatch.setattr(chunk_work, "run_points", noted)
+    cut = Chunks.of(scan, None)
+    assert len(list(chunk_work.sample_of_turns(cut, [0, 13, 29]))) == 3
+    assert np.isnan(seen[0][0]).all()
+    for (_, before), (start, _) in itertools.pairwise(seen):
+        assert np.array_equal(start, before)
+    monkeypatch.setattr(plan, "_seconds_of_a_turn", lambda chunks: 0.5)
+    share = scan.size / cut.batch
+    assert qs.plan(scan, workers=1).seconds == pytest.approx(0.5 * share + plan.WRITTEN * len(cut))
