@@ -30,6 +30,7 @@ dask.config.set(
     {
         "distributed.worker.profile.enabled": False,
         "distributed.admin.system-monitor.interval": "10s",
+        "distributed.admin.tick.interval": "10s",
         "logging": {"distributed": "critical"},
     }
 )

@@ -157,6 +157,21 @@ def test_a_chunk_that_waits_at_a_worker_that_is_paused_is_given_to_another(monke
     assert f"{worker.address} is paused" in caplog.text
 
 
+def test_a_chunk_that_was_handed_to_workers_which_all_left_is_handed_to_those_that_come(monkeypatch):
+    """Dask keeps it for the workers it was for, where none was there for a moment, though any may have it."""
+    monkeypatch.setattr(workers, "PATIENCE", 0.5)
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        tasks = dask_tasks.Tasks(client, number, 40)
+        tasks.workers.threads = {"tcp://127.0.0.1:9": 1}
+        tasks.submit(2, avoided=["tcp://127.0.0.1:10"])
+        cluster.scale(1)
+        found, outcome = tasks.next_outcome()
+        assert (found, outcome.result) == (2, 42)
+
+
 TOGETHER = Barrier(8)
 
 

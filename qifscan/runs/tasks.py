@@ -104,6 +104,8 @@ class Tasks:
     attempts: count[int] = field(default_factory=count)
     pending: dict[str, tuple[Any, int]] = field(default_factory=dict)
     """Future and chunk of each key that is out."""
+    bound: dict[str, list[str]] = field(default_factory=dict)
+    """The workers that a key was handed to, where others were to be avoided."""
     done: SimpleQueue[Any] = field(default_factory=SimpleQueue)
     failed_at: dict[int, list[str]] = field(default_factory=dict)
     """Workers at which a chunk failed, once for every time."""
@@ -155,6 +157,8 @@ class Tasks:
         except Exception as error:  # noqa: BLE001 - Dask raises it where the client is closed
             raise self.workers.gone(f"{type(error).__name__}: {error}") from None
         self.pending[str(future.key)] = (future, chunk)
+        if where:
+            self.bound[str(future.key)] = where
         future.add_done_callback(self.done.put)
 
     def next_outcome(self) -> tuple[int, Any]:
@@ -168,6 +172,7 @@ class Tasks:
             # One that was given to another worker meanwhile is no longer waited for.
             key = str(future.key)
             self.running.pop(key, None)
+            self.bound.pop(key, None)
             if key in self.pending:
                 _, chunk = self.pending.pop(key)
                 outcome = _outcome(future, self.result)
@@ -246,6 +251,7 @@ class Tasks:
             self.workers.check(away)
             if stuck:
                 self._give_to_others(stuck)
+            self._unbind()
             self._end_what_hangs(stuck)
 
     def _give_to_others(self, stuck: Mapping[str, str]) -> None:
@@ -268,6 +274,19 @@ class Tasks:
                 # Dask counts the workers that died with a task, and each of these was a new one.
                 reason = f"{self.given[chunk]} workers did not go on that had it"
                 self.done.put(_Ended(chunk, RunError(reason)))
+
+    def _unbind(self) -> None:
+        """Submit again what was handed to workers that have all left: where none was there for a moment, Dask
+        waits for those for ever, even if any other would do."""
+        there, held = self.workers.threads.keys(), self.workers.holding() or {}
+        for key, where in [*self.bound.items()]:
+            if key not in self.pending:
+                del self.bound[key]
+            elif there and key not in held and there.isdisjoint(where):
+                del self.bound[key]
+                future, chunk = self.pending.pop(key)
+                future.cancel()
+                self.submit(chunk)
 
     def _end_what_hangs(self, stuck: Mapping[str, str]) -> None:
         """Take chunks that run much longer than any before them for hung; and end workers that do nothing
