@@ -2,8 +2,9 @@
 
 The equations of all models and their drives are those of `equations`; here is the method of Dormand and
 Prince of order 8(5,3) (Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I, 1993, II.10;
-coefficients from SciPy) with a step for every trajectory, that ends at every edge of a drive; integrals by Gauss's rule on the dense output of a step, extremes at the zeros of its derivative, crossings by
-bisection, exponents by tangents. Relative tolerance of a step: 1e-10.
+coefficients from SciPy) with a step for every trajectory, that ends at every edge of a drive; integrals by
+Gauss's rule on the dense output of a step, extremes at the zeros of its derivative, crossings by bisection,
+exponents by tangents. Relative tolerance of a step: 1e-10.
 
 A rate, its mean, its extremes are compared relative to the right value. Another variable: to the right value
 or, if that is more, its quadratic mean over the window, of v that of |pi tau r + i v|. A standard deviation:
