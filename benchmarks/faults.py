@@ -51,7 +51,8 @@ class Case:
 
     def start(self, what, *arguments, **options):
         given = (what, str(self.folder), *arguments)
-        process = CONTEXT.Process(target=faulty.quietly, args=given, kwargs=options)
+        context = multiprocessing.get_context("spawn") if "clock" in options else CONTEXT
+        process = context.Process(target=faulty.quietly, args=given, kwargs=options)
         process.start()
         self.processes.append(process)
         return process

@@ -60,9 +60,10 @@ def workers(address, count):
     from distributed import Worker
 
     async def be():
-        made = [Worker(address, nthreads=1, host="127.0.0.1", memory_limit=0) for _ in range(count)]
-        for one in made:
-            await one
+        options = {"nthreads": 1, "host": "127.0.0.1", "memory_limit": 0, "dashboard": False}
+        made = [Worker(address, **options) for _ in range(count)]
+        for first in range(0, count, 25):
+            await asyncio.gather(*made[first : first + 25])
         await asyncio.gather(*[one.finished() for one in made])
 
     asyncio.run(be())

@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -230,15 +230,19 @@ def numbered_folders(folder: str, depth: int, place: Place = ()) -> Iterator[Pla
                 yield here
 
 
-def odd(path: Where, without: Collection[str] = ()) -> Iterator[tuple[str, str]]:
+def odd(
+    path: Where, without: Collection[str] = (), levels: Mapping[str, int] | None = None
+) -> Iterator[tuple[str, str]]:
     """Return what is in a local store that no store has, and what it is: a link (what is written through one
     is written elsewhere), a pipe or device (which is read without end), folders that go too deep. Folders of
-    the names in `without` are not looked into."""
+    the names in `without` are not looked into, and of those in `levels` not further down than so much."""
     if isinstance(path, Path):
-        yield from _odd(str(path), str(path), 1, without)
+        yield from _odd(str(path), str(path), 1, without, levels or {}, DEEPEST)
 
 
-def _odd(folder: str, root: str, depth: int, without: Collection[str]) -> Iterator[tuple[str, str]]:
+def _odd(
+    folder: str, root: str, depth: int, without: Collection[str], levels: Mapping[str, int], left: int
+) -> Iterator[tuple[str, str]]:
     for entry in os.scandir(folder):
         if entry.is_file(follow_symlinks=False):
             continue
@@ -249,8 +253,8 @@ def _odd(folder: str, root: str, depth: int, without: Collection[str]) -> Iterat
             yield name, "a pipe or a device"
         elif depth >= DEEPEST:
             yield name, f"the {DEEPEST}th folder in a folder"
-        elif name not in without:
-            yield from _odd(entry.path, root, depth + 1, without)
+        elif left > 0 and name not in without:
+            yield from _odd(entry.path, root, depth + 1, without, levels, levels.get(name, left - 1))
 
 
 def remove(path: Where) -> None:

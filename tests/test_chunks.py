@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import qifscan as qs
 from qifscan.dynamics.models import MODELS
 from qifscan.dynamics.observables import observables
-from qifscan.engine import backend, checkpoint, chunks, program
+from qifscan.engine import backend, checkpoint, chunks, program, schedule
 from qifscan.engine.chunks import Chunks, chunk_shape
 from qifscan.runs import plan
 from qifscan.runs.plan import checkpoint_bytes, format_bytes, format_seconds
@@ -60,7 +60,7 @@ def test_the_chunks_hold_every_point_of_the_grid_once(grid, wanted):
 def test_a_region_is_a_whole_chunk_of_the_store_and_its_indices_are_in_the_order_of_the_array(grid, wanted):
     cut = Chunks.of(scan_of(*grid), wanted)
     sizes = tuple(cut.scan.sizes.values())
-    blocks, lanes = program.batch_shape(math.prod(cut.shape))
+    blocks, lanes = schedule.batch_shape(math.prod(cut.shape))
     for chunk in range(min(len(cut), 100)):
         region = cut.region(chunk)
         for part, length, size in zip(region, cut.shape, sizes, strict=True):
@@ -219,7 +219,7 @@ def test_a_plan_has_the_numbers_that_a_hand_computes():
 def test_padding_is_the_share_of_lanes_that_compute_nothing_new():
     # 5 chunks of 20 points, in 64 lanes each.
     made = qs.plan(scan_of((100,)), chunk_points=20, probe=False)
-    lanes = len(made.chunks) * math.prod(program.batch_shape(math.prod(made.chunks.shape)))
+    lanes = len(made.chunks) * math.prod(schedule.batch_shape(math.prod(made.chunks.shape)))
     assert made.padding == pytest.approx(1.0 - 100 / lanes)
     assert made.points == 100
 

@@ -7,7 +7,8 @@ alone, so that lines are never cut and are run again as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ def run_lines(scan: Scan, indices: Indices, schedule: Schedule, shape: tuple[int
     """Run the points of whole lines; `shape` = (blocks, lanes) holds one point of each line."""
     lines, line, turn = _lines(scan, indices)
     parts = []
-    for now, (measured, _) in enumerate(_runs(scan, lines, scan.line, schedule, shape)):
+    for now, (measured, _) in enumerate(_runs(scan, lines, range(scan.line), schedule, shape)):
         rows = np.flatnonzero(turn == now)
         parts.append((rows[np.argsort(line[rows])], measured))
     return merged(len(turn), parts)
@@ -41,7 +42,8 @@ def started(scan: Scan, indices: Indices) -> Points:
         return points
     lines, line, turn = _lines(scan, indices)
     start, shape = _first(scan, len(turn)), batch_shape(len(lines[0]))
-    for before, (_, end) in enumerate(_runs(scan, lines, int(turn.max()), Schedule.of(scan.protocol), shape)):
+    turns = range(int(turn.max()))
+    for before, (_, end) in enumerate(_runs(scan, lines, turns, Schedule.of(scan.protocol), shape)):
         rows = np.flatnonzero(turn == before + 1)
         start.state[rows], start.doubtful[rows] = end.state[line[rows]], end.doubtful[line[rows]]
     return replace(points, start=start)
@@ -54,11 +56,11 @@ def _first(scan: Scan, count: int) -> Start:
 
 
 def _runs(
-    scan: Scan, lines: Indices, turns: int, schedule: Schedule, shape: tuple[int, int]
+    scan: Scan, lines: Indices, turns: Iterable[int], schedule: Schedule, shape: tuple[int, int]
 ) -> Iterator[tuple[Measured, Start]]:
     """Run one point of each line after the other; yield what came of them and where the next ones start."""
     start = _first(scan, len(lines[0]))
-    for turn in range(turns):
+    for turn in turns:
         points = Points.of(scan, _at_turn(scan, lines, turn))
         measured = run_points(replace(points, start=start), schedule, shape)
         assert measured.final is not None
@@ -96,6 +98,17 @@ def _at_turn(scan: Scan, lines: Indices, turn: int) -> Indices:
     place, order, _ = _places(scan)
     here = order[np.where(_downward(scan, lines), scan.line - 1 - turn, turn)]
     return tuple(here if i == place else index for i, index in enumerate(lines))
+
+
+def sample_of_turns(chunks: Chunks, turns: Iterable[int]) -> Iterator[None]:
+    """Run these turns alone, of as many lines as a chunk has, spread over the scan; yield after each."""
+    scan, sizes = chunks.scan, list(chunks.scan.sizes.values())
+    sizes[_places(scan)[0]] = 1
+    all_lines = math.prod(sizes)
+    chosen = np.linspace(0, all_lines - 1, min(chunks.batch, all_lines)).astype(np.int64)
+    lines = tuple(np.unravel_index(chosen, sizes))
+    for _ in _runs(scan, lines, turns, chunks.schedule, batch_shape(chunks.batch)):
+        yield
 
 
 def first_points(chunks: Chunks, trace: bool = False) -> Points:

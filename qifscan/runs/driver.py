@@ -277,7 +277,9 @@ def _mended(found: Store) -> tuple[Scan, list[int]]:
     lines = integrity.mend(found, after_a_run, seen=seen)
     for line in lines:
         logger.warning("%s: %s; mended, or computed again", found.path, line)
-    return found.scan, _without(found, chunk_files.finished(found) if lines else seen[0])
+    # What is missing of chunks changes none of the others.
+    more = any(not line.startswith("chunk") for line in lines)
+    return found.scan, _without(found, chunk_files.finished(found) if more else seen[0])
 
 
 def _tell_extended(opened: Store, older: Store) -> None:

@@ -16,7 +16,7 @@ from qifscan.dynamics.observables import needed_accumulators
 from qifscan.engine import backend
 from qifscan.engine.batch import memory_bytes
 from qifscan.engine.carries import Noise
-from qifscan.engine.chunk_work import first_points
+from qifscan.engine.chunk_work import first_points, sample_of_turns
 from qifscan.engine.chunks import Chunks, grain_of
 from qifscan.engine.compiler import nothing
 from qifscan.engine.measured import diagnostics
@@ -259,13 +259,17 @@ def _mean_steps(chunks: Chunks) -> float:
 WHOLE = 1.5
 """Seconds that a batch may take for the probe to run it whole, as a run does: also what is run again."""
 
+TURNS = 6
+"""Turns of a sweep that are timed: one of them the first, which starts from rest."""
+
 WRITTEN = 0.02
 """Seconds that it takes to prepare and to write a chunk."""
 
 
 def _probe(chunks: Chunks) -> tuple[float, bool]:
     """Return the seconds that the whole scan would take on one worker, and whether points that are run again
-    are in it: from as many points as in a batch, spread over the scan, and a part of their steps."""
+    are in it: from as many points as in a batch, spread over the scan, and a part of their steps; or where
+    that takes little time from all of their steps, of a sweep in a few turns of its lines."""
     scan, schedule, shape = chunks.scan, chunks.schedule, batch_shape(chunks.batch)
     indices = chunks.sample(chunks.batch)
     share = (scan.size + chunks.traces) / len(indices[0])
@@ -290,12 +294,26 @@ def _probe(chunks: Chunks) -> tuple[float, bool]:
             break
         tried = min(tried * 8, schedule.steps)
     batch = around + max(taken, 0.0) * schedule.steps / tried
-    again = batch <= WHOLE
+    swept = scan.protocol.sweep is not None
+    again = batch <= (WHOLE / TURNS if swept else WHOLE)
     if again:
         tell("timing a part of the scan, with what is run again")
         # Programs of what is run again are compiled in the first run, which is not timed.
-        batch = min(_seconds_of(scan, indices, schedule, shape) for _ in range(2))
+        rounds = [
+            _seconds_of_a_turn(chunks) if swept else _seconds_of(scan, indices, schedule, shape) for _ in "12"
+        ]
+        batch = min(rounds)
     return batch * share + WRITTEN * len(chunks), again
+
+
+def _seconds_of_a_turn(chunks: Chunks) -> float:
+    """Return the seconds of a turn of a sweep: each point starts from the end of one before it, as in a run,
+    from which other steps may follow than from rest."""
+    turns = np.unique(np.linspace(0, chunks.scan.line - 1, TURNS).astype(int)).tolist()
+    begin = time.perf_counter()
+    for _ in sample_of_turns(chunks, turns):
+        pass
+    return (time.perf_counter() - begin) / len(turns)
 
 
 def _seconds_of(scan: Scan, indices: Indices, schedule: Schedule, shape: tuple[int, int]) -> float:

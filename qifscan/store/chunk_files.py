@@ -100,8 +100,9 @@ def endings(store: Store, done: Iterable[int]) -> dict[int, int]:
     """Return how many points have each status, of these finished chunks; others have not run."""
     counts = np.zeros(256, dtype=np.int64)
     grid = [chunk for chunk in done if not store.chunks.is_trace(chunk)]
-    for values in _statuses(store, grid):
-        counts += np.bincount(values.ravel(), minlength=256)
+    for first in range(0, len(grid), ROWS_AT_ONCE):
+        values = [each.ravel() for each in _statuses(store, grid[first : first + ROWS_AT_ONCE])]
+        counts += np.bincount(np.concatenate(values or [np.zeros(0, np.uint8)]), minlength=256)
     # Python's integers: a scan may have more points than NumPy's can count.
     found = {value: int(count) for value, count in enumerate(counts) if count}
     found[0] = found.get(0, 0) + store.scan.size - sum(found.values())
@@ -115,12 +116,18 @@ def _statuses(store: Store, chunks: Sequence[int]) -> Iterator[Array]:
     except StoreError:
         return
     if store.packed or len(array.metadata.codecs) != len(CODECS):
-        data: Iterator[bytes | None] = iter([None] * len(chunks))
+        data: list[bytes | None] = [None] * len(chunks)
     else:
-        data = _read_in_turn(store.path / "status" / "c", [store.chunks.position(chunk) for chunk in chunks])
+        names = ["/".join(map(str, store.chunks.position(chunk))) for chunk in chunks]
+        data = files.read_below(store.path / "status" / "c", names)
+    # Where no chunk sticks out of the grid, all of it are points.
+    whole = not any(size % part for size, part in zip(array.shape, array.chunks, strict=True))
     for chunk, packed in zip(chunks, data, strict=True):
-        region = store.chunks.region(chunk)
         values = None if packed is None else _unpacked(packed, array.chunks)
+        if values is not None and whole:
+            yield values
+            continue
+        region = store.chunks.region(chunk)
         if values is None:
             try:
                 values = array[region]
@@ -141,12 +148,6 @@ def _unpacked(data: bytes, shape: tuple[int, ...]) -> Array | None:
         if google_crc32c.value(body) == told:
             return np.frombuffer(numcodecs.blosc.decompress(body), dtype=np.uint8).reshape(shape)
     return None
-
-
-def _read_in_turn(folder: Where, places: Sequence[Place]) -> Iterator[bytes | None]:
-    names = ["/".join(map(str, place)) for place in places]
-    for first in range(0, len(names), ROWS_AT_ONCE):
-        yield from files.read_below(folder, names[first : first + ROWS_AT_ONCE])
 
 
 def extended(store: Store) -> tuple[int, int]:
@@ -189,11 +190,6 @@ def finished(store: Store) -> set[int]:
     counted, so that a rerun computes it again.
     """
     return look(store)[0]
-
-
-def incomplete(store: Store) -> set[int]:
-    """Return the chunks that have been finished, and of which files are missing or have another size."""
-    return look(store)[1]
 
 
 Seen = tuple[set[int], set[int]]

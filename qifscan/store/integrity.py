@@ -79,13 +79,14 @@ def mend(
     if not opened.packed:
         store.check_writable(opened)
         drafts.clear_beside(opened.path)
-    of_theory = False
+    of_theory, seen = False, seen or chunk_files.look(opened)
     found = faults(opened, deep=deep, seen=seen)
     if found:
-        store.check_writable(opened)
+        if opened.packed:
+            store.check_writable(opened)
         of_theory = any(line.startswith(f"{THEORY}: ") for line in found)
         _mend_arrays(opened)
-        for chunk in chunk_files.incomplete(opened):
+        for chunk in seen[1]:
             chunk_files.discard(opened, chunk)
         store.change_attributes(opened, {}, anew=True)
     if of_theory:
@@ -94,7 +95,7 @@ def mend(
 
 
 def _of_links(opened: Store) -> Iterator[str]:
-    found = list(files.odd(opened.path))
+    found = list(store.odd_in(opened))
     if found:
         (name, kind), more = found[0], counted(len(found), "such thing")
         yield f"{name} is {kind} ({more} in all): remove it, a store has none"

@@ -152,11 +152,18 @@ def check_writable(store: Store) -> None:
     written elsewhere."""
     if store.packed:
         raise StoreError(f"{store.path}: is packed, and only read; qifscan unpack makes a store to write to")
-    found = next(files.odd(store.path), None)
+    found = next(odd_in(store), None)
     if found is not None:
         name, kind = found
         told = ", and what is written there goes elsewhere" if kind == "a link" else ", which no store has"
         raise StoreError(f"{store.path}: {name} is {kind}{told}; remove it")
+
+
+def odd_in(store: Store) -> Iterator[tuple[str, str]]:
+    """Return what is in a store that no store has, and what it is. The folder of each row is not looked into:
+    rows are read by name, whatever else is there."""
+    levels = {f"{record.RECORD}/points/c": len(store.chunks.counts) - 1, f"{record.RECORD}/traces/c": 0}
+    return files.odd(store.path, levels=levels)
 
 
 @contextmanager
