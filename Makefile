@@ -12,7 +12,7 @@ demo: .venv/demo.stamp
 	@echo "to explore    $(BIN)/qifscan explore quickstart.zarr"
 
 test: .venv/test.stamp
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # What takes long and has a shorter relative in `make test`.
 thorough: .venv/test.stamp

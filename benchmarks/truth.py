@@ -263,10 +263,11 @@ class Verdict:
     """What became of points: how many, how many numbers, and of which points something is wrong.
 
     A rate, its mean, its extremes: relative to the right value. Another variable: to the right value or, if
-    that is more, its quadratic mean over the window, of v that of |pi tau r + i v|. A standard deviation: to
-    itself and a hundredth of that. Exponents: to the largest of them and 1/tau. The fraction of time up and
-    the times of stays are known to a step for every switch, and counts where no stay is shorter than a
-    step; where a rate comes within two tolerances of a threshold they are not compared.
+    that is more, its quadratic mean over the window, of v that of |pi tau r + i v|, of two that are one
+    process that of both. A standard deviation: to itself and a hundredth of that. Exponents: to the
+    largest of them and 1/tau. The fraction of time up and the times of stays are known to a step for
+    every switch, and counts where no stay is shorter than a step; where a rate comes within two
+    tolerances of a threshold they are not compared.
     """
 
     points: int = 0

@@ -94,7 +94,8 @@ class Apart:
 
 
 def quadratic_means(rest: Rest, found: Mapping[str, Column]) -> dict[str, Column]:
-    """Return the quadratic mean over the window of each variable, and of v that of |pi tau r + i v|.
+    """Return the quadratic mean over the window of each variable: of v that of |pi tau r + i v|, and
+    of others that are one group that of both.
 
     Errors are relative to the value or, if that is more, to this: a potential passes through 0. The rate does
     not, and its errors are relative to the rate alone.

@@ -2,15 +2,16 @@
 
 The equations of all models and their drives are those of `equations`; here is the method of Dormand and
 Prince of order 8(5,3) (Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I, 1993, II.10;
-coefficients from SciPy) with a step for every trajectory, that ends at every edge of a drive; integrals by Gauss's rule on the dense output of a step, extremes at the zeros of its derivative, crossings by
-bisection, exponents by tangents. Relative tolerance of a step: 1e-10.
+coefficients from SciPy) with a step for every trajectory, that ends at every edge of a drive; integrals by
+Gauss's rule on the dense output of a step, extremes at the zeros of its derivative, crossings by bisection,
+exponents by tangents. Relative tolerance of a step: 1e-10.
 
 A rate, its mean, its extremes are compared relative to the right value. Another variable: to the right value
-or, if that is more, its quadratic mean over the window, of v that of |pi tau r + i v|. A standard deviation:
-to itself and a hundredth of that. Exponents: to the largest of them and 1/tau. The fraction of time up and
-the times of stays are known to a step for every switch, and counts where no stay is shorter than a step;
-where a rate comes within two tolerances of a threshold they are not compared. Frequencies: to a multiple of
-that of a rate that repeats itself.
+or, if that is more, its quadratic mean over the window, of v that of |pi tau r + i v|, of two that are one
+process that of both. A standard deviation: to itself and a hundredth of that. Exponents: to the largest of
+them and 1/tau. The fraction of time up and the times of stays are known to a step for every switch, and
+counts where no stay is shorter than a step; where a rate comes within two tolerances of a threshold they are
+not compared. Frequencies: to a multiple of that of a rate that repeats itself.
 """
 
 from __future__ import annotations

@@ -39,6 +39,9 @@ def sizes(model: str, columns: Mapping[str, Array], truth: Truth) -> dict[str, A
         unit = math.pi * columns[tau]
         both = np.hypot(unit * v[f"{names[place]} size"], v[f"{names[place + 1]} size"])
         whole[names[place]], whole[names[place + 1]] = np.zeros_like(both), both
+    for pair in MODELS[model].pairs:
+        both = np.hypot(*(v[f"{names[k]} size"] for k in pair))
+        whole |= dict.fromkeys((names[k] for k in pair), both)
     for name in names:
         size = whole.get(name, v[f"{name} size"])
         for kind in ("mean", "min", "max", "final"):

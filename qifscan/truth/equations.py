@@ -191,21 +191,23 @@ def _memory(y: Any, p: Values, current: Any, past: Any) -> Any:
 @dataclass(frozen=True)
 class Equations:
     """A model as the truth has it: `slopes(y, parameters, drive, past rate)`; further parameters with the
-    range that they are drawn from; of each rate its place, and the parameter tau of it."""
+    range that they are drawn from; of each rate its place, and the parameter tau of it; and places of two
+    variables that are one process, as an alpha function and its slope."""
 
     variables: tuple[str, ...]
     slopes: Callable[[Any, Values, Any, Any], Any]
     further: dict[str, tuple[float, float]] = field(default_factory=dict)
     rates: tuple[tuple[int, str], ...] = ((0, "tau"),)
+    pairs: tuple[tuple[int, int], ...] = ()
 
 
 _ADAPTING = {"alpha": (0.0, 2.0), "tau_a": (1.0, 1000.0)}
 _JOINED = {"tau_se": (0.5, 20.0), "tau_si": (0.5, 20.0), "eps": (0.0, 20.0)}
 MODELS = {
     "qif": Equations(("r", "v"), _plain),
-    "qif_adaptation_alpha": Equations(("r", "v", "a", "b"), _adaptation_alpha, _ADAPTING),
+    "qif_adaptation_alpha": Equations(("r", "v", "a", "b"), _adaptation_alpha, _ADAPTING, pairs=((2, 3),)),
     "qif_adaptation_exponential": Equations(("r", "v", "a"), _adaptation_exponential, _ADAPTING),
-    "qif_depression_alpha": Equations(("r", "v", "a", "b"), _depression_alpha, _ADAPTING),
+    "qif_depression_alpha": Equations(("r", "v", "a", "b"), _depression_alpha, _ADAPTING, pairs=((2, 3),)),
     "qif_depression_exponential": Equations(("r", "v", "a"), _depression_exponential, _ADAPTING),
     "qif_plasticity": Equations(
         ("r", "v", "u", "x"),
@@ -250,7 +252,9 @@ MODELS = {
             **{"jump": (0.0, 1.0), "tau_w": (5.0, 500.0), "tau_s": (0.5, 20.0)},
         },
     ),
-    "qif_cumulants": Equations(("r", "v", "a", "b", "e", "f"), _cumulants, {"sigma": (0.0, 0.5)}),
+    "qif_cumulants": Equations(
+        ("r", "v", "a", "b", "e", "f"), _cumulants, {"sigma": (0.0, 0.5)}, pairs=((2, 3), (4, 5))
+    ),
     "qif_memory": Equations(
         ("r_1", "v_1", "u_1", "x_1", "r_2", "v_2", "u_2", "x_2", "r_i", "v_i"),
         _memory,
