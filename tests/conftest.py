@@ -1,6 +1,7 @@
 """What every test shares."""
 
 import os
+import signal
 from pathlib import Path
 
 # What one test has compiled, others take from here, in their own processes and in those that they start.
@@ -13,6 +14,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 from qifscan.engine import backend
 
 backend.prepare()
+
+# A shell starts what it puts into the background with interrupts ignored, and what tests start inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONG = (
     "test_same_everywhere.py",

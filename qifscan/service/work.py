@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -28,17 +27,13 @@ from qifscan.theory.of_scan import atlas, check, summary
 
 INTERRUPTED = 130
 
-HEARD = 1.0
-"""Seconds in which the main thread has heard an interrupt, or has lost it: Python drops one that comes
-inside a callback of the garbage collector, of which JAX has some, or inside `__del__`."""
-
 Tell = Callable[[dict[str, Any]], None]
 """Sends a line to the server."""
 
 
 def main() -> int:
     """Do the job that standard input names; return the exit code."""
-    # Prints of a model or a library must not mix with the lines for the server.
+    # What a model or a library prints must not come between the lines for the server.
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
@@ -46,18 +41,12 @@ def main() -> int:
         out.write(json.dumps(message) + "\n")
         out.flush()
 
+    # A shell starts what it puts into the background with this signal ignored, and that is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     asked = json.loads(sys.stdin.buffer.readline())
-    ended = threading.Event()
-    threading.Thread(target=_watch, args=(sys.stdin.buffer, ended), daemon=True).start()
-
-    def tell_on(message: dict[str, Any]) -> None:
-        if ended.is_set():
-            ended.clear()
-            raise KeyboardInterrupt
-        tell(message)
-
+    threading.Thread(target=_watch, args=(sys.stdin.buffer,), daemon=True).start()
     try:
-        tell({"result": WORK[asked["process"]](asked, tell_on)})
+        tell({"result": WORK[asked["process"]](asked, tell)})
     except (KeyboardInterrupt, RunInterrupted):
         return INTERRUPTED
     except QifscanError as error:
@@ -68,9 +57,8 @@ def main() -> int:
     return 0
 
 
-def _watch(stdin: IO[bytes], ended: threading.Event) -> None:
-    """Interrupt the main thread, once, when standard input ends; `ended` is set for what goes on all the
-    same."""
+def _watch(stdin: IO[bytes]) -> None:
+    """Interrupt the main thread, once, when standard input ends."""
     while stdin.read(1):
         pass
     if hasattr(signal, "pthread_kill"):
@@ -78,8 +66,6 @@ def _watch(stdin: IO[bytes], ended: threading.Event) -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
     else:
         signal.raise_signal(signal.SIGINT)
-    time.sleep(HEARD)
-    ended.set()
 
 
 def _import_own(asked: dict[str, Any]) -> None:
