@@ -93,6 +93,7 @@ def test_folds_meet_in_a_cusp_of_cycles():
         assert (here - before) * (after - here) < 0.0
 
 
+@pytest.mark.thorough
 def test_the_curve_of_period_doublings_of_the_pair_with_synapses_is_closed():
     """As the published AUTO project has it, from eps = 12."""
     found = doublings()

@@ -141,6 +141,7 @@ def scan(**changes):
     return qs.Scan(**{**definition, **changes})
 
 
+@pytest.mark.thorough
 def test_points_with_other_delays_do_not_change_a_point(tmp_path):
     """Chunks of any size, and a replay of one point by itself, give the same bits."""
     whole = qs.run(scan(), tmp_path / "whole.zarr", client="serial").load()

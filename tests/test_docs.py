@@ -65,8 +65,13 @@ def same(printed, output):
     )
 
 
+LONG = {"cycles", "experiments"}
+RUN = [p for p in PAGES if p.name not in OWN_TEST and any(python(p))]
+
+
 @pytest.mark.parametrize(
-    "page", [p for p in PAGES if p.name not in OWN_TEST and any(python(p))], ids=lambda p: p.stem
+    "page",
+    [pytest.param(p, marks=pytest.mark.thorough if p.stem in LONG else (), id=p.stem) for p in RUN],
 )
 def test_the_python_of_a_page_runs_and_prints_what_stands_there(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -815,6 +815,7 @@ CELLS = (
 )
 
 
+@pytest.mark.thorough
 def test_in_a_notebook_s_own_page_and_kernel_a_click_comes_back_to_python(browser, store, tmp_path):
     """The kernel is a process of its own, the page another server's, as in Jupyter."""
     cells = [nbformat.v4.new_code_cell(cell.replace("STORE", repr(str(store)))) for cell in CELLS]

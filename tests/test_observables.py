@@ -268,6 +268,7 @@ def test_every_observable_is_what_numpy_makes_of_the_replayed_trajectory(tmp_pat
     assert stored["switch_count"].sum() >= 10
 
 
+@pytest.mark.thorough
 def test_float32_observables_are_what_float64_makes_of_the_float32_trajectory():
     scan = lively_scan(0, 4096, "float32")
     found, status, kept = run_all(scan)
@@ -391,7 +392,11 @@ def driven_frequencies(periods, window, amplitude=0.05, **protocol):
 
 @pytest.mark.parametrize(
     ("window", "protocol"),
-    [(205.0, {}), (300.0, {}), (4000.0, {"dt": 0.05})],
+    [
+        (205.0, {}),
+        pytest.param(300.0, {}, marks=pytest.mark.thorough),
+        pytest.param(4000.0, {"dt": 0.05}, marks=pytest.mark.thorough),
+    ],
 )
 def test_the_window_decides_which_rhythms_have_a_frequency(window, protocol):
     """Within 1 % from three cycles up, 0.1 % from twenty; below, and of what is slower, there is none."""

@@ -130,9 +130,9 @@ def test_zipped_axes_give_the_bits_of_the_grid(reference, tmp_path):
         ("riccati", "float32", "common"),
         ("riccati", "float32", "independent"),
         ("rk4", "float32", "common"),
-        ("rk4", "float64", "independent"),
-        ("heun", "float32", "independent"),
-        ("euler", "float64", "common"),
+        pytest.param("rk4", "float64", "independent", marks=pytest.mark.thorough),
+        pytest.param("heun", "float32", "independent", marks=pytest.mark.thorough),
+        pytest.param("euler", "float64", "common", marks=pytest.mark.thorough),
         ("exp_auto", "float32", "independent"),
     ],
 )

@@ -142,6 +142,7 @@ def test_a_wider_map_of_the_plain_model_is_bistable_above_its_cusp_alone(tmp_pat
     )
 
 
+@pytest.mark.thorough
 def test_bursts_of_the_sweep_end_at_the_folds_of_cycles(tmp_path):
     """scans/bursting.toml at alpha = 1: going up at eta = 1.5017 (AUTO), going down below the Hopf point."""
     whole = qs.Scan.from_toml(SCANS / "bursting.toml")

@@ -37,6 +37,7 @@ def judged(columns, known, runs):
     return count
 
 
+@pytest.mark.thorough
 def test_long_simulations_end_at_the_equilibria_and_cycles_that_theory_calls_stable_and_nowhere_else(
     compared,
 ):

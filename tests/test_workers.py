@@ -137,6 +137,7 @@ def test_a_worker_over_its_memory_is_said_to_be_paused(address, running, caplog)
             assert future.result(timeout=240)["status"].values.all()
 
 
+@pytest.mark.thorough
 def test_a_worker_with_other_options_is_refused_with_the_reason(address, running, tmp_path):
     """The store takes those of the first worker; of the second no chunk is in it."""
     seen, run = running
