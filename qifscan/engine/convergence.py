@@ -102,14 +102,9 @@ def quadratic_means(rest: Rest, found: Mapping[str, Column]) -> dict[str, Column
     """
     model = rest.model
     own = [np.hypot(found[f"{name}_mean"], found[f"{name}_std"]) for name in model.variable_names]
-    of_groups = rest.sizes(tuple(y[:, None] for y in own))
-    units = model.units(rest.parameters)
-    of_variables = {
-        i: np.sqrt(size[:, 0]) / units[i]
-        for group, size in zip(model.groups, of_groups, strict=True)
-        for i in group
-    }
-    return {v.name: own[i] if v.rate else of_variables[i] for i, v in enumerate(model.variables)}
+    of_groups = rest.sizes_of_variables(tuple(own))
+    each = zip(model.variables, own, of_groups, strict=True)
+    return {v.name: alone if v.rate else whole for v, alone, whole in each}
 
 
 def apart(

@@ -392,15 +392,8 @@ def run_finer(points: Points, dt: Column, schedule: Schedule, shape: tuple[int, 
     steps = Steps(halvings + 1, first.noise_halvings)
     doubled = replace(points, scan=scan.in_double())
     result = doubled.run(steps, schedule, shape)
-    rest, model = points.rest, points.rest.model
-    of_groups = rest.sizes(tuple(result.final[:, i, None] for i in range(result.final.shape[1])))
-    units = model.units(rest.parameters)
-    sizes = {
-        model.variable_names[i]: np.sqrt(size[:, 0]) / units[i]
-        for group, size in zip(model.groups, of_groups, strict=True)
-        for i in group
-    }
-    return Finer(result.observables, sizes)
+    sizes = points.rest.sizes_of_variables(tuple(result.final.T))
+    return Finer(result.observables, dict(zip(points.rest.model.variable_names, sizes, strict=True)))
 
 
 def _beside_theory(points: Points, ran: _Ran) -> Measured:

@@ -117,8 +117,8 @@ class Tasks:
     """Times that a chunk was taken from a worker that did not go on."""
     lost: dict[int, int] = field(default_factory=dict)
     """Times that a chunk was lost on the way, with the scheduler or a result."""
-    held: dict[str, float] = field(default_factory=dict)
-    """When each key was first seen to be at a worker, where it may still wait behind another."""
+    held: set[str] = field(default_factory=set)
+    """Keys that were at a worker at the last look, where they may still wait behind another."""
     running: dict[str, float] = field(default_factory=dict)
     """When each key was first seen to run at a worker."""
     tended: float = field(default_factory=time.monotonic)
@@ -312,11 +312,11 @@ class Tasks:
     def _seen_running(self, stuck: Mapping[str, str]) -> dict[str, str] | None:
         """Return the workers of the keys that run, of those that were at a worker at the last look too; None
         if nobody answers."""
-        now, held = time.monotonic(), self.workers.holding()
+        held = self.workers.holding()
         if held is None:
             return None
         at = [key for key, worker in held.items() if worker not in stuck]
-        before, self.held = self.held, {key: self.held.get(key, now) for key in at if key in self.pending}
+        before, self.held = self.held, {key for key in at if key in self.pending}
         long = [self.pending[key][0].key for key in self.held if key in before]
         return self.workers.running(long) if long else {}
 

@@ -115,6 +115,14 @@ class Rest:
         of_groups: list[Any] = [sum(scaled[i] * scaled[i] for i in group) for group in self.model.groups]
         return of_groups
 
+    def sizes_of_variables(self, state: tuple[Array, ...]) -> list[Array]:
+        """Return the size of each variable's group in that variable's own unit, of states `(points,)`."""
+        units, found = self.model.units(self.parameters), [*state]
+        for group, size in zip(self.model.groups, self.sizes(tuple(y[:, None] for y in state)), strict=True):
+            for i in group:
+                found[i] = np.sqrt(size[:, 0]) / units[i]
+        return found
+
 
 def _columns(parameters: Mapping[str, Array]) -> dict[str, Array]:
     return {name: values[:, None] for name, values in parameters.items()}
