@@ -130,9 +130,53 @@ def write(path: Where, data: bytes) -> None:
         return
     if isinstance(path, Zipped):
         raise read_only(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        partial.write_bytes(data)
+    _write_plain(str(path), f"{path}.", data)
+
+
+def write_below(folder: Where, data: Mapping[str, bytes]) -> None:
+    """Write files of these names below a folder, in this order and each as `write` does; those of an object
+    store at one time. What is half-written of a chunk lies in the folder `c` of its array: there may be a
+    folder for each chunk, into which nobody wants to look for it."""
+    if not isinstance(folder, Path):
+        each(lambda path: write(path, data[str(path)[len(str(folder)) + 1 :]]), [folder / n for n in data])
+        return
+    for name, content in data.items():
+        array, inside, _ = name.partition("/c/")
+        _write_plain(f"{folder}/{name}", f"{folder}/{array}/c/" if inside else f"{folder}/{name}.", content)
+
+
+def _write_plain(path: str, begin: str, data: bytes) -> None:
+    partial = f"{begin}{uuid.uuid4().hex}.partial"
+    try:
+        _write_new(partial, data)
+        try:
+            os.replace(partial, path)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(partial)
+        raise
+
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def _write_new(path: str, data: bytes) -> None:
+    """Write a file that is not there yet, and the folders that it lies in."""
+    try:
+        handle = os.open(path, _NEW, 0o666)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        handle = os.open(path, _NEW, 0o666)
+    try:
+        left = memoryview(data)
+        while left:
+            # A disk that gets full takes a part, and says so the next time.
+            left = left[os.write(handle, left) :]
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -320,7 +364,8 @@ def identity(path: Where) -> tuple[int, int]:
         return path.identity()
     if isinstance(path, ObjectPath):
         return (path / METADATA).identity()
-    metadata = os.stat(path)
-    with suppress(FileNotFoundError):
+    try:
         metadata = os.stat(os.path.join(path, METADATA))
+    except (FileNotFoundError, NotADirectoryError):
+        metadata = os.stat(path)
     return metadata.st_ino, metadata.st_mtime_ns

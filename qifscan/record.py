@@ -66,11 +66,11 @@ class Row:
     sizes: list[int]
 
 
-def write_row(path: Where, row: Row) -> None:
-    """Write the row of a chunk."""
+def bytes_of(row: Row) -> bytes:
+    """Return the bytes of the file of a row."""
     pairs = [word for pair in zip(row.digests, row.sizes, strict=True) for word in pair]
     data = np.array([row.taken | row.options << 32, row.continued, *pairs], dtype="<u8").tobytes()
-    files.write(path, data + digest(data).to_bytes(8, "little"))
+    return data + digest(data).to_bytes(8, "little")
 
 
 def row_of(data: bytes | None, arrays: int) -> Row | None:

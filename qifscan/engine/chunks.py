@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qifscan.engine.measured import CHECKPOINT, diagnostics
 from qifscan.engine.schedule import BLOCK, Schedule, batch_shape
 from qifscan.errors import check_count
 
@@ -161,6 +163,19 @@ class Chunks:
         return self.trace_rows * len(self.scan.mean_field.variables) * np.dtype(self.scan.precision).itemsize
 
     @cached_property
+    def grid_names(self) -> tuple[str, ...]:
+        """Names of the arrays of a chunk of the grid, the one that is written last at the end."""
+        checkpoint = [CHECKPOINT] if self.checkpoint else []
+        return (*checkpoint, *self.scan.measures, *diagnostics(self.scan), "status")
+
+    @cached_property
+    def trace_names(self) -> tuple[str, ...]:
+        """Names of the arrays of a batch of traces, the one that is written last at the end."""
+        if not self.traces:
+            return ()
+        return (*(f"{v.name}_trace" for v in self.scan.mean_field.variables), "trace_status")
+
+    @cached_property
     def trace_batch(self) -> int:
         """Number of traces in one batch."""
         return max(1, min(self.traces, BLOCK, TRACE_BYTES // self.trace_bytes))
@@ -177,6 +192,13 @@ class Chunks:
         if self.is_trace(chunk):
             return (chunk - self.grid,)
         return tuple(int(i) for i in np.unravel_index(chunk, self.counts)) if self.counts else ()
+
+    def positions(self, chunks: Sequence[int]) -> list[tuple[int, ...]]:
+        """Return the place of each of these chunks of the grid."""
+        if not self.counts:
+            return [()] * len(chunks)
+        places = np.unravel_index(np.array(chunks, dtype=np.int64), self.counts)
+        return list(zip(*(each.tolist() for each in places), strict=True))
 
     def at(self, position: tuple[int, ...]) -> int:
         """Return the chunk at a place in the grid."""
