@@ -211,32 +211,37 @@ def folders(path: Where) -> list[str]:
     return sorted(e.name for e in os.scandir(path) if not e.is_symlink() and e.is_dir())
 
 
-def places(folder: Where, depth: int) -> dict[Place, int]:
-    """Return the files below a folder whose path there is so many numbers, and that are not empty, with their
-    bytes: of the folder `c` of an array its chunks."""
+def places(folder: Where, depth: int, within: Place = ()) -> dict[Place, int]:
+    """Return the files below a folder whose path there is so many numbers, then those of `within`, and that
+    are not empty: by the first numbers, with their bytes. Of the folder `c` of an array they are its chunks.
+    """
     if depth == 0:
-        return {(): sizes([folder])[0]} if has_content(folder) else {}
+        only = folder.joinpath(*map(str, within))
+        return {(): sizes([only])[0]} if has_content(only) else {}
     found: dict[Place, int] = {}
     if isinstance(folder, Path):
-        _walk(str(folder), (), depth, found)
+        _walk(str(folder), (), depth, "".join(f"/{number}" for number in within), found)
         return found
     for name, size in folder.sizes().items():
         parts = name.split("/")
-        if len(parts) == depth and size > 0 and all(part.isdecimal() for part in parts):
-            found[tuple(map(int, parts))] = size
+        if len(parts) == depth + len(within) and size > 0 and all(part.isdecimal() for part in parts):
+            place = tuple(map(int, parts))
+            if place[depth:] == within:
+                found[place[:depth]] = size
     return found
 
 
-def all_places(wanted: Sequence[tuple[Where, int]]) -> list[dict[Place, int]]:
-    """Return the places in each of these folders, of this depth; those of an object store at one time."""
-    depths = {str(folder): depth for folder, depth in wanted}
-    return each(lambda folder: places(folder, depths[str(folder)]), [folder for folder, _ in wanted])
+def all_places(wanted: Sequence[tuple[Where, int, Place]]) -> list[dict[Place, int]]:
+    """Return the places in each of these folders, with so many numbers, and others within; those of an object
+    store at one time."""
+    known = {str(folder): (depth, within) for folder, depth, within in wanted}
+    return each(lambda folder: places(folder, *known[str(folder)]), [folder for folder, *_ in wanted])
 
 
-def _walk(folder: str, place: Place, depth: int, found: dict[Place, int]) -> None:
+def _walk(folder: str, place: Place, depth: int, tail: str, found: dict[Place, int]) -> None:
     try:
         if depth == 1:
-            found.update(_numbered(folder, place))
+            _add_numbered(folder, place, tail, found)
             return
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
@@ -244,19 +249,21 @@ def _walk(folder: str, place: Place, depth: int, found: dict[Place, int]) -> Non
     for entry in entries:
         # Anything but a number is a killed writer's `.partial` file, and a link is no part of a store.
         if entry.name.isdecimal() and entry.is_dir(follow_symlinks=False):
-            _walk(entry.path, (*place, int(entry.name)), depth - 1, found)
+            _walk(entry.path, (*place, int(entry.name)), depth - 1, tail, found)
 
 
-def _numbered(folder: str, place: Place) -> Iterator[tuple[Place, int]]:
-    """Yield the files in a folder that are numbers and not empty: links are no files."""
+def _add_numbered(folder: str, place: Place, tail: str, found: dict[Place, int]) -> None:
+    """Add the files in a folder that are numbers, or at the same place in folders that are, and not empty:
+    links are no files."""
+    known_at, is_file = os.lstat, stat.S_ISREG
     for name in os.listdir(folder):
         if name.isdecimal():
             try:
-                known = os.lstat(f"{folder}/{name}")
-            except FileNotFoundError:
+                known = known_at(f"{folder}/{name}{tail}")
+            except (FileNotFoundError, NotADirectoryError):
                 continue
-            if stat.S_ISREG(known.st_mode) and known.st_size:
-                yield (*place, int(name)), known.st_size
+            if known.st_size and is_file(known.st_mode):
+                found[(*place, int(name))] = known.st_size
 
 
 def numbered_folders(folder: str, depth: int, place: Place = ()) -> Iterator[Place]:
@@ -281,24 +288,27 @@ def odd(
     is written elsewhere), a pipe or device (which is read without end), folders that go too deep. Folders of
     the names in `without` are not looked into, and of those in `levels` not further down than so much."""
     if isinstance(path, Path):
-        yield from _odd(str(path), str(path), 1, without, levels or {}, DEEPEST)
+        yield from _odd(str(path), "", 1, without, levels or {}, DEEPEST)
 
 
 def _odd(
-    folder: str, root: str, depth: int, without: Collection[str], levels: Mapping[str, int], left: int
+    folder: str, under: str, depth: int, without: Collection[str], levels: Mapping[str, int], left: int
 ) -> Iterator[tuple[str, str]]:
     for entry in os.scandir(folder):
         if entry.is_file(follow_symlinks=False):
             continue
-        name = os.path.relpath(entry.path, root)
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if is_folder and left <= 0 and depth < DEEPEST:
+            continue
+        name = os.path.join(under, entry.name)
         if entry.is_symlink():
             yield name, "a link"
-        elif not entry.is_dir():
+        elif not is_folder:
             yield name, "a pipe or a device"
         elif depth >= DEEPEST:
             yield name, f"the {DEEPEST}th folder in a folder"
-        elif left > 0 and name not in without:
-            yield from _odd(entry.path, root, depth + 1, without, levels, levels.get(name, left - 1))
+        elif name not in without:
+            yield from _odd(entry.path, name, depth + 1, without, levels, levels.get(name, left - 1))
 
 
 def remove(path: Where) -> None:

@@ -20,7 +20,6 @@ from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 
 from qifscan import record
-
 from qifscan.errors import QifscanError
 from qifscan.files import METADATA
 from qifscan.service.problems import ProblemError

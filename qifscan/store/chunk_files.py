@@ -183,9 +183,7 @@ def packings_of(store: Store) -> Mapping[str, Packing | None]:
 
 
 @lru_cache(maxsize=8)
-def _packings(
-    path: Where, identity: tuple[int, int], names: tuple[str, ...]
-) -> Mapping[str, Packing | None]:
+def _packings(path: Where, identity: tuple[int, int], names: tuple[str, ...]) -> Mapping[str, Packing | None]:
     arrays = _opened_arrays(path, identity, names, False)
     return {name: Packing.of(array) for name, array in arrays.items()}
 
@@ -212,11 +210,13 @@ def look(store: Store) -> Seen:
 def _look_at_chunks(store: Store) -> Seen:
     grid, traces = store.chunks.grid_names, store.chunks.trace_names
     depth = len(store.chunks.counts)
-    wanted = [(store.path / name / "c", depth + len(place_within(name))) for name in grid]
-    wanted += [(store.path / name / "c", 1 if name == "trace_status" else 2) for name in traces]
+    wanted: list[tuple[Where, int, Place]] = [
+        *((store.path / name / "c", depth, place_within(name)) for name in grid),
+        *((store.path / name / "c", 1, () if name == "trace_status" else (0,)) for name in traces),
+    ]
     if store.recorded and isinstance(store.path, ObjectPath):
-        wanted.append((store.path / record.RECORD / "points" / "c", depth + 1))
-        wanted.append((store.path / record.RECORD / "traces" / "c", 2))
+        wanted.append((store.path / record.RECORD / "points" / "c", depth, (0,)))
+        wanted.append((store.path / record.RECORD / "traces" / "c", 1, (0,)))
     found = files.all_places(wanted)
     kept = found[len(grid) + len(traces) :]
     done, begun = _of_kind(store, grid, store.chunks.counts, found[: len(grid)], kept[:1])
@@ -250,17 +250,16 @@ def _of_kind(
     """Return which chunks of one kind are finished, and which have been begun, from the places of the files
     of each array and of the rows; counted from the first of the kind."""
     depth = len(counts)
-    sizes = [{p[:depth]: size for p, size in each.items() if not any(p[depth:])} for each in found]
-    there: set[Place] = set.intersection(*({*each} for each in sizes))
-    begun = {*sizes[[name.endswith("status") for name in names].index(True)]}
+    there: set[Place] = set.intersection(*({*each} for each in found))
+    begun = {*found[[name.endswith("status") for name in names].index(True)]}
     whole = 8 * record.words(len(names))
     for rows in kept:
         # An object is whole or not there: no row is read, which would be a request for each chunk.
-        known = {p[:depth] for p, size in rows.items() if size == whole}
+        known = {place for place, size in rows.items() if size == whole}
         begun, there = begun | known, there & known
     if store.recorded and isinstance(store.path, Path):
         rows_of = store.path / record.RECORD / ("points" if names[-1] == "status" else "traces") / "c"
-        there = _as_recorded(rows_of, sizes, there)
+        there = _as_recorded(rows_of, found, there)
         left = {*files.numbered_folders(str(rows_of), depth)} - there if depth else set()
         begun |= {place for place in left if files.has_content(rows_of.joinpath(*map(str, place), "0"))}
     return _numbers(there, counts), _numbers(begun, counts)
@@ -270,11 +269,11 @@ def _as_recorded(rows: Path, sizes: Sequence[dict[Place, int]], there: set[Place
     """Return the places of those chunks whose files are as large as they were when they were written."""
     candidates = list(there)
     data = files.read_below(rows, ["/".join(map(str, (*place, 0))) for place in candidates])
-    known = [record.row_of(each, len(sizes)) for each in data]
+    there_now = zip(*(map(each.__getitem__, candidates) for each in sizes), strict=True)
     return {
         place
-        for place, row in zip(candidates, known, strict=True)
-        if row is not None and row.sizes == [each[place] for each in sizes]
+        for place, now, row in zip(candidates, there_now, data, strict=True)
+        if now == record.sizes_of(row, len(sizes))
     }
 
 

@@ -89,7 +89,7 @@ def write_template(path: Path, chunks: Chunks, device: str) -> None:
     record.seal(path, attributes)
 
 
-def rows_of(chunks: Chunks) -> Iterator[tuple[str, tuple[int, ...], list[str]]]:
+def rows_of(chunks: Chunks) -> Iterator[tuple[str, tuple[int, ...], tuple[str, ...]]]:
     """Return the arrays that hold the rows of chunks: name, number of rows, and of which arrays."""
     yield f"{record.RECORD}/points", chunks.counts, chunks.grid_names
     if chunks.traces:

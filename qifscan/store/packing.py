@@ -6,8 +6,10 @@ array, and as long to read one, where this takes a fortieth.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,13 +66,20 @@ class Packing:
             whole = np.full(self.shape, self.fill, self.dtype)
             whole[tuple(slice(n) for n in values.shape)] = values
         body = whole.tobytes() if self.blosc is None else bytes(self.blosc.encode(whole))
-        return body + google_crc32c.value(body).to_bytes(4, "little")
+        return body + _functions()[0](body).to_bytes(4, "little")
 
     def unpacked(self, data: bytes) -> Array | None:
         """Return a whole chunk from its bytes; None where they are damaged."""
+        checksum, decompress = _functions()
         body, told = data[:-4], int.from_bytes(data[-4:], "little")
         with suppress(Exception):
-            if google_crc32c.value(body) == told:
-                values = body if self.blosc is None else numcodecs.blosc.decompress(body)
+            if checksum(body) == told:
+                values = body if self.blosc is None else decompress(body)
                 return np.frombuffer(values, self.dtype).reshape(self.shape)
         return None
+
+
+@lru_cache(maxsize=1)
+def _functions() -> tuple[Callable[[bytes], int], Callable[[bytes], bytes]]:
+    """Return the checksum, and what unpacks: asked for once, as they are called for thousands of chunks."""
+    return google_crc32c.value, numcodecs.blosc.decompress
