@@ -34,7 +34,7 @@ class Grain:
     lines: int
     """Lines of a sweep in a chunk, if there are so many."""
     most: int
-    """Points in a chunk: between the file system's cost per file and memory."""
+    """Points in a chunk, between the file system's cost per file and memory; more, where chunks are `MANY`."""
 
 
 GRAINS = {
@@ -45,6 +45,12 @@ GRAINS = {
     # a million points of 10,000 steps took 22.5 s in the chunks of a processor, 9 to 10 s in these.
     "gpu": Grain(steps=4e9, chunks=4, least=2**16, lines=2**12, most=2**18),
 }
+
+MANY = 512
+"""A scan of more chunks is cut into larger ones, as each is a dozen files."""
+
+LARGER = 4
+"""How many times as large at most: for the memory, and for what an interrupted run loses."""
 
 TRACE_BYTES = 2**26
 """Recorded states of one batch of traces."""
@@ -64,7 +70,8 @@ def chunk_shape(
     points with the least padding of the batch.
     """
     total = math.prod(sizes)
-    wanted = points or max(grain.least, min(grain.steps / steps, total / grain.chunks, grain.most))
+    usual = min(grain.steps / steps, total / grain.chunks, grain.most)
+    wanted = points or max(grain.least, usual * min(max(total / usual / MANY, 1.0), LARGER))
     shape: list[int] = []
     inner = 1
     for size in reversed(sizes):
