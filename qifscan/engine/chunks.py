@@ -34,7 +34,7 @@ class Grain:
     lines: int
     """Lines of a sweep in a chunk, if there are so many."""
     most: int
-    """Points in a chunk, between the file system's cost per file and memory; more, where chunks are `MANY`."""
+    """Points in a chunk, between what a file costs and memory; more, where chunks are `MANY`."""
 
 
 GRAINS = {
