@@ -212,7 +212,7 @@ def test_chunks_are_handed_out_many_at_a_time_while_the_window_stays_nearly_full
         assert sorted(outcomes) == [(chunk, 40 + chunk) for chunk in range(300)]
     assert [chunk for _, chunks in portions for chunk in chunks] == list(range(300))
     assert [len(chunks) for _, chunks in portions[:2]] == [64, 8]
-    assert all(64 - 8 == before for before, _ in portions[1:])
+    assert all(before == 64 - 8 for before, _ in portions[1:])
     assert len(portions) == 1 + -(-(300 - 64) // 8)
 
 

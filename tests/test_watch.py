@@ -117,7 +117,7 @@ def test_of_a_long_log_the_end_is_read(half, monkeypatch):
 
 
 def remaining(moments, points):
-    """Count a chunk of ten points at each of these moments; return the seconds left after each, and the run."""
+    """Count a chunk of ten points at each moment; return the seconds left after each, and the run."""
     clock = iter([0.0, *moments])
     outcome = SimpleNamespace(points=10, flags={}, seconds=1.0, device="cpu", other=None)
     opened = SimpleNamespace(chunks=SimpleNamespace(is_trace=lambda chunk: False), path="")
