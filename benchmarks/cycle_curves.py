@@ -5,6 +5,7 @@ For the pair with synapses of the public AUTO project RosaDelic/LargeScaleBrainM
 multiplier 1 is off by the square root of an error: its mean and the product of both distances are told.
 """
 
+import os
 import sys
 
 import numpy as np
@@ -13,7 +14,23 @@ from scipy.integrate import solve_ivp
 import qifscan as qs
 from qifscan.dynamics.models import FAMILY
 
-MODEL = "qif_pair_synapse"
+PAIR = {"model": "qif_pair_synapse", "names": ("eta_e", "eps"), "between": (-6.0, 40.0), "fixed": {}}
+PAIR |= {"title": "pair with synapses", "points": 400}
+GAST = {"names": ("eta", "alpha"), "fixed": {"delta": 2.0, "J": 15.0 * np.sqrt(2.0), "tau_a": 10.0}}
+CASES = {
+    "pair-pd": PAIR | {"kind": "PD", "at": 12.0},
+    "pair-lpc-15": PAIR | {"kind": "LPC", "at": 15.0},
+    "pair-lpc-18": PAIR | {"kind": "LPC", "at": 18.0},
+    "adaptation": GAST
+    | {"title": "adaptation", "model": "qif_adaptation_alpha", "kind": "LPC", "at": 1.0, "within": (0.0, 2.0)},
+    "depression": GAST
+    | {"title": "depression", "model": "qif_depression_alpha", "kind": "LPC", "at": 0.05, "within": (0.0, 0.2)},
+}
+
+
+def process_time():
+    """Seconds of this process."""
+    return sum(os.times()[:2])
 
 
 def monodromy(model, point, names, **fixed):
@@ -39,24 +56,51 @@ def monodromy(model, point, names, **fixed):
     return end[n:].reshape(n, n), np.abs(end[:n] - start).max() / np.abs(start).max()
 
 
+def off(kind, matrix, angle):
+    """How far the multipliers are from those of a bifurcation of a kind.
+
+    At a fold 1 is a double root of the characteristic polynomial, and each root is off by the square root of an
+    error: the mean of both and the product of their distances are not.
+    """
+    mu = np.linalg.eigvals(matrix)
+    if kind == "PD":
+        return np.abs(mu + 1.0).min()
+    if kind == "NS":
+        return np.abs(mu - np.exp(1j * angle)).min()
+    one, two = sorted(mu, key=lambda m: abs(m - 1.0))[:2]
+    return max(abs(one + two - 2.0) / 2.0, abs((one - 1.0) * (two - 1.0)))
+
+
+def checked(name, count, kind, at, names, fixed, **options):
+    """Print a row of the table: a curve, its ends, how many points, and by how much they are off."""
+    begin = process_time()
+    model = options.pop("model")
+    d = qs.curve(model, kind, along=names[0], through=names[1], at=at, **options, **fixed)
+    took = process_time() - begin
+    ends = [d[side].attrs["flag_meanings"].split()[k] for side in ("start", "end") for k in d[side].values]
+    own = np.flatnonzero((d["duplicate_of"].values < 0)[d["piece"].values] & (d["type"].values == 0))
+    draw = np.random.default_rng(0)
+    errors, gaps = [], []
+    for k in draw.choice(own, min(count, len(own)), replace=False):
+        point = d.isel(point=int(k))
+        matrix, gap = monodromy(model, point, names, **fixed)
+        errors.append(off(kind, matrix, point["angle"].item()))
+        gaps.append(gap)
+    print(
+        f"| {name}, {kind} from {names[1]} = {at} | {', '.join(sorted(set(ends)))} | {len(own)} | {len(errors)} "
+        f"| {max(errors):.0e} | {max(gaps):.0e} | {1e3 * took / d.sizes['point']:.0f} |",
+        flush=True,
+    )
+
+
 def main():
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 50
-    draw = np.random.default_rng(0)
-    for kind, at, sign in (("PD", 12.0, -1.0), ("LPC", 15.0, 1.0)):
-        d = qs.curve(MODEL, kind, along="eta_e", through="eps", at=at, between=(-6.0, 40.0), points=150)
-        ordinary = np.flatnonzero(d["type"].values == 0)
-        errors, gaps = [], []
-        for k in draw.choice(ordinary, min(count, len(ordinary)), replace=False):
-            matrix, gap = monodromy(MODEL, d.isel(point=int(k)), ("eta_e", "eps"))
-            mu = np.linalg.eigvals(matrix)
-            near = sorted(mu, key=lambda m, sign=sign: abs(m - sign))
-            double = max(abs(near[0] + near[1] - 2.0) / 2.0, abs((near[0] - 1.0) * (near[1] - 1.0)))
-            errors.append(abs(near[0] + 1.0) if kind == "PD" else double)
-            gaps.append(gap)
-        print(
-            f"{kind} from eps = {at:g}: {len(errors)} of {len(ordinary)} points, multiplier off by at most "
-            f"{max(errors):.0e}, orbit by {max(gaps):.0e}"
-        )
+    only = sys.argv[2:]
+    print("| curve | ends | points | checked | multipliers off by | orbit off by | ms a point |")
+    print("|---|---|---|---|---|---|---|")
+    for name, case in CASES.items():
+        if not only or name in only:
+            checked(case.pop("title"), count, **case)
 
 
 if __name__ == "__main__":
