@@ -105,7 +105,7 @@ class OnBranches:
         found[(new.value < limits.low) | (new.value > limits.high)] = BY_RANGE
         return found, np.isin(found, (BY_RANGE, BY_HOPF, BY_DOUBLING))
 
-    def measured(self, system: Problem, orbits: Orbits) -> dict[str, Any]:
+    def measured(self, system: Problem, orbits: Orbits, tangent: Orbits) -> dict[str, Any]:
         """Return the numbers of cycles."""
         return measured(system, orbits)
 

@@ -55,6 +55,17 @@ class Pool:
     tangent: Orbits
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """Orbits that are to be measured, their tangents, whose they are, their places and types."""
+
+    who: Index
+    order: Index
+    code: Index
+    orbits: Orbits
+    tangent: Orbits
+
+
 @dataclass
 class Branches:
     """Branches on their way, `(branches,)` each.
@@ -76,7 +87,7 @@ class Branches:
     first: Array
     farthest: Array
     ends: dict[int, Array] = field(default_factory=dict)
-    waiting: list[tuple[Index, Index, Index, Orbits]] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     crossings: list[Crossing] = field(default_factory=list)
 
@@ -138,8 +149,8 @@ class Rules(Protocol):
     def moved(self, b: Branches, step: Step) -> Any:
         """Tell where the parameters have changed by more than rounding."""
 
-    def measured(self, system: Any, orbits: Orbits) -> dict[str, Any]:
-        """Return the numbers of orbits, one row each."""
+    def measured(self, system: Any, orbits: Orbits, tangent: Orbits) -> dict[str, Any]:
+        """Return the numbers of orbits, one row each; `tangent` are those of their branches."""
 
     def located(self, b: Branches, crossing: Crossing) -> dict[str, Any]:
         """Return rows of the points at which a test function is 0."""
@@ -177,7 +188,7 @@ def followed(b: Branches, rules: Rules) -> list[dict[str, Any]]:
         for intervals in sorted(b.pools):
             tell("following branches, cycles", int(b.count.sum()), None)
             _one_step(b, b.pools.pop(intervals), rules)
-        if sum(len(who) for who, _, _, _ in b.waiting) >= _MANY:
+        if sum(len(entry.who) for entry in b.waiting) >= _MANY:
             _measure(b, rules)
     _measure(b, rules)
     for number, crossing in enumerate(_together(b.crossings)):
@@ -206,15 +217,17 @@ def _together(crossings: list[Crossing]) -> list[Crossing]:
 
 def _measure(b: Branches, rules: Rules) -> None:
     """Measure the orbits that wait for it, those on meshes of one size together."""
-    sizes: dict[int, list[tuple[Index, Index, Index, Orbits]]] = {}
+    sizes: dict[int, list[Waiting]] = {}
     for entry in b.waiting:
-        sizes.setdefault(entry[3].stages.shape[1], []).append(entry)
+        sizes.setdefault(entry.orbits.stages.shape[1], []).append(entry)
     for several in sizes.values():
-        who, order, code = (np.concatenate([entry[k] for entry in several]) for k in range(3))
-        orbits = joined([entry[3] for entry in several])
+        who, order, code = (
+            np.concatenate([getattr(entry, name) for entry in several]) for name in ("who", "order", "code")
+        )
+        orbits, tangent = (joined([getattr(entry, name) for entry in several]) for name in ("orbits", "tangent"))
         for begin in range(0, len(who), _MANY):
             some = slice(begin, begin + _MANY)
-            row = rules.measured(b.system.chosen(who[some]), orbits.chosen(some))
+            row = rules.measured(b.system.chosen(who[some]), orbits.chosen(some), tangent.chosen(some))
             b.rows.append(row | {"number": who[some], "order": order[some] + 0.0, "type": code[some]})
     b.waiting.clear()
 
@@ -310,7 +323,8 @@ def _accept(b: Branches, step: Step, rules: Rules) -> None:
     _note(b, step, EP, ended == rules.leaving)
     kept = np.flatnonzero(~beyond)
     codes: Index = np.where(b.still[who[kept]] == 2, rules.unmoved, POINT)
-    b.waiting.append((who[kept], b.count[who[kept]], codes, step.new.chosen(kept)))
+    reached = step.new.chosen(kept), step.after.chosen(kept)
+    b.waiting.append(Waiting(who[kept], b.count[who[kept]], codes, *reached))
     b.tests[who] = tests
     b.cut[who] = ended
     last = kept[ended[kept] >= 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,8 @@ from qifscan.limit_cycles.continuation import Branches, Step
 from qifscan.limit_cycles.floquet import multipliers, quick
 from qifscan.limit_cycles.located import search
 from qifscan.limit_cycles.marginal import Marginal
-from qifscan.limit_cycles.orbits import Orbits, mesh_error
-from qifscan.limit_cycles.steps import Crossing, doubling, measured, others, tangents, torus
+from qifscan.limit_cycles.orbits import Orbits, adapted, mesh_error, remeshed
+from qifscan.limit_cycles.steps import Crossing, doubling, measured, others, stepped, tangents, torus
 from qifscan.theory.codes import EP, OF_CURVES_OF_CYCLES, UNRESOLVED
 
 CUTS = (
@@ -44,6 +45,10 @@ _TESTS = {
 """On curves of each kind the points that are looked for, and what is 0 there."""
 
 _ANGLES = {"third": 2.0 * math.pi / 3.0, "quarter": 0.5 * math.pi}
+
+_SURE, _REFINED = 1e-7, 2
+"""Distance of a multiplier from where it is on a curve above which a point is solved on a finer mesh, and how
+often it is made finer."""
 
 _FLAT = 1e-3
 """Relative range of the variables below which a cycle is about to be an equilibrium."""
@@ -145,7 +150,38 @@ class OnCurves:
             found |= (orbits.scalars[:, k] < low) | (orbits.scalars[:, k] > high)
         return found
 
-    def measured(self, system: Any, orbits: Orbits) -> dict[str, Any]:
+    def measured(self, system: Any, orbits: Orbits, tangent: Orbits) -> dict[str, Any]:
+        """Return the numbers of the cycles, on finer meshes where their multipliers are off."""
+        row = self._measured(system, orbits)
+        left = np.arange(len(row["period"]))
+        for _ in range(_REFINED):
+            off = np.flatnonzero(~(self._off(row)[left] < _SURE))
+            if not len(off):
+                break
+            left, system = left[off], system.chosen(off)
+            orbits, tangent = _finer(system, orbits.chosen(off), tangent.chosen(off))
+            found = stepped(system, orbits, tangent, np.zeros(len(off)), self.units)
+            orbits.put(found.good, found.orbits.chosen(found.good))
+            better = self._measured(system, orbits)
+            for name, values in row.items():
+                values[left[found.good]] = better[name][found.good]
+        return row
+
+    def _off(self, row: Mapping[str, Any]) -> Array:
+        """Return how far the multipliers are from those of the bifurcation: of a double one the mean of both
+        and the product of both distances, as each is off by the square root of an error."""
+        mu = row["multipliers"]
+        if self.kind == "period":
+            return np.zeros(len(mu))
+        if self.kind == "PD":
+            return np.asarray(np.abs(mu + 1.0).min(axis=1))
+        if self.kind == "NS":
+            return np.asarray(np.abs(mu - np.exp(1j * row["angle"])[:, None]).min(axis=1))
+        nearest = np.argsort(np.abs(mu - 1.0), axis=1)[:, :2]
+        apart = np.take_along_axis(mu, nearest, axis=1) - 1.0
+        return np.asarray(np.maximum(np.abs(apart.sum(axis=1)) / 2.0, np.abs(apart.prod(axis=1))))
+
+    def _measured(self, system: Any, orbits: Orbits) -> dict[str, Any]:
         """Return the numbers of the cycles, and how well their direction is one."""
         marginal = isinstance(system, Marginal)
         cycles = system.cycles(orbits) if marginal else orbits
@@ -180,7 +216,7 @@ class OnCurves:
 
         looked = search(system, crossing, test, self.units, 1)
         step, orbits, good, denied = looked.root(crossing.step)
-        row = self.measured(system, orbits)
+        row = self._measured(system, orbits)
         keep = ~denied & (good | (crossing.code != EP))
         order = crossing.order - 1.0 + np.clip(step / crossing.step, 0.0, 1.0)
         code = np.where(good, crossing.code, UNRESOLVED)
@@ -192,6 +228,12 @@ class OnCurves:
     def _states(self, system: Any, orbits: Orbits) -> Array:
         cycles = system.cycles(orbits) if isinstance(system, Marginal) else orbits
         return linearised(_problem(system), cycles).states
+
+
+def _finer(system: Any, orbits: Orbits, tangent: Orbits) -> tuple[Orbits, Orbits]:
+    """Return orbits and directions on meshes twice as fine."""
+    mesh = adapted(orbits, system.scales(orbits.u), 2 * orbits.stages.shape[1])
+    return remeshed(orbits, mesh), remeshed(tangent, mesh)
 
 
 def _problem(system: Any) -> Any:

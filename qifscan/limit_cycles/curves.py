@@ -242,7 +242,7 @@ def _both_ways(
     rules = _rules(asked, system, orbits)
     count = len(forth)
     head = {"number": np.arange(count), "order": np.zeros(count), "type": np.zeros(count, dtype=np.intp)}
-    return [*rows, rules.measured(system, orbits) | head], np.stack((back, forth), axis=1)
+    return [*rows, rules.measured(system, orbits, along) | head], np.stack((back, forth), axis=1)
 
 
 def _again(asked: Wanted, table: Mapping[str, Any], ends: Index) -> Index:
