@@ -10,7 +10,7 @@ import numpy as np
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import linearised
 from qifscan.limit_cycles.continuation import Branches, Step, summary
-from qifscan.limit_cycles.floquet import multipliers, quick
+from qifscan.limit_cycles.floquet import quick
 from qifscan.limit_cycles.located import Test, search
 from qifscan.limit_cycles.orbits import Orbits, halves_apart
 from qifscan.limit_cycles.problem import Problem
@@ -28,7 +28,7 @@ from qifscan.limit_cycles.steps import (
     doubling,
     measured,
     others,
-    tangents,
+    quality,
     torus,
     units_of,
 )
@@ -36,6 +36,10 @@ from qifscan.theory.codes import EP, LPC, PD, TR, UNRESOLVED, UZ
 
 STILL, PATIENCE = 1e-12, 25
 """Change of the parameter in a step, in its unit, that is rounding; and how many such steps end a branch."""
+
+_ALIKE = 1e6
+"""Factor between the moduli of two multipliers over a step from or to a torus bifurcation, where they are a
+pair. Of two real ones with the product 1, which are no bifurcation, it may be 1e50 beside a canard."""
 
 
 @dataclass(frozen=True)
@@ -154,15 +158,19 @@ class OnBranches:
         code, limits, begin = crossing.code, self.limits, crossing.before.value
         bound = np.where(begin - limits.low > limits.high - begin, limits.high, limits.low)
 
-        def test(which: Index, problem: Problem, orbits: Orbits, before: Orbits) -> Array:
+        def test(which: Index, problem: Problem, orbits: Orbits, tangent: Orbits) -> Array:
             if code == EP:
                 return orbits.value - bound[which]
             if code == LPC:
-                return tangents(problem, orbits, before, limits.units).value
+                return tangent.value
             if code == UZ:
                 return orbits.period - float(self.at_period or 0.0)
-            rest = self.others(multipliers(linearised(problem, orbits).states).mu)
-            return (doubling if code == PD else torus)(rest)
+            groups = linearised(problem, orbits).groups
+            mu = quick(groups)
+            rest = self.others(mu)
+            found = doubling(rest) if code == PD else torus(rest, _ALIKE)
+            sure: Any = self.forced | (quality(problem, orbits, groups, mu) < RESOLVED)
+            return np.where(sure, found, np.nan)
 
         return test
 

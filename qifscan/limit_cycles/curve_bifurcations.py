@@ -17,7 +17,7 @@ from qifscan.limit_cycles.floquet import multipliers, quick
 from qifscan.limit_cycles.located import search
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits, adapted, mesh_error, remeshed
-from qifscan.limit_cycles.steps import Crossing, doubling, measured, others, stepped, tangents, torus
+from qifscan.limit_cycles.steps import Crossing, doubling, measured, others, stepped, torus
 from qifscan.theory.codes import EP, OF_CURVES_OF_CYCLES, UNRESOLVED
 
 CUTS = (
@@ -204,15 +204,14 @@ class OnCurves:
         low = np.array([r[0] for r in self.ranges])
         high = np.array([r[1] for r in self.ranges])
 
-        def test(which: Index, part: Any, orbits: Orbits, before: Orbits) -> Array:
+        def test(which: Index, part: Any, orbits: Orbits, tangent: Orbits) -> Array:
             if crossing.code == EP:
                 both = orbits.scalars[:, 1:3]
                 apart: Array = np.maximum(low - both, both - high) / self.units[:2]
                 return np.asarray(apart.max(axis=1))
             mu = multipliers(self._states(part, orbits)).mu if name not in ("CPC", "R3", "R4") else None
             rest = None if mu is None else self._rest(mu, forced)
-            after = tangents(part, orbits, before, self.units) if name == "CPC" else before
-            return self._test(name, rest, orbits, after, before)
+            return self._test(name, rest, orbits, tangent, looked.tangent.chosen(which))
 
         looked = search(system, crossing, test, self.units, 1)
         step, orbits, good, denied = looked.root(crossing.step)

@@ -17,7 +17,8 @@ _LOCATED = 1e-9
 _MOST_TRIALS = 40
 
 Test = Callable[[Index, Any, Orbits, Orbits], Array]
-"""The test function of some orbits: which, their system, they themselves and the tangents before them."""
+"""The test function of some orbits: which, their system, they themselves and the tangents there. NaN where it
+can't be told: then nothing is located."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Search:
         """Return the test function a step further, the orbits there, and whether they are ones."""
         system, tangent = self.system.chosen(which), self.tangent.chosen(which)
         found = stepped(system, self.before.chosen(which), tangent, step, self.units, start)
-        return self.test(which, system, found.orbits, tangent), found.orbits, found.good
+        return self.test(which, system, found.orbits, found.direction), found.orbits, found.good
 
     def root(self, width: Array) -> tuple[Array, Orbits, Any, Any]:
         """Return the steps at which it is 0 between 0 and a width, the orbits, whether they were found, and

@@ -103,12 +103,17 @@ def doubling(rest: Any) -> Array:
     return found
 
 
-def torus(rest: Any) -> Array:
-    """Return the product of 1 - mu_i mu_j over pairs of the other multipliers, 0 at a torus bifurcation."""
+def torus(rest: Any, alike: float = np.inf) -> Array:
+    """Return the product of 1 - mu_i mu_j over pairs of the other multipliers, 0 at a torus bifurcation.
+
+    Over pairs alone whose moduli differ by less than a factor: at one they are the same.
+    """
     found = np.ones(len(rest), dtype=complex)
     for i in range(rest.shape[1]):
         for j in range(i):
-            found = found * (1.0 - rest[:, i] * rest[:, j])
+            one, two = np.abs(rest[:, i]), np.abs(rest[:, j])
+            far = np.maximum(one, two) > alike * np.minimum(one, two)
+            found = found * np.where(far, 1.0, 1.0 - rest[:, i] * rest[:, j])
     return found.real
 
 
