@@ -104,6 +104,35 @@ def test_the_curve_of_period_doublings_of_the_pair_with_synapses_is_closed():
     assert 14.5 < found["eps"].max() < 15.5
 
 
+@pytest.mark.thorough
+def test_curves_of_folds_of_the_pair_with_synapses_are_closed_and_have_two_cusps():
+    """As the published AUTO project has them, from eps = 15 and 18. Beside the folds at eps = 15 AUTO has:
+    I_e = 8.03526, 8.03767, 9.80448, 10.0985, all of them on one curve."""
+    options = {"along": "eta_e", "through": "eps", "at": [15.0, 18.0], "between": (-6.0, 40.0)}
+    found = qs.curve("qif_pair_synapse", "LPC", points=150, **options)
+    assert {CUTS[k] for k in [*found["start"].values, *found["end"].values]} == {"closed"}
+    own = np.flatnonzero(found["duplicate_of"].values < 0)
+    assert len(own) == 2
+    for number in own:
+        rows = found.isel(point=found["piece"].values == number)
+        assert (rows["type"].values == codes.CPC).sum() == 2
+    here = np.abs(found["eps"].values - 15.0) < 1e-9
+    beside = [8.03526, 8.03767, 9.80448, 10.0985]
+    for wanted in beside:
+        assert np.abs(found["eta_e"].values[here] + 5.0 - wanted).min() < 1e-4
+
+
+@pytest.mark.thorough
+def test_a_fold_beside_a_canard_is_right_to_six_digits():
+    """On the meshes that a curve is followed on its multipliers would be off by 1e-5."""
+    given = GAST | {"tau_a": 10.0}
+    options = {"through": "alpha", "at": 0.55, "between": (-6.0, -4.8), "points": 6}
+    found = qs.curve("qif_adaptation_alpha", "LPC", **options, **given)
+    for point in some(found, 3):
+        matrix, _ = check.monodromy("qif_adaptation_alpha", point, ("eta", "alpha"), **given)
+        assert check.off("LPC", matrix, 0.0) < 1e-6
+
+
 def test_cycles_of_one_period_have_it():
     found = qs.curve(
         "qif_gap", "period", through="g", at=2.0, period=3.0, J=0.0, points=6, between=(0.5, 3.0)

@@ -414,16 +414,7 @@ def _ragged(
         "start": (own, branches["start"].astype(np.int8), start),
         "end": (own, branches["cut"].astype(np.int8), words.meaning("what cut the branch off") | flags(CUTS)),
     }
-    told = {
-        "period_diverges": ("the parameter all but stands still while the period doubles",),
-        "saddle_count": ("saddles and saddle-foci where the period diverges, -1: it does not", "1"),
-        "duplicate_of": ("branch that has all of its cycles, -1: none; of two the first counts", "1"),
-        "saddle_distance": ("least distance of the last cycle to a saddle, relative to its size", "1"),
-        "homoclinic_rate": ("rate at which the parameter approaches the homoclinic orbit's, over the period", "1/ms"),
-    }
-    apart |= {name: (own, branches[name], words.meaning(*meaning)) for name, meaning in told.items()}
-    for name, text in (("homoclinic", "of the homoclinic orbit"), ("homoclinic_error", "there, its error")):
-        apart[name] = (own, branches[name], words.of_parameter(along, text))
+    apart |= {name: (own, branches[name], said) for name, said in _at_ends(words, along).items()}
     size_of = np.bincount(branches["slice"], minlength=int(np.prod(shape))).reshape(shape)
     missing = np.where(size_of > 0, 0, 1 if from_hopf else 2).astype(np.int8)
     status = words.meaning("whether the slice has a branch, or what it lacks within the range") | flags(
@@ -434,3 +425,18 @@ def _ragged(
         "status": ((), missing, status),
     }
     return words.dataset(given, variables, multiplier_axis(words, model), apart)
+
+
+def _at_ends(words: Words, along: str) -> dict[str, Any]:
+    """Return what the numbers of whole branches mean."""
+    told = {
+        "period_diverges": ("the parameter all but stands still while the period doubles",),
+        "saddle_count": ("saddles and saddle-foci where the period diverges, -1: it does not", "1"),
+        "duplicate_of": ("branch that has all of its cycles, -1: none; of two the first counts", "1"),
+        "saddle_distance": ("least distance of the last cycle to a saddle, relative to its size", "1"),
+        "homoclinic_rate": ("rate over the period at which the homoclinic parameter is approached", "1/ms"),
+    }
+    found = {name: words.meaning(*meaning) for name, meaning in told.items()}
+    for name, text in (("homoclinic", "of the homoclinic orbit"), ("homoclinic_error", "there, its error")):
+        found[name] = words.of_parameter(along, text)
+    return found

@@ -28,9 +28,13 @@ DIVERGING = 1e-2
 _ROUNDING = 1e-11
 """Change of the parameter, in its unit, that Newton's method leaves open."""
 
-_GROWTH, _CLEAR = 2.0, 30.0
+_GROWTH, _CLEAR = 4.0, 30.0
 """Factor between changes of the parameter from one cycle of a fit to the next, and the least of them, in
 roundings."""
+
+_SAME = 0.02
+"""Share by which lambda of two fits may differ: beside a saddle-node on the cycle the parameter approaches
+its limit with a power of the period, and lambda falls."""
 
 
 def divergence(
@@ -91,7 +95,9 @@ def fitted(period: Array, value: Array, rounding: float) -> tuple[float, float, 
     last = _told_apart(period, value, rounding)
     if len(last) < 4:
         return math.nan, math.nan, math.nan
-    (limit, rate), (before, _) = (_through(period[some], value[some]) for some in (last[1:], last[:-1]))
+    (limit, rate), (before, other) = (_through(period[some], value[some]) for some in (last[1:], last[:-1]))
+    if not abs(rate - other) < _SAME * rate:
+        return math.nan, math.nan, math.nan
     return limit, abs(limit - before) + rounding, rate
 
 

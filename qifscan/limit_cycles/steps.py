@@ -58,13 +58,15 @@ class Extent:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Test functions that change their sign on a step: from which orbits, along which tangents, how far."""
+    """Test functions that change their sign on a step: from which orbits, along which bent tangents,
+    how far."""
 
     code: int
     number: Index
     order: Index
     before: Orbits
     tangent: Orbits
+    bend: Orbits
     step: Array
 
 
@@ -184,12 +186,15 @@ def stepped(
     step: Array,
     units: Array,
     start: Orbits | None = None,
+    bend: Orbits | None = None,
 ) -> Corrected:
     """Return the orbits a step further; `direction` is their tangent, but for the last step of Newton's.
 
-    Newton's method begins at the tangent's end, or at `start`.
+    Newton's method begins at the tangent's end, moved by the second order of a `bend`, or at `start`.
     """
     guess = now.moved(step, tangent)
+    if bend is not None:
+        guess = guess.moved(0.5 * step**2, bend)
     border = conditions(system, guess, tangent, units)
     found = corrected(system, guess, border, start=start, far=FAR, most=MOST)
     return replace(found, direction=unit_length(system, found.direction, found.orbits, units))
