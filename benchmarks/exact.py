@@ -1414,8 +1414,7 @@ class HopfPlane:
         """Return the zero of l1 on the curve that Newton's method leads to, if it is one."""
         on = self.corrected(x, p)
         for _ in range(40):
-            step = None if on is None else self.newton(*on)
-            if step is None:
+            if on is None or (step := self.newton(*on)) is None:
                 return None
             on = self.along_curve(*on, max(-0.03, min(0.03, step)))
             if on is None or not self.inside(*on):

@@ -205,8 +205,10 @@ def numba(p: Problem) -> tuple[Found, float]:
     columns = [p[name].astype(np.float32) for name in ("eta", "J", "r", "v")]
     numbers = [np.float32(number) for number in (p["dt"], decay, *gains)]
 
+    compiled: Any = run
+
     def observed() -> Found:
-        total, square, largest = run(*columns, p["steps"], *numbers)
+        total, square, largest = compiled(*columns, p["steps"], *numbers)
         mean = total / p["steps"]
         return {
             "mean": mean,

@@ -31,7 +31,7 @@ BEFORE = 4
 """Chunks that are run before, for all programs to be compiled."""
 
 plan.time = SimpleNamespace(perf_counter=time.process_time)
-driver.atlas, driver._add_theory = (lambda *given: None), (lambda *given: None)
+driver.after_a_run, driver._add_theory = (lambda *given: None), (lambda *given: None)
 
 
 def of_models():

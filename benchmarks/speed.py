@@ -33,8 +33,10 @@ import peers
 import qifscan as qs
 from qifscan.engine import backend
 from qifscan.engine.batch import run_batch
+from qifscan.engine.carries import Inputs
 from qifscan.engine.points import Points
-from qifscan.engine.schedule import Schedule, batch_shape
+from qifscan.engine.program import Program
+from qifscan.engine.schedule import Schedule, Steps, batch_shape
 from qifscan.machine import usable_cores
 
 HERE = Path(__file__).parent
@@ -91,7 +93,7 @@ class Work:
         return cls(Points.of(scan, (np.arange(count),)), Schedule.of(protocol))
 
     @cached_property
-    def prepared(self) -> tuple[Any, ...]:
+    def prepared(self) -> tuple[Program, Inputs, Steps]:
         """What is computed of the points before their steps, for the kernel as for the C program."""
         steps = self.points.steps()
         program = self.points.program(steps, self.schedule)
@@ -124,9 +126,9 @@ def limit(program: Any, work: Work, method: str, noise: str) -> Callable[[], dic
     """Return a function that runs the C program on the points of the kernel."""
     _, inputs, _ = work.prepared
     count = len(work.points.replicate)
-    found = [inputs["constants"].get(name, np.zeros(count)) for name in CONSTANTS] + list(inputs["state"])
+    found = [inputs.constants.get(name, np.zeros(count)) for name in CONSTANTS] + list(inputs.state)
     columns = [np.ascontiguousarray(column, dtype=np.float32) for column in found]
-    keys = [np.ascontiguousarray(word) for word in inputs["key"]]
+    keys = [np.ascontiguousarray(word) for word in inputs.key]
     out = [np.empty(count, dtype=np.float32) for _ in range(4)]
 
     def pointers(arrays: list[Array]) -> Any:
@@ -234,7 +236,7 @@ def peer(
     """Run one peer, and then the kernel on all cores; None if it is not installed there."""
     work = Work.of("heun", noise, count, steps)
     _, inputs, _ = work.prepared
-    r, v = (np.asarray(column, dtype=float) for column in inputs["state"])
+    r, v = (np.asarray(column, dtype=float) for column in inputs.state)
     sigmas = {"sigma": NOISE[noise].get("v_ou_sigma", 0.0), "sigma_r": NOISE[noise].get("r_ou_sigma", 0.0)}
     columns = {key: work.points.columns[key] for key in ("eta", "J")}
     problem = {**columns, "r": r, "v": v, "dt": DT, "steps": steps, **sigmas}

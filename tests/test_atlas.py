@@ -77,6 +77,7 @@ def test_xarray_reads_all_groups_of_the_store_and_hides_no_variable(path):
     assert tree["r_mean"].dims == ("initial", "eta", "alpha", "v_ou_sigma", "replicate")
 
 
+@pytest.mark.thorough
 def test_the_scan_itself_is_not_touched_by_its_theory(path, tmp_path):
     before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file() and "theory" not in p.parts}
     dataset = qs.open_scan(path)

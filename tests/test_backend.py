@@ -232,7 +232,13 @@ OPERATIONS = re.compile(r"^%\S+ \(.*?^}$", re.M | re.S)
 
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("fixed", [{}, {"v_ou_sigma": 0.5, "r_ou_sigma": 0.01}])
-@pytest.mark.parametrize("observables", [["r_mean"], ["r_mean", "r_std", "r_max", "v_min", "up_fraction"]])
+@pytest.mark.parametrize(
+    "observables",
+    [
+        pytest.param(["r_mean"], marks=pytest.mark.thorough),
+        ["r_mean", "r_std", "r_max", "v_min", "up_fraction"],
+    ],
+)
 def test_what_comes_of_a_block_is_written_in_place(monkeypatch, observables, fixed, keep):
     """An operation of XLA with several results copies the arrays of all blocks for every block."""
     eta = np.linspace(-6.0, 3.0, 3 * BLOCK)

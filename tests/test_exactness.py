@@ -454,7 +454,9 @@ def cusp_of(model):
     return cusp["r"].item(), cusp[second].item()
 
 
-@pytest.mark.parametrize("model", CUSPED)
+@pytest.mark.parametrize(
+    "model", [pytest.param(m, marks=pytest.mark.thorough) if m == "qif_plasticity" else m for m in CUSPED]
+)
 def test_next_to_a_cusp_or_a_fold_there_are_as_many_equilibria_as_sturm_counts(model):
     """A second parameter within 1e-12 to 1e-2 of the cusp's, and eta such that a rate within 1e-6 to 1e-1 of
     the cusp's, or the rate of a fold, is an equilibrium. None of the numbers may be wrong, however near."""

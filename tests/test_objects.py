@@ -89,6 +89,7 @@ def held(url):
     return {name: place.joinpath(name).read_bytes() for name in place.sizes()}
 
 
+@pytest.mark.thorough
 def test_the_same_scan_by_threads_and_by_workers_in_s3_is_that_on_disk(network, on_disk):
     qs.run(SCAN, network.store, client="threads", chunk_points=2)
     same(network.store, on_disk)

@@ -248,29 +248,18 @@ def measured_by_numpy(r, v, tau, dt, slopes):
     return expected | {"up_fraction": up_fraction, "switch_count": switches}
 
 
-def test_every_observable_is_what_numpy_makes_of_the_replayed_trajectory(tmp_path):
-    """The window of 2577 steps ends 17 steps after a closed segment, and within a sample of the spectrum."""
-    scan = lively_scan(213, 2577, "float64")
-    stored = qs.run(scan, tmp_path / "scan.zarr")
-    assert (stored["status"] & ENDED == 1).all()
-    taus = scan.axes["point"].columns["tau"]
-    runs = [qs.replay(tmp_path / "scan.zarr", point=point) for point in range(len(taus))]
-    kept = {name: np.stack([run[name].values[213:] for run in runs]) for name in "rv"}
-    slopes = end_slopes(scan, kept)
-    for point, tau in enumerate(taus):
-        r, v = (kept[name][point] for name in "rv")
-        of_point = {name: slopes[name][point] for name in "rv"}
-        expected = measured_by_numpy(r, v, tau, scan.protocol.dt, of_point)
-        for name in ALL:
-            np.testing.assert_allclose(
-                stored[name].values[point], expected[name], rtol=1e-12, atol=1e-12, err_msg=name
-            )
-    assert stored["switch_count"].sum() >= 10
-
-
-@pytest.mark.thorough
-def test_float32_observables_are_what_float64_makes_of_the_float32_trajectory():
-    scan = lively_scan(0, 4096, "float32")
+@pytest.mark.parametrize(
+    ("precision", "transient_steps", "window_steps", "rtol"),
+    [
+        # The window of 2577 steps ends 17 steps after a closed segment, and within a sample of the spectrum.
+        ("float64", 213, 2577, 1e-12),
+        pytest.param("float32", 0, 4096, 2e-6, marks=pytest.mark.thorough),
+    ],
+)
+def test_every_observable_is_what_numpy_makes_of_the_trajectory_in_float64(
+    precision, transient_steps, window_steps, rtol
+):
+    scan = lively_scan(transient_steps, window_steps, precision)
     found, status, kept = run_all(scan)
     assert (status == 1).all()
     columns, slopes = scan.columns(tuple(np.array(scan.select()).T)), end_slopes(scan, kept)
@@ -279,7 +268,9 @@ def test_float32_observables_are_what_float64_makes_of_the_float32_trajectory():
         of_point = {name: slopes[name][point] for name in "rv"}
         expected = measured_by_numpy(r, v, tau, scan.protocol.dt, of_point)
         for name in ALL:
-            np.testing.assert_allclose(found[name][point], expected[name], rtol=2e-6, err_msg=name)
+            np.testing.assert_allclose(
+                found[name][point], expected[name], rtol=rtol, atol=1e-12, err_msg=name
+            )
     assert found["switch_count"].sum() >= 10
 
 

@@ -145,6 +145,7 @@ def noisy(tmp_path_factory):
     return path
 
 
+@pytest.mark.thorough
 def test_chunks_and_threads_give_a_sweep_the_same_bits(noisy, tmp_path):
     path = tmp_path / "threads.zarr"
     qs.run(noisy_sweep(), path, client="threads", workers=2, chunk_points=1)

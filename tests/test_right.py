@@ -324,6 +324,7 @@ def test_a_right_store_is_sound_and_says_by_how_much(small):
     assert str(verdict).splitlines()[-1] == "verdict       sound"
 
 
+@pytest.mark.thorough
 def test_a_store_of_driven_runs_is_compared_with_an_adaptive_solver_in_every_observable(tmp_path):
     """Bursts after a pulse, levels, exponents: every number of 24 points; one that is off by half a per cent
     is named with its right value."""

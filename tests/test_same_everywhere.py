@@ -27,15 +27,17 @@ ALL = [
 
 
 def noisy_scan(**changes):
-    """A scan of 6 x 5 x 2 x 3 points with noise on both variables, a drive, and every observable."""
+    """A scan of 5 x 3 x 2 x 2 points with noise on both variables, a drive, and every observable.
+
+    Its points fit into one batch of the least width: chunks of any size run the same programs."""
     definition = {
         "axes": {
-            "eta": np.linspace(-6.0, -3.0, 6),
-            "J": np.linspace(10.0, 20.0, 5),
+            "eta": [-6.0, -4.8, -4.2, -3.6, -3.0],
+            "J": [10.0, 15.0, 20.0],
             "initial": ["down", "up"],
         },
         "fixed": {"v_ou_sigma": 0.4, "r_ou_sigma": 0.002},
-        "replicates": 3,
+        "replicates": 2,
         "seed": 7,
         "drive": qs.Sine(amplitude=0.3, period=7.0),
         "protocol": qs.Protocol(transient=3.3, window=26.0, tolerance=1e-5),
@@ -71,7 +73,7 @@ def reference(tmp_path_factory):
     return contents(path)
 
 
-@pytest.mark.parametrize("points", [3, 100])
+@pytest.mark.parametrize("points", [3, 60])
 def test_chunks_of_any_size_give_the_same_bits(reference, tmp_path, points):
     qs.run(noisy_scan(), tmp_path / "scan.zarr", client="serial", chunk_points=points)
     assert_identical(tmp_path / "scan.zarr", reference)
@@ -111,7 +113,7 @@ def test_a_part_of_the_grid_gives_the_bits_of_the_whole(reference, tmp_path):
     part = noisy_scan(axes={"J": [15.0], "initial": ["up"], "eta": [-6.0, -3.6]}, traces=None)
     dataset = qs.run(part, tmp_path / "part.zarr")
     for name in ALL:
-        whole = reference[name][np.ix_([0, 4], [2], [1], [0, 1, 2])]
+        whole = reference[name][np.ix_([0, 3], [1], [1], [0, 1])]
         assert dataset[name].transpose("eta", "J", "initial", "replicate").values.tobytes() == whole.tobytes()
 
 
@@ -120,7 +122,7 @@ def test_zipped_axes_give_the_bits_of_the_grid(reference, tmp_path):
     scan = noisy_scan(points=points, axes={"initial": ["down", "up"]}, traces=None)
     dataset = qs.run(scan, tmp_path / "points.zarr")
     for name in ALL:
-        expected = np.stack([reference[name][0, 4], reference[name][5, 0]])
+        expected = np.stack([reference[name][0, 2], reference[name][4, 0]])
         assert dataset[name].values.tobytes() == expected.tobytes()
 
 
@@ -128,12 +130,12 @@ def test_zipped_axes_give_the_bits_of_the_grid(reference, tmp_path):
     ("integrator", "precision", "noise"),
     [
         ("riccati", "float32", "common"),
-        ("riccati", "float32", "independent"),
-        ("rk4", "float32", "common"),
+        pytest.param("riccati", "float32", "independent", marks=pytest.mark.thorough),
+        pytest.param("rk4", "float32", "common", marks=pytest.mark.thorough),
         pytest.param("rk4", "float64", "independent", marks=pytest.mark.thorough),
         pytest.param("heun", "float32", "independent", marks=pytest.mark.thorough),
         pytest.param("euler", "float64", "common", marks=pytest.mark.thorough),
-        ("exp_auto", "float32", "independent"),
+        pytest.param("exp_auto", "float32", "independent", marks=pytest.mark.thorough),
     ],
 )
 def test_a_replayed_point_has_its_stored_bits(tmp_path, integrator, precision, noise):
@@ -147,7 +149,7 @@ def test_a_replayed_point_has_its_stored_bits(tmp_path, integrator, precision, n
     scan = noisy_scan(protocol=protocol, precision=precision, noise=noise, observables=names, traces=None)
     qs.run(scan, tmp_path / "scan.zarr")
     for eta, every in ((-6.0, 1), (-3.0, 13)):
-        point = {"eta": eta, "J": 12.5, "initial": "up", "replicate": 2}
+        point = {"eta": eta, "J": 15.0, "initial": "up", "replicate": 1}
         replayed = qs.replay(tmp_path / "scan.zarr", every=every, **point)
         assert replayed.attrs["checked"] == "equal bit for bit"
         stored = qs.open_scan(tmp_path / "scan.zarr").sel(**point)
@@ -161,7 +163,7 @@ def test_a_trace_kept_by_the_scan_is_the_replayed_trajectory(reference, tmp_path
     replayed = qs.replay(tmp_path / "scan.zarr", every=7, **point)
     kept = qs.open_scan(tmp_path / "scan.zarr")
     which = int(np.flatnonzero(np.isclose(kept["trace_eta"], -4.8))[0])
-    assert kept["trace_status"].values.tolist() == [1] * 6
+    assert kept["trace_status"].values.tolist() == [1] * 5
     for name in ("r", "v"):
         assert kept[f"{name}_trace"][which].values.tobytes() == replayed[name].values.tobytes()
     assert np.array_equal(kept["time"], replayed["time"])
@@ -188,14 +190,14 @@ def test_a_run_killed_half_way_and_resumed_gives_the_same_bits(reference, tmp_pa
     )
     assert run.stdout is not None
     for line in run.stdout:
-        if int(line) >= 15:
+        if int(line) >= 6:
             break
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     run.stdout.close()
     opened = store.load(path)
     done = chunk_files.finished(opened)
-    assert 15 <= len(done) < len(opened.chunks)
+    assert 6 <= len(done) < len(opened.chunks)
     states = []
     qs.run(noisy_scan(), path, progress=states.append)
     assert states[0].chunks == len(done)
@@ -231,9 +233,10 @@ def test_a_finished_store_is_not_computed_again(reference, tmp_path):
     assert {p: p.stat().st_mtime_ns for p in path.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.thorough
 def test_a_lost_or_damaged_chunk_is_found_and_computed_again(reference, tmp_path):
     path = tmp_path / "scan.zarr"
-    qs.run(noisy_scan(), path, chunk_points=30)
+    qs.run(noisy_scan(), path, chunk_points=12)
     chunks = sorted((path / "r_mean" / "c").rglob("0"))
     files = [p for p in chunks if p.is_file()]
     flipped = bytearray(files[0].read_bytes())
@@ -250,6 +253,7 @@ def test_a_lost_or_damaged_chunk_is_found_and_computed_again(reference, tmp_path
     assert qs.verify(path, points=50).sound
 
 
+@pytest.mark.thorough
 def test_verify_finds_a_number_that_was_changed(tmp_path):
     path = tmp_path / "scan.zarr"
     qs.run(noisy_scan(), path)
@@ -280,12 +284,12 @@ def test_a_point_that_diverges_is_a_result_and_not_run_again(tmp_path):
 
 def test_an_unfinished_store_opens_and_shows_what_is_there(tmp_path, reference):
     path = tmp_path / "scan.zarr"
-    chunks = Chunks.of(noisy_scan(), 30)
+    chunks = Chunks.of(noisy_scan(), 12)
     store.create(path, chunks, "cpu: any")
     compute_chunk(str(path), 2)
     dataset = qs.open_scan(path)
     ran = dataset["status"].values > 0
-    assert ran.sum() == 30
+    assert ran.sum() == 12
     assert np.isnan(dataset["r_mean"].values[~ran]).all()
     assert np.array_equal(dataset["r_mean"].values[ran], reference["r_mean"][ran])
     assert qs.replay(path, eta=-6.0, J=10.0, initial="up", replicate=0).attrs["checked"] == "not run yet"

@@ -139,7 +139,7 @@ def test_a_weakly_damped_run_ends_where_it_should_whatever_is_observed():
     assert beside.variables["r_final"].tobytes() == found.variables["r_final"].tobytes()
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("float64", marks=pytest.mark.thorough)])
 def test_the_numbers_of_a_point_do_not_depend_on_what_else_is_observed(precision):
     settings = {
         "axes": {"eta": np.linspace(-6, 20, 16)},
