@@ -9,6 +9,7 @@ gives a multiplier 1 to six digits; such points are counted and left out.
 
 import os
 import sys
+from typing import Any
 
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -16,9 +17,17 @@ from scipy.integrate import solve_ivp
 import qifscan as qs
 from qifscan.dynamics.models import FAMILY
 
-PAIR = {"model": "qif_pair_synapse", "names": ("eta_e", "eps"), "between": (-6.0, 40.0), "fixed": {}}
+PAIR: dict[str, Any] = {
+    "model": "qif_pair_synapse",
+    "names": ("eta_e", "eps"),
+    "between": (-6.0, 40.0),
+    "fixed": {},
+}
 PAIR |= {"title": "pair with synapses", "points": 400}
-GAST = {"names": ("eta", "alpha"), "fixed": {"delta": 2.0, "J": 15.0 * np.sqrt(2.0), "tau_a": 10.0}}
+GAST: dict[str, Any] = {
+    "names": ("eta", "alpha"),
+    "fixed": {"delta": 2.0, "J": 15.0 * np.sqrt(2.0), "tau_a": 10.0},
+}
 CASES = {
     "pair-pd": PAIR | {"kind": "PD", "at": 12.0},
     "pair-lpc-15": PAIR | {"kind": "LPC", "at": 15.0},

@@ -41,6 +41,10 @@ _ALIKE = 1e6
 """Factor between the moduli of two multipliers over a step from or to a torus bifurcation, where they are a
 pair. Of two real ones with the product 1, which are no bifurcation, it may be 1e50 beside a canard."""
 
+_ASIDE = 0.15
+"""Distance of an orbit from a step, in lengths of that, up to which the step passes by it. Where the tangent
+turns by as much as a step is allowed, an arc rises over its chord by 0.04 of it."""
+
 
 @dataclass(frozen=True)
 class Met:
@@ -101,7 +105,8 @@ class OnBranches:
         found = np.full(len(who), -1)
         found[b.count[who] + 1 >= limits.most] = BY_POINTS
         found[returned(b, step)] = BY_RETURN
-        found[mirrored(step) & (b.count[who] > 1)] = BY_HOPF
+        if not self.forced:
+            found[mirrored(step) & (b.count[who] > 1)] = BY_HOPF
         if self.doubled:
             found[_undoubled(step) & (b.count[who] > 1)] = BY_DOUBLING
         found[b.still[who] >= PATIENCE] = BY_STANDSTILL
@@ -176,13 +181,19 @@ class OnBranches:
 
 
 def returned(b: Branches, step: Step) -> Any:
-    """Tell which orbits are the ones that their branches began with, after having been far from them."""
+    """Tell which steps pass by the orbit that their branch began with, after it has been far from that."""
     new, who, system = step.new, step.who, step.system
     sizes = units_of(new, b.units)[:, : 1 + system.free]
-    scale = np.concatenate((system.scales(new.u)[:, : system.size], sizes), axis=1)
-    apart = np.sqrt((((summary(system, new) - b.first[who]) / scale) ** 2).sum(axis=1))
+    own = system.scales(new.u)[:, : system.size]
+    scale = np.concatenate((own, own, sizes), axis=1)
+    here, before = summary(system, new) / scale, summary(system, step.before) / scale
+    to_first, way = b.first[who] / scale - before, here - before
+    length = np.sqrt((way**2).sum(axis=1))
+    share = np.clip((to_first * way).sum(axis=1) / length**2, 0.0, 1.0)
+    aside = np.sqrt(((to_first - share[:, None] * way) ** 2).sum(axis=1))
+    apart = np.sqrt(((to_first - way) ** 2).sum(axis=1))
     b.farthest[who] = np.maximum(b.farthest[who], apart)
-    return (apart < 0.5 * b.step[who]) & (b.farthest[who] > 2.0 * b.step[who]) & (b.count[who] > 10)
+    return (aside < _ASIDE * length) & (b.farthest[who] > 2.0 * length) & (b.count[who] > 10)
 
 
 def mirrored(step: Step, size: int | None = None) -> Any:

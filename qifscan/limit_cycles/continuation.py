@@ -17,6 +17,7 @@ import numpy as np
 
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import INTERVALS
+from qifscan.limit_cycles.gauss import WEIGHTS
 from qifscan.limit_cycles.orbits import Orbits, adapted, inner, joined, mesh_error, remeshed
 from qifscan.limit_cycles.problem import OrbitProblem
 from qifscan.limit_cycles.steps import BY_FAILURE, Crossing, stepped, unit_length, units_of
@@ -192,9 +193,13 @@ def begun(system: OrbitProblem, orbits: Orbits, tangent: Orbits, units: Array, t
 
 
 def summary(system: OrbitProblem, orbits: Orbits) -> Array:
-    """Return numbers that don't depend on where an orbit begins: highest states, period, parameters."""
-    highest = orbits.u[..., : system.size].max(axis=1)
-    return np.concatenate((highest, orbits.scalars[:, : 1 + system.free]), axis=1)
+    """Return numbers that don't depend on where an orbit begins: mean and mean square root of the states,
+    period, parameters. Highest states at mesh points would depend on the mesh."""
+    states = orbits.stages[..., : system.size]
+    mean, square = (
+        (orbits.steps[..., None] * (WEIGHTS @ values)).sum(axis=1) for values in (states, states**2)
+    )
+    return np.concatenate((mean, np.sqrt(square), orbits.scalars[:, : 1 + system.free]), axis=1)
 
 
 def followed(b: Branches, rules: Rules) -> list[dict[str, Any]]:

@@ -56,10 +56,16 @@ _FLAT = 1e-3
 
 @dataclass(frozen=True)
 class OnCurves:
-    """Rules of curves in the plane of two parameters, each with its range; `longest` periods `(curves,)`."""
+    """Rules of curves in the plane of two parameters, each with its range; `longest` periods `(curves,)`.
+
+    `plane`: which scalars of the orbits are the parameters, with their `sizes`; `units` are those of all
+    scalars but the period.
+    """
 
     kind: str
     ranges: tuple[tuple[float, float], tuple[float, float]]
+    plane: tuple[int, int]
+    sizes: Array
     units: Array
     most: int
     longest: Array
@@ -107,8 +113,7 @@ class OnCurves:
         """Return one test function: at a cusp both parameters turn back along the curve."""
         what = _TESTS[self.kind][name]
         if what == "cusp":
-            one, two = after.scalars[:, 1:3] / self.units[:2], before.scalars[:, 1:3] / self.units[:2]
-            found: Array = (one * two).sum(axis=1)
+            found: Array = (self._placed(after) * self._placed(before)).sum(axis=1)
             return found
         if what in _ANGLES:
             return new.scalars[:, -1] - _ANGLES[what]
@@ -122,8 +127,11 @@ class OnCurves:
 
     def moved(self, b: Branches, step: Step) -> Any:
         """Tell where a parameter has changed by more than rounding."""
-        change = (step.new.scalars - step.before.scalars)[:, 1:3] / self.units[:2]
-        return np.abs(change).max(axis=1) >= 1e-12
+        return np.abs(self._placed(step.new) - self._placed(step.before)).max(axis=1) >= 1e-12
+
+    def _placed(self, orbits: Orbits) -> Array:
+        """Return both parameters, in their sizes `(orbits, 2)`."""
+        return orbits.scalars[:, list(self.plane)] / self.sizes
 
     def ended(self, b: Branches, step: Step) -> tuple[Index, Any]:
         """Return what ends the curves at the new cycles, and which of these lie beyond."""
@@ -146,16 +154,17 @@ class OnCurves:
 
     def _outside(self, orbits: Orbits) -> Any:
         found = np.zeros(len(orbits.scalars), dtype=bool)
-        for k, (low, high) in enumerate(self.ranges, 1):
+        for k, (low, high) in zip(self.plane, self.ranges, strict=True):
             found |= (orbits.scalars[:, k] < low) | (orbits.scalars[:, k] > high)
         return found
 
     def measured(self, system: Any, orbits: Orbits, tangent: Orbits) -> dict[str, Any]:
         """Return the numbers of the cycles, on finer meshes where their multipliers are off."""
+        forced = _problem(system).drive is not None
         row = self._measured(system, orbits)
         left = np.arange(len(row["period"]))
         for _ in range(_REFINED):
-            off = np.flatnonzero(~(self._off(row)[left] < _SURE))
+            off = np.flatnonzero(~(self._off(row, forced)[left] < _SURE))
             if not len(off):
                 break
             left, system = left[off], system.chosen(off)
@@ -167,16 +176,15 @@ class OnCurves:
                 values[left[found.good]] = better[name][found.good]
         return row
 
-    def _off(self, row: Mapping[str, Any]) -> Array:
+    def _off(self, row: Mapping[str, Any], forced: bool) -> Array:
         """Return how far the multipliers are from those of the bifurcation: of a double one the mean of both
         and the product of both distances, as each is off by the square root of an error."""
         mu = row["multipliers"]
         if self.kind == "period":
             return np.zeros(len(mu))
-        if self.kind == "PD":
-            return np.asarray(np.abs(mu + 1.0).min(axis=1))
-        if self.kind == "NS":
-            return np.asarray(np.abs(mu - np.exp(1j * row["angle"])[:, None]).min(axis=1))
+        if self.kind != "LPC" or forced:
+            angle = {"PD": np.array([math.pi]), "LPC": np.zeros(1)}.get(self.kind, row["angle"])
+            return np.asarray(np.abs(mu - np.exp(1j * angle)[:, None]).min(axis=1))
         nearest = np.argsort(np.abs(mu - 1.0), axis=1)[:, :2]
         apart = np.take_along_axis(mu, nearest, axis=1) - 1.0
         return np.asarray(np.maximum(np.abs(apart.sum(axis=1)) / 2.0, np.abs(apart.prod(axis=1))))
@@ -190,7 +198,7 @@ class OnCurves:
         extra = orbits.scalars[:, -1] if self.kind == "NS" else np.full(len(residual), np.nan)
         error = mesh_error(orbits, system.scales(orbits.u))
         return row | {
-            "second": orbits.scalars[:, 2],
+            "second": orbits.scalars[:, self.plane[1]],
             "angle": extra,
             "residual": residual,
             "mesh_error": error,
@@ -206,8 +214,8 @@ class OnCurves:
 
         def test(which: Index, part: Any, orbits: Orbits, tangent: Orbits) -> Array:
             if crossing.code == EP:
-                both = orbits.scalars[:, 1:3]
-                apart: Array = np.maximum(low - both, both - high) / self.units[:2]
+                both = self._placed(orbits)
+                apart: Array = np.maximum(low / self.sizes - both, both - high / self.sizes)
                 return np.asarray(apart.max(axis=1))
             mu = multipliers(self._states(part, orbits)).mu if name not in ("CPC", "R3", "R4") else None
             rest = None if mu is None else self._rest(mu, forced)

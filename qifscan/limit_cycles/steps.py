@@ -126,6 +126,10 @@ def measured(problem: Problem, orbits: Orbits) -> dict[str, Any]:
     found = resolved(problem, orbits, linear.states)
     mu = found.mu
     rest, error = others(mu)
+    sure = quality(problem, orbits, linear.groups, mu)
+    if problem.drive is not None:
+        # With a drive no multiplier is that of a flow.
+        rest, error, sure = mu, 0.0 * error, 0.0 * sure
     return {
         "value": orbits.value,
         "period": orbits.period,
@@ -136,7 +140,7 @@ def measured(problem: Problem, orbits: Orbits) -> dict[str, Any]:
         "multipliers": mu,
         "exponents": found.log / orbits.period[:, None],
         "trivial_error": error,
-        "quality": quality(problem, orbits, linear.groups, mu),
+        "quality": sure,
         "residual": linear.residual,
         "mesh_error": mesh_error(orbits, problem.scales(orbits.u)),
         "intervals": np.full(len(mu), orbits.stages.shape[1]),
