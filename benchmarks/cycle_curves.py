@@ -17,42 +17,33 @@ from scipy.integrate import solve_ivp
 import qifscan as qs
 from qifscan.dynamics.models import FAMILY
 
-PAIR: dict[str, Any] = {
-    "model": "qif_pair_synapse",
-    "names": ("eta_e", "eps"),
-    "between": (-6.0, 40.0),
-    "fixed": {},
-}
-PAIR |= {"title": "pair with synapses", "points": 400}
-GAST: dict[str, Any] = {
-    "names": ("eta", "alpha"),
-    "fixed": {"delta": 2.0, "J": 15.0 * np.sqrt(2.0), "tau_a": 10.0},
-}
+PAIR: dict[str, Any] = {"model": "qif_pair_synapse", "names": ("eta_e", "eps"), "between": (-6.0, 40.0)}
+PAIR |= {"title": "pair with synapses", "points": 400, "fixed": {}}
+GAST: dict[str, Any] = {"names": ("eta", "alpha"), "kind": "LPC", "points": 400}
+GAST |= {"fixed": {"delta": 2.0, "J": 15.0 * np.sqrt(2.0), "tau_a": 10.0}}
+SINE: dict[str, Any] = {"names": ("drive_amplitude", "drive_period"), "points": 200}
+SINE |= {"drive": qs.Sine(amplitude=1.0, period=25.0)}
+MEMORY = {"tau": 20.0, "eta": -10.0, "delta": 2.0, "J": 15.0 * np.sqrt(2.0)}
+RECALL = SINE | {"title": "plain model under a sine", "model": "qif", "fixed": MEMORY, "at": 30.0}
+RECALL |= {"between": (0.0, 14.0), "within": (10.0, 1000.0)}
+GAP: dict[str, Any] = SINE | {"title": "gap junctions under a sine", "model": "qif_gap", "at": 2.24}
+GAP |= {"between": (0.0, 4.0), "within": (1.0, 6.0), "fixed": {"eta": 1.0, "J": 0.0, "g": 2.0}}
 CASES = {
     "pair-pd": PAIR | {"kind": "PD", "at": 12.0},
     "pair-lpc-15": PAIR | {"kind": "LPC", "at": 15.0},
     "pair-lpc-18": PAIR | {"kind": "LPC", "at": 18.0},
     "adaptation": GAST
-    | {
-        "title": "adaptation",
-        "model": "qif_adaptation_alpha",
-        "kind": "LPC",
-        "at": 1.0,
-        "within": (0.0, 2.0),
-    },
+    | {"title": "adaptation", "model": "qif_adaptation_alpha", "at": 1.0, "within": (0.0, 2.0)},
     "depression": GAST
-    | {
-        "title": "depression",
-        "model": "qif_depression_alpha",
-        "kind": "LPC",
-        "at": 0.05,
-        "within": (0.0, 0.2),
-    },
+    | {"title": "depression", "model": "qif_depression_alpha", "at": 0.05, "within": (0.0, 0.2)},
+    "sine-lpc": RECALL | {"kind": "LPC"},
+    "sine-pd": RECALL | {"kind": "PD"},
+    "sine-ns": GAP | {"kind": "NS"},
 }
 
-
-STEEP = 1e4
-"""Growth of a direction over a period above which an error of 1e-11 is one of 1e-7 in a multiplier."""
+STEEP, STEEPEST = 4e3, 1e9
+"""Growth of a direction over a period, and on the way, above which rounding of the start alone can move a
+multiplier by 1e-6."""
 
 
 def process_time():
@@ -62,28 +53,33 @@ def process_time():
 
 def monodromy(model, point, names, **fixed):
     """The matrix of the variational equations over a period of a cycle with the parameters `names` at a point
-    of a curve, by DOP853, and how far the orbit is from closed, relative to its size."""
+    of a curve, by DOP853, how far the orbit is from closed, relative to its size, and how much a direction
+    grows on the way."""
     row = FAMILY[model]
     given = {p.name: p.default for p in row.parameters} | fixed
     given |= {name: point[name].item() for name in names}
     constants = row.constants(given)
     n = len(row.variables)
+    period, driven = point["period"].item(), row.variable_names.index(row.stimulated)
+    amplitude = point["drive_amplitude"].item() if "drive_amplitude" in names else 0.0
 
     def both(t, z):
         # One call of the field: the state, and beside it the state moved along each imaginary axis.
         states = z[:n, None] + 1e-30j * np.eye(n, n + 1, 1)
-        slopes = np.array([s + 0.0 * states[0] for s in row.field(tuple(states), (0.0,) * n, constants)])
+        inputs = [0.0] * n
+        inputs[driven] = amplitude * np.sin(2.0 * np.pi * t / period)
+        slopes = np.array([s + 0.0 * states[0] for s in row.field(tuple(states), tuple(inputs), constants)])
         jacobian = slopes[:, 1:].imag / 1e-30
         return np.concatenate((slopes[:, 0].real, (jacobian @ z[n:].reshape(n, n)).ravel()))
 
     start = np.array([point[f"{name}_start"].item() for name in row.variable_names])
     begin = np.concatenate((start, np.eye(n).ravel()))
-    span = (0.0, point["period"].item())
-    end = solve_ivp(both, span, begin, method="DOP853", rtol=1e-13, atol=1e-15).y[:, -1]
-    return end[n:].reshape(n, n), np.abs(end[:n] - start).max() / np.abs(start).max()
+    end = solve_ivp(both, (0.0, period), begin, method="DOP853", rtol=1e-13, atol=1e-15).y
+    gap = np.abs(end[:n, -1] - start).max() / np.abs(start).max()
+    return end[n:, -1].reshape(n, n), gap, np.abs(end[n:]).max()
 
 
-def off(kind, matrix, angle):
+def off(kind, matrix, angle, forced=False):
     """How far the multipliers are from those of a bifurcation of a kind.
 
     At a fold 1 is a double root of the characteristic polynomial, and each root is off by the square root of
@@ -94,6 +90,8 @@ def off(kind, matrix, angle):
         return np.abs(mu + 1.0).min()
     if kind == "NS":
         return np.abs(mu - np.exp(1j * angle)).min()
+    if forced:
+        return np.abs(mu - 1.0).min()
     one, two = sorted(mu, key=lambda m: abs(m - 1.0))[:2]
     return max(abs(one + two - 2.0) / 2.0, abs((one - 1.0) * (two - 1.0)))
 
@@ -110,11 +108,11 @@ def checked(name, count, kind, at, names, fixed, **options):
     errors, gaps, steep = [], [], 0
     for k in draw.permutation(own):
         point = d.isel(point=int(k))
-        matrix, gap = monodromy(model, point, names, **fixed)
-        if np.abs(matrix).max() > STEEP:
+        matrix, gap, growth = monodromy(model, point, names, **fixed)
+        if np.abs(matrix).max() > STEEP or growth > STEEPEST:
             steep += 1
             continue
-        errors.append(off(kind, matrix, point["angle"].item()))
+        errors.append(off(kind, matrix, point["angle"].item(), "drive" in options))
         gaps.append(gap)
         if len(errors) == count:
             break

@@ -17,7 +17,7 @@ from qifscan.errors import Fault, ScanError, check_count, check_time, is_range, 
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import continuation
 from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
-from qifscan.limit_cycles.branches import branch_starts, duplicates
+from qifscan.limit_cycles.branches import Starts, branch_starts, duplicates
 from qifscan.limit_cycles.curve_bifurcations import BY_RETURN, CUTS, OnCurves
 from qifscan.limit_cycles.cycle_columns import columns_of, meanings, multiplier_axis
 from qifscan.limit_cycles.directions import with_direction
@@ -285,7 +285,7 @@ def _beginnings(asked: Wanted, flat: Mapping[str, Array]) -> list[tuple[Any, Orb
     limits = Extent(*asked.ranges[0], _ON_BRANCH, abs(row.default or 1.0))
     found = []
     if asked.forced:
-        starts = [response_starts(asked.model, flat)]
+        starts = [Starts(*response_starts(asked.model, flat), None)]
     else:
         starts = branch_starts(asked.model, asked.names[0], flat, limits)
     for start in starts:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qifscan.arrays import Array
+from qifscan.arrays import Array, Index
 from qifscan.dynamics.drive import Sine
 from qifscan.dynamics.model import Model
 from qifscan.errors import Fault, ScanError, show
 from qifscan.lazy import LazyModule
-from qifscan.limit_cycles.branches import Starts
 from qifscan.limit_cycles.collocation import INTERVALS
-from qifscan.limit_cycles.orbits import from_function
+from qifscan.limit_cycles.orbits import Orbits, from_function
 from qifscan.limit_cycles.problem import AMPLITUDE, Problem
 from qifscan.limit_cycles.steps import tangents
 from qifscan.theory import equilibria
@@ -46,9 +45,10 @@ def with_sine(model: Model, drive: object, kind: str, along: str | None, through
     return replace(model, parameters=(*model.parameters, *drive.parameters()))
 
 
-def response_starts(model: Model, flat: Mapping[str, Array]) -> Starts:
-    """Return the equilibria at sets of parameters, among them those of a sine, as responses of amplitude 0,
-    and in which direction they go as it grows: that of linear response."""
+def response_starts(model: Model, flat: Mapping[str, Array]) -> tuple[Index, Problem, Orbits, Orbits]:
+    """Return the equilibria at sets of parameters, among them those of a sine: of which set each is, their
+    problem, the responses of amplitude 0 that they are, and in which direction these go as it grows, that of
+    linear response."""
     own = {name: values for name, values in flat.items() if not name.startswith("drive_")}
     places = {name: xr.DataArray(values, dims="place") for name, values in own.items()}
     rest = equilibria.on_graph(model, places, distances=False)
@@ -63,4 +63,4 @@ def response_starts(model: Model, flat: Mapping[str, Array]) -> Starts:
     orbits = from_function(mesh, lambda s: state[:, None] + 0.0 * s[..., None], scalars)
     grows = orbits.times(np.zeros(len(who)))
     grows.scalars[:, 1] = 1.0
-    return Starts(who, problem, orbits, tangents(problem, orbits, grows, np.ones(1)), None)
+    return who, problem, orbits, tangents(problem, orbits, grows, np.ones(1))
