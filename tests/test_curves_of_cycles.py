@@ -34,7 +34,7 @@ def doublings():
 
 def monodromy(model, point, names, **fixed):
     """The matrix of the variational equations over a period, of an orbit that is closed."""
-    matrix, gap = check.monodromy(model, point, names, **fixed)
+    matrix, gap, _ = check.monodromy(model, point, names, **fixed)
     assert gap < 1e-8
     return matrix
 
@@ -102,6 +102,104 @@ def test_the_curve_of_period_doublings_of_the_pair_with_synapses_is_closed():
     assert (found["residual"] < 1e-9).all()
     assert 9.0 < found["eps"].min() < 9.5
     assert 14.5 < found["eps"].max() < 15.5
+
+
+@pytest.mark.thorough
+def test_curves_of_folds_of_the_pair_with_synapses_are_closed_and_have_two_cusps():
+    """As the published AUTO project has them, from eps = 15 and 18. Beside the folds at eps = 15 AUTO has:
+    I_e = 8.03526, 8.03767, 9.80448, 10.0985, all of them on one curve."""
+    options = {"along": "eta_e", "through": "eps", "at": [15.0, 18.0], "between": (-6.0, 40.0)}
+    found = qs.curve("qif_pair_synapse", "LPC", points=150, **options)
+    assert {CUTS[k] for k in [*found["start"].values, *found["end"].values]} == {"closed"}
+    own = np.flatnonzero(found["duplicate_of"].values < 0)
+    assert len(own) == 2
+    for number in own:
+        rows = found.isel(point=found["piece"].values == number)
+        assert (rows["type"].values == codes.CPC).sum() == 2
+    here = np.abs(found["eps"].values - 15.0) < 1e-9
+    beside = [8.03526, 8.03767, 9.80448, 10.0985]
+    for wanted in beside:
+        assert np.abs(found["eta_e"].values[here] + 5.0 - wanted).min() < 1e-4
+
+
+@pytest.mark.thorough
+def test_a_fold_beside_a_canard_is_right_to_six_digits():
+    """On the meshes that a curve is followed on its multipliers would be off by 1e-5."""
+    given = GAST | {"tau_a": 10.0}
+    options = {"through": "alpha", "at": 0.55, "between": (-6.0, -4.8), "points": 6}
+    found = qs.curve("qif_adaptation_alpha", "LPC", **options, **given)
+    for point in some(found, 3):
+        matrix, _, _ = check.monodromy("qif_adaptation_alpha", point, ("eta", "alpha"), **given)
+        assert check.off("LPC", matrix, 0.0) < 1e-6
+
+
+# Of responses to a sine
+
+MEMORY = {"tau": 20.0, "eta": -10.0, "delta": 2.0, "J": 15.0 * math.sqrt(2.0)}
+SINE = ("drive_amplitude", "drive_period")
+
+
+@cache
+def clearance():
+    """Folds and period doublings of the responses of a memory to a sine of 25 to 50 Hz."""
+    options = {"drive": qs.Sine(amplitude=1.0, period=30.0), "through": "drive_period", "at": 30.0}
+    options |= {"between": (0.0, 14.0), "within": (20.0, 40.0), "points": 12}
+    return {kind: qs.curve("qif", kind, **options, **MEMORY) for kind in ("LPC", "PD")}
+
+
+def test_curves_of_responses_have_the_multipliers_of_the_variational_equations():
+    for kind, found in clearance().items():
+        for point in some(found, 2):
+            matrix = monodromy("qif", point, SINE, **MEMORY)
+            assert check.off(kind, matrix, 0.0, forced=True) < 1e-9
+
+
+def test_on_the_curves_of_torus_bifurcations_of_a_driven_oscillation_a_pair_is_on_the_circle():
+    """That of gap junctions; at the period 2.24 it locks at the amplitude at which a branch of cycles of the
+    model with an oscillator for the sine has its torus bifurcation."""
+    gap = {"eta": 1.0, "J": 0.0, "g": 2.0}
+    options = {"drive": qs.Sine(amplitude=1.0, period=2.0), "through": "drive_period", "at": 2.24}
+    found = qs.curve("qif_gap", "NS", **options, between=(0.0, 4.0), within=(1.5, 6.0), points=30, **gap)
+    here = found["drive_amplitude"].values[np.abs(found["drive_period"].values - 2.24) < 1e-12]
+    assert here == pytest.approx(1.00010794, abs=1e-7)
+    for point in some(found, 3):
+        mu = np.linalg.eigvals(monodromy("qif_gap", point, SINE, **gap))
+        assert np.abs(mu) == pytest.approx(1.0, abs=1e-9)
+        assert np.abs(np.angle(mu)) == pytest.approx(point["angle"].item(), abs=1e-9)
+    # It ends where the angle of the pair is 0.
+    ends = {CUTS[found[side].values[0]]: row for side, row in (("start", 0), ("end", -1))}
+    assert "resonance_1_1" in ends
+    assert 0.0 < found["angle"].values[ends["resonance_1_1"]] < 0.2
+
+
+def test_through_a_parameter_of_the_model_a_curve_of_responses_has_the_period_of_the_sine():
+    options = {"drive": qs.Sine(amplitude=1.0, period=30.0), "through": "eta", "between": (0.0, 14.0)}
+    given = {name: value for name, value in MEMORY.items() if name != "eta"}
+    found = qs.curve("qif", "PD", **options, at=-10.0, within=(-11.0, -9.0), points=5, **given)
+    assert found["period"].values == pytest.approx(np.full(found.sizes["point"], 30.0), abs=1e-12)
+    there = found["drive_amplitude"].values[np.abs(found["eta"].values + 10.0) < 1e-12]
+    beside = clearance()["PD"]
+    here = np.abs(beside["drive_period"].values - 30.0) < 1e-12
+    assert there == pytest.approx(beside["drive_amplitude"].values[here], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"drive": 1.0}, "a Sine"),
+        ({"kind": "period", "period": 3.0}, "LPC, PD or NS"),
+        ({"along": "eta"}, '"drive_amplitude" with a drive'),
+        ({"through": "drive_phase"}, "drive_period"),
+        ({"kind": "LP"}, "None for LP"),
+        ({"drive_amplitude": 1.0}, "drive_amplitude"),
+    ],
+)
+def test_what_is_wrong_with_curves_of_responses_is_one_line(options, words):
+    given = {"kind": "PD", "through": "drive_period", "drive": qs.Sine(amplitude=1.0, period=30.0)}
+    with pytest.raises(qs.ScanError) as error:
+        qs.curve("qif", **(given | options))
+    assert words in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_cycles_of_one_period_have_it():

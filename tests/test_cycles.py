@@ -13,6 +13,7 @@ from scipy.integrate import solve_ivp
 import qifscan as qs
 from qifscan.dynamics.models import FAMILY, MODELS
 from qifscan.limit_cycles.branches import duplicates
+from qifscan.limit_cycles.homoclinic import fitted
 from qifscan.limit_cycles.orbits import from_function
 from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.steps import at_value
@@ -454,6 +455,62 @@ def test_where_the_period_diverges_the_multiplier_grows_with_the_saddle_quantity
     real = rest["eigenvalue_real"].values[rest["kind"].values == 3][0]
     unstable, stable = real[real > 0.0], real[real < 0.0]
     assert slope == pytest.approx(unstable.max() + stable.max(), rel=2e-3)
+
+
+HOMOCLINIC = -5.672729947111515
+"""Of the depressed population, by the bisection below."""
+
+
+def test_the_homoclinic_orbit_is_where_the_unstable_manifold_of_the_saddle_comes_back_to_it():
+    d = depressed()
+    error = d["homoclinic_error"].item()
+    assert error < 1e-10
+    assert abs(d["homoclinic"].item() - HOMOCLINIC) < error
+    eta = d["homoclinic"].item()
+    rest = qs.equilibria("qif_depression_alpha", eta=eta, alpha=0.05, **GAST)
+    real = rest["eigenvalue_real"].values[rest["kind"].values == 3][0]
+    assert d["homoclinic_rate"].item() == pytest.approx(np.abs(real).min(), rel=1e-3)
+    assert np.isnan(pair()["homoclinic"]).all()
+
+
+@pytest.mark.thorough
+def test_on_both_sides_of_the_homoclinic_orbit_the_unstable_manifold_goes_to_other_states():
+    """To bursts above, to the lower focus below: by DOP853 from the saddle, along its unstable direction."""
+
+    def bursts(eta):
+        given = {"eta": eta, "alpha": 0.05, **GAST}
+        field = field_of("qif_depression_alpha", **given)
+        rest = qs.equilibria("qif_depression_alpha", **given)
+        here = rest.isel(state=int(np.flatnonzero(rest["kind"].values == 3)[0]))
+        saddle = np.array([here[name].item() for name in FAMILY["qif_depression_alpha"].variable_names])
+        matrix = np.array([field(0.0, saddle + 1e-30j * one).imag * 1e30 for one in np.eye(4)]).T
+        values, vectors = np.linalg.eig(matrix)
+        away = vectors[:, values.real.argmax()].real
+        away *= -np.sign(away[0]) * 1e-8
+
+        def high(t, y):
+            return y[0] - 1.0
+
+        high.terminal = True
+        options = {"method": "DOP853", "rtol": 1e-13, "atol": 1e-15, "events": high}
+        return solve_ivp(field, (0.0, 1000.0), saddle + away, **options).status == 1
+
+    low, high = -5.6729, -5.6726
+    for _ in range(42):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if bursts(middle) else (middle, high)
+    assert 0.5 * (low + high) == pytest.approx(HOMOCLINIC, abs=1e-12)
+
+
+def test_a_fit_of_what_approaches_a_limit_exponentially_is_exact_and_of_nothing_else_there_is_one():
+    period = np.linspace(20.0, 300.0, 60)
+    limit, error, rate = fitted(period, -2.0 + 0.3 * np.exp(-0.05 * period), 1e-11)
+    assert abs(limit + 2.0) < error < 2e-11
+    assert rate == pytest.approx(0.05, rel=1e-6)
+    assert np.isnan(fitted(period, -2.0 + np.exp(-0.05 * period) * np.cos(0.3 * period), 1e-11)).all()
+    assert np.isnan(fitted(period, 0.1 * period, 1e-11)).all()
+    # As beside a saddle-node on the cycle.
+    assert np.isnan(fitted(period, -2.0 + period**-2.0, 1e-11)).all()
 
 
 def test_time_and_rates_scale_with_the_time_constants():

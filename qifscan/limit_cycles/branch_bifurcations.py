@@ -10,7 +10,7 @@ import numpy as np
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import linearised
 from qifscan.limit_cycles.continuation import Branches, Step, summary
-from qifscan.limit_cycles.floquet import multipliers, quick
+from qifscan.limit_cycles.floquet import quick
 from qifscan.limit_cycles.located import Test, search
 from qifscan.limit_cycles.orbits import Orbits, halves_apart
 from qifscan.limit_cycles.problem import Problem
@@ -28,7 +28,7 @@ from qifscan.limit_cycles.steps import (
     doubling,
     measured,
     others,
-    tangents,
+    quality,
     torus,
     units_of,
 )
@@ -36,6 +36,14 @@ from qifscan.theory.codes import EP, LPC, PD, TR, UNRESOLVED, UZ
 
 STILL, PATIENCE = 1e-12, 25
 """Change of the parameter in a step, in its unit, that is rounding; and how many such steps end a branch."""
+
+_ALIKE = 1e6
+"""Factor between the moduli of two multipliers over a step from or to a torus bifurcation, where they are a
+pair. Of two real ones with the product 1, which are no bifurcation, it may be 1e50 beside a canard."""
+
+_ASIDE = 0.15
+"""Distance of an orbit from a step, in lengths of that, up to which the step passes by it. Where the tangent
+turns by as much as a step is allowed, an arc rises over its chord by 0.04 of it."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,8 @@ class OnBranches:
         found = np.full(len(who), -1)
         found[b.count[who] + 1 >= limits.most] = BY_POINTS
         found[returned(b, step)] = BY_RETURN
-        found[mirrored(step) & (b.count[who] > 1)] = BY_HOPF
+        if not self.forced:
+            found[mirrored(step) & (b.count[who] > 1)] = BY_HOPF
         if self.doubled:
             found[_undoubled(step) & (b.count[who] > 1)] = BY_DOUBLING
         found[b.still[who] >= PATIENCE] = BY_STANDSTILL
@@ -105,7 +114,7 @@ class OnBranches:
         found[(new.value < limits.low) | (new.value > limits.high)] = BY_RANGE
         return found, np.isin(found, (BY_RANGE, BY_HOPF, BY_DOUBLING))
 
-    def measured(self, system: Problem, orbits: Orbits) -> dict[str, Any]:
+    def measured(self, system: Problem, orbits: Orbits, tangent: Orbits) -> dict[str, Any]:
         """Return the numbers of cycles."""
         return measured(system, orbits)
 
@@ -154,27 +163,37 @@ class OnBranches:
         code, limits, begin = crossing.code, self.limits, crossing.before.value
         bound = np.where(begin - limits.low > limits.high - begin, limits.high, limits.low)
 
-        def test(which: Index, problem: Problem, orbits: Orbits, before: Orbits) -> Array:
+        def test(which: Index, problem: Problem, orbits: Orbits, tangent: Orbits) -> Array:
             if code == EP:
                 return orbits.value - bound[which]
             if code == LPC:
-                return tangents(problem, orbits, before, limits.units).value
+                return tangent.value
             if code == UZ:
                 return orbits.period - float(self.at_period or 0.0)
-            rest = self.others(multipliers(linearised(problem, orbits).states).mu)
-            return (doubling if code == PD else torus)(rest)
+            groups = linearised(problem, orbits).groups
+            mu = quick(groups)
+            rest = self.others(mu)
+            found = doubling(rest) if code == PD else torus(rest, _ALIKE)
+            sure: Any = self.forced | (quality(problem, orbits, groups, mu) < RESOLVED)
+            return np.where(sure, found, np.nan)
 
         return test
 
 
 def returned(b: Branches, step: Step) -> Any:
-    """Tell which orbits are the ones that their branches began with, after having been far from them."""
+    """Tell which steps pass by the orbit that their branch began with, after it has been far from that."""
     new, who, system = step.new, step.who, step.system
     sizes = units_of(new, b.units)[:, : 1 + system.free]
-    scale = np.concatenate((system.scales(new.u)[:, : system.size], sizes), axis=1)
-    apart = np.sqrt((((summary(system, new) - b.first[who]) / scale) ** 2).sum(axis=1))
+    own = system.scales(new.u)[:, : system.size]
+    scale = np.concatenate((own, own, sizes), axis=1)
+    here, before = summary(system, new) / scale, summary(system, step.before) / scale
+    to_first, way = b.first[who] / scale - before, here - before
+    length = np.sqrt((way**2).sum(axis=1))
+    share = np.clip((to_first * way).sum(axis=1) / length**2, 0.0, 1.0)
+    aside = np.sqrt(((to_first - share[:, None] * way) ** 2).sum(axis=1))
+    apart = np.sqrt(((to_first - way) ** 2).sum(axis=1))
     b.farthest[who] = np.maximum(b.farthest[who], apart)
-    return (apart < 0.5 * b.step[who]) & (b.farthest[who] > 2.0 * b.step[who]) & (b.count[who] > 10)
+    return (aside < _ASIDE * length) & (b.farthest[who] > 2.0 * length) & (b.count[who] > 10)
 
 
 def mirrored(step: Step, size: int | None = None) -> Any:

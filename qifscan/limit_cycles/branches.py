@@ -34,12 +34,12 @@ from qifscan.limit_cycles.collocation import INTERVALS
 from qifscan.limit_cycles.cycle_columns import STATUS, columns_of, meanings, multiplier_axis
 from qifscan.limit_cycles.doubled import twice
 from qifscan.limit_cycles.found import SAME, found_cycles, no_rows
+from qifscan.limit_cycles.homoclinic import divergence
 from qifscan.limit_cycles.orbits import Orbits, from_function
 from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.steps import CUTS, Extent
 from qifscan.phases import phased
 from qifscan.scan.labels import Values, complete, labelled
-from qifscan.theory import equilibria
 from qifscan.theory.certain import zeros_along
 from qifscan.theory.codes import HB, OF_CYCLES, PD, UNRESOLVED
 from qifscan.theory.conditions import HOPF
@@ -58,9 +58,6 @@ _BLOCK = 128
 
 
 BEGINNINGS = ("hopf_point", "simulation", "period_doubling")
-
-DIVERGING = 1e-2
-"""Change of the parameter, in its unit, while the period doubles, up to which the period diverges."""
 
 _ON_BRANCH = 0.1
 """Distance to a branch up to which a cycle is one of it, in lengths of the nearest step. Where the tangent
@@ -115,7 +112,10 @@ def cycle_branches(
     period, a Hopf point, its own start, failure, a parameter that stands still to rounding, for doubled
     cycles a period doubling), `period_diverges` (the parameter all but stands still while the period
     doubles), and there `saddle_count` and `saddle_distance` (how near the last cycle comes to a saddle,
-    relative): without a saddle there is nothing that could be homoclinic; `duplicate_of`, the branch that has
+    relative): without a saddle there is nothing that could be homoclinic; with one `homoclinic`, the
+    parameter of the homoclinic orbit from p = p_hom + c exp(-rate T) through the last cycles, with
+    `homoclinic_error` and `homoclinic_rate` (the saddle's leading eigenvalue; NaN where the parameter
+    approaches no limit like that); `duplicate_of`, the branch that has
     all of its cycles, -1: none (of two that have the same the first counts). What lies beyond an end is not
     known: no bifurcation on a branch that was cut off means none so far. Raises `ScanError` for a wrong
     definition. Along the dimensions of the slices: `branch_count`, and `status`, which tells what a slice
@@ -145,7 +145,7 @@ def cycle_branches(
         begin = branch_starts(chosen, name, flat, limits) if at is None else []
         begin = begin if at is None else _simulated_starts(chosen, name, flat, at, starts, limits)
         table, branches = _followed(chosen, begin, limits, longest, doublings)
-        branches |= _divergence(chosen, name, flat, table, branches, limits)
+        branches |= divergence(chosen, name, flat, table, branches, limits)
         branches["duplicate_of"] = duplicates(table, branches["slice"])
     return _ragged(chosen, name, given, shape, at is None, table, branches)
 
@@ -349,36 +349,6 @@ def _once(table: dict[str, Any], limits: Extent) -> dict[str, Any]:
     return {name: values[~again] for name, values in table.items()}
 
 
-def _divergence(
-    model: Model,
-    along: str,
-    flat: Mapping[str, Array],
-    table: Mapping[str, Any],
-    branches: Mapping[str, Any],
-    limits: Extent,
-) -> dict[str, Any]:
-    """Return whether the period of each branch diverges at its end, and the saddles that there are then."""
-    count = len(branches["cut"])
-    diverges = np.zeros(count, dtype=bool)
-    saddles, distance = np.full(count, -1), np.full(count, np.nan)
-    long = np.isin(branches["cut"], (steps.BY_PERIOD, steps.BY_STANDSTILL))
-    for k in np.flatnonzero(long).tolist():
-        rows = np.flatnonzero(table["number"] == k)
-        period, value = table["period"][rows], table["value"][rows]
-        half = rows[np.flatnonzero(period < 0.5 * period[-1])[-1:]]
-        moved = np.abs(table["value"][half] - value[-1])
-        diverges[k] = bool((moved < DIVERGING * limits.unit).all()) and len(half) > 0
-        if diverges[k]:
-            here = {name: float(values[branches["slice"][k]]) for name, values in flat.items()}
-            found = equilibria.on_graph(model, here | {along: float(value[-1])}, distances=False)
-            rest = np.stack([found[name].values for name in model.variable_names], axis=-1)
-            unstable = found["unstable_dimensions"].values
-            rest = rest[(unstable > 0) & (unstable < len(model.variables))]
-            saddles[k] = len(rest)
-            distance[k] = _nearest(branches["ends"][k], rest)
-    return {"period_diverges": diverges, "saddle_count": saddles, "saddle_distance": distance}
-
-
 def duplicates(table: Mapping[str, Any], slices: Index) -> Index:
     """Return of each branch the one of its slice that has all of its cycles, -1: none.
 
@@ -413,14 +383,6 @@ def _lie_on(points: Array, line: Array) -> bool:
     return bool((distance <= _ON_BRANCH * length + SAME).any(axis=1).all())
 
 
-def _nearest(u: Array, rest: Array) -> float:
-    """Return how near an orbit comes to one of some states, relative to the range of each variable."""
-    if not len(rest):
-        return math.nan
-    apart = (u[:, None] - rest[None]) / np.ptp(u, axis=0)
-    return float(np.sqrt((apart**2).sum(axis=2)).min())
-
-
 def _ragged(
     model: Model,
     along: str,
@@ -452,13 +414,7 @@ def _ragged(
         "start": (own, branches["start"].astype(np.int8), start),
         "end": (own, branches["cut"].astype(np.int8), words.meaning("what cut the branch off") | flags(CUTS)),
     }
-    told = {
-        "period_diverges": ("the parameter all but stands still while the period doubles",),
-        "saddle_count": ("saddles and saddle-foci where the period diverges, -1: it does not", "1"),
-        "duplicate_of": ("branch that has all of its cycles, -1: none; of two the first counts", "1"),
-        "saddle_distance": ("least distance of the last cycle to a saddle, relative to its size", "1"),
-    }
-    apart |= {name: (own, branches[name], words.meaning(*meaning)) for name, meaning in told.items()}
+    apart |= {name: (own, branches[name], said) for name, said in _at_ends(words, along).items()}
     size_of = np.bincount(branches["slice"], minlength=int(np.prod(shape))).reshape(shape)
     missing = np.where(size_of > 0, 0, 1 if from_hopf else 2).astype(np.int8)
     status = words.meaning("whether the slice has a branch, or what it lacks within the range") | flags(
@@ -469,3 +425,18 @@ def _ragged(
         "status": ((), missing, status),
     }
     return words.dataset(given, variables, multiplier_axis(words, model), apart)
+
+
+def _at_ends(words: Words, along: str) -> dict[str, Any]:
+    """Return what the numbers of whole branches mean."""
+    told = {
+        "period_diverges": ("the parameter all but stands still while the period doubles",),
+        "saddle_count": ("saddles and saddle-foci where the period diverges, -1: it does not", "1"),
+        "duplicate_of": ("branch that has all of its cycles, -1: none; of two the first counts", "1"),
+        "saddle_distance": ("least distance of the last cycle to a saddle, relative to its size", "1"),
+        "homoclinic_rate": ("rate over the period at which the homoclinic parameter is approached", "1/ms"),
+    }
+    found = {name: words.meaning(*meaning) for name, meaning in told.items()}
+    for name, text in (("homoclinic", "of the homoclinic orbit"), ("homoclinic_error", "there, its error")):
+        found[name] = words.of_parameter(along, text)
+    return found

@@ -1,10 +1,11 @@
 """Branches of periodic orbits, many at once, with their bifurcations.
 
-Pseudo-arclength continuation: the next orbit is sought a step along the tangent, at a right angle to it. A
-step is taken back and shortened where Newton's method fails or the tangent turns by more than `COSINE`
-allows, as it does in canard explosions. What changes its sign between two orbits is located afterwards, for
-all branches together, on a mesh twice as fine; what that mesh does not confirm is called unresolved. What is
-told of an orbit is measured when many are there. `Rules` say what changes its sign, and what ends a branch.
+Pseudo-arclength continuation: the next orbit is sought a step along the tangent, bent as that has turned
+before, at a right angle to it. A step is taken back and shortened where Newton's method fails or the tangent
+turns by more than `COSINE` allows, as it does in canard explosions. What changes its sign between two orbits
+is located afterwards, for all branches together, on a mesh twice as fine; what that mesh does not confirm is
+called unresolved. What is told of an orbit is measured when many are there. `Rules` say what changes its
+sign, and what ends a branch.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import numpy as np
 
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import INTERVALS
+from qifscan.limit_cycles.gauss import WEIGHTS
 from qifscan.limit_cycles.orbits import Orbits, adapted, inner, joined, mesh_error, remeshed
 from qifscan.limit_cycles.problem import OrbitProblem
-from qifscan.limit_cycles.steps import BY_FAILURE, Crossing, stepped, tangents, unit_length, units_of
+from qifscan.limit_cycles.steps import BY_FAILURE, Crossing, stepped, unit_length, units_of
 from qifscan.phases import tell
 from qifscan.theory.codes import EP, POINT
 
@@ -48,10 +50,33 @@ _MANY = 64
 
 @dataclass
 class Pool:
-    """Orbits on meshes of one size that are on their way, their tangents, and whose branches they are."""
+    """Orbits on meshes of one size that are on their way, their tangents, how these turn along the branches,
+    and whose branches they are."""
 
     who: Index
     now: Orbits
+    tangent: Orbits
+    bend: Orbits
+
+    @property
+    def intervals(self) -> int:
+        """Intervals of the meshes."""
+        return int(self.now.stages.shape[1])
+
+    def chosen(self, which: Any) -> Pool:
+        """Return some of them."""
+        parts = (self.now, self.tangent, self.bend)
+        return Pool(self.who[which], *(part.chosen(which) for part in parts))
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Orbits that are to be measured, their tangents, whose they are, their places and types."""
+
+    who: Index
+    order: Index
+    code: Index
+    orbits: Orbits
     tangent: Orbits
 
 
@@ -76,19 +101,20 @@ class Branches:
     first: Array
     farthest: Array
     ends: dict[int, Array] = field(default_factory=dict)
-    waiting: list[tuple[Index, Index, Index, Orbits]] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     crossings: list[Crossing] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step: from which orbits along which tangents, to which with what tangents and multipliers there, and
-    whose it is."""
+    """A step: from which orbits along which bent tangents, to which with what tangents and multipliers there,
+    and whose it is."""
 
     system: OrbitProblem
     before: Orbits
     tangent: Orbits
+    bend: Orbits
     new: Orbits
     after: Orbits
     mu: Any
@@ -100,6 +126,7 @@ class Step:
             self.system.chosen(which),
             self.before.chosen(which),
             self.tangent.chosen(which),
+            self.bend.chosen(which),
             self.new.chosen(which),
             self.after.chosen(which),
             self.mu[which],
@@ -138,8 +165,8 @@ class Rules(Protocol):
     def moved(self, b: Branches, step: Step) -> Any:
         """Tell where the parameters have changed by more than rounding."""
 
-    def measured(self, system: Any, orbits: Orbits) -> dict[str, Any]:
-        """Return the numbers of orbits, one row each."""
+    def measured(self, system: Any, orbits: Orbits, tangent: Orbits) -> dict[str, Any]:
+        """Return the numbers of orbits, one row each; `tangent` are those of their branches."""
 
     def located(self, b: Branches, crossing: Crossing) -> dict[str, Any]:
         """Return rows of the points at which a test function is 0."""
@@ -154,7 +181,7 @@ def begun(system: OrbitProblem, orbits: Orbits, tangent: Orbits, units: Array, t
         system,
         units,
         # Orbits are changed in place: nothing may share them.
-        {orbits.stages.shape[1]: Pool(everyone, orbits.copy(), along.copy())},
+        {orbits.stages.shape[1]: Pool(everyone, orbits.copy(), along.copy(), along.times(np.zeros(count)))},
         np.full(count, FIRST),
         none - 1,
         none.copy(),
@@ -166,9 +193,13 @@ def begun(system: OrbitProblem, orbits: Orbits, tangent: Orbits, units: Array, t
 
 
 def summary(system: OrbitProblem, orbits: Orbits) -> Array:
-    """Return numbers that don't depend on where an orbit begins: highest states, period, parameters."""
-    highest = orbits.u[..., : system.size].max(axis=1)
-    return np.concatenate((highest, orbits.scalars[:, : 1 + system.free]), axis=1)
+    """Return numbers that don't depend on where an orbit begins: mean and mean square root of the states,
+    period, parameters. Highest states at mesh points would depend on the mesh."""
+    states = orbits.stages[..., : system.size]
+    mean, square = (
+        (orbits.steps[..., None] * (WEIGHTS @ values)).sum(axis=1) for values in (states, states**2)
+    )
+    return np.concatenate((mean, np.sqrt(square), orbits.scalars[:, : 1 + system.free]), axis=1)
 
 
 def followed(b: Branches, rules: Rules) -> list[dict[str, Any]]:
@@ -177,7 +208,7 @@ def followed(b: Branches, rules: Rules) -> list[dict[str, Any]]:
         for intervals in sorted(b.pools):
             tell("following branches, cycles", int(b.count.sum()), None)
             _one_step(b, b.pools.pop(intervals), rules)
-        if sum(len(who) for who, _, _, _ in b.waiting) >= _MANY:
+        if sum(len(entry.who) for entry in b.waiting) >= _MANY:
             _measure(b, rules)
     _measure(b, rules)
     for number, crossing in enumerate(_together(b.crossings)):
@@ -198,6 +229,7 @@ def _together(crossings: list[Crossing]) -> list[Crossing]:
             np.concatenate([c.order for c in several]),
             joined([c.before for c in several]),
             joined([c.tangent for c in several]),
+            joined([c.bend for c in several]),
             np.concatenate([c.step for c in several]),
         )
         for (code, _), several in kinds.items()
@@ -206,26 +238,31 @@ def _together(crossings: list[Crossing]) -> list[Crossing]:
 
 def _measure(b: Branches, rules: Rules) -> None:
     """Measure the orbits that wait for it, those on meshes of one size together."""
-    sizes: dict[int, list[tuple[Index, Index, Index, Orbits]]] = {}
+    sizes: dict[int, list[Waiting]] = {}
     for entry in b.waiting:
-        sizes.setdefault(entry[3].stages.shape[1], []).append(entry)
+        sizes.setdefault(entry.orbits.stages.shape[1], []).append(entry)
     for several in sizes.values():
-        who, order, code = (np.concatenate([entry[k] for entry in several]) for k in range(3))
-        orbits = joined([entry[3] for entry in several])
+        who, order, code = (
+            np.concatenate([getattr(entry, name) for entry in several]) for name in ("who", "order", "code")
+        )
+        orbits, tangent = (
+            joined([getattr(entry, name) for entry in several]) for name in ("orbits", "tangent")
+        )
         for begin in range(0, len(who), _MANY):
             some = slice(begin, begin + _MANY)
-            row = rules.measured(b.system.chosen(who[some]), orbits.chosen(some))
+            row = rules.measured(b.system.chosen(who[some]), orbits.chosen(some), tangent.chosen(some))
             b.rows.append(row | {"number": who[some], "order": order[some] + 0.0, "type": code[some]})
     b.waiting.clear()
 
 
 def _one_step(b: Branches, pool: Pool, rules: Rules) -> None:
     """Try one step of the branches of a pool."""
-    who, intervals = pool.who, pool.now.stages.shape[1]
+    who, intervals = pool.who, pool.intervals
     system = b.system.chosen(who)
-    found = stepped(system, pool.now, pool.tangent, b.step[who], b.units)
+    length = b.step[who].copy()
+    found = stepped(system, pool.now, pool.tangent, length, b.units, bend=pool.bend)
     mu = rules.multipliers(system, found.groups)
-    step = Step(system, pool.now, pool.tangent, found.orbits, found.direction, mu, who)
+    step = Step(system, pool.now, pool.tangent, pool.bend, found.orbits, found.direction, mu, who)
     cosine = _cosine(step, b.units)
     good = found.good & (cosine > COSINE) & (found.orbits.period > 0.0) & rules.goes_on(step)
     coarse, fewer = needs(system, found.orbits, found.groups)
@@ -235,8 +272,11 @@ def _one_step(b: Branches, pool: Pool, rules: Rules) -> None:
     b.cut[who[~good & (b.step[who] < SMALLEST)]] = BY_FAILURE
     if len(done):
         _accept(b, step.chosen(done), rules)
+        after = found.direction.chosen(done)
+        turned = after.moved(-np.ones(len(done)), pool.tangent.chosen(done))
         pool.now.put(done, found.orbits.chosen(done))
-        pool.tangent.put(done, found.direction.chosen(done))
+        pool.bend.put(done, turned.times(1.0 / length[done]))
+        pool.tangent.put(done, after)
         angle = np.arccos(np.clip(cosine[done], -1.0, 1.0))
         wanted = np.minimum(_ANGLE / (angle + 1e-9), np.sqrt(_NEWTON / (found.first[done] + 1e-9)))
         b.step[who[done]] = np.minimum(b.step[who[done]] * np.clip(wanted, 0.5, 1.5), LARGEST)
@@ -245,7 +285,7 @@ def _one_step(b: Branches, pool: Pool, rules: Rules) -> None:
 
 def _back(b: Branches, pool: Pool, done: Index, coarse: Any, fewer: Any) -> None:
     """Put those that go on into pools, on new meshes where it is time for one."""
-    who, intervals = pool.who, pool.now.stages.shape[1]
+    who, intervals = pool.who, pool.intervals
     going = b.cut[who] < 0
     turn = np.zeros(len(who), dtype=bool)
     turn[done] = (b.count[who[done]] % _EVERY == 0) & (b.step[who[done]] > 1e-4)
@@ -256,26 +296,24 @@ def _back(b: Branches, pool: Pool, done: Index, coarse: Any, fewer: Any) -> None
             _into(b, _remeshed(b, pool, which, size))
     rest = going & ~coarse & ~turn
     if rest.any():
-        _into(b, Pool(who[rest], pool.now.chosen(rest), pool.tangent.chosen(rest)))
+        _into(b, pool.chosen(rest))
 
 
 def _into(b: Branches, pool: Pool) -> None:
-    intervals = pool.now.stages.shape[1]
-    other = b.pools.get(intervals)
-    if other is None:
-        b.pools[intervals] = pool
-    else:
-        now, tangent = joined([other.now, pool.now]), joined([other.tangent, pool.tangent])
-        b.pools[intervals] = Pool(np.concatenate((other.who, pool.who)), now, tangent)
+    other = b.pools.get(pool.intervals)
+    if other is not None:
+        both = ((getattr(other, name), getattr(pool, name)) for name in ("now", "tangent", "bend"))
+        pool = Pool(np.concatenate((other.who, pool.who)), *(joined(pair) for pair in both))
+    b.pools[pool.intervals] = pool
 
 
 def _remeshed(b: Branches, pool: Pool, which: Any, intervals: int) -> Pool:
-    """Return some orbits of a pool on new meshes, and their tangents: the phase is fixed by other means."""
-    who, now = pool.who[which], pool.now.chosen(which)
-    system = b.system.chosen(who)
-    mesh = adapted(now, system.scales(now.u), intervals)
-    orbits, along = remeshed(now, mesh), remeshed(pool.tangent.chosen(which), mesh)
-    return Pool(who, orbits, tangents(system, orbits, along, b.units))
+    """Return some orbits of a pool on new meshes, and their tangents."""
+    some = pool.chosen(which)
+    system = b.system.chosen(some.who)
+    mesh = adapted(some.now, system.scales(some.now.u), intervals)
+    orbits, along, bend = (remeshed(part, mesh) for part in (some.now, some.tangent, some.bend))
+    return Pool(some.who, orbits, unit_length(system, along, orbits, b.units), bend)
 
 
 def _cosine(step: Step, units: Array) -> Array:
@@ -310,7 +348,8 @@ def _accept(b: Branches, step: Step, rules: Rules) -> None:
     _note(b, step, EP, ended == rules.leaving)
     kept = np.flatnonzero(~beyond)
     codes: Index = np.where(b.still[who[kept]] == 2, rules.unmoved, POINT)
-    b.waiting.append((who[kept], b.count[who[kept]], codes, step.new.chosen(kept)))
+    reached = step.new.chosen(kept), step.after.chosen(kept)
+    b.waiting.append(Waiting(who[kept], b.count[who[kept]], codes, *reached))
     b.tests[who] = tests
     b.cut[who] = ended
     last = kept[ended[kept] >= 0]
@@ -320,5 +359,6 @@ def _accept(b: Branches, step: Step, rules: Rules) -> None:
 def _note(b: Branches, step: Step, code: int, which: Any) -> None:
     if which.any():
         who, some = step.who[which], step.chosen(which)
-        crossing = Crossing(code, who, b.count[who], some.before, some.tangent, b.step[who].copy())
+        way = some.before, some.tangent, some.bend
+        crossing = Crossing(code, who, b.count[who], *way, b.step[who].copy())
         b.crossings.append(crossing)

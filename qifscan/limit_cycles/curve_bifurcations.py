@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,8 @@ from qifscan.limit_cycles.continuation import Branches, Step
 from qifscan.limit_cycles.floquet import multipliers, quick
 from qifscan.limit_cycles.located import search
 from qifscan.limit_cycles.marginal import Marginal
-from qifscan.limit_cycles.orbits import Orbits, mesh_error
-from qifscan.limit_cycles.steps import Crossing, doubling, measured, others, tangents, torus
+from qifscan.limit_cycles.orbits import Orbits, adapted, mesh_error, remeshed
+from qifscan.limit_cycles.steps import Crossing, doubling, measured, others, stepped, torus
 from qifscan.theory.codes import EP, OF_CURVES_OF_CYCLES, UNRESOLVED
 
 CUTS = (
@@ -45,16 +46,26 @@ _TESTS = {
 
 _ANGLES = {"third": 2.0 * math.pi / 3.0, "quarter": 0.5 * math.pi}
 
+_SURE, _REFINED = 1e-7, 2
+"""Distance of a multiplier from where it is on a curve above which a point is solved on a finer mesh, and how
+often it is made finer."""
+
 _FLAT = 1e-3
 """Relative range of the variables below which a cycle is about to be an equilibrium."""
 
 
 @dataclass(frozen=True)
 class OnCurves:
-    """Rules of curves in the plane of two parameters, each with its range; `longest` periods `(curves,)`."""
+    """Rules of curves in the plane of two parameters, each with its range; `longest` periods `(curves,)`.
+
+    `plane`: which scalars of the orbits are the parameters, with their `sizes`; `units` are those of all
+    scalars but the period.
+    """
 
     kind: str
     ranges: tuple[tuple[float, float], tuple[float, float]]
+    plane: tuple[int, int]
+    sizes: Array
     units: Array
     most: int
     longest: Array
@@ -102,8 +113,7 @@ class OnCurves:
         """Return one test function: at a cusp both parameters turn back along the curve."""
         what = _TESTS[self.kind][name]
         if what == "cusp":
-            one, two = after.scalars[:, 1:3] / self.units[:2], before.scalars[:, 1:3] / self.units[:2]
-            found: Array = (one * two).sum(axis=1)
+            found: Array = (self._placed(after) * self._placed(before)).sum(axis=1)
             return found
         if what in _ANGLES:
             return new.scalars[:, -1] - _ANGLES[what]
@@ -117,8 +127,11 @@ class OnCurves:
 
     def moved(self, b: Branches, step: Step) -> Any:
         """Tell where a parameter has changed by more than rounding."""
-        change = (step.new.scalars - step.before.scalars)[:, 1:3] / self.units[:2]
-        return np.abs(change).max(axis=1) >= 1e-12
+        return np.abs(self._placed(step.new) - self._placed(step.before)).max(axis=1) >= 1e-12
+
+    def _placed(self, orbits: Orbits) -> Array:
+        """Return both parameters, in their sizes `(orbits, 2)`."""
+        return orbits.scalars[:, list(self.plane)] / self.sizes
 
     def ended(self, b: Branches, step: Step) -> tuple[Index, Any]:
         """Return what ends the curves at the new cycles, and which of these lie beyond."""
@@ -141,11 +154,42 @@ class OnCurves:
 
     def _outside(self, orbits: Orbits) -> Any:
         found = np.zeros(len(orbits.scalars), dtype=bool)
-        for k, (low, high) in enumerate(self.ranges, 1):
+        for k, (low, high) in zip(self.plane, self.ranges, strict=True):
             found |= (orbits.scalars[:, k] < low) | (orbits.scalars[:, k] > high)
         return found
 
-    def measured(self, system: Any, orbits: Orbits) -> dict[str, Any]:
+    def measured(self, system: Any, orbits: Orbits, tangent: Orbits) -> dict[str, Any]:
+        """Return the numbers of the cycles, on finer meshes where their multipliers are off."""
+        forced = _problem(system).drive is not None
+        row = self._measured(system, orbits)
+        left = np.arange(len(row["period"]))
+        for _ in range(_REFINED):
+            off = np.flatnonzero(~(self._off(row, forced)[left] < _SURE))
+            if not len(off):
+                break
+            left, system = left[off], system.chosen(off)
+            orbits, tangent = _finer(system, orbits.chosen(off), tangent.chosen(off))
+            found = stepped(system, orbits, tangent, np.zeros(len(off)), self.units)
+            orbits.put(found.good, found.orbits.chosen(found.good))
+            better = self._measured(system, orbits)
+            for name, values in row.items():
+                values[left[found.good]] = better[name][found.good]
+        return row
+
+    def _off(self, row: Mapping[str, Any], forced: bool) -> Array:
+        """Return how far the multipliers are from those of the bifurcation: of a double one the mean of both
+        and the product of both distances, as each is off by the square root of an error."""
+        mu = row["multipliers"]
+        if self.kind == "period":
+            return np.zeros(len(mu))
+        if self.kind != "LPC" or forced:
+            angle = {"PD": np.array([math.pi]), "LPC": np.zeros(1)}.get(self.kind, row["angle"])
+            return np.asarray(np.abs(mu - np.exp(1j * angle)[:, None]).min(axis=1))
+        nearest = np.argsort(np.abs(mu - 1.0), axis=1)[:, :2]
+        apart = np.take_along_axis(mu, nearest, axis=1) - 1.0
+        return np.asarray(np.maximum(np.abs(apart.sum(axis=1)) / 2.0, np.abs(apart.prod(axis=1))))
+
+    def _measured(self, system: Any, orbits: Orbits) -> dict[str, Any]:
         """Return the numbers of the cycles, and how well their direction is one."""
         marginal = isinstance(system, Marginal)
         cycles = system.cycles(orbits) if marginal else orbits
@@ -154,7 +198,7 @@ class OnCurves:
         extra = orbits.scalars[:, -1] if self.kind == "NS" else np.full(len(residual), np.nan)
         error = mesh_error(orbits, system.scales(orbits.u))
         return row | {
-            "second": orbits.scalars[:, 2],
+            "second": orbits.scalars[:, self.plane[1]],
             "angle": extra,
             "residual": residual,
             "mesh_error": error,
@@ -168,19 +212,18 @@ class OnCurves:
         low = np.array([r[0] for r in self.ranges])
         high = np.array([r[1] for r in self.ranges])
 
-        def test(which: Index, part: Any, orbits: Orbits, before: Orbits) -> Array:
+        def test(which: Index, part: Any, orbits: Orbits, tangent: Orbits) -> Array:
             if crossing.code == EP:
-                both = orbits.scalars[:, 1:3]
-                apart: Array = np.maximum(low - both, both - high) / self.units[:2]
+                both = self._placed(orbits)
+                apart: Array = np.maximum(low / self.sizes - both, both - high / self.sizes)
                 return np.asarray(apart.max(axis=1))
             mu = multipliers(self._states(part, orbits)).mu if name not in ("CPC", "R3", "R4") else None
             rest = None if mu is None else self._rest(mu, forced)
-            after = tangents(part, orbits, before, self.units) if name == "CPC" else before
-            return self._test(name, rest, orbits, after, before)
+            return self._test(name, rest, orbits, tangent, looked.tangent.chosen(which))
 
         looked = search(system, crossing, test, self.units, 1)
         step, orbits, good, denied = looked.root(crossing.step)
-        row = self.measured(system, orbits)
+        row = self._measured(system, orbits)
         keep = ~denied & (good | (crossing.code != EP))
         order = crossing.order - 1.0 + np.clip(step / crossing.step, 0.0, 1.0)
         code = np.where(good, crossing.code, UNRESOLVED)
@@ -192,6 +235,12 @@ class OnCurves:
     def _states(self, system: Any, orbits: Orbits) -> Array:
         cycles = system.cycles(orbits) if isinstance(system, Marginal) else orbits
         return linearised(_problem(system), cycles).states
+
+
+def _finer(system: Any, orbits: Orbits, tangent: Orbits) -> tuple[Orbits, Orbits]:
+    """Return orbits and directions on meshes twice as fine."""
+    mesh = adapted(orbits, system.scales(orbits.u), 2 * orbits.stages.shape[1])
+    return remeshed(orbits, mesh), remeshed(tangent, mesh)
 
 
 def _problem(system: Any) -> Any:

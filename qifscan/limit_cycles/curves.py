@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.arrays import Array, Index, Range
+from qifscan.dynamics.drive import Sine
 from qifscan.dynamics.model import Model, Parameter
 from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, check_count, check_time, is_range, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import continuation
 from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
-from qifscan.limit_cycles.branches import branch_starts, duplicates
+from qifscan.limit_cycles.branches import Starts, branch_starts, duplicates
 from qifscan.limit_cycles.curve_bifurcations import BY_RETURN, CUTS, OnCurves
 from qifscan.limit_cycles.cycle_columns import columns_of, meanings, multiplier_axis
 from qifscan.limit_cycles.directions import with_direction
+from qifscan.limit_cycles.forced_curves import PERIOD, response_starts, with_sine
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits
-from qifscan.limit_cycles.problem import Problem
+from qifscan.limit_cycles.problem import AMPLITUDE
 from qifscan.limit_cycles.steps import Extent, at_value, tangents
 from qifscan.phases import phased, tell
 from qifscan.scan.labels import Values, complete, labelled
@@ -55,6 +57,12 @@ class Wanted:
     points: int
     longest: float | None
     period: float | None
+    forced: bool = False
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Which scalars of the cycles both parameters are: a response has the period of its drive."""
+        return 1, 0 if self.names[1] == PERIOD else 2
 
     @property
     def units(self) -> Array:
@@ -74,6 +82,7 @@ def curve(
     period: float | None = None,
     between: Range | None = None,
     longest: float | None = None,
+    drive: Sine | None = None,
     rates: Range | None = None,
     within: Range | None = None,
     points: int | None = None,
@@ -90,6 +99,10 @@ def curve(
     several; from each bifurcation found there a curve goes in both directions. `between`: the range of
     `along`, `within`: that of `through`. `points`: the most of each direction of a curve, 200 unless given.
     `longest`: the longest period (ms), by default 20 times that at the start. `slices`: numbers.
+
+    With a `drive`, a `Sine`: of responses of one period of it. `along` is "drive_amplitude", from 0 to what
+    `between` says, `through` "drive_period" or a parameter of the model. What responses of equilibria meet as
+    the amplitude grows begins curves; others are not found.
 
     u' = T f(u), v' = T (f_u v + b f), with v(1) = v(0), -v(0) or e^(i theta) v(0) for a direction v of size 1
     is solved by collocation (see `marginal`). Along `point`: `piece`, `type` (0, a point that is marked, or
@@ -112,14 +125,17 @@ def curve(
     True
     """
     if not isinstance(kind, str) or kind not in KINDS:
-        _refuse(kind, {"at": at, "period": period, "between": between, "longest": longest})
+        _refuse(kind, {"at": at, "period": period, "between": between, "longest": longest, "drive": drive})
         count = PER_DECADE if points is None else points
         return of_equilibria.curve(
             model, kind, along, through, rates=rates, within=within, points=count, **slices
         )
-    chosen = model_of(model, along=(along,))
-    pair = (along if along is not None else chosen.graph, through)
+    own = model_of(model, along=(along if drive is None else None,))
+    chosen = own if drive is None else with_sine(own, drive, kind, along, through)
+    first = along if along is not None else chosen.graph if drive is None else AMPLITUDE
+    pair = (first, through)
     asked = _asked(chosen, kind, pair, (between, within), points, longest, period)
+    asked = replace(asked, forced=drive is not None)
     if rates is not None:
         raise ScanError([Fault("rates", show(rates), f"None for {kind}", "give between and within")])
     given = complete(slices, [p for p in chosen.parameters if p.name not in pair])
@@ -172,6 +188,9 @@ def _asked(
     check_time("longest", longest)
     check_time("period", period)
     whole = [_domain(rows[name]) if r is None else r for name, r in zip(pair, ranges, strict=True)]
+    if pair[0] == AMPLITUDE:
+        # The other sign is a shift in time.
+        whole[0] = (max(0.0, whole[0][0]), whole[0][1])
     return Wanted(model, kind, pair, (whole[0], whole[1]), points or 200, longest, period)
 
 
@@ -211,7 +230,8 @@ def _curves(asked: Wanted, flat: Mapping[str, Array], values: Array) -> Lines:
     found = _beginnings(asked, every)
     if not found:
         hint = "give other values of `at`, or widen the ranges"
-        where = f"no {asked.kind} on branches from Hopf points at {asked.names[1]} = {show(values.tolist())}"
+        what = "responses of equilibria" if asked.forced else "branches from Hopf points"
+        where = f"no {asked.kind} on {what} at {asked.names[1]} = {show(values.tolist())}"
         raise ScanError([Fault(", ".join(asked.names), where, "at least one", hint)])
     tables, cuts = [], []
     first = 0
@@ -242,7 +262,7 @@ def _both_ways(
     rules = _rules(asked, system, orbits)
     count = len(forth)
     head = {"number": np.arange(count), "order": np.zeros(count), "type": np.zeros(count, dtype=np.intp)}
-    return [*rows, rules.measured(system, orbits) | head], np.stack((back, forth), axis=1)
+    return [*rows, rules.measured(system, orbits, along) | head], np.stack((back, forth), axis=1)
 
 
 def _again(asked: Wanted, table: Mapping[str, Any], ends: Index) -> Index:
@@ -264,13 +284,17 @@ def _beginnings(asked: Wanted, flat: Mapping[str, Array]) -> list[tuple[Any, Orb
     row = next(p for p in asked.model.parameters if p.name == asked.names[0])
     limits = Extent(*asked.ranges[0], _ON_BRANCH, abs(row.default or 1.0))
     found = []
-    for start in branch_starts(asked.model, asked.names[0], flat, limits):
+    if asked.forced:
+        starts = [Starts(*response_starts(asked.model, flat), None)]
+    else:
+        starts = branch_starts(asked.model, asked.names[0], flat, limits)
+    for start in starts:
         longest = _PERIODS * start.orbits.period
         if asked.longest is not None:
             longest = np.full(len(longest), asked.longest)
         if asked.period is not None:
             longest = np.full(len(longest), max(1.5 * asked.period, float(longest.max())))
-        rules = OnBranches(limits, longest, at_period=asked.period)
+        rules = OnBranches(limits, longest, forced=asked.forced, at_period=asked.period)
         begun = continuation.begun(start.problem, start.orbits, start.tangent, limits.units, len(rules.codes))
         continuation.followed(begun, rules)
         found += [
@@ -296,23 +320,24 @@ def _once(found: list[tuple[Any, Orbits, Orbits]]) -> list[tuple[Any, Orbits, Or
 
 def _begun(asked: Wanted, found: Met) -> tuple[Any, Orbits, Orbits]:
     """Return the problem of curves from bifurcations of one kind, their first cycles and directions."""
-    second = found.problem.parameters[asked.names[1]]
-    scalars = np.concatenate((found.orbits.scalars, second[:, None]), axis=1)
-    orbits = found.orbits.with_scalars(scalars)
-    problem = replace(found.problem, along=asked.names, fixed=asked.kind == "period")
-    zero = np.zeros((len(second), 1))
-    along = found.tangent.with_scalars(np.concatenate((found.tangent.scalars, zero), axis=1))
+    problem, scalars, along = found.problem, found.orbits.scalars, found.tangent
+    if asked.plane[1] == 0:
+        problem = replace(problem, fixed=False)
+    else:
+        second = problem.parameters[asked.names[1]]
+        problem = replace(problem, along=asked.names, fixed=asked.forced or asked.kind == "period")
+        scalars = np.concatenate((scalars, second[:, None]), axis=1)
     if asked.kind == "period":
+        orbits = found.orbits.with_scalars(scalars)
         return problem, orbits, tangents(problem, orbits, _forward(orbits, 2), asked.units)
-    own = Problem(problem.model, problem.parameters, asked.names[:1], problem.drive, problem.fixed)
-    wide = with_direction(own, found.orbits, asked.kind, replace(along, scalars=found.tangent.scalars))
+    wide = with_direction(found.problem, found.orbits, asked.kind, along)
     extra = wide.scalars[:, found.orbits.scalars.shape[1] :]
     system = Marginal(problem, asked.kind)
     settled = at_value(system, wide.with_scalars(np.concatenate((scalars, extra), axis=1)))
     good = np.flatnonzero(settled.good)
     system, orbits = system.chosen(good), settled.orbits.chosen(good)
     units = _all_units(asked, system)
-    return system, orbits, tangents(system, orbits, _forward(orbits, 2), units)
+    return system, orbits, tangents(system, orbits, _forward(orbits, asked.plane[1]), units)
 
 
 def _forward(orbits: Orbits, which: int) -> Orbits:
@@ -323,9 +348,10 @@ def _forward(orbits: Orbits, which: int) -> Orbits:
 
 
 def _all_units(asked: Wanted, system: Any) -> Array:
-    """Return the sizes of the parameters, and of b or theta."""
+    """Return the sizes of the parameters but for the period of a sine, and of b or theta."""
     extra = isinstance(system, Marginal) and system.has_extra
-    return np.append(asked.units, 1.0) if extra else asked.units
+    units = asked.units if asked.plane[1] else asked.units[:1]
+    return np.append(units, 1.0) if extra else units
 
 
 def _rules(asked: Wanted, system: Any, orbits: Orbits) -> OnCurves:
@@ -333,9 +359,10 @@ def _rules(asked: Wanted, system: Any, orbits: Orbits) -> OnCurves:
     longest = _PERIODS * orbits.period
     if asked.longest is not None:
         longest = np.full(len(longest), float(asked.longest))
-    if asked.period is not None:
+    if asked.period is not None or asked.forced:
         longest = np.full(len(longest), math.inf)
-    return OnCurves(asked.kind, asked.ranges, _all_units(asked, system), asked.points, longest)
+    sizes = asked.plane, asked.units, _all_units(asked, system)
+    return OnCurves(asked.kind, asked.ranges, *sizes, asked.points, longest)
 
 
 def _half(asked: Wanted, system: Any, orbits: Orbits, along: Orbits) -> tuple[list[dict[str, Any]], Index]:
@@ -351,6 +378,9 @@ def _half(asked: Wanted, system: Any, orbits: Orbits, along: Orbits) -> tuple[li
 def _dataset(asked: Wanted, given: Mapping[str, xr.DataArray], lines: Lines) -> xr.Dataset:
     """Return the dataset of curves, a contiguous ragged array."""
     model, table = asked.model, lines.table
+    if asked.forced:
+        # No multiplier of a response is that of a flow.
+        table.pop("quality")
     words = Words(model, model.reference)
     meant = meanings(model, words)
     point, own = ("point",), ("pieces",)

@@ -11,30 +11,33 @@ import numpy as np
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.orbits import Orbits, adapted, remeshed
 from qifscan.limit_cycles.problem import OrbitProblem
-from qifscan.limit_cycles.steps import Crossing, stepped, tangents
+from qifscan.limit_cycles.steps import Crossing, stepped, unit_length
 
 _LOCATED = 1e-9
 _MOST_TRIALS = 40
 
 Test = Callable[[Index, Any, Orbits, Orbits], Array]
-"""The test function of some orbits: which, their system, they themselves and the tangents before them."""
+"""The test function of some orbits: which, their system, they themselves and the tangents there. NaN where it
+can't be told: then nothing is located."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """Where a test function is 0 along tangents."""
+    """Where a test function is 0 along bent tangents."""
 
     system: OrbitProblem
     before: Orbits
     tangent: Orbits
+    bend: Orbits
     test: Test
     units: Array
 
     def trial(self, which: Index, step: Array, start: Orbits | None) -> tuple[Array, Orbits, Any]:
         """Return the test function a step further, the orbits there, and whether they are ones."""
-        system, tangent = self.system.chosen(which), self.tangent.chosen(which)
-        found = stepped(system, self.before.chosen(which), tangent, step, self.units, start)
-        return self.test(which, system, found.orbits, tangent), found.orbits, found.good
+        system = self.system.chosen(which)
+        way = self.before.chosen(which), self.tangent.chosen(which)
+        found = stepped(system, *way, step, self.units, start, self.bend.chosen(which))
+        return self.test(which, system, found.orbits, found.direction), found.orbits, found.good
 
     def root(self, width: Array) -> tuple[Array, Orbits, Any, Any]:
         """Return the steps at which it is 0 between 0 and a width, the orbits, whether they were found, and
@@ -80,4 +83,5 @@ def search(system: OrbitProblem, crossing: Crossing, test: Test, units: Array, f
     before = crossing.before
     mesh = adapted(before, system.scales(before.u), finer * before.stages.shape[1])
     fine = remeshed(before, mesh)
-    return Search(system, fine, tangents(system, fine, remeshed(crossing.tangent, mesh), units), test, units)
+    along, bend = remeshed(crossing.tangent, mesh), remeshed(crossing.bend, mesh)
+    return Search(system, fine, unit_length(system, along, fine, units), bend, test, units)

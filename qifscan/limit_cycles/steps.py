@@ -58,13 +58,15 @@ class Extent:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Test functions that change their sign on a step: from which orbits, along which tangents, how far."""
+    """Test functions that change their sign on a step: from which orbits, along which bent tangents,
+    how far."""
 
     code: int
     number: Index
     order: Index
     before: Orbits
     tangent: Orbits
+    bend: Orbits
     step: Array
 
 
@@ -103,12 +105,17 @@ def doubling(rest: Any) -> Array:
     return found
 
 
-def torus(rest: Any) -> Array:
-    """Return the product of 1 - mu_i mu_j over pairs of the other multipliers, 0 at a torus bifurcation."""
+def torus(rest: Any, alike: float = np.inf) -> Array:
+    """Return the product of 1 - mu_i mu_j over pairs of the other multipliers, 0 at a torus bifurcation.
+
+    Over pairs alone whose moduli differ by less than a factor: at one they are the same.
+    """
     found = np.ones(len(rest), dtype=complex)
     for i in range(rest.shape[1]):
         for j in range(i):
-            found = found * (1.0 - rest[:, i] * rest[:, j])
+            one, two = np.abs(rest[:, i]), np.abs(rest[:, j])
+            far = np.maximum(one, two) > alike * np.minimum(one, two)
+            found = found * np.where(far, 1.0, 1.0 - rest[:, i] * rest[:, j])
     return found.real
 
 
@@ -119,6 +126,10 @@ def measured(problem: Problem, orbits: Orbits) -> dict[str, Any]:
     found = resolved(problem, orbits, linear.states)
     mu = found.mu
     rest, error = others(mu)
+    sure = quality(problem, orbits, linear.groups, mu)
+    if problem.drive is not None:
+        # With a drive no multiplier is that of a flow.
+        rest, error, sure = mu, 0.0 * error, 0.0 * sure
     return {
         "value": orbits.value,
         "period": orbits.period,
@@ -129,7 +140,7 @@ def measured(problem: Problem, orbits: Orbits) -> dict[str, Any]:
         "multipliers": mu,
         "exponents": found.log / orbits.period[:, None],
         "trivial_error": error,
-        "quality": quality(problem, orbits, linear.groups, mu),
+        "quality": sure,
         "residual": linear.residual,
         "mesh_error": mesh_error(orbits, problem.scales(orbits.u)),
         "intervals": np.full(len(mu), orbits.stages.shape[1]),
@@ -179,12 +190,15 @@ def stepped(
     step: Array,
     units: Array,
     start: Orbits | None = None,
+    bend: Orbits | None = None,
 ) -> Corrected:
     """Return the orbits a step further; `direction` is their tangent, but for the last step of Newton's.
 
-    Newton's method begins at the tangent's end, or at `start`.
+    Newton's method begins at the tangent's end, moved by the second order of a `bend`, or at `start`.
     """
     guess = now.moved(step, tangent)
+    if bend is not None:
+        guess = guess.moved(0.5 * step**2, bend)
     border = conditions(system, guess, tangent, units)
     found = corrected(system, guess, border, start=start, far=FAR, most=MOST)
     return replace(found, direction=unit_length(system, found.direction, found.orbits, units))

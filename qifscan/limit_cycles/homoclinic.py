@@ -1,0 +1,138 @@
+"""Branches of cycles whose period diverges: the saddles there, and where the homoclinic orbit is.
+
+A cycle near a homoclinic orbit of a saddle spends -ln|p - p_hom|/lambda + const beside it, lambda the size of
+the saddle's leading eigenvalue, the one nearest to the imaginary axis. So p = p_hom + c exp(-lambda T) along
+the branch.
+
+Yu. A. Kuznetsov, Elements of Applied Bifurcation Theory, 3rd ed., Springer 2004, section 6.2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from qifscan.arrays import Array, Index
+from qifscan.dynamics.model import Model
+from qifscan.limit_cycles import steps
+from qifscan.limit_cycles.steps import Extent
+from qifscan.theory import equilibria
+from qifscan.theory.zeros import halved
+
+DIVERGING = 1e-2
+"""Change of the parameter, in its unit, while the period doubles, up to which the period diverges."""
+
+_ROUNDING = 1e-11
+"""Change of the parameter, in its unit, that Newton's method leaves open."""
+
+_GROWTH, _CLEAR = 4.0, 30.0
+"""Factor between changes of the parameter from one cycle of a fit to the next, and the least of them, in
+roundings."""
+
+_SAME = 0.02
+"""Share by which lambda of two fits may differ: beside a saddle-node on the cycle the parameter approaches
+its limit with a power of the period, and lambda falls."""
+
+
+def divergence(
+    model: Model,
+    along: str,
+    flat: Mapping[str, Array],
+    table: Mapping[str, Any],
+    branches: Mapping[str, Any],
+    limits: Extent,
+) -> dict[str, Any]:
+    """Return whether the period of each branch diverges at its end, the saddles that there are then, and
+    where the homoclinic orbit is."""
+    count = len(branches["cut"])
+    diverges = np.zeros(count, dtype=bool)
+    saddles, distance = np.full(count, -1), np.full(count, np.nan)
+    fits = np.full((count, 3), np.nan)
+    long = np.isin(branches["cut"], (steps.BY_PERIOD, steps.BY_STANDSTILL))
+    for k in np.flatnonzero(long).tolist():
+        rows = np.flatnonzero(table["number"] == k)
+        period, value = table["period"][rows], table["value"][rows]
+        half = np.flatnonzero(period < 0.5 * period[-1])[-1:]
+        moved = np.abs(value[half] - value[-1])
+        diverges[k] = bool((moved < DIVERGING * limits.unit).all()) and len(half) > 0
+        if diverges[k]:
+            here = {name: float(values[branches["slice"][k]]) for name, values in flat.items()}
+            rest = _saddles(model, here | {along: float(value[-1])})
+            saddles[k] = len(rest)
+            distance[k] = _nearest(branches["ends"][k], rest)
+            if len(rest):
+                fits[k] = fitted(period, value, _ROUNDING * limits.unit)
+    found = {"period_diverges": diverges, "saddle_count": saddles, "saddle_distance": distance}
+    return found | dict(zip(("homoclinic", "homoclinic_error", "homoclinic_rate"), fits.T, strict=True))
+
+
+def _saddles(model: Model, here: Mapping[str, float]) -> Array:
+    """Return the states of the saddles and saddle-foci, `(saddles, n)`."""
+    found = equilibria.on_graph(model, here, distances=False)
+    rest = np.stack([found[name].values for name in model.variable_names], axis=-1)
+    unstable = found["unstable_dimensions"].values
+    saddles: Array = rest[(unstable > 0) & (unstable < len(model.variables))]
+    return saddles
+
+
+def _nearest(u: Array, rest: Array) -> float:
+    """Return how near an orbit comes to one of some states, relative to the range of each variable."""
+    if not len(rest):
+        return math.nan
+    apart = (u[:, None] - rest[None]) / np.ptp(u, axis=0)
+    return float(np.sqrt((apart**2).sum(axis=2)).min())
+
+
+def fitted(period: Array, value: Array, rounding: float) -> tuple[float, float, float]:
+    """Return p_hom, its error and lambda from p = p_hom + c exp(-lambda T) through the last cycles of a
+    branch; NaN where their parameters do not approach a limit like that.
+
+    The error is by how much p_hom changes if the last of the cycles is left out, and rounding.
+    """
+    last = _told_apart(period, value, rounding)
+    if len(last) < 4:
+        return math.nan, math.nan, math.nan
+    (limit, rate), (before, other) = (_through(period[some], value[some]) for some in (last[1:], last[:-1]))
+    if not abs(rate - other) < _SAME * rate:
+        return math.nan, math.nan, math.nan
+    return limit, abs(limit - before) + rounding, rate
+
+
+def _told_apart(period: Array, value: Array, rounding: float) -> Index:
+    """Return the last four cycles, their periods ascending, between which the parameter changes less and
+    less, and by more than rounding; fewer if there are none such."""
+    found, least = [len(value) - 1], _CLEAR * rounding
+    while len(found) < 4:
+        now = found[-1]
+        far = np.abs(value[:now] - value[now]) >= least
+        if not far.any():
+            break
+        found.append(int(np.flatnonzero(far)[-1]))
+        least = _GROWTH * abs(value[found[-1]] - value[now])
+    last = np.array(found[::-1], dtype=np.intp)
+    ascending = bool((np.diff(period[last]) > 0.0).all())
+    one_way = len(set(np.sign(np.diff(value[last])).tolist())) == 1
+    return last if ascending and one_way else last[:0]
+
+
+def _through(period: Array, value: Array) -> tuple[float, float]:
+    """Return p_hom and lambda of the curve through three cycles, NaN if there is none.
+
+    (p_1 - p_2)/(p_2 - p_3) = (exp(lambda a) - 1)/(1 - exp(-lambda b)) rises with lambda, from a/b on, where a
+    and b are the differences of the periods.
+    """
+    (a, b), (first, second) = np.diff(period), np.diff(value)
+    ratio = first / second
+
+    def below(x: Array) -> Any:
+        rate = np.exp(x)
+        return np.expm1(rate * a) < -ratio * np.expm1(-rate * b)
+
+    low, high = np.log([1e-9 / b]), np.log([600.0 / max(a, b)])
+    if not (below(low) & ~below(high)).all():
+        return math.nan, math.nan
+    rate = float(np.exp(halved(below, low, high, 60)[0][0]))
+    return float(value[-1] + second / math.expm1(rate * b)), rate
