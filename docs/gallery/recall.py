@@ -90,7 +90,7 @@ def bounds(kind, full):
         at=[15.0, 30.0, 100.0] if full else 30.0,
         between=(0.0, 12.0),
         within=(12.5, 1000.0),
-        points=300 if full else 40,
+        points=300 if full else 15,
         **GIVEN,
     )
     return [
