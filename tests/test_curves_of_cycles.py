@@ -82,6 +82,27 @@ def test_a_curve_passes_through_the_bifurcation_that_it_begins_with():
     assert apart.min().item() < 1e-2
 
 
+def test_without_a_start_curves_of_folds_begin_beside_generalised_hopf_points():
+    """Those of depression, where within this range no other fold is; a fold's amplitude grows as the square
+    root of the distance."""
+    given = GAST | {"tau_a": 10.0}
+    options = {"through": "alpha", "between": (-4.0, -3.0), "within": (0.01, 0.2), "points": 25}
+    found = qs.curve("qif_depression_alpha", "LPC", **options, **given)
+    hopf = qs.curve("qif_depression_alpha", "HB", through="alpha", within=(0.01, 0.2), **given)
+    bautin = hopf.isel(point=hopf["type"].values == codes.GH)
+    assert bautin.sizes["point"] == found.sizes["pieces"] == 2
+    for number in range(2):
+        piece = found.isel(point=found["piece"].values == number)
+        side, order = ("start", 1) if CUTS[found["start"].values[number]] == "no_amplitude" else ("end", -1)
+        assert CUTS[found[side].values[number]] == "no_amplitude"
+        rows = piece.isel(point=slice(None, None, order))
+        apart = np.abs(bautin["alpha"].values[:, None] - rows["alpha"].values)
+        near = apart[apart[:, 0].argmin()]
+        assert near[0] < 1e-4
+        swing = (rows["r_max"] - rows["r_min"]).values
+        assert swing[:3] ** 2 / near[:3] == pytest.approx(np.full(3, swing[1] ** 2 / near[1]), rel=0.2)
+
+
 def test_folds_meet_in_a_cusp_of_cycles():
     found = folds()
     cusps = found.isel(point=found["type"].values == codes.CPC)

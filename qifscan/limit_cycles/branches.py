@@ -80,6 +80,12 @@ class Starts:
     hopf: dict[str, Any] | None
     laps: int = 1
 
+    def chosen(self, which: Any) -> Starts:
+        """Return some of them."""
+        hopf = None if self.hopf is None else {name: values[which] for name, values in self.hopf.items()}
+        orbits, tangent = self.orbits.chosen(which), self.tangent.chosen(which)
+        return Starts(self.who[which], self.problem.chosen(which), orbits, tangent, hopf, self.laps)
+
 
 @phased("cycle_branches")
 def cycle_branches(

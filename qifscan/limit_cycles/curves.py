@@ -16,6 +16,7 @@ from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, check_count, check_time, is_range, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import continuation
+from qifscan.limit_cycles.bautin import Place, bautin_points, beside, nearest, smallest
 from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
 from qifscan.limit_cycles.branches import Starts, branch_starts, duplicates
 from qifscan.limit_cycles.curve_bifurcations import BY_RETURN, CUTS, OnCurves
@@ -42,8 +43,9 @@ KINDS = {"LPC": LPC, "PD": PD, "NS": TR, "period": UZ}
 """Folds, period doublings and torus bifurcations of cycles, and cycles of one period: the points of branches
 that curves begin with, by AUTO's codes."""
 
-_PERIODS, _ON_BRANCH = 20.0, 400
-"""The longest period, in those at the start, and the most cycles of a branch on which curves begin."""
+_PERIODS, _ON_BRANCH, _BESIDE = 20.0, 400, 40
+"""The longest period, in those at the start, and the most cycles of a branch on which curves begin, and of
+one beside a generalised Hopf point."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,11 @@ def curve(
     `kind` "LPC", "PD" or "NS": folds, period doublings and torus bifurcations of cycles; "period": cycles of
     one `period` (ms), of which those of a long one run along a homoclinic curve. Cycles are followed in
     `along` (by default the model's graph parameter) from every Hopf point at `through` = `at`, a number or
-    several; from each bifurcation found there a curve goes in both directions. `between`: the range of
-    `along`, `within`: that of `through`. `points`: the most of each direction of a curve, 200 unless given.
-    `longest`: the longest period (ms), by default 20 times that at the start. `slices`: numbers.
+    several; from each bifurcation found there a curve goes in both directions. Without `at` it is the model's
+    default, and curves of folds begin beside every generalised Hopf point of the plane as well. `between`:
+    the range of `along`, `within`: that of `through`. `points`: the most of each direction of a curve, 200
+    unless given. `longest`: the longest period (ms), by default 20 times that at the start. `slices`:
+    numbers.
 
     With a `drive`, a `Sine`: of responses of one period of it. `along` is "drive_amplitude", from 0 to what
     `between` says, `through` "drive_period" or a parameter of the model. What responses of equilibria meet as
@@ -144,7 +148,9 @@ def curve(
         raise ScanError([Fault("slices", "several", "numbers", "call curve for each")])
     values = _values(chosen, through, at)
     with np.errstate(all="ignore"):
-        lines = _curves(asked, flat, values)
+        own_start = at is None and kind == "LPC" and drive is None
+        places = bautin_points(model, pair, asked.ranges[1], slices) if own_start else []
+        lines = _curves(asked, flat, values, places)
     return _dataset(asked, given, lines)
 
 
@@ -224,10 +230,10 @@ class Lines:
     duplicate_of: Index
 
 
-def _curves(asked: Wanted, flat: Mapping[str, Array], values: Array) -> Lines:
-    """Return the curves that begin at what branches at some values of the second parameter meet."""
-    every = {name: np.repeat(array, len(values)) for name, array in flat.items()} | {asked.names[1]: values}
-    found = _beginnings(asked, every)
+def _curves(asked: Wanted, flat: Mapping[str, Array], values: Array, places: list[Place]) -> Lines:
+    """Return the curves that begin at what branches meet at some values of the second parameter, and beside
+    some places."""
+    found = _beginnings(asked, flat, values, places)
     if not found:
         hint = "give other values of `at`, or widen the ranges"
         what = "responses of equilibria" if asked.forced else "branches from Hopf points"
@@ -279,28 +285,38 @@ def _again(asked: Wanted, table: Mapping[str, Any], ends: Index) -> Index:
     return duplicates(columns, np.zeros(len(ends), dtype=np.intp))
 
 
-def _beginnings(asked: Wanted, flat: Mapping[str, Array]) -> list[tuple[Any, Orbits, Orbits]]:
+def _beginnings(
+    asked: Wanted, flat: Mapping[str, Array], values: Array, places: list[Place]
+) -> list[tuple[Any, Orbits, Orbits]]:
     """Return the problems of curves, the cycles they begin with, and their directions."""
     row = next(p for p in asked.model.parameters if p.name == asked.names[0])
     limits = Extent(*asked.ranges[0], _ON_BRANCH, abs(row.default or 1.0))
-    found = []
+    every = {name: np.repeat(array, len(values)) for name, array in flat.items()} | {asked.names[1]: values}
     if asked.forced:
-        starts = [Starts(*response_starts(asked.model, flat), None)]
+        starts = [Starts(*response_starts(asked.model, every), None)]
     else:
-        starts = branch_starts(asked.model, asked.names[0], flat, limits)
-    for start in starts:
-        longest = _PERIODS * start.orbits.period
-        if asked.longest is not None:
-            longest = np.full(len(longest), asked.longest)
-        if asked.period is not None:
-            longest = np.full(len(longest), max(1.5 * asked.period, float(longest.max())))
-        rules = OnBranches(limits, longest, forced=asked.forced, at_period=asked.period)
-        begun = continuation.begun(start.problem, start.orbits, start.tangent, limits.units, len(rules.codes))
-        continuation.followed(begun, rules)
-        found += [
-            _begun(asked, one) for one in rules.kept if one.code == KINDS[asked.kind] and len(one.number)
-        ]
+        starts = branch_starts(asked.model, asked.names[0], every, limits)
+    met = [one for start in starts for one in _met(asked, start, limits)]
+    short = replace(limits, most=_BESIDE)
+    sides, first = beside(asked.model, asked.names, flat, places)
+    for start in branch_starts(asked.model, asked.names[0], sides, limits) if len(first) else []:
+        own = start.chosen(nearest(start.who, start.orbits.value, first))
+        met += smallest(_met(asked, own, short))
+    found = [_begun(asked, one) for one in met if one.code == KINDS[asked.kind] and len(one.number)]
     return [one for one in _once(found) if len(one[1].period)]
+
+
+def _met(asked: Wanted, start: Starts, limits: Extent) -> list[Met]:
+    """Return what branches from some starts meet."""
+    longest = _PERIODS * start.orbits.period
+    if asked.longest is not None:
+        longest = np.full(len(longest), asked.longest)
+    if asked.period is not None:
+        longest = np.full(len(longest), max(1.5 * asked.period, float(longest.max())))
+    rules = OnBranches(limits, longest, forced=asked.forced, at_period=asked.period)
+    begun = continuation.begun(start.problem, start.orbits, start.tangent, limits.units, len(rules.codes))
+    continuation.followed(begun, rules)
+    return rules.kept
 
 
 def _once(found: list[tuple[Any, Orbits, Orbits]]) -> list[tuple[Any, Orbits, Orbits]]:
