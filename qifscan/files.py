@@ -130,9 +130,53 @@ def write(path: Where, data: bytes) -> None:
         return
     if isinstance(path, Zipped):
         raise read_only(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        partial.write_bytes(data)
+    _write_plain(str(path), f"{path}.", data)
+
+
+def write_below(folder: Where, data: Mapping[str, bytes]) -> None:
+    """Write files of these names below a folder, in this order and each as `write` does; those of an object
+    store at one time. What is half-written of a chunk lies in the folder `c` of its array: there may be a
+    folder for each chunk, into which nobody wants to look for it."""
+    if not isinstance(folder, Path):
+        each(lambda path: write(path, data[str(path)[len(str(folder)) + 1 :]]), [folder / n for n in data])
+        return
+    for name, content in data.items():
+        array, inside, _ = name.partition("/c/")
+        _write_plain(f"{folder}/{name}", f"{folder}/{array}/c/" if inside else f"{folder}/{name}.", content)
+
+
+def _write_plain(path: str, begin: str, data: bytes) -> None:
+    partial = f"{begin}{uuid.uuid4().hex}.partial"
+    try:
+        _write_new(partial, data)
+        try:
+            os.replace(partial, path)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(partial)
+        raise
+
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def _write_new(path: str, data: bytes) -> None:
+    """Write a file that is not there yet, and the folders that it lies in."""
+    try:
+        handle = os.open(path, _NEW, 0o666)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        handle = os.open(path, _NEW, 0o666)
+    try:
+        left = memoryview(data)
+        while left:
+            # A disk that gets full takes a part, and says so the next time.
+            left = left[os.write(handle, left) :]
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -167,32 +211,37 @@ def folders(path: Where) -> list[str]:
     return sorted(e.name for e in os.scandir(path) if not e.is_symlink() and e.is_dir())
 
 
-def places(folder: Where, depth: int) -> dict[Place, int]:
-    """Return the files below a folder whose path there is so many numbers, and that are not empty, with their
-    bytes: of the folder `c` of an array its chunks."""
+def places(folder: Where, depth: int, within: Place = ()) -> dict[Place, int]:
+    """Return the files below a folder whose path there is so many numbers, then those of `within`, and that
+    are not empty: by the first numbers, with their bytes. Of the folder `c` of an array they are its chunks.
+    """
     if depth == 0:
-        return {(): sizes([folder])[0]} if has_content(folder) else {}
+        only = folder.joinpath(*map(str, within))
+        return {(): sizes([only])[0]} if has_content(only) else {}
     found: dict[Place, int] = {}
     if isinstance(folder, Path):
-        _walk(str(folder), (), depth, found)
+        _walk(str(folder), (), depth, "".join(f"/{number}" for number in within), found)
         return found
     for name, size in folder.sizes().items():
         parts = name.split("/")
-        if len(parts) == depth and size > 0 and all(part.isdecimal() for part in parts):
-            found[tuple(map(int, parts))] = size
+        if len(parts) == depth + len(within) and size > 0 and all(part.isdecimal() for part in parts):
+            place = tuple(map(int, parts))
+            if place[depth:] == within:
+                found[place[:depth]] = size
     return found
 
 
-def all_places(wanted: Sequence[tuple[Where, int]]) -> list[dict[Place, int]]:
-    """Return the places in each of these folders, of this depth; those of an object store at one time."""
-    depths = {str(folder): depth for folder, depth in wanted}
-    return each(lambda folder: places(folder, depths[str(folder)]), [folder for folder, _ in wanted])
+def all_places(wanted: Sequence[tuple[Where, int, Place]]) -> list[dict[Place, int]]:
+    """Return the places in each of these folders, with so many numbers, and others within; those of an object
+    store at one time."""
+    known = {str(folder): (depth, within) for folder, depth, within in wanted}
+    return each(lambda folder: places(folder, *known[str(folder)]), [folder for folder, *_ in wanted])
 
 
-def _walk(folder: str, place: Place, depth: int, found: dict[Place, int]) -> None:
+def _walk(folder: str, place: Place, depth: int, tail: str, found: dict[Place, int]) -> None:
     try:
         if depth == 1:
-            found.update(_numbered(folder, place))
+            _add_numbered(folder, place, tail, found)
             return
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
@@ -200,19 +249,21 @@ def _walk(folder: str, place: Place, depth: int, found: dict[Place, int]) -> Non
     for entry in entries:
         # Anything but a number is a killed writer's `.partial` file, and a link is no part of a store.
         if entry.name.isdecimal() and entry.is_dir(follow_symlinks=False):
-            _walk(entry.path, (*place, int(entry.name)), depth - 1, found)
+            _walk(entry.path, (*place, int(entry.name)), depth - 1, tail, found)
 
 
-def _numbered(folder: str, place: Place) -> Iterator[tuple[Place, int]]:
-    """Yield the files in a folder that are numbers and not empty: links are no files."""
+def _add_numbered(folder: str, place: Place, tail: str, found: dict[Place, int]) -> None:
+    """Add the files in a folder that are numbers, or at the same place in folders that are, and not empty:
+    links are no files."""
+    known_at, is_file = os.lstat, stat.S_ISREG
     for name in os.listdir(folder):
         if name.isdecimal():
             try:
-                known = os.lstat(f"{folder}/{name}")
-            except FileNotFoundError:
+                known = known_at(f"{folder}/{name}{tail}")
+            except (FileNotFoundError, NotADirectoryError):
                 continue
-            if stat.S_ISREG(known.st_mode) and known.st_size:
-                yield (*place, int(name)), known.st_size
+            if known.st_size and is_file(known.st_mode):
+                found[(*place, int(name))] = known.st_size
 
 
 def numbered_folders(folder: str, depth: int, place: Place = ()) -> Iterator[Place]:
@@ -237,24 +288,27 @@ def odd(
     is written elsewhere), a pipe or device (which is read without end), folders that go too deep. Folders of
     the names in `without` are not looked into, and of those in `levels` not further down than so much."""
     if isinstance(path, Path):
-        yield from _odd(str(path), str(path), 1, without, levels or {}, DEEPEST)
+        yield from _odd(str(path), "", 1, without, levels or {}, DEEPEST)
 
 
 def _odd(
-    folder: str, root: str, depth: int, without: Collection[str], levels: Mapping[str, int], left: int
+    folder: str, under: str, depth: int, without: Collection[str], levels: Mapping[str, int], left: int
 ) -> Iterator[tuple[str, str]]:
     for entry in os.scandir(folder):
         if entry.is_file(follow_symlinks=False):
             continue
-        name = os.path.relpath(entry.path, root)
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if is_folder and left <= 0 and depth < DEEPEST:
+            continue
+        name = os.path.join(under, entry.name)
         if entry.is_symlink():
             yield name, "a link"
-        elif not entry.is_dir():
+        elif not is_folder:
             yield name, "a pipe or a device"
         elif depth >= DEEPEST:
             yield name, f"the {DEEPEST}th folder in a folder"
-        elif left > 0 and name not in without:
-            yield from _odd(entry.path, root, depth + 1, without, levels, levels.get(name, left - 1))
+        elif name not in without:
+            yield from _odd(entry.path, name, depth + 1, without, levels, levels.get(name, left - 1))
 
 
 def remove(path: Where) -> None:
@@ -320,7 +374,8 @@ def identity(path: Where) -> tuple[int, int]:
         return path.identity()
     if isinstance(path, ObjectPath):
         return (path / METADATA).identity()
-    metadata = os.stat(path)
-    with suppress(FileNotFoundError):
+    try:
         metadata = os.stat(os.path.join(path, METADATA))
+    except (FileNotFoundError, NotADirectoryError):
+        metadata = os.stat(path)
     return metadata.st_ino, metadata.st_mtime_ns

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -66,21 +67,33 @@ class Row:
     sizes: list[int]
 
 
-def write_row(path: Where, row: Row) -> None:
-    """Write the row of a chunk."""
+def bytes_of(row: Row) -> bytes:
+    """Return the bytes of the file of a row."""
     pairs = [word for pair in zip(row.digests, row.sizes, strict=True) for word in pair]
     data = np.array([row.taken | row.options << 32, row.continued, *pairs], dtype="<u8").tobytes()
-    files.write(path, data + digest(data).to_bytes(8, "little"))
+    return data + digest(data).to_bytes(8, "little")
 
 
 def row_of(data: bytes | None, arrays: int) -> Row | None:
     """Return the row in the bytes of its file; None where there are none, or they are damaged."""
+    found = _words_of(data, arrays)
+    if found is None:
+        return None
+    first, continued, *pairs = found
+    return Row(first % 2**32, continued, first >> 32, pairs[::2], pairs[1::2])
+
+
+def sizes_of(data: bytes | None, arrays: int) -> tuple[int, ...] | None:
+    """Return the sizes alone of what `row_of` does: of thousands of chunks nothing else is wanted."""
+    found = _words_of(data, arrays)
+    return None if found is None else found[COUNTS + 1 :: 2]
+
+
+def _words_of(data: bytes | None, arrays: int) -> tuple[int, ...] | None:
     if data is None or len(data) != 8 * words(arrays):
         return None
-    if digest(data[:-8]) != int.from_bytes(data[-8:], "little"):
-        return None
-    first, continued, *pairs = np.frombuffer(data[:-8], dtype="<u8").tolist()
-    return Row(first % 2**32, continued, first >> 32, pairs[::2], pairs[1::2])
+    *found, told = struct.unpack(f"<{words(arrays)}Q", data)
+    return tuple(found) if digest(data[:-8]) == told else None
 
 
 def read_json(path: Where) -> Any:

@@ -114,6 +114,26 @@ def test_a_chunk_is_about_a_second_of_work_within_its_bounds():
     assert points[(4096, 4096), 100] == 65536  # never more, for the memory
 
 
+def test_a_scan_of_very_many_chunks_is_cut_into_larger_ones():
+    """Each is a dozen files; but four times the usual size is the most."""
+
+    def cut(*sizes, steps=800, grain=chunks.GRAINS["cpu"]):
+        shape = chunk_shape(sizes, steps, grain=grain)
+        return math.prod(shape), math.prod(-(-n // c) for n, c in zip(sizes, shape, strict=True))
+
+    assert cut(4096, 8192) == (2**16, 512)
+    points, count = cut(10_000, 10_000)
+    assert 150_000 <= points <= 200_000
+    assert 512 <= count < 650  # 1526 of the usual size
+    points, count = cut(10**5, 10**6)
+    assert 2**17 < points <= 2**18 + 4096
+    # Of long runs, too: a chunk is some seconds of work then.
+    assert cut(10_000, 10_000, steps=20_000)[0] == 4 * 20_000
+    assert cut(10**5, 10**6, grain=chunks.grain_of("gpu: any"))[0] <= 2**20
+    # What is wanted is what is given.
+    assert math.prod(chunk_shape((10**5, 10**6), 800, 1000)) <= 1000
+
+
 def test_the_chunks_of_a_gpu_are_larger(monkeypatch):
     """Many blocks run side by side there, and of the chunks that it is given one at a time."""
     gpu = chunks.grain_of("gpu: any")

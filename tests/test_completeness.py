@@ -7,15 +7,21 @@ adaptation, sign changes on a dense grid, bisection in extended precision.
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
+from qifscan.theory.rate_curve import coefficients, series
+from qifscan.theory.taylor import RATE, Taylor
+from qifscan.theory.zeros import Nodes, resolved, zeros
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "bifurcation.py"
 
@@ -174,3 +180,54 @@ def test_the_first_lyapunov_coefficient_is_the_rate_at_which_small_oscillations_
         if tried == 3:
             break
     assert tried == 3
+
+
+def test_neutral_saddles_that_lie_close_together_beside_a_wall_are_found():
+    """Computed with FLINT's balls from the model's own polynomials, by benchmarks/exact.py.
+
+    Over 2 % of the rate of one population that of the other falls to a fifth."""
+    found = qs.special_points(
+        "qif_pair_synapse",
+        along="eta_i",
+        tau_e=0.5821710033367758,
+        eta_e=-9.36687193979644,
+        delta_e=0.4540192043326941,
+        tau_i=1.1220682896156455,
+        delta_i=0.39023942566082653,
+        J_ee=29.67439768668045,
+        J_ei=-5.051704176046712,
+        J_ie=23.70420494558701,
+        J_ii=27.109041416583146,
+        tau_se=2.61031705138541,
+        tau_si=9.994975536698059,
+        eps=1.232216500453548,
+    )
+    neutral = found.isel(point=found["type"].values == 30)
+    for r, eta in ((4.69726437553464, -142.76153271151668), (4.775046984561951, -136.73241847421107)):
+        nearest = int(np.abs(neutral["r_e"].values - r).argmin())
+        assert neutral["r_e"].values[nearest] == pytest.approx(r, rel=1e-12)
+        assert neutral["eta_i"].values[nearest] == pytest.approx(eta, rel=1e-12)
+
+
+@given(
+    at=st.floats(-2.0, 2.0),
+    apart=st.floats(-9.0, -1.0),
+    power=st.integers(-12, 12),
+    wall=st.floats(0.001, 0.5),
+)
+@settings(max_examples=30, deadline=None)
+def test_two_zeros_in_one_cell_are_found_however_steep_the_function_is(at, apart, power, wall):
+    """f = r^power (x - a) (x - b) / (x - c)^2 in x = log r: a and b down to 1e-4 apart, c a wall."""
+    a, b, c = at, at + math.exp(apart), at + math.exp(apart) + wall
+
+    def function(r, parameters, order):
+        x = Taylor(RATE, (np.log(r), 1.0, *(0,) * (order - 1))[: order + 1])
+        steep = math.prod([series(r, order)] * abs(power), start=1.0)
+        value = (x - a) * (x - b) / ((x - c) * (x - c))
+        return coefficients(value / steep if power < 0 else value * steep, order, r)
+
+    rates = np.append(np.exp(c) * np.geomspace(1e-3, 1.0, 37)[:-1], np.exp(c - 1e-12))[None]
+    nodes = Nodes(rates, np.ones((1, 36), dtype=bool))
+    fine = resolved(function, lambda r, parameters: 0.0 * r, {}, nodes)
+    _, found = zeros(function, {}, fine)
+    assert np.log(found) == pytest.approx([a, b], abs=1e-9)

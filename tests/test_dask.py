@@ -192,6 +192,30 @@ def test_every_thread_of_a_cluster_has_work_however_many_there_are(monkeypatch):
         assert sorted(outcomes) == [(chunk, chunk) for chunk in range(24)]
 
 
+def test_chunks_are_handed_out_many_at_a_time_while_the_window_stays_nearly_full(monkeypatch):
+    """In their order; each hand-out costs the scheduler about as much as a chunk, and a line in its log."""
+    monkeypatch.setattr(dask_tasks, "WINDOW", 64)
+    portions, submit = [], dask_tasks.Tasks.submit
+
+    def counted(self, *chunks, **options):
+        portions.append((len(self.pending), chunks))
+        submit(self, *chunks, **options)
+
+    monkeypatch.setattr(dask_tasks.Tasks, "submit", counted)
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        outcomes = DaskClient(client).outcomes(number, 40, range(300))
+        assert sorted(outcomes) == [(chunk, 40 + chunk) for chunk in range(300)]
+    assert [chunk for _, chunks in portions for chunk in chunks] == list(range(300))
+    assert [len(chunks) for _, chunks in portions[:2]] == [64, 8]
+    assert all(before == 64 - 8 for before, _ in portions[1:])
+    assert len(portions) == 1 + -(-(300 - 64) // 8)
+
+
 def test_a_result_whose_worker_has_left_is_said_to_be_waited_for(monkeypatch, caplog):
     """Between the end of a chunk and the fetch of its result a worker can be lost, with the result."""
     monkeypatch.setattr(workers, "PATIENCE", 0.5)

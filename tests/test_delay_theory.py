@@ -1,7 +1,9 @@
 """Equilibria, Hopf points and Hopf curves with a delay: argument principle, other discretisations, theory."""
 
+import importlib.util
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -354,3 +356,14 @@ def test_a_model_of_ones_own_with_a_delay_has_its_eigenvalues_and_hopf_points(tm
             assert np.abs(x[:-1] - 1j * omega).min() < 1e-9 * omega
     with pytest.raises(qs.ScanError, match="with a delay r and v alone"):
         qs.equilibria("own_delay:synapse")
+
+
+def test_hopf_points_of_random_slices_are_those_of_a_dense_search():
+    """The short form of benchmarks/delay_points.py."""
+    path = Path(__file__).parents[1] / "benchmarks" / "delay_points.py"
+    spec = importlib.util.spec_from_file_location("delay_points", path)
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    found = program.compared(12, seed=4)
+    assert found["wrong"] == []
+    assert found["points"] > 20

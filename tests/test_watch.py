@@ -15,7 +15,7 @@ import qifscan as qs
 from qifscan.cli import main
 from qifscan.runs import driver, events, watch
 from qifscan.runs.progress import Progress
-from qifscan.runs.running import Running
+from qifscan.runs.running import MOMENTS, Running
 from tests.test_admission import SCAN, half
 
 __all__ = ["half"]
@@ -116,14 +116,25 @@ def test_of_a_long_log_the_end_is_read(half, monkeypatch):
     assert len(events.read(half)) < 10
 
 
-def test_the_time_left_forgets_a_slow_begin():
-    clock = iter([0.0, 10.0, *(10.0 + k for k in range(1, 31))])
+def remaining(moments, points):
+    """Count a chunk of ten points at each moment; return the seconds left after each, and the run."""
+    clock = iter([0.0, *moments])
     outcome = SimpleNamespace(points=10, flags={}, seconds=1.0, device="cpu", other=None)
     opened = SimpleNamespace(chunks=SimpleNamespace(is_trace=lambda chunk: False), path="")
-    run = Running(opened, "cpu", Progress(0, 100, 0, 1000), begin=next(clock))
+    run = Running(opened, "cpu", Progress(0, points // 10, 0, points), begin=next(clock))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("qifscan.runs.running.time", SimpleNamespace(perf_counter=lambda: next(clock)))
-        left = [run.counted(chunk, outcome).remaining for chunk in range(31)]
+        return [run.counted(chunk, outcome).remaining for chunk in range(len(moments))], run
+
+
+def test_the_time_left_forgets_a_slow_begin():
+    left, _ = remaining([10.0, *(10.0 + k for k in range(1, 31))], 1000)
     # Ten seconds of compiling, then ten points a second: 690 are left.
     assert left[-1] == pytest.approx(69.0, rel=0.05)
     assert left[0] == pytest.approx(990.0)
+
+
+def test_of_very_many_chunks_few_moments_are_kept_for_the_time_left():
+    left, run = remaining([10.0 + 0.01 * k for k in range(5000)], 100_000)
+    assert left[-1] == pytest.approx(50.0, rel=0.01)
+    assert len(run.recent) <= MOMENTS

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qifscan.engine.measured import CHECKPOINT, diagnostics
 from qifscan.engine.schedule import BLOCK, Schedule, batch_shape
 from qifscan.errors import check_count
 
@@ -32,7 +34,7 @@ class Grain:
     lines: int
     """Lines of a sweep in a chunk, if there are so many."""
     most: int
-    """Points in a chunk: between the file system's cost per file and memory."""
+    """Points in a chunk, between what a file costs and memory; more, where chunks are `MANY`."""
 
 
 GRAINS = {
@@ -43,6 +45,12 @@ GRAINS = {
     # a million points of 10,000 steps took 22.5 s in the chunks of a processor, 9 to 10 s in these.
     "gpu": Grain(steps=4e9, chunks=4, least=2**16, lines=2**12, most=2**18),
 }
+
+MANY = 512
+"""A scan of more chunks is cut into larger ones, as each is a dozen files."""
+
+LARGER = 4
+"""How many times as large at most: for the memory, and for what an interrupted run loses."""
 
 TRACE_BYTES = 2**26
 """Recorded states of one batch of traces."""
@@ -62,7 +70,8 @@ def chunk_shape(
     points with the least padding of the batch.
     """
     total = math.prod(sizes)
-    wanted = points or max(grain.least, min(grain.steps / steps, total / grain.chunks, grain.most))
+    usual = min(grain.steps / steps, total / grain.chunks, grain.most)
+    wanted = points or max(grain.least, usual * min(max(total / usual / MANY, 1.0), LARGER))
     shape: list[int] = []
     inner = 1
     for size in reversed(sizes):
@@ -161,6 +170,19 @@ class Chunks:
         return self.trace_rows * len(self.scan.mean_field.variables) * np.dtype(self.scan.precision).itemsize
 
     @cached_property
+    def grid_names(self) -> tuple[str, ...]:
+        """Names of the arrays of a chunk of the grid, the one that is written last at the end."""
+        checkpoint = [CHECKPOINT] if self.checkpoint else []
+        return (*checkpoint, *self.scan.measures, *diagnostics(self.scan), "status")
+
+    @cached_property
+    def trace_names(self) -> tuple[str, ...]:
+        """Names of the arrays of a batch of traces, the one that is written last at the end."""
+        if not self.traces:
+            return ()
+        return (*(f"{v.name}_trace" for v in self.scan.mean_field.variables), "trace_status")
+
+    @cached_property
     def trace_batch(self) -> int:
         """Number of traces in one batch."""
         return max(1, min(self.traces, BLOCK, TRACE_BYTES // self.trace_bytes))
@@ -177,6 +199,13 @@ class Chunks:
         if self.is_trace(chunk):
             return (chunk - self.grid,)
         return tuple(int(i) for i in np.unravel_index(chunk, self.counts)) if self.counts else ()
+
+    def positions(self, chunks: Sequence[int]) -> list[tuple[int, ...]]:
+        """Return the place of each of these chunks of the grid."""
+        if not self.counts:
+            return [()] * len(chunks)
+        places = np.unravel_index(np.array(chunks, dtype=np.int64), self.counts)
+        return list(zip(*(each.tolist() for each in places), strict=True))
 
     def at(self, position: tuple[int, ...]) -> int:
         """Return the chunk at a place in the grid."""

@@ -11,7 +11,6 @@ import numpy as np
 if TYPE_CHECKING:
     from qifscan.arrays import Column
     from qifscan.dynamics.model import Model
-    from qifscan.engine.chunks import Chunks
     from qifscan.scan.scan import Scan
 
 
@@ -118,16 +117,3 @@ def merged(count: int, parts: Sequence[tuple[Column, Measured]]) -> Measured:
     variables = {name: whole([part.variables[name] for part in measured]) for name in measured[0].variables}
     records = [part.record for part in measured if part.record is not None]
     return Measured(variables, whole([part.status for part in measured]), whole(records) if records else None)
-
-
-def grid_names(chunks: Chunks) -> list[str]:
-    """Return the arrays of a chunk of the grid, the one that is written last at the end."""
-    checkpoint = [CHECKPOINT] if chunks.checkpoint else []
-    return [*checkpoint, *chunks.scan.measures, *diagnostics(chunks.scan), "status"]
-
-
-def trace_names(chunks: Chunks) -> list[str]:
-    """Return the arrays of a batch of traces, the one that is written last at the end."""
-    if not chunks.traces:
-        return []
-    return [*(f"{v.name}_trace" for v in chunks.scan.mean_field.variables), "trace_status"]

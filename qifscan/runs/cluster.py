@@ -71,8 +71,8 @@ class DaskClient:
         queue = list(reversed(chunks))
         try:
             while queue or tasks.pending or tasks.suspects:
-                while queue and len(tasks.pending) < tasks.most:
-                    tasks.submit(queue.pop())
+                if queue and tasks.wanted:
+                    tasks.submit(*(queue.pop() for _ in range(min(tasks.wanted, len(queue)))))
                 if not tasks.pending:
                     tasks.submit(tasks.suspects.pop())
                 chunk, outcome = tasks.next_outcome()

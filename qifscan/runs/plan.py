@@ -160,7 +160,8 @@ def plan(
         Threads or processes that will run it; by default the cores of this machine, on a GPU two.
     chunk_points
         Points wanted in a chunk; by default about a second's work of the device, at most 65536 on a
-        processor and 262144 on a GPU, but of a sweep at least 128 and 4096 lines.
+        processor and 262144 on a GPU, but of a sweep at least 128 and 4096 lines; up to four times that in a
+        scan of more than 512 such chunks.
     checkpoint
         Whether the run keeps what a longer window goes on from.
     probe

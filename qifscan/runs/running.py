@@ -26,6 +26,9 @@ most `SELDOM`."""
 
 SELDOM = 30.0
 
+MOMENTS = 256
+"""Parts of the time so far of which one moment is kept at most: of a million chunks not each."""
+
 
 @dataclass
 class Running:
@@ -40,14 +43,15 @@ class Running:
     others: set[int] = field(default_factory=set)
     logged: float = 0.0
     recent: deque[tuple[float, int]] = field(default_factory=lambda: deque([(0.0, 0)]))
-    """Seconds and points of the last chunks, from which the time left is estimated."""
+    """Seconds and points at moments of the last half of the time, from which the time left is estimated."""
 
     def counted(self, chunk: int, outcome: Outcome) -> Progress:
         """Count a chunk that is computed; return how far the run is."""
         seconds = time.perf_counter() - self.begin
         self._look_at(outcome)
         state = _after(self.state, outcome, self.opened.chunks.is_trace(chunk), seconds)
-        self.recent.append((seconds, state.computed))
+        if len(self.recent) < 2 or seconds - self.recent[-1][0] >= seconds / MOMENTS:
+            self.recent.append((seconds, state.computed))
         # The first chunks wait for a compiler; what is left goes as the last half of the time went.
         while len(self.recent) > 2 and self.recent[1][0] < 0.5 * seconds:
             self.recent.popleft()

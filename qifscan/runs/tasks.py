@@ -37,6 +37,10 @@ WINDOW = 512
 """Tasks that the Dask scheduler holds at a time, or two for each thread if there are more of those: it keeps
 workers busy, and is soon forgotten."""
 
+PORTIONS = 8
+"""Parts of the window of which one is handed out at a time: each hand-out has its own cost, and so few chunks
+less leave all workers busy."""
+
 KILLED_RETRIES = 1
 """Times that a chunk is tried again after workers died with it, or it had no end: by itself, when all others
 are done. What waited at a worker behind one that killed it is innocent, and Dask can't tell the two."""
@@ -142,24 +146,31 @@ class Tasks:
             # Of one span for all chunks: each call makes another.
             self.annotations = {"span": dask_base.get_annotations()["span"]}
 
-    def submit(self, chunk: int, avoided: Sequence[str] = ()) -> None:
-        """Hand a chunk to a worker, not to those to avoid as long as there are others."""
-        shunned = {*avoided, *self.failed_at.get(chunk, ()), *self.workers.shunned()}
+    @property
+    def wanted(self) -> int:
+        """Chunks that are to be handed out now: none, or many at a time, which costs little more than one."""
+        room = self.most - len(self.pending)
+        return room if room >= self.most // PORTIONS or not self.pending else 0
+
+    def submit(self, *chunks: int, avoided: Sequence[str] = ()) -> None:
+        """Hand chunks to workers, not to those to avoid as long as there are others."""
+        failed = [worker for chunk in chunks for worker in self.failed_at.get(chunk, ())]
+        shunned = {*avoided, *failed, *self.workers.shunned()}
         where = self.workers.others(shunned) if shunned else []
         # Where the others leave meanwhile, any worker does.
         places = {"workers": where, "allow_other_workers": True} if where else {}
-        key = (self.run, chunk, next(self.attempts))
+        keys = [(self.run, chunk, next(self.attempts)) for chunk in chunks]
+        given = [[each] * len(chunks) for each in (self.work, self.argument, self.admit)]
         try:
             with dask_base.annotate(**self.annotations):
-                future = self.client.submit(
-                    _at_worker, self.work, self.argument, chunk, self.admit, key=key, pure=False, **places
-                )
+                futures = self.client.map(_at_worker, *given, chunks, key=keys, pure=False, **places)
         except Exception as error:  # noqa: BLE001 - Dask raises it where the client is closed
             raise self.workers.gone(f"{type(error).__name__}: {error}") from None
-        self.pending[str(future.key)] = (future, chunk)
-        if where:
-            self.bound[str(future.key)] = where
-        future.add_done_callback(self.done.put)
+        for future, chunk in zip(futures, chunks, strict=True):
+            self.pending[str(future.key)] = (future, chunk)
+            if where:
+                self.bound[str(future.key)] = where
+            future.add_done_callback(self.done.put)
 
     def next_outcome(self) -> tuple[int, Any]:
         """Return a chunk that is done, and what came of it: `Done`, or the error."""
@@ -338,7 +349,7 @@ _admitted: set[Any] = set()
 may pass, as a disk that is not mounted yet: then it is asked again."""
 
 
-def _at_worker(work: Work, argument: Any, chunk: int, admit: Callable[[], str] | None) -> Done | FailedAt:
+def _at_worker(work: Work, argument: Any, admit: Callable[[], str] | None, chunk: int) -> Done | FailedAt:
     """Run a chunk at a worker: whatever it raises is returned, for Dask not to try it again."""
     begin, address = time.perf_counter(), distributed.get_worker().address
     try:

@@ -20,7 +20,6 @@ from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 
 from qifscan import record
-from qifscan.engine.measured import grid_names, trace_names
 from qifscan.errors import QifscanError
 from qifscan.files import METADATA
 from qifscan.service.problems import ProblemError
@@ -129,8 +128,8 @@ class StoreFiles:
 def _arrays(opened: Store) -> dict[str, int | None]:
     """Return the arrays of a scan with the number of dimensions that tell the chunk; None for traces."""
     depth = len(opened.chunks.counts)
-    grid: dict[str, int | None] = dict.fromkeys(grid_names(opened.chunks), depth)
-    return grid | dict.fromkeys(trace_names(opened.chunks))
+    grid: dict[str, int | None] = dict.fromkeys(opened.chunks.grid_names, depth)
+    return grid | dict.fromkeys(opened.chunks.trace_names)
 
 
 def _place(node: dict[str, Any], parts: list[str]) -> tuple[int, ...]:

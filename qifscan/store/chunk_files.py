@@ -12,23 +12,19 @@ import numpy as np
 
 from qifscan import files, record
 from qifscan.dynamics.status import Status
-from qifscan.engine.measured import CHECKPOINT, grid_names, trace_names
+from qifscan.engine.measured import CHECKPOINT
 from qifscan.errors import StoreError
 from qifscan.files import Place, Where, identity
 from qifscan.lazy import LazyModule
 from qifscan.objects import ObjectPath
+from qifscan.store.packing import Packing
 
 if TYPE_CHECKING:
-    import google_crc32c
-    import numcodecs.blosc
     import zarr
-    import zarr.codecs
 
     from qifscan.store import places
     from qifscan.store.store import Store
 else:
-    google_crc32c = LazyModule("google_crc32c")
-    numcodecs = LazyModule("numcodecs")
     places = LazyModule("qifscan.store.places")
     zarr = LazyModule("zarr")
 
@@ -42,10 +38,15 @@ ROWS_AT_ONCE = 4096
 """Rows of chunks that are read, and then looked at."""
 
 
+def row_name(store: Store, chunk: int) -> str:
+    """Return the name below the store of the file that holds the row of a chunk."""
+    name = "traces" if store.chunks.is_trace(chunk) else "points"
+    return "/".join((record.RECORD, name, "c", *map(str, store.chunks.position(chunk)), "0"))
+
+
 def row_path(store: Store, chunk: int) -> Where:
     """Return the file that holds the row of a chunk."""
-    name = "traces" if store.chunks.is_trace(chunk) else "points"
-    return store.path.joinpath(record.RECORD, name, "c", *map(str, store.chunks.position(chunk)), "0")
+    return store.path / row_name(store, chunk)
 
 
 def row(store: Store, chunk: int) -> record.Row | None:
@@ -56,7 +57,7 @@ def row(store: Store, chunk: int) -> record.Row | None:
 
 def rows(store: Store, chunks: Sequence[int]) -> list[record.Row | None]:
     """Return what is recorded of each of these chunks."""
-    kinds = {False: len(grid_names(store.chunks)), True: len(trace_names(store.chunks))}
+    kinds = {False: len(store.chunks.grid_names), True: len(store.chunks.trace_names)}
     if store.packed:
         found: list[bytes | None] = [_packed_row(store, chunk) for chunk in chunks]
     else:
@@ -87,13 +88,18 @@ def places_of(store: Store, chunk: int) -> dict[str, Place]:
     """Return the place of a chunk in each array that it is one of."""
     position = store.chunks.position(chunk)
     if store.chunks.is_trace(chunk):
-        return dict.fromkeys(trace_names(store.chunks), (*position, 0)) | {"trace_status": position}
-    return {name: (*position, *place_within(name)) for name in grid_names(store.chunks)}
+        return dict.fromkeys(store.chunks.trace_names, (*position, 0)) | {"trace_status": position}
+    return {name: (*position, *place_within(name)) for name in store.chunks.grid_names}
+
+
+def names_of(store: Store, chunk: int) -> dict[str, str]:
+    """Return the name below the store of the file of each array of a chunk."""
+    return {name: "/".join((name, "c", *map(str, at))) for name, at in places_of(store, chunk).items()}
 
 
 def files_of(store: Store, chunk: int) -> dict[str, Where]:
     """Return the file of each array of a chunk."""
-    return {n: store.path.joinpath(n, "c", *map(str, at)) for n, at in places_of(store, chunk).items()}
+    return {name: store.path / file for name, file in names_of(store, chunk).items()}
 
 
 def endings(store: Store, done: Iterable[int]) -> dict[int, int]:
@@ -115,15 +121,16 @@ def _statuses(store: Store, chunks: Sequence[int]) -> Iterator[Array]:
         array = arrays_of(store)["status"]
     except StoreError:
         return
-    if store.packed or len(array.metadata.codecs) != len(CODECS):
+    packing = Packing.of(array)
+    if store.packed or packing is None:
         data: list[bytes | None] = [None] * len(chunks)
     else:
-        names = ["/".join(map(str, store.chunks.position(chunk))) for chunk in chunks]
-        data = files.read_below(store.path / "status" / "c", names)
+        places = store.chunks.positions(chunks)
+        data = files.read_below(store.path / "status" / "c", ["/".join(map(str, at)) for at in places])
     # Where no chunk sticks out of the grid, all of it are points.
     whole = not any(size % part for size, part in zip(array.shape, array.chunks, strict=True))
     for chunk, packed in zip(chunks, data, strict=True):
-        values = None if packed is None else _unpacked(packed, array.chunks)
+        values = None if packed is None or packing is None else packing.unpacked(packed)
         if values is not None and whole:
             yield values
             continue
@@ -136,20 +143,6 @@ def _statuses(store: Store, chunks: Sequence[int]) -> Iterator[Array]:
         yield values[tuple(slice(part.stop - part.start) for part in region)]
 
 
-CODECS = ("bytes", "blosc", "crc32c")
-"""How chunks of status are packed."""
-
-
-def _unpacked(data: bytes, shape: tuple[int, ...]) -> Array | None:
-    """Return a chunk of status from the bytes of its file; None where zarr may know better. By zarr it takes
-    forty times as long, which is to be waited for where thousands of chunks are looked at."""
-    body, told = data[:-4], int.from_bytes(data[-4:], "little")
-    with suppress(Exception):
-        if google_crc32c.value(body) == told:
-            return np.frombuffer(numcodecs.blosc.decompress(body), dtype=np.uint8).reshape(shape)
-    return None
-
-
 def extended(store: Store) -> tuple[int, int]:
     """Return how many points of the finished chunks were taken over from an older store, and continued."""
     grid = [chunk for chunk in sorted(finished(store)) if not store.chunks.is_trace(chunk)]
@@ -159,7 +152,7 @@ def extended(store: Store) -> tuple[int, int]:
 
 def arrays_of(store: Store) -> Mapping[str, Any]:
     """Return the arrays of a store by name, open."""
-    names = (*grid_names(store.chunks), *trace_names(store.chunks))
+    names = (*store.chunks.grid_names, *store.chunks.trace_names)
     return _opened_arrays(store.path, identity(store.path), names, store.packed)
 
 
@@ -183,6 +176,18 @@ def _opened_arrays(
     return {name: array.with_config({"write_empty_chunks": True}) for name, array in arrays.items()}
 
 
+def packings_of(store: Store) -> Mapping[str, Packing | None]:
+    """Return how each array of a store packs its chunks, None where zarr has to do it."""
+    names = (*store.chunks.grid_names, *store.chunks.trace_names)
+    return _packings(store.path, identity(store.path), names)
+
+
+@lru_cache(maxsize=8)
+def _packings(path: Where, identity: tuple[int, int], names: tuple[str, ...]) -> Mapping[str, Packing | None]:
+    arrays = _opened_arrays(path, identity, names, False)
+    return {name: Packing.of(array) for name, array in arrays.items()}
+
+
 def finished(store: Store) -> set[int]:
     """Return the chunks that are there with everything that belongs to them.
 
@@ -203,13 +208,15 @@ def look(store: Store) -> Seen:
 
 
 def _look_at_chunks(store: Store) -> Seen:
-    grid, traces = grid_names(store.chunks), trace_names(store.chunks)
+    grid, traces = store.chunks.grid_names, store.chunks.trace_names
     depth = len(store.chunks.counts)
-    wanted = [(store.path / name / "c", depth + len(place_within(name))) for name in grid]
-    wanted += [(store.path / name / "c", 1 if name == "trace_status" else 2) for name in traces]
+    wanted: list[tuple[Where, int, Place]] = [
+        *((store.path / name / "c", depth, place_within(name)) for name in grid),
+        *((store.path / name / "c", 1, () if name == "trace_status" else (0,)) for name in traces),
+    ]
     if store.recorded and isinstance(store.path, ObjectPath):
-        wanted.append((store.path / record.RECORD / "points" / "c", depth + 1))
-        wanted.append((store.path / record.RECORD / "traces" / "c", 2))
+        wanted.append((store.path / record.RECORD / "points" / "c", depth, (0,)))
+        wanted.append((store.path / record.RECORD / "traces" / "c", 1, (0,)))
     found = files.all_places(wanted)
     kept = found[len(grid) + len(traces) :]
     done, begun = _of_kind(store, grid, store.chunks.counts, found[: len(grid)], kept[:1])
@@ -243,17 +250,16 @@ def _of_kind(
     """Return which chunks of one kind are finished, and which have been begun, from the places of the files
     of each array and of the rows; counted from the first of the kind."""
     depth = len(counts)
-    sizes = [{p[:depth]: size for p, size in each.items() if not any(p[depth:])} for each in found]
-    there: set[Place] = set.intersection(*({*each} for each in sizes))
-    begun = {*sizes[[name.endswith("status") for name in names].index(True)]}
+    there: set[Place] = set.intersection(*({*each} for each in found))
+    begun = {*found[[name.endswith("status") for name in names].index(True)]}
     whole = 8 * record.words(len(names))
     for rows in kept:
         # An object is whole or not there: no row is read, which would be a request for each chunk.
-        known = {p[:depth] for p, size in rows.items() if size == whole}
+        known = {place for place, size in rows.items() if size == whole}
         begun, there = begun | known, there & known
     if store.recorded and isinstance(store.path, Path):
         rows_of = store.path / record.RECORD / ("points" if names[-1] == "status" else "traces") / "c"
-        there = _as_recorded(rows_of, sizes, there)
+        there = _as_recorded(rows_of, found, there)
         left = {*files.numbered_folders(str(rows_of), depth)} - there if depth else set()
         begun |= {place for place in left if files.has_content(rows_of.joinpath(*map(str, place), "0"))}
     return _numbers(there, counts), _numbers(begun, counts)
@@ -263,11 +269,11 @@ def _as_recorded(rows: Path, sizes: Sequence[dict[Place, int]], there: set[Place
     """Return the places of those chunks whose files are as large as they were when they were written."""
     candidates = list(there)
     data = files.read_below(rows, ["/".join(map(str, (*place, 0))) for place in candidates])
-    known = [record.row_of(each, len(sizes)) for each in data]
+    there_now = zip(*(map(each.__getitem__, candidates) for each in sizes), strict=True)
     return {
         place
-        for place, row in zip(candidates, known, strict=True)
-        if row is not None and row.sizes == [each[place] for each in sizes]
+        for place, now, row in zip(candidates, there_now, data, strict=True)
+        if now == record.sizes_of(row, len(sizes))
     }
 
 
@@ -287,7 +293,7 @@ def _look_at_packed(store: Store) -> Seen:
     for name, array in arrays_of(store).items():
         folded = [s // c for s, c in zip(array.shards or array.chunks, array.chunks, strict=True)]
         there = files.places(store.path / name / "c", len(folded))
-        if name in trace_names(store.chunks):
+        if name in store.chunks.trace_names:
             chunks = range(store.chunks.grid, len(store.chunks))
         else:
             chunks = range(store.chunks.grid)
@@ -320,7 +326,7 @@ def damaged(store: Store, chunks: set[int]) -> dict[int, str]:
     faults = {}
     for chunk in sorted(chunks):
         trace = store.chunks.is_trace(chunk)
-        names = trace_names(store.chunks) if trace else grid_names(store.chunks)
+        names = store.chunks.trace_names if trace else store.chunks.grid_names
         known = row(store, chunk) if store.recorded else None
         for i, name in enumerate(names):
             try:

@@ -14,7 +14,7 @@ import platform
 import re
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -187,15 +187,21 @@ def clear_beside(path: Where) -> None:
             shutil.rmtree(entry.path, ignore_errors=True)
 
 
-def clear_inside(path: Where) -> None:
-    """Remove files that killed writers have left half-written in a store."""
+def clear_inside(path: Where, without: Collection[str] = ()) -> None:
+    """Remove files that killed writers have left half-written in a store; folders in the folders of these
+    names are not looked into."""
     if not isinstance(path, Path):
         return
-    oldest = datetime.now(UTC).timestamp() - STALE_SECONDS
-    for folder, _, names in os.walk(path):
-        for name in names:
-            if name.endswith(".partial"):
-                leftover = os.path.join(folder, name)
-                with suppress(OSError):
-                    if os.stat(leftover).st_mtime < oldest:
-                        os.unlink(leftover)
+    oldest, skipped = datetime.now(UTC).timestamp() - STALE_SECONDS, {str(path / name) for name in without}
+    for leftover in _half_written(str(path), skipped):
+        with suppress(OSError):
+            if os.stat(leftover).st_mtime < oldest:
+                os.unlink(leftover)
+
+
+def _half_written(folder: str, skipped: Collection[str]) -> Iterator[str]:
+    for entry in os.scandir(folder):
+        if entry.name.endswith(".partial"):
+            yield entry.path
+        elif folder not in skipped and entry.is_dir(follow_symlinks=False):
+            yield from _half_written(entry.path, skipped)

@@ -45,14 +45,11 @@ def faults(
     """Return one line for everything that is wrong beside the chunks; with `deep` theory is read through.
     `seen` are the chunks, where they have been looked at."""
     with record.reading(opened.path):
-        return _faults(opened, theory, deep, seen)
+        # Pipes could be read without end, and links lead elsewhere: look no further.
+        return list(_of_links(opened)) or _faults(opened, theory, deep, seen)
 
 
 def _faults(opened: Store, theory: bool, deep: bool, seen: chunk_files.Seen | None) -> list[str]:
-    found = list(_of_links(opened))
-    if found:
-        # Pipes could be read without end, and links lead elsewhere: look no further.
-        return found
     found = [*_of_attributes(opened), *_of_metadata(opened), *_of_coordinates(opened)]
     if not found and opened.recorded:
         # The copy of damaged metadata differs anyway.
@@ -80,7 +77,9 @@ def mend(
         store.check_writable(opened)
         drafts.clear_beside(opened.path)
     of_theory, seen = False, seen or chunk_files.look(opened)
-    found = faults(opened, deep=deep, seen=seen)
+    with record.reading(opened.path):
+        # What is written to has no links: that is known by now.
+        found = (list(_of_links(opened)) if opened.packed else []) or _faults(opened, True, deep, seen)
     if found:
         if opened.packed:
             store.check_writable(opened)

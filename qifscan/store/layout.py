@@ -15,7 +15,7 @@ import numpy as np
 from qifscan import __version__, record
 from qifscan.dynamics.initial import NAMED_STATES
 from qifscan.dynamics.status import STATUS_MEANINGS, Status
-from qifscan.engine.measured import CHECKPOINT, diagnostics, grid_names, trace_names
+from qifscan.engine.measured import CHECKPOINT, diagnostics
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -89,11 +89,11 @@ def write_template(path: Path, chunks: Chunks, device: str) -> None:
     record.seal(path, attributes)
 
 
-def rows_of(chunks: Chunks) -> Iterator[tuple[str, tuple[int, ...], list[str]]]:
+def rows_of(chunks: Chunks) -> Iterator[tuple[str, tuple[int, ...], tuple[str, ...]]]:
     """Return the arrays that hold the rows of chunks: name, number of rows, and of which arrays."""
-    yield f"{record.RECORD}/points", chunks.counts, grid_names(chunks)
+    yield f"{record.RECORD}/points", chunks.counts, chunks.grid_names
     if chunks.traces:
-        yield TRACE_ROWS, (len(chunks) - chunks.grid,), trace_names(chunks)
+        yield TRACE_ROWS, (len(chunks) - chunks.grid,), chunks.trace_names
 
 
 def codecs(name: str) -> list[Any]:
@@ -213,7 +213,7 @@ def template_attributes(chunks: Chunks) -> dict[str, Any]:
         "history": f"{created} created by qifscan {__version__}",
         "qifscan_schema": record.SCHEMA,
         "qifscan_record": 1,
-        "qifscan_variables": [*grid_names(chunks), *trace_names(chunks)],
+        "qifscan_variables": [*chunks.grid_names, *chunks.trace_names],
         "qifscan_coordinates": [name for name, *_ in coordinates_of(chunks)],
         "qifscan_scan": scan.to_json(),
         "qifscan_fingerprint": scan.fingerprint,

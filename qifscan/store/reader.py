@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan import files, record
-from qifscan.engine.measured import CHECKPOINT, grid_names, trace_names
+from qifscan.engine.measured import CHECKPOINT
 from qifscan.errors import StoreError, UnknownModel, short
 from qifscan.files import Where
 from qifscan.lazy import LazyModule
@@ -74,8 +74,8 @@ def read(path: Where, chunks: Any = None) -> xr.Dataset:
         return _without_model(path, chunks)
     _check_shapes(store)
     dataset = _dataset(path, _at_this_moment(store), chunks)
-    grid = [name for name in grid_names(store.chunks) if name != CHECKPOINT]
-    order = [*grid, *trace_names(store.chunks)]
+    grid = [name for name in store.chunks.grid_names if name != CHECKPOINT]
+    order = [*grid, *store.chunks.trace_names]
     missing = [name for name in order if name not in dataset]
     if missing:
         raise StoreError(f"{path}: has no array {missing[0]}; the store is damaged")
@@ -144,7 +144,7 @@ def _at_this_moment(store: Store) -> Any:
 
     from qifscan.store.snapshot import Snapshot
 
-    shown: dict[str, set[str]] = {name: set() for name in (*grid_names(chunks), *trace_names(chunks))}
+    shown: dict[str, set[str]] = {name: set() for name in (*chunks.grid_names, *chunks.trace_names)}
     for chunk in done:
         for name, place in places_of(store, chunk).items():
             # In a scan without axes a chunk's file is `c` itself.

@@ -19,6 +19,7 @@ import numpy as np
 from qifscan import files, record
 from qifscan.engine import backend
 from qifscan.engine.chunks import Chunks
+from qifscan.engine.measured import CHECKPOINT
 from qifscan.errors import StoreError, UnknownModel, short
 from qifscan.files import METADATA, Where
 from qifscan.scan.matching import adopted
@@ -38,6 +39,10 @@ PACKED = "qifscan_packed"
 
 OPTIONS = "qifscan_options"
 """The attribute that says which options of XLA the numbers of a store depend on."""
+
+
+FOLDERS = (f"{record.RECORD}/points", f"{record.RECORD}/traces", CHECKPOINT)
+"""Arrays that have a folder for each chunk."""
 
 
 @dataclass(frozen=True)
@@ -134,10 +139,15 @@ def origin(store: Store) -> dict[str, Any]:
 
 def begin_run(store: Store, event: str, options: str | None) -> None:
     """Sweep away what killed writers have left half-written, and add a line to the history; with `options`,
-    for a store without a finished chunk, those of XLA that its chunks will be computed with."""
-    check_writable(store)
+    for a store without a finished chunk, those of XLA that its chunks will be computed with.
+
+    A store that was there has been looked through before, as `check_writable` does.
+    """
+    if store.packed:
+        raise _is_packed(store)
     try:
-        clear_inside(store.path)
+        # What is half-written of a row or a checkpoint lies there, and not in the folder of its chunk.
+        clear_inside(store.path, [f"{name}/c" for name in FOLDERS])
         clear_beside(store.path)
         told = attributes_of(store)
         first = {} if options is None else {OPTIONS: options}
@@ -151,7 +161,7 @@ def check_writable(store: Store) -> None:
     """Raise `StoreError` for a store that is packed, or has a link in it: what is written there would be
     written elsewhere."""
     if store.packed:
-        raise StoreError(f"{store.path}: is packed, and only read; qifscan unpack makes a store to write to")
+        raise _is_packed(store)
     found = next(odd_in(store), None)
     if found is not None:
         name, kind = found
@@ -159,11 +169,15 @@ def check_writable(store: Store) -> None:
         raise StoreError(f"{store.path}: {name} is {kind}{told}; remove it")
 
 
+def _is_packed(store: Store) -> StoreError:
+    return StoreError(f"{store.path}: is packed, and only read; qifscan unpack makes a store to write to")
+
+
 def odd_in(store: Store) -> Iterator[tuple[str, str]]:
-    """Return what is in a store that no store has, and what it is. The folder of each row is not looked into:
-    rows are read by name, whatever else is there."""
-    levels = {f"{record.RECORD}/points/c": len(store.chunks.counts) - 1, f"{record.RECORD}/traces/c": 0}
-    return files.odd(store.path, levels=levels)
+    """Return what is in a store that no store has, and what it is. Folders of which each chunk has one are
+    not looked into: what lies there is read by its name, whatever else is there."""
+    depth = len(store.chunks.counts)
+    return files.odd(store.path, levels={f"{name}/c": max(0, depth - 1) for name in FOLDERS})
 
 
 @contextmanager

@@ -119,7 +119,7 @@ def theory_faults(path: Where, deep: bool = False) -> list[str]:
     if digests is not None:
         found = [f"{name} is missing" for name in digests if name not in arrays]
         there = [name for name in digests if name in arrays]
-        wanted = [(group / name / "c", len(arrays[name]["shape"])) for name in there]
+        wanted = [(group / name / "c", len(arrays[name]["shape"]), ()) for name in there]
         for name, chunks in zip(there, files.all_places(wanted), strict=True):
             lacks = _lacks(group / name, chunks, arrays[name])
             found += [f"a chunk of {name} is missing"] if lacks else []

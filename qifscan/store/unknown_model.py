@@ -78,14 +78,13 @@ def _recorded_places(
     """Return the places of chunks whose files are those of their row, and how many places there are."""
     counts = [-(-n // c) for n, c in zip(array.shape, array.chunks, strict=True)]
     within = {n: (0,) if n.endswith("_trace") else place_within(n) for n in names}
-    wanted = [(path / n / "c", len(counts) + len(within[n])) for n in names]
+    wanted = [(path / n / "c", len(counts), within[n]) for n in names]
     sizes = files.all_places(wanted)
     done = []
-    for place in sorted(files.places(path / record.RECORD / rows / "c", len(counts) + 1)):
-        here = place[:-1]
-        (data,) = files.read_all([path.joinpath(record.RECORD, rows, "c", *map(str, place))])
+    for here in sorted(files.places(path / record.RECORD / rows / "c", len(counts), (0,))):
+        (data,) = files.read_all([path.joinpath(record.RECORD, rows, "c", *map(str, here), "0")])
         row = record.row_of(data, len(names))
-        found = [each.get((*here, *within[n])) for n, each in zip(names, sizes, strict=True)]
+        found = [each.get(here) for each in sizes]
         if row is not None and found == row.sizes:
             done.append(here)
     return done, int(np.prod(counts, dtype=np.int64))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.engine.measured import grid_names, trace_names
 from qifscan.errors import StoreError, short
 from qifscan.store.chunk_files import arrays_of
 
@@ -33,12 +32,12 @@ def read_points(store: Store, place: Mapping[str, Array]) -> dict[str, Array]:
             values[here] = array[region][within]
         return values
 
-    return _selected(store, grid_names(store.chunks), chosen)
+    return _selected(store, store.chunks.grid_names, chosen)
 
 
 def read_traces(store: Store, rows: Array) -> tuple[Array, Array]:
     """Return the record `(rows, times, variables)` and the status of these traces."""
-    read = _selected(store, trace_names(store.chunks), lambda array: array.oindex[rows])
+    read = _selected(store, store.chunks.trace_names, lambda array: array.oindex[rows])
     status = read.pop("trace_status")
     return np.stack(list(read.values()), axis=-1), status
 

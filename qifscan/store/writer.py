@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 import errno
+import signal
 import threading
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from qifscan import files, record
 from qifscan.engine import backend
-from qifscan.lazy import LazyModule
-from qifscan.store.chunk_files import arrays_of, digest_of, files_of, row_path
+from qifscan.store.chunk_files import arrays_of, digest_of, names_of, packings_of, row_name
 
 if TYPE_CHECKING:
-    import asyncio
+    from types import FrameType
 
     from qifscan.engine.measured import Measured
     from qifscan.store.store import Store
-else:
-    asyncio = LazyModule("asyncio")
+
+Array = np.ndarray[Any, Any]
 
 
 def write(store: Store, chunk: int, result: Measured, origin: int | None = None) -> None:
     """Write the results of a chunk, its status last; `origin` stands for what computed it, if that is not
     what computes the store."""
-    arrays, chunks, region = arrays_of(store), store.chunks, store.chunks.region(chunk)
+    values = _values(store, chunk, result)
+    with uninterrupted():
+        sizes = _written(store, chunk, values)
+        if store.recorded:
+            digests = [digest_of(store, chunk, name, each) for name, each in values.items()]
+            here = backend.options()
+            made = origin or (0 if here == backend.UNKNOWN else record.of_options(here))
+            row = record.Row(result.taken, result.continued, made, digests, sizes)
+            files.write_below(store.path, {row_name(store, chunk): record.bytes_of(row)})
+
+
+def _values(store: Store, chunk: int, result: Measured) -> dict[str, Array]:
+    """Return the values of each array of a chunk, in the order and of the types of the store."""
+    arrays, region = arrays_of(store), store.chunks.region(chunk)
     shape = tuple(s.stop - s.start for s in region)
-    if chunks.is_trace(chunk):
+    if store.chunks.is_trace(chunk):
         assert result.record is not None
         traced = store.scan.mean_field.variables
         values = {f"{v.name}_trace": result.record[..., i] for i, v in enumerate(traced)}
@@ -36,57 +50,45 @@ def write(store: Store, chunk: int, result: Measured, origin: int | None = None)
     else:
         values = {name: v.reshape(shape + v.shape[1:]) for name, v in result.variables.items()}
         values["status"] = result.status.reshape(shape)
+    return {name: values[name].astype(arrays[name].dtype) for name in names_of(store, chunk)}
 
-    async def written() -> None:
+
+def _written(store: Store, chunk: int, values: dict[str, Array]) -> list[int]:
+    """Write the arrays of a chunk; return the bytes of the file of each."""
+    mine, packings = names_of(store, chunk), packings_of(store)
+    packed = {name: how.packed(values[name]) for name in mine if (how := packings[name]) is not None}
+    if len(packed) < len(mine):
+        # A store with another packing than ours: zarr knows it.
         for name, each in values.items():
-            await arrays[name].async_array.setitem(region, each)
-        if store.recorded:
-            mine = files_of(store, chunk)
-            digests = [digest_of(store, chunk, n, values[n].astype(arrays[n].dtype)) for n in mine]
-            here = backend.options()
-            made = origin or (0 if here == backend.UNKNOWN else record.of_options(here))
-            row = record.Row(result.taken, result.continued, made, digests, files.sizes(list(mine.values())))
-            record.write_row(row_path(store, chunk), row)
-
-    _in_this_thread(written())
+            arrays_of(store)[name][store.chunks.region(chunk)] = each
+        return files.sizes([store.path / file for file in mine.values()])
+    *_, status = mine
+    files.write_below(store.path, {mine[name]: data for name, data in packed.items() if name != status})
+    files.write_below(store.path, {mine[status]: packed[status]})
+    return [len(data) for data in packed.values()]
 
 
-def _in_this_thread(work: Coroutine[Any, Any, None]) -> None:
-    """Run what is asynchronous to its end in this thread of a worker.
-
-    zarr hands every array to a thread of its own, and that to others for packing and for the file, which
-    takes the cores from the chunks that are running: 23 ms for a chunk where this takes 16 to 21.
-    """
-    if threading.current_thread() is threading.main_thread() or _has_loop():
-        # In the main thread Ctrl-C would leave a file half written; and a thread has one loop, in a notebook
-        # that of the notebook.
-        with ThreadPoolExecutor(1) as aside:
-            aside.submit(_in_this_thread, work).result()
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C until what is inside is done; a second one comes at once."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
         return
-    with closing(asyncio.new_event_loop()) as loop:
-        loop.set_default_executor(_AtOnce(1))
-        loop.run_until_complete(work)
+    interrupt, came = before, []
 
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append((number, frame))
+        if len(came) > 1:
+            interrupt(number, frame)
 
-def _has_loop() -> bool:
+    signal.signal(signal.SIGINT, note)
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-class _AtOnce(ThreadPoolExecutor):
-    """An executor that runs what it is given in the thread that gives it."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run a function, and return what came of it."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
-            future.set_exception(error)
-        return future
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if len(came) == 1:
+            interrupt(*came[0])
 
 
 def disk_is_full(error: BaseException) -> bool:

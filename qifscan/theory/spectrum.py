@@ -16,7 +16,7 @@ from qifscan.theory.certain import nodes_of, zeros_along
 from qifscan.theory.conditions import HOPF
 from qifscan.theory.normal_forms import eigenvalues, matrices
 from qifscan.theory.rate_curve import UNSURE
-from qifscan.theory.zeros import part, zeros
+from qifscan.theory.zeros import part, resolved, zeros
 
 if TYPE_CHECKING:
     from qifscan.arrays import Array, Index, Range, Values
@@ -71,7 +71,8 @@ def _zeros_of_determinants(
 
 def _changes_of_sign(path: Path, parameters: Mapping[str, Array], rates: Range | None) -> tuple[Index, Array]:
     """Return the zeros of determinants on cells of the grid, without those that are rounding."""
-    who, r = zeros(path.hopf, parameters, nodes_of(path, parameters, rates))
+    nodes = resolved(path.hopf, path.hopf_error, parameters, nodes_of(path, parameters, rates))
+    who, r = zeros(path.hopf, parameters, nodes)
     here = part(parameters, who)
     sure = path.hopf_error(r, here) < UNSURE * np.abs(path.hopf(r, here, 1)[1])
     return who[sure], r[sure]
@@ -101,7 +102,7 @@ DELAYED = Spectrum(
 LARGE = replace(
     ORDINARY,
     turning=_changes_of_sign,
-    unproven=f"of LP alone: with more than 4 variables {_ON_CELLS}",
+    unproven=f"of LP alone: with more than 4 variables {_ON_CELLS}, and narrower where the function bends",
 )
 
 _MOST_VARIABLES = 4
