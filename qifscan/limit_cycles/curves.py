@@ -18,7 +18,7 @@ from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import continuation
 from qifscan.limit_cycles.bautin import Place, bautin_points, beside, nearest, smallest
 from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
-from qifscan.limit_cycles.branches import Starts, branch_starts, duplicates
+from qifscan.limit_cycles.branches import Starts, branch_starts, duplicates, places_on
 from qifscan.limit_cycles.curve_bifurcations import BY_RETURN, CUTS, OnCurves
 from qifscan.limit_cycles.cycle_columns import columns_of, meanings, multiplier_axis
 from qifscan.limit_cycles.directions import with_direction
@@ -239,18 +239,53 @@ def _curves(asked: Wanted, flat: Mapping[str, Array], values: Array, places: lis
         what = "responses of equilibria" if asked.forced else "branches from Hopf points"
         where = f"no {asked.kind} on {what} at {asked.names[1]} = {show(values.tolist())}"
         raise ScanError([Fault(", ".join(asked.names), where, "at least one", hint)])
-    tables, cuts = [], []
-    first = 0
+    tables: list[dict[str, Any]] = []
+    cuts: list[Index] = []
+    lines: list[tuple[Array, Array]] = []
     for system, orbits, along in found:
-        rows, ends = _both_ways(asked, system, orbits, along)
-        tables += [row | {"number": row["number"] + first} for row in rows]
-        cuts.append(ends)
-        first += len(ends)
+        for k in range(len(orbits.period)):
+            one = system.chosen([k]), orbits.chosen([k]), along.chosen([k])
+            known = _known(asked, one, lines)
+            if known is not None:
+                tables.append(known)
+                continue
+            rows, ends = _both_ways(asked, *one)
+            lines.append(_line(rows, closed=bool((ends == BY_RETURN).all())))
+            tables += [row | {"number": row["number"] + len(cuts)} for row in rows]
+            cuts.append(ends)
     table = {name: np.concatenate([rows[name] for rows in tables]) for name in tables[0]}
     order = np.lexsort((table["order"], table["number"]))
     table = {name: values[order] for name, values in table.items()}
     ends = np.concatenate(cuts)
     return Lines(table, ends, _again(asked, table, ends))
+
+
+def _known(
+    asked: Wanted, one: tuple[Any, Orbits, Orbits], lines: list[tuple[Array, Array]]
+) -> dict[str, Any] | None:
+    """Return the row of a beginning that lies on a curve that is there, None if on none."""
+    system, orbits, along = one
+    first, second = (orbits.scalars[:, k] for k in asked.plane)
+    for number, (line, order) in enumerate(lines):
+        place = places_on(np.column_stack((first, second, np.log(orbits.period))), line)
+        if np.isfinite(place).all():
+            between = np.interp(place, np.arange(len(order)), order)
+            head = {"number": np.array([number]), "order": between, "type": np.zeros(1, dtype=np.intp)}
+            return _rules(asked, system, orbits).measured(system, orbits, along) | head
+    return None
+
+
+def _line(rows: list[dict[str, Any]], *, closed: bool) -> tuple[Array, Array]:
+    """Return where the points of a curve are, by both parameters and the period, and their order; a closed
+    one goes on to its first point."""
+    names = ("order", "value", "second", "period")
+    columns = {name: np.concatenate([row[name] for row in rows]) for name in names}
+    line = np.column_stack((columns["value"], columns["second"], np.log(columns["period"])))
+    rank = np.argsort(columns["order"])
+    line, order = line[rank], columns["order"][rank]
+    if closed:
+        line, order = np.concatenate((line, line[:1])), np.append(order, order[-1] + 1.0)
+    return line, order
 
 
 def _both_ways(
