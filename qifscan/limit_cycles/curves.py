@@ -245,7 +245,7 @@ def _curves(asked: Wanted, flat: Mapping[str, Array], values: Array, places: lis
     for system, orbits, along in found:
         for k in range(len(orbits.period)):
             one = system.chosen([k]), orbits.chosen([k]), along.chosen([k])
-            known = _known(asked, one, lines)
+            known = _known(asked, *one[:2], lines)
             if known is not None:
                 tables.append(known)
                 continue
@@ -261,17 +261,17 @@ def _curves(asked: Wanted, flat: Mapping[str, Array], values: Array, places: lis
 
 
 def _known(
-    asked: Wanted, one: tuple[Any, Orbits, Orbits], lines: list[tuple[Array, Array]]
+    asked: Wanted, system: Any, orbits: Orbits, lines: list[tuple[Array, Array]]
 ) -> dict[str, Any] | None:
     """Return the row of a beginning that lies on a curve that is there, None if on none."""
-    system, orbits, along = one
     first, second = (orbits.scalars[:, k] for k in asked.plane)
     for number, (line, order) in enumerate(lines):
         place = places_on(np.column_stack((first, second, np.log(orbits.period))), line)
         if np.isfinite(place).all():
             between = np.interp(place, np.arange(len(order)), order)
             head = {"number": np.array([number]), "order": between, "type": np.zeros(1, dtype=np.intp)}
-            return _rules(asked, system, orbits).measured(system, orbits, along) | head
+            held = _forward(orbits, asked.plane[1])
+            return _rules(asked, system, orbits).measured(system, orbits, held) | head
     return None
 
 
@@ -303,7 +303,9 @@ def _both_ways(
     rules = _rules(asked, system, orbits)
     count = len(forth)
     head = {"number": np.arange(count), "order": np.zeros(count), "type": np.zeros(count, dtype=np.intp)}
-    return [*rows, rules.measured(system, orbits, along) | head], np.stack((back, forth), axis=1)
+    # Where a curve begins the second parameter is what was asked for, also on a finer mesh.
+    held = _forward(orbits, asked.plane[1])
+    return [*rows, rules.measured(system, orbits, held) | head], np.stack((back, forth), axis=1)
 
 
 def _again(asked: Wanted, table: Mapping[str, Any], ends: Index) -> Index:
