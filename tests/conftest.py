@@ -8,6 +8,9 @@ from pathlib import Path
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
+# The matrices are small, and threads of BLAS that wait for each other take the core from another test.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # Before jax is imported anywhere: a machine with an accelerator must give the processor's numbers.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
