@@ -1,0 +1,235 @@
+"""Equilibria of models that are no graph over the rate, in order along their curves, with what happens there.
+
+Curves are followed from the equilibria that Newton's method finds at some values of the parameter. Along them
+what changes its sign is looked for: the parameter's part of the tangent, at folds; and the product of all
+sums of two eigenvalues, at Hopf points and neutral saddles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qifscan.theory import codes, newton
+from qifscan.theory.arclength import Arc, Equations, filled, follow
+from qifscan.theory.normal_forms import matrices, squared_frequency
+from qifscan.theory.on_branch import OnBranch, column_names
+from qifscan.theory.rate_curve import default_range
+
+if TYPE_CHECKING:
+    from qifscan.arrays import Array, Index, Mask, Range
+    from qifscan.dynamics.model import Model
+
+METHOD = (
+    "curves followed from the equilibria that Newton's method found at some values of the parameter: a curve "
+    "that none of them is on is missed, and two points of one kind within a step"
+)
+
+_VALUES = 7
+"""Values of the parameter within its range at which equilibria are looked for; and at its two ends, through
+which every curve goes that does not turn or close within."""
+
+_ASIDE = 0.4142135623730951
+"""Where a value is between its neighbours: not in the middle of the range, which can be special."""
+
+_WIDE = 10.0
+"""Ratio of the ends of a range from which on its values are even in their logarithm."""
+
+PER_DECADE = 100
+"""Points of a curve while a variable grows tenfold, where only special points are asked for."""
+
+_TRIES = 60
+_BLOCK = 64
+"""Slices that are followed at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class AlongArcs:
+    """Points of all slices, curve after curve, with their states `(points, n)`, the number of the curve of
+    each, and the curves.
+    """
+
+    points: OnBranch
+    state: Array
+    number: Index
+    arcs: list[Arc]
+
+
+def along_arcs(
+    model: Model, along: str, slices: Mapping[str, Array], within: Range | None, per_decade: int
+) -> AlongArcs:
+    """Return the equilibria of slices along the curves that were found, and the special points on them.
+
+    `slices`: the other parameters, `(slices,)` each. `per_decade`: points while a variable grows tenfold.
+    """
+    within = within or default_range(model, along)
+    count = len(next(iter(slices.values())))
+    arcs: list[Arc] = []
+    with np.errstate(all="ignore"):
+        for first in range(0, count, _BLOCK):
+            who = np.arange(first, min(first + _BLOCK, count))
+            arcs += _arcs(model, along, within, slices, who, math.log(10.0) / per_decade)
+    arcs = [arc.turned() if arc.x[0, 0] > arc.x[-1, 0] else arc for arc in arcs]
+    arcs.sort(key=lambda arc: (arc.who, arc.x[0, 0]))
+    size = len(model.variables) + 1
+    x = np.concatenate([np.empty((0, size)), *(arc.x for arc in arcs)])
+    number = np.repeat(np.arange(len(arcs)), [len(arc.x) for arc in arcs])
+    who = np.array([arc.who for arc in arcs], dtype=np.intp)[number]
+    types = np.concatenate([np.empty(0, dtype=np.intp), *(arc.type for arc in arcs)])
+    parameters = {
+        name: x[:, -1] if name == along else slices[name][who] + 0.0 * x[:, -1] for name in column_names(model)
+    }
+    return AlongArcs(OnBranch(model, who, x[:, 0], parameters, types), x[:, :-1], number, arcs)
+
+
+def _arcs(
+    model: Model, along: str, within: Range, slices: Mapping[str, Array], chosen: Index, longest: float
+) -> list[Arc]:
+    """Return the curves of some slices: of each slice one at a time, until every start is on one of them."""
+    who, starts = _starts(model, along, within, slices, chosen)
+    size = np.zeros((len(next(iter(slices.values()))), len(model.variables)))
+    np.maximum.at(size, who, np.abs(starts[:, :-1]))
+    of = Equations(model, along, within, slices, np.where(size > 0.0, size, 1.0))
+    left, owned = np.ones(len(who), dtype=bool), np.zeros(len(who), dtype=bool)
+    found: list[Arc] = []
+    while left.any():
+        rest = np.flatnonzero(left)
+        first = rest[np.unique(who[rest], return_index=True)[1]]
+        several = filled(of, follow(of, who[first], starts[first]), longest)
+        several = _with_special(of, several)
+        left[first] = False
+        for arc, start, mine in zip(several, first, _on(of, several, who, starts), strict=True):
+            # One that comes to the start of another one is that one again.
+            mine = mine[mine != start]
+            if not owned[mine].any():
+                found.append(arc)
+            owned[mine], owned[start] = True, True
+            left[mine] = False
+    return found
+
+
+def _starts(
+    model: Model, along: str, within: Range, slices: Mapping[str, Array], chosen: Index
+) -> tuple[Index, Array]:
+    """Return the slice and the point of every equilibrium that was found, slice by slice."""
+    low, high = within
+    place = (np.arange(_VALUES) + _ASIDE) / _VALUES
+    wide = low > 0.0 and high / low > _WIDE
+    values = low * (high / low) ** place if wide else low + (high - low) * place
+    values = np.array([low, *values, high])
+    who = np.repeat(chosen, len(values))
+    given = {name: array[who] for name, array in slices.items()} | {along: np.tile(values, len(chosen))}
+    # Those within come first: a curve through them is then followed once.
+    order = np.argsort(np.isin(given[along], within), kind="stable")
+    who, given = who[order], {name: array[order] for name, array in given.items()}
+    state = newton.equilibria(model, given).states
+    row, column = np.nonzero(np.isfinite(state[..., 0]))
+    return who[row], np.concatenate([state[row, column], given[along][row, None]], axis=1)
+
+
+def _on(of: Equations, arcs: list[Arc], who: Index, starts: Array) -> list[Index]:
+    """Return the starts that are on each curve."""
+    which, guesses = [np.empty(0, dtype=np.intp)], [np.empty((0, starts.shape[1]))]
+    for k, arc in enumerate(arcs):
+        p = arc.x[:, -1]
+        for value in np.unique(starts[who == arc.who, -1]):
+            cell = np.flatnonzero((p[:-1] - value) * (p[1:] - value) <= 0.0)
+            apart = p[cell + 1] - p[cell]
+            share = np.where(apart == 0.0, 0.0, (value - p[cell]) / np.where(apart == 0.0, 1.0, apart))
+            guess = arc.x[cell] + share[:, None] * (arc.x[cell + 1] - arc.x[cell])
+            guess[:, -1] = value
+            guesses.append(guess)
+            which.append(np.full(len(cell), k))
+    of_arc, guess = np.concatenate(which), np.concatenate(guesses)
+    own = np.array([arc.who for arc in arcs], dtype=np.intp)
+    border = np.zeros_like(guess)
+    border[:, -1] = 1.0
+    x, there = of.corrected(own[of_arc], guess, border, guess[:, -1])
+    a, b = np.nonzero(there[:, None] & (own[of_arc][:, None] == who) & (guess[:, -1:] == starts[:, -1]))
+    same = of.matched(who[b], starts[b], x[a])
+    return [np.unique(b[same & (of_arc[a] == k)]) for k in range(len(arcs))]
+
+
+# Special points
+
+
+def _with_special(of: Equations, arcs: list[Arc]) -> list[Arc]:
+    """Return the curves with folds, Hopf points and neutral saddles in their places."""
+    x, tangent = (np.concatenate(parts) for parts in zip(*((a.x, a.tangent) for a in arcs), strict=True))
+    number = np.repeat(np.arange(len(arcs)), [len(arc.x) for arc in arcs])
+    who = np.array([arc.who for arc in arcs])[number]
+    tests = np.stack([tangent[:, -1], _pairs(of, who, x)], axis=1)
+    changes = (tests[1:] * tests[:-1] < 0.0) & (number[1:] == number[:-1])[:, None]
+    node, kind = np.nonzero(changes)
+    share, at, towards = _located(of, who[node], kind, x[node], x[node + 1], tests[node, kind])
+    squared = squared_frequency(of.model, at[:, :-1], of.given(who[node], at))
+    of_type = np.where(kind == 0, codes.LP, np.where(squared > 0.0, codes.HB, codes.NSA))
+    first = np.searchsorted(number, np.arange(len(arcs)))
+    place = node - first[number[node]] + share
+    found = []
+    for k, arc in enumerate(arcs):
+        here = number[node] == k
+        found.append(arc.with_points(place[here], at[here], towards[here], of_type[here]))
+    return found
+
+
+def _pairs(of: Equations, who: Index, x: Array) -> Array:
+    """Return the product of the sums of every two eigenvalues, each relative to their sizes."""
+    a = matrices(of.model, x[:, :-1], of.given(who, x))
+    fine = np.isfinite(a).all(axis=(1, 2))
+    found = np.full(len(x), np.nan)
+    roots = np.linalg.eigvals(a[fine]).astype(complex)
+    i, j = np.triu_indices(a.shape[-1], 1)
+    sums = (roots[:, i] + roots[:, j]) / (np.abs(roots[:, i]) + np.abs(roots[:, j]))
+    found[fine] = np.prod(sums, axis=1).real
+    return found
+
+
+def _located(
+    of: Equations, who: Index, kind: Index, a: Array, b: Array, before: Array
+) -> tuple[Array, Array, Array]:
+    """Return where between neighbours a test is 0, as a share of the way, the point, and its tangent.
+
+    By the secant in its bracket, with an end halved that stays (the Illinois rule), and every third time by
+    the middle.
+    """
+    w = of.weights(who, 0.5 * (a + b))
+    border = w * w * (b - a)
+
+    def at(share: Array, rows: Any) -> tuple[Array, Array, Array]:
+        start = a[rows] + share[:, None] * (b[rows] - a[rows])
+        level = (border[rows] * start).sum(axis=1)
+        x, there = of.corrected(who[rows], start, border[rows], level)
+        x = np.where(there[:, None], x, start)
+        tangent = of.tangents(who[rows], x, border[rows])
+        return np.where(kind[rows] == 0, tangent[:, -1], _pairs(of, who[rows], x)), x, tangent
+
+    share = _root(at, before, at(np.ones(len(a)), slice(None))[0])
+    _, x, tangent = at(share, slice(None))
+    return share, x, tangent
+
+
+def _root(at: Any, before: Array, after: Array) -> Array:
+    """Return the zeros in (0, 1) of functions with these values at its ends, of other signs."""
+    low, high = np.zeros(len(before)), np.ones(len(before))
+    f, g, found = before.copy(), after.copy(), np.full(len(before), 0.5)
+    going = np.arange(len(before))
+    for k in range(_TRIES):
+        if not len(going):
+            break
+        a, b, fa, fb = low[going], high[going], f[going], g[going]
+        s = 0.5 * (a + b) if k % 3 == 2 else (a * fb - b * fa) / (fb - fa)
+        s = np.where((s > a) & (s < b), s, 0.5 * (a + b))
+        value = at(s, going)[0]
+        left = value * fa > 0.0
+        moved = np.abs(s - found[going])
+        found[going] = s
+        low[going], high[going] = np.where(left, s, a), np.where(left, b, s)
+        f[going] = np.where(left, value, 0.5 * fa)
+        g[going] = np.where(left, 0.5 * fb, value)
+        going = going[(value != 0.0) & (moved > 1e-15) & (high[going] - low[going] > 1e-15)]
+    return found
