@@ -61,7 +61,7 @@ def paper() -> str:
 LINES = {"LP": ("-", FOLD_COLOUR, "folds (exact)"), "HB": ("-", HOPF_COLOUR, "Hopf points (exact)")}
 """Style, colour and name of curves in two parameters, by what they are made of."""
 
-MARGINAL = frozenset({"LP", "HB", "CP", "BT", "GH", "LPC", "PD", "TR"})
+MARGINAL = frozenset({"BP", "LP", "HB", "CP", "BT", "GH", "LPC", "PD", "TR"})
 """Types whose points are stable by no test: what lies on one side of them tells the stability there."""
 
 _ASIDE = 0.6

@@ -34,6 +34,10 @@ _TURN = 0.15
 _SHARP = 0.45
 """Angle beyond which a step is taken again at a third of its length: it may lead to another curve."""
 
+_CAREFUL = 1e-3
+"""Length of a step up to which it may go where the curve crosses another: a longer one may change to one that
+only comes near."""
+
 _STEPS = 3000
 """Steps of a curve at most."""
 
@@ -169,14 +173,21 @@ class Equations:
             going = going[(size >= _SMALL) & (size < 1e3)]
         return found, there
 
-    def tangents(self, who: Index, x: Array, towards: Array) -> Array:
-        """Return unit tangents; `towards . tangent` is above 0."""
-        matrix = _bordered(self.at(who, x)[1], towards)
+    def tangents(self, who: Index, x: Array, towards: Array) -> tuple[Array, Array]:
+        """Return unit tangents, `towards . tangent` above 0, and the determinants of the derivatives of F
+        with the tangent below them, rows and columns scaled: where curves cross it changes its sign.
+        """
+        slope, w = self.at(who, x)[1], self.weights(who, x)
         right = np.zeros(x.shape)
         right[:, -1] = 1.0
-        found = eliminated(matrix, right)
-        size = np.linalg.norm(found * self.weights(who, x), axis=1)
-        return np.asarray(found / size[:, None])
+        found = eliminated(_bordered(slope, towards), right) * w
+        found /= np.linalg.norm(found, axis=1)[:, None]
+        scaled = slope / w[:, None, :]
+        scaled = _bordered(scaled / np.linalg.norm(scaled, axis=2, keepdims=True), found)
+        fine = np.isfinite(scaled).all(axis=(1, 2))
+        sense = np.full(len(x), np.nan)
+        sense[fine] = np.linalg.det(scaled[fine])
+        return found / w, sense
 
     def matched(self, who: Index, x: Array, other: Array) -> Mask:
         """Tell which pairs of points are one."""
@@ -198,9 +209,10 @@ def follow(of: Equations, who: Index, starts: Array) -> list[Arc]:
     """Return the curves through equilibria `(starts, n + 1)` of slices, to both of their ends."""
     towards = np.zeros_like(starts)
     towards[:, -1] = 1.0
-    tangent = of.tangents(who, starts, towards)
+    tangent, sense = of.tangents(who, starts, towards)
     count = len(starts)
-    ways = _ways(of, np.tile(who, 2), np.tile(starts, (2, 1)), np.concatenate([tangent, -tangent]))
+    begin = (np.tile(starts, (2, 1)), np.concatenate([tangent, -tangent]))
+    ways = _ways(of, np.tile(who, 2), begin, np.concatenate([sense, -sense]))
     arcs = []
     for k in range(count):
         forth, back = ways[k], ways[count + k].turned()
@@ -215,9 +227,9 @@ def follow(of: Equations, who: Index, starts: Array) -> list[Arc]:
     return arcs
 
 
-def _ways(of: Equations, who: Index, x: Array, t: Array) -> list[Arc]:
+def _ways(of: Equations, who: Index, begin: tuple[Array, Array], sense: Array) -> list[Arc]:
     """Return the curves from points on, each in the direction of its tangent."""
-    begin, x, t = (x, t), x.copy(), t.copy()
+    x, t, sense = begin[0].copy(), begin[1].copy(), sense.copy()
     passed: list[list[tuple[Array, Array]]] = [[pair] for pair in zip(*begin, strict=True)]
     ends = np.full(len(x), "not_resolved", dtype=object)
     going = np.flatnonzero(np.isfinite(t).all(axis=1))
@@ -225,9 +237,11 @@ def _ways(of: Equations, who: Index, x: Array, t: Array) -> list[Arc]:
     for _ in range(_STEPS):
         if not len(going):
             break
-        new, tangent, turn, good, end = _step(of, who[going], x[going], t[going], h[going], begin, going)
+        now = (x[going], t[going], begin[0][going], begin[1][going])
+        new, tangent, turned, turn, good, end = _step(of, who[going], now, h[going])
+        good &= (turned * sense[going] > 0.0) | (h[going] < _CAREFUL)
         done = going[good]
-        x[done], t[done] = new[good], tangent[good]
+        x[done], t[done], sense[done] = new[good], tangent[good], turned[good]
         for k, a, b in zip(done, new[good], tangent[good], strict=True):
             passed[k].append((a, b))
         factor = np.where(good, np.clip(_TURN / (turn + 1e-3), 0.5, 2.0), 1.0 / 3.0)
@@ -248,26 +262,29 @@ def _ways(of: Equations, who: Index, x: Array, t: Array) -> list[Arc]:
 
 
 def _step(
-    of: Equations, who: Index, x: Array, t: Array, h: Array, begin: tuple[Array, Array], rows: Index
-) -> tuple[Array, Array, Array, Mask, Any]:
-    """Return where a step leads, the tangents there, by how much they turned, whether it is good, and why
-    the curve ends there if it does, else an empty word.
+    of: Equations, who: Index, now: tuple[Array, Array, Array, Array], h: Array
+) -> tuple[Array, Array, Array, Array, Mask, Any]:
+    """Return where a step leads, the tangents there with their sense, by how much they turned, whether it is
+    good, and why the curve ends there if it does, else an empty word.
+
+    `now`: the points and tangents, and those at the starts of the curves.
     """
+    x, t, *begin = now
     w = of.weights(who, x)
     normal = w * w * t
     start = x + h[:, None] * t
     new, good = of.corrected(who, start, normal, _dot(normal, start))
     end = np.full(len(x), "", dtype=object)
     _back_to_range(of, who, x, new, good, end)
-    _back_to_start(of, who, x, new, good, end, begin[0][rows], begin[1][rows])
+    _back_to_start(of, who, x, new, good, end, *begin)
     inside = of.inside(new)
     new = np.where(inside[:, None], new, x)
-    tangent = of.tangents(who, new, normal)
+    tangent, sense = of.tangents(who, new, normal)
     turn = np.arccos(np.clip(_dot(w * t, of.weights(who, new) * tangent), -1.0, 1.0))
     length = np.linalg.norm(w * (new - x), axis=1)
     end[~inside] = "no_equilibrium"
     end[inside & (end == "") & of.far(who, new)] = "rates"
-    return new, tangent, turn, good & inside & (turn < _SHARP) & (length < 2.0 * h), end
+    return new, tangent, sense, turn, good & inside & (turn < _SHARP) & (length < 2.0 * h), end
 
 
 def _back_to_range(of: Equations, who: Index, x: Array, new: Array, good: Mask, end: Any) -> None:
@@ -326,7 +343,7 @@ def filled(of: Equations, arcs: list[Arc], longest: float) -> list[Arc]:
     at, start, border, whose, of_arc = map(np.concatenate, (places, starts, borders, who, number))
     x, there = of.corrected(whose, start, border, _dot(border, start))
     there &= of.inside(x)
-    tangent = of.tangents(whose, x, border)
+    tangent, _ = of.tangents(whose, x, border)
     found = []
     for k, arc in enumerate(arcs):
         here = (of_arc == k) & there

@@ -247,7 +247,7 @@ def _owners(lines: list[Stretch], special: OnBranch) -> Index:
 def _stabilities(points: OnBranch, state: Array) -> dict[str, Any]:
     modes = spectrum_of(points.model).modes(points.model, state, points.parameters)
     kind, unstable, stable = kinds(modes)
-    marginal = np.isin(points.type, [codes.OF_EQUILIBRIA[name] for name in ("LP", "HB", "CP", "BT", "GH")])
+    marginal = np.isin(points.type, [codes.OFF_GRAPH[name] for name in ("BP", "LP", "HB", "CP", "BT", "GH")])
     return {
         "eigenvalue_real": modes.real,
         "eigenvalue_imag": modes.imag,

@@ -1,8 +1,9 @@
 """Equilibria of models that are no graph over the rate, in order along their curves, with what happens there.
 
 Curves are followed from the equilibria that Newton's method finds at some values of the parameter. Along them
-what changes its sign is looked for: the parameter's part of the tangent, at folds; and the product of all
-sums of two eigenvalues, at Hopf points and neutral saddles.
+what changes its sign is looked for: the parameter's part of the tangent, at folds; the product of all sums of
+two eigenvalues, at Hopf points and neutral saddles; and a determinant where curves cross, at branch points,
+which only models with a symmetry have.
 """
 
 from __future__ import annotations
@@ -41,6 +42,12 @@ _WIDE = 10.0
 
 PER_DECADE = 100
 """Points of a curve while a variable grows tenfold, where only special points are asked for."""
+
+_FOLD, _CROSSING = 0, 2
+"""Columns of the tests: of the parameter's part of the tangent, and of curves that cross."""
+
+_NEAR = 1e-2
+"""Distance, in cells, up to which a turn is that of a branch point: its place is known to half of the digits."""
 
 _TRIES = 60
 _BLOCK = 64
@@ -158,23 +165,38 @@ def _on(of: Equations, arcs: list[Arc], who: Index, starts: Array) -> list[Index
 
 
 def _with_special(of: Equations, arcs: list[Arc]) -> list[Arc]:
-    """Return the curves with folds, Hopf points and neutral saddles in their places."""
+    """Return the curves with folds, Hopf points, neutral saddles and branch points in their places."""
     x, tangent = (np.concatenate(parts) for parts in zip(*((a.x, a.tangent) for a in arcs), strict=True))
     number = np.repeat(np.arange(len(arcs)), [len(arc.x) for arc in arcs])
     who = np.array([arc.who for arc in arcs])[number]
-    tests = np.stack([tangent[:, -1], _pairs(of, who, x)], axis=1)
+    w = of.weights(who, x)
+    tests = _tests(of, who, x, w * w * tangent)[0]
     changes = (tests[1:] * tests[:-1] < 0.0) & (number[1:] == number[:-1])[:, None]
     node, kind = np.nonzero(changes)
     share, at, towards = _located(of, who[node], kind, x[node], x[node + 1], tests[node, kind])
+    place = node - np.searchsorted(number, number[node]) + share
+    real = _real(number[node], kind, place)
     squared = squared_frequency(of.model, at[:, :-1], of.given(who[node], at))
-    of_type = np.where(kind == 0, codes.LP, np.where(squared > 0.0, codes.HB, codes.NSA))
-    first = np.searchsorted(number, np.arange(len(arcs)))
-    place = node - first[number[node]] + share
+    of_type = np.select(
+        [kind == _FOLD, kind == _CROSSING, squared > 0.0], [codes.LP, codes.BP, codes.HB], codes.NSA
+    )
     found = []
     for k, arc in enumerate(arcs):
-        here = number[node] == k
+        here = (number[node] == k) & real
         found.append(arc.with_points(place[here], at[here], towards[here], of_type[here]))
     return found
+
+
+def _real(number: Index, kind: Index, place: Array) -> Mask:
+    """Tell which points are not those of folds that are branch points: there too a curve can turn."""
+    near = (number[:, None] == number) & (np.abs(place[:, None] - place) < _NEAR)
+    return np.asarray((kind != _FOLD) | ~(near & (kind == _CROSSING)).any(axis=1))
+
+
+def _tests(of: Equations, who: Index, x: Array, towards: Array) -> tuple[Array, Array]:
+    """Return what is 0 at folds, at Hopf points, and at branch points, `(points, 3)`; and the tangents."""
+    tangent, sense = of.tangents(who, x, towards)
+    return np.stack([tangent[:, -1], _pairs(of, who, x), sense], axis=1), tangent
 
 
 def _pairs(of: Equations, who: Index, x: Array) -> Array:
@@ -203,10 +225,9 @@ def _located(
     def at(share: Array, rows: Any) -> tuple[Array, Array, Array]:
         start = a[rows] + share[:, None] * (b[rows] - a[rows])
         level = (border[rows] * start).sum(axis=1)
-        x, there = of.corrected(who[rows], start, border[rows], level)
-        x = np.where(there[:, None], x, start)
-        tangent = of.tangents(who[rows], x, border[rows])
-        return np.where(kind[rows] == 0, tangent[:, -1], _pairs(of, who[rows], x)), x, tangent
+        x, _ = of.corrected(who[rows], start, border[rows], level)
+        tests, tangent = _tests(of, who[rows], x, border[rows])
+        return np.take_along_axis(tests, kind[rows, None], axis=1)[:, 0], x, tangent
 
     share = _root(at, before, at(np.ones(len(a)), slice(None))[0])
     _, x, tangent = at(share, slice(None))

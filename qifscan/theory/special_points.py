@@ -340,7 +340,9 @@ def described(
     words: Words, along: Sequence[str], points: OnBranch, columns: Mapping[str, Any]
 ) -> dict[str, tuple[tuple[str, ...], Any, Attributes]]:
     """Return the columns of a table of points as variables."""
-    type_words = words.meaning("type of the point, codes of AUTO") | flags(codes.OF_EQUILIBRIA)
+    type_words = words.meaning("type of the point, codes of AUTO") | flags(
+        codes.OFF_GRAPH if points.model.rest is None else codes.OF_EQUILIBRIA
+    )
     point = ("point",)
     found = {"type": (point, points.type.astype(np.int8), type_words)}
     found |= {n: (point, points.parameters[n], words.of_parameter(n, "at the point")) for n in along}
