@@ -51,7 +51,7 @@ _FAR = 1e6
 _SIGNED_FLOOR, _POSITIVE_FLOOR = 0.1, 1e-9
 """Sizes below which a variable counts as 0, as shares of what it is at most at the starts."""
 
-_DIFFERENCE = 6e-6
+DIFFERENCE = 6e-6
 """Relative change of the parameter in a difference: with central ones the error is of the order 1e-11."""
 
 SAME = 1e-6
@@ -112,7 +112,7 @@ class Equations:
                 slope[:, i, j] = entry
         # What multiplies the change of p decides on no zero: differences do, and constants need no rules.
         change = np.zeros_like(x)
-        change[:, -1] = _DIFFERENCE * self._step_of_parameter(x[:, -1])
+        change[:, -1] = DIFFERENCE * self._step_of_parameter(x[:, -1])
         both = [self._field(who, x + sign * change) for sign in (1.0, -1.0)]
         slope[:, :, -1] = (both[0] - both[1]) / (2.0 * change[:, -1:])
         return value, slope

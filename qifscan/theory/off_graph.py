@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.theory import codes, newton
-from qifscan.theory.arclength import Arc, Equations, filled, follow
+from qifscan.theory.arclength import DIFFERENCE, SAME, Arc, Equations, filled, follow
+from qifscan.theory.newton import eliminated
 from qifscan.theory.normal_forms import matrices, squared_frequency
 from qifscan.theory.on_branch import OnBranch, column_names
 from qifscan.theory.rate_curve import default_range
@@ -29,6 +30,9 @@ METHOD = (
     "curves followed from the equilibria that Newton's method found at some values of the parameter: a curve "
     "that none of them is on is missed, and two points of one kind within a step"
 )
+
+LEAST = 1e-6
+"""Size of a variable beside the largest one below which it counts as 0."""
 
 _VALUES = 7
 """Values of the parameter within its range at which equilibria are looked for; and at its two ends, through
@@ -46,8 +50,11 @@ PER_DECADE = 100
 _FOLD, _CROSSING = 0, 2
 """Columns of the tests: of the parameter's part of the tangent, and of curves that cross."""
 
+_CROSSING_STEPS, _ABOUT = 8, 1e-2
+"""Steps to a branch point, and how far it may be from where a sign showed it."""
+
 _NEAR = 1e-2
-"""Distance, in cells, up to which a turn is that of a branch point: its place is known to half of the digits."""
+"""Distance, in cells, up to which a turn is that of a branch point, as the followed equations show it."""
 
 _TRIES = 60
 _BLOCK = 64
@@ -100,6 +107,7 @@ def _arcs(
     who, starts = _starts(model, along, within, slices, chosen)
     size = np.zeros((len(next(iter(slices.values()))), len(model.variables)))
     np.maximum.at(size, who, np.abs(starts[:, :-1]))
+    size = np.maximum(size, LEAST * size.max(axis=1, keepdims=True))
     of = Equations(model, along, within, slices, np.where(size > 0.0, size, 1.0))
     left, owned = np.ones(len(who), dtype=bool), np.zeros(len(who), dtype=bool)
     found: list[Arc] = []
@@ -174,6 +182,8 @@ def _with_special(of: Equations, arcs: list[Arc]) -> list[Arc]:
     changes = (tests[1:] * tests[:-1] < 0.0) & (number[1:] == number[:-1])[:, None]
     node, kind = np.nonzero(changes)
     share, at, towards = _located(of, who[node], kind, x[node], x[node + 1], tests[node, kind])
+    cross = np.flatnonzero(kind == _CROSSING)
+    at[cross] = _crossing(of, who[node[cross]], at[cross])
     place = node - np.searchsorted(number, number[node]) + share
     real = _real(number[node], kind, place)
     squared = squared_frequency(of.model, at[:, :-1], of.given(who[node], at))
@@ -232,6 +242,45 @@ def _located(
     share = _root(at, before, at(np.ones(len(a)), slice(None))[0])
     _, x, tangent = at(share, slice(None))
     return share, x, tangent
+
+
+def _crossing(of: Equations, who: Index, near: Array) -> Array:
+    """Return the branch points near points, at which the equations that are followed are singular.
+
+    There F + b c = 0, c . dF = 0 and c . c = 1, with dF by the state and by the parameter, and b = 0: of
+    x, b, c a regular system (R. Seydel, 1979). Where Newton's method does not arrive, the points as they are.
+    """
+    x, count, size = near.copy(), *near.shape
+    w = of.weights(who, near)
+    value, slope = of.at(who, x)
+    b, c = np.zeros((count, 1)), np.linalg.svd(slope / w[:, None, :])[0][:, :, -1]
+    moved = np.full(count, np.inf)
+    for _ in range(_CROSSING_STEPS):
+        matrix = np.zeros((count, 2 * size, 2 * size))
+        matrix[:, : size - 1, :size] = slope
+        matrix[:, : size - 1, size] = c
+        matrix[:, : size - 1, size + 1 :] = b[:, :, None] * np.eye(size - 1)
+        matrix[:, size - 1 : -1, :size] = _bent(of, who, x, w, c)
+        matrix[:, size - 1 : -1, size + 1 :] = slope.transpose(0, 2, 1)
+        matrix[:, -1, size + 1 :] = 2.0 * c
+        turned = (c[:, :, None] * slope).sum(axis=1)
+        length = (c * c).sum(axis=1, keepdims=True) - 1.0
+        step = eliminated(matrix, -np.concatenate([value + b * c, turned, length], axis=1))
+        x, b, c = x + step[:, :size], b + step[:, size : size + 1], c + step[:, size + 1 :]
+        moved = np.abs(step[:, :size] * w).max(axis=1)
+        value, slope = of.at(who, x)
+    there = (moved < SAME) & (np.abs((x - near) * w).max(axis=1) < _ABOUT)
+    return np.where(there[:, None], x, near)
+
+
+def _bent(of: Equations, who: Index, x: Array, w: Array, c: Array) -> Array:
+    """Return the derivatives of c . dF, by differences: `(points, n + 1, n + 1)`."""
+    found = np.empty((len(x), x.shape[1], x.shape[1]))
+    for k, along in enumerate(np.eye(x.shape[1])):
+        change = DIFFERENCE * along / w
+        up, down = ((c[:, :, None] * of.at(who, x + sign * change)[1]).sum(axis=1) for sign in (1.0, -1.0))
+        found[:, :, k] = (up - down) / (2.0 * change[:, k, None])
+    return found
 
 
 def _root(at: Any, before: Array, after: Array) -> Array:

@@ -279,12 +279,12 @@ def _bautin(request: Request, rates: Range | None, known: OnBranch) -> OnBranch:
 
 def measures(points: OnBranch) -> dict[str, Array]:
     """Return the state at each point, and what its type has numbers for."""
-    found = measures_at(points, states(points.model, points.r, points.parameters))
+    found = measures_at(points, states(points.model, points.r, points.parameters), 0.0)
     return found | {"converged": found["converged"] & _is_special(points) & _has_digits(points)}
 
 
-def measures_at(points: OnBranch, state: Array) -> dict[str, Array]:
-    """Return the same of points whose states `(points, n)` are known."""
+def measures_at(points: OnBranch, state: Array, least: float = off_graph.LEAST) -> dict[str, Array]:
+    """Return the same of points whose states `(points, n)` are known; `least` as for `residual`."""
     model = points.model
     found = {name: state[:, i] for i, name in enumerate(model.variable_names)}
     nothing = np.full(len(points.r), np.nan)
@@ -295,7 +295,7 @@ def measures_at(points: OnBranch, state: Array) -> dict[str, Array]:
     l1[turning] = lyapunov_coefficient(model, there, some, omega[turning])
     folded = np.isin(points.type, [codes.LP, codes.CP])
     fold[folded] = fold_coefficient(model, state[folded], points.chosen(folded).parameters)
-    size = residual(model, state, points.parameters)
+    size = residual(model, state, points.parameters, least)
     return found | {
         "omega": omega,
         "frequency": omega / (2.0 * math.pi),
