@@ -1,4 +1,4 @@
-"""Branches of models without a graph: beside the exact ones of the same models, and other equations and code."""
+"""Branches of models without a graph, beside the exact ones of the same models, and other code."""
 
 import numpy as np
 import pytest
@@ -48,6 +48,16 @@ def test_the_special_points_are_those_of_the_graph(name):
     assert set(found.data_vars) == set(exact.data_vars)
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", FAMILY)
+def test_the_special_points_are_those_of_the_graph_at_many_slices(name):
+    along, slices = FAMILY[name].graph, at_random(name, 40, seed=3)
+    exact = qs.special_points(name, along=along, within=WITHIN, **slices)
+    assert_same_points(
+        qs.special_points(f"own_models:{name}", along=along, within=WITHIN, **slices), exact, along
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "along", "within", "given"),
     [
@@ -82,10 +92,10 @@ def test_a_branch_is_on_the_graph_and_all_of_it_is_there(name):
     np.testing.assert_array_equal(there, exact["count"])
     # Stability, kind and eigenvalues are those of the equilibria at the points' own parameters.
     some = slice(5, None, 25)
-    own = qs.equilibria(name, **{along: xr.DataArray(value[some], dims="n")}, **given)
-    nearest = np.nanargmin(np.abs(own[FAMILY[name].variable_names[0]].values - first[some, None]), axis=1)
+    alone = qs.equilibria(name, **{along: xr.DataArray(value[some], dims="n")}, **given)
+    nearest = np.nanargmin(np.abs(alone[FAMILY[name].variable_names[0]].values - first[some, None]), axis=1)
     for column in ("stable", "kind", "unstable_dimensions"):
-        expected = own[column].values[np.arange(len(nearest)), nearest]
+        expected = alone[column].values[np.arange(len(nearest)), nearest]
         np.testing.assert_array_equal(found[column].values[some], expected)
     assert {*found["start"].values, *found["end"].values} == {1}
     assert found["start"].attrs["flag_meanings"].split()[1] == "within"
@@ -109,7 +119,7 @@ def test_a_branch_has_the_columns_of_one_on_the_graph_and_is_drawn():
 
 
 def test_a_closed_branch_is_closed_and_its_folds_are_those_of_the_plain_model():
-    """eta - shift^2 is between the lower fold and the upper one: the two upper equilibria meet at both ends."""
+    """eta - shift^2 is below the upper fold: the two upper equilibria meet at both ends."""
     found = qs.branch("own_models:isola", along="shift", within=(-3.0, 3.0), eta=-4.0, J=15.0)
     assert found["end"].values.tolist() == found["start"].values.tolist() == [1, 4]
     closed = found["piece"].values == 1
@@ -125,7 +135,8 @@ def test_along_a_time_constant_the_rates_scale_with_it():
     found = qs.branch("own_models:qif", along="tau", within=(0.1, 10.0), eta=-5.0, J=15.0)
     at_rest = qs.equilibria(eta=-5.0, J=15.0)["r"].values
     scaled = found["r"].values * found["tau"].values
-    np.testing.assert_allclose(scaled, at_rest[found["piece"].values[::-1]][::-1][np.arange(len(scaled))], rtol=1e-9)
+    for piece, rate in enumerate(at_rest):
+        np.testing.assert_allclose(scaled[found["piece"].values == piece], rate, rtol=1e-9)
     assert not found["type"].any()
 
 
@@ -143,7 +154,7 @@ def test_a_slice_of_many_has_the_points_that_it_has_alone():
 
 
 def memory(y, strength):
-    """Return the derivatives of the ten variables of Taher, Torcini and Olmi's two items, with the defaults."""
+    """Return the derivatives of the variables of two items (Taher, Torcini, Olmi 2020), with the defaults."""
     r_1, v_1, u_1, x_1, r_2, v_2, u_2, x_2, r_i, v_i = y
     found = []
     for r, v, u, x, other in (
@@ -235,7 +246,9 @@ def test_folds_of_pseudo_cumulants_are_those_of_their_equations_in_complex_numbe
         return np.array([part for slope in slopes for part in (slope.real, slope.imag)])
 
     def slope(y, eta):
-        return np.stack([(field(y + 1e-6 * e, eta) - field(y - 1e-6 * e, eta)) / 2e-6 for e in np.eye(6)], axis=1)
+        return np.stack(
+            [(field(y + 1e-6 * e, eta) - field(y - 1e-6 * e, eta)) / 2e-6 for e in np.eye(6)], axis=1
+        )
 
     assert found["type"].values.tolist() == [2, 2, 2, 2]
     for k in range(4):

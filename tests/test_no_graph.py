@@ -182,8 +182,14 @@ GAINED = "own_models:gained"
             'along: found 2 parameters, expected one, of "own_models:gained", which has no `rest`',
         ),
         (lambda: qs.branch(GAINED, J=[1.0, 2.0]), "J: found several values, expected a number"),
-        (lambda: qs.branch(GAINED, rates=(0.1, 1.0)), "rates: found a value, expected none, of own_models:gained"),
-        (lambda: qs.branch(GAINED, "delta", within=(0.0, 1.0)), "within: found [0.0, 1.0], expected ends that"),
+        (
+            lambda: qs.branch(GAINED, rates=(0.1, 1.0)),
+            "rates: found a value, expected none, of own_models:gained",
+        ),
+        (
+            lambda: qs.branch(GAINED, "delta", within=(0.0, 1.0)),
+            "within: found [0.0, 1.0], expected ends that",
+        ),
         (lambda: qs.branch("own_models:delayed"), "but a delay, expected a graph over the rate, or a model"),
         (
             lambda: qs.curve(GAINED),

@@ -2,9 +2,9 @@
 
 A point is x = (y, p), the state and the parameter, with F(y, p) = 0. Lengths are relative: of a variable that
 must be above 0 the change of its logarithm counts, of others their change relative to their size, of the
-parameter that relative to itself, if it is above 0, or to a quarter of its range. A step goes along the tangent, and comes back to the curve
-at right angles to it (H. B. Keller, 1977). Its length follows from the angle by which the tangent turned.
-Many curves go at once; what comes of one depends on no other.
+parameter that relative to itself, if it is above 0, or to a quarter of its range. A step goes along the
+tangent, and comes back to the curve at right angles to it (H. B. Keller, 1977). Its length follows from the
+angle by which the tangent turned. Many curves go at once; what comes of one depends on no other.
 """
 
 from __future__ import annotations
@@ -86,9 +86,10 @@ class Arc:
 
 
 @dataclass(frozen=True, eq=False)
-class Equations:
-    """F(y, p) = 0 of slices: a model, the parameter that varies and its range, the other parameters `(slices,)`,
-    and the largest size of every variable at the starts, `(slices, n)`."""
+class Continuation:
+    """F(y, p) = 0 of slices: a model, the parameter that varies and its range, the other parameters
+    `(slices,)`, and the largest size of every variable at the starts, `(slices, n)`.
+    """
 
     model: Model
     along: str
@@ -118,11 +119,13 @@ class Equations:
         return value, slope
 
     def _step_of_parameter(self, p: Array) -> Array:
-        return np.abs(p) if self.is_positive else np.maximum(np.abs(p), 0.1 * (self.within[1] - self.within[0]))
+        return (
+            np.abs(p) if self.is_positive else np.maximum(np.abs(p), 0.1 * (self.within[1] - self.within[0]))
+        )
 
     def _field(self, who: Index, x: Array) -> Array:
         constants = self.model.constants(self.given(who, x))
-        slopes = self.model.field(tuple(x[:, :-1].T), (0.0,) * (x.shape[1] - 1), constants)
+        slopes: Any = self.model.field(tuple(x[:, :-1].T), (0.0,) * (x.shape[1] - 1), constants)
         return np.stack([slope + 0.0 * x[:, 0] for slope in slopes], axis=1)
 
     @cached_property
@@ -148,7 +151,9 @@ class Equations:
 
     def inside(self, x: Array) -> Mask:
         """Tell which states are in the domains of their variables."""
-        holds = [np.asarray(v.domain.holds(y)) for v, y in zip(self.model.variables, x[:, :-1].T, strict=True)]
+        holds = [
+            np.asarray(v.domain.holds(y)) for v, y in zip(self.model.variables, x[:, :-1].T, strict=True)
+        ]
         return np.asarray(np.all(holds, axis=0) & np.isfinite(x).all(axis=1))
 
     def far(self, who: Index, x: Array) -> Mask:
@@ -205,7 +210,7 @@ def _dot(a: Array, b: Array) -> Array:
 # Following
 
 
-def follow(of: Equations, who: Index, starts: Array) -> list[Arc]:
+def follow(of: Continuation, who: Index, starts: Array) -> list[Arc]:
     """Return the curves through equilibria `(starts, n + 1)` of slices, to both of their ends."""
     towards = np.zeros_like(starts)
     towards[:, -1] = 1.0
@@ -227,7 +232,7 @@ def follow(of: Equations, who: Index, starts: Array) -> list[Arc]:
     return arcs
 
 
-def _ways(of: Equations, who: Index, begin: tuple[Array, Array], sense: Array) -> list[Arc]:
+def _ways(of: Continuation, who: Index, begin: tuple[Array, Array], sense: Array) -> list[Arc]:
     """Return the curves from points on, each in the direction of its tangent."""
     x, t, sense = begin[0].copy(), begin[1].copy(), sense.copy()
     passed: list[list[tuple[Array, Array]]] = [[pair] for pair in zip(*begin, strict=True)]
@@ -262,7 +267,7 @@ def _ways(of: Equations, who: Index, begin: tuple[Array, Array], sense: Array) -
 
 
 def _step(
-    of: Equations, who: Index, now: tuple[Array, Array, Array, Array], h: Array
+    of: Continuation, who: Index, now: tuple[Array, Array, Array, Array], h: Array
 ) -> tuple[Array, Array, Array, Array, Mask, Any]:
     """Return where a step leads, the tangents there with their sense, by how much they turned, whether it is
     good, and why the curve ends there if it does, else an empty word.
@@ -287,7 +292,7 @@ def _step(
     return new, tangent, sense, turn, good & inside & (turn < _SHARP) & (length < 2.0 * h), end
 
 
-def _back_to_range(of: Equations, who: Index, x: Array, new: Array, good: Mask, end: Any) -> None:
+def _back_to_range(of: Continuation, who: Index, x: Array, new: Array, good: Mask, end: Any) -> None:
     """Put points beyond the range of the parameter on its end."""
     low, high = of.within
     out = np.flatnonzero(good & ((new[:, -1] < low) | (new[:, -1] > high)))
@@ -304,7 +309,7 @@ def _back_to_range(of: Equations, who: Index, x: Array, new: Array, good: Mask, 
 
 
 def _back_to_start(
-    of: Equations, who: Index, x: Array, new: Array, good: Mask, end: Any, first: Array, direction: Array
+    of: Continuation, who: Index, x: Array, new: Array, good: Mask, end: Any, first: Array, direction: Array
 ) -> None:
     """Put points that are past the start of their curve on it: the curve is closed."""
     w = of.weights(who, first)
@@ -323,7 +328,7 @@ def _back_to_start(
     new[closed], end[closed] = first[closed], "closed"
 
 
-def filled(of: Equations, arcs: list[Arc], longest: float) -> list[Arc]:
+def filled(of: Continuation, arcs: list[Arc], longest: float) -> list[Arc]:
     """Return the curves with points so near that none is further than `longest` from the next one."""
     places, starts, borders, who, number = [], [], [], [], []
     for k, arc in enumerate(arcs):

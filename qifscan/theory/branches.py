@@ -73,6 +73,10 @@ def branch(
     `pieces`, the connected parts: `row_size`, and `start` and `end`, which tell what cut it off: the range
     of rates, that of the parameter, or that there is no equilibrium beyond. At special points the
     eigenvalues on the axis are 0 only up to rounding, and `stable` is false.
+    Of a model without `rest`: curves followed by pseudo-arclength (H. B. Keller, 1977) from the equilibria
+    that Newton's method finds at values of the parameter and at the ends of `within`, which is by default
+    [-10, 10] or as wide as the parameter's default asks for; `rates` is not taken. Points are in order along
+    each piece; `type` can also be 1, a branch point, where pieces cross; `certified` is false.
     Raises `ScanError` for a wrong definition, for more than one slice, and if nothing lies within the ranges.
 
     Examples

@@ -6,8 +6,8 @@ POINT = 0
 """An ordinary point."""
 
 BP, LP, HB, NSA, CP, BT, GH = 1, 2, 3, 30, -22, -21, -32
-"""Of equilibria: branch point, fold, Hopf point, neutral saddle (our own), cusp, Bogdanov-Takens and generalised
-Hopf (Bautin) point."""
+"""Of equilibria: branch point, fold, Hopf point, neutral saddle (our own), cusp, Bogdanov-Takens and
+generalised Hopf (Bautin) point."""
 
 LPC, PD, TR = 5, 7, 8
 """Of cycles: fold, period doubling, torus bifurcation."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qifscan.theory import codes, newton
-from qifscan.theory.arclength import DIFFERENCE, SAME, Arc, Equations, filled, follow
+from qifscan.theory.arclength import DIFFERENCE, SAME, Arc, Continuation, filled, follow
 from qifscan.theory.newton import eliminated
 from qifscan.theory.normal_forms import matrices, squared_frequency
 from qifscan.theory.on_branch import OnBranch, column_names
@@ -50,13 +50,20 @@ PER_DECADE = 100
 _FOLD, _CROSSING = 0, 2
 """Columns of the tests: of the parameter's part of the tangent, and of curves that cross."""
 
+_LOOKS, _NEARLY = 2, 0.25
+"""How often curves are looked at for changes of sign and back within a step, and to which share of its size a
+test must fall there."""
+
 _CROSSING_STEPS, _ABOUT = 8, 1e-2
 """Steps to a branch point, and how far it may be from where a sign showed it."""
 
 _NEAR = 1e-2
 """Distance, in cells, up to which a turn is that of a branch point, as the followed equations show it."""
 
-_TRIES = 60
+_TRIES = 40
+_CLOSE, _ROUGH = 1e-13, 1e-3
+"""Shares of a cell up to which the zero of a test is known; of branch points, which are located again."""
+
 _BLOCK = 64
 """Slices that are followed at once."""
 
@@ -95,7 +102,8 @@ def along_arcs(
     who = np.array([arc.who for arc in arcs], dtype=np.intp)[number]
     types = np.concatenate([np.empty(0, dtype=np.intp), *(arc.type for arc in arcs)])
     parameters = {
-        name: x[:, -1] if name == along else slices[name][who] + 0.0 * x[:, -1] for name in column_names(model)
+        name: x[:, -1] if name == along else slices[name][who] + 0.0 * x[:, -1]
+        for name in column_names(model)
     }
     return AlongArcs(OnBranch(model, who, x[:, 0], parameters, types), x[:, :-1], number, arcs)
 
@@ -108,7 +116,7 @@ def _arcs(
     size = np.zeros((len(next(iter(slices.values()))), len(model.variables)))
     np.maximum.at(size, who, np.abs(starts[:, :-1]))
     size = np.maximum(size, LEAST * size.max(axis=1, keepdims=True))
-    of = Equations(model, along, within, slices, np.where(size > 0.0, size, 1.0))
+    of = Continuation(model, along, within, slices, np.where(size > 0.0, size, 1.0))
     left, owned = np.ones(len(who), dtype=bool), np.zeros(len(who), dtype=bool)
     found: list[Arc] = []
     while left.any():
@@ -146,7 +154,7 @@ def _starts(
     return who[row], np.concatenate([state[row, column], given[along][row, None]], axis=1)
 
 
-def _on(of: Equations, arcs: list[Arc], who: Index, starts: Array) -> list[Index]:
+def _on(of: Continuation, arcs: list[Arc], who: Index, starts: Array) -> list[Index]:
     """Return the starts that are on each curve."""
     which, guesses = [np.empty(0, dtype=np.intp)], [np.empty((0, starts.shape[1]))]
     for k, arc in enumerate(arcs):
@@ -172,13 +180,11 @@ def _on(of: Equations, arcs: list[Arc], who: Index, starts: Array) -> list[Index
 # Special points
 
 
-def _with_special(of: Equations, arcs: list[Arc]) -> list[Arc]:
+def _with_special(of: Continuation, arcs: list[Arc]) -> list[Arc]:
     """Return the curves with folds, Hopf points, neutral saddles and branch points in their places."""
-    x, tangent = (np.concatenate(parts) for parts in zip(*((a.x, a.tangent) for a in arcs), strict=True))
-    number = np.repeat(np.arange(len(arcs)), [len(arc.x) for arc in arcs])
-    who = np.array([arc.who for arc in arcs])[number]
-    w = of.weights(who, x)
-    tests = _tests(of, who, x, w * w * tangent)[0]
+    for _ in range(_LOOKS):
+        arcs = _looked_at(of, arcs)
+    number, who, x, tests = _tested(of, arcs)
     changes = (tests[1:] * tests[:-1] < 0.0) & (number[1:] == number[:-1])[:, None]
     node, kind = np.nonzero(changes)
     share, at, towards = _located(of, who[node], kind, x[node], x[node + 1], tests[node, kind])
@@ -197,32 +203,75 @@ def _with_special(of: Equations, arcs: list[Arc]) -> list[Arc]:
     return found
 
 
+def _tested(of: Continuation, arcs: list[Arc]) -> tuple[Index, Index, Array, Array]:
+    """Return of the points of curves, one after the other, the curve, the slice, the place and the tests."""
+    x, tangent = (np.concatenate(parts) for parts in zip(*((a.x, a.tangent) for a in arcs), strict=True))
+    number = np.repeat(np.arange(len(arcs)), [len(arc.x) for arc in arcs])
+    who = np.array([arc.who for arc in arcs])[number]
+    w = of.weights(who, x)
+    return number, who, x, _tests(of, who, x, w * w * tangent)[0]
+
+
+def _looked_at(of: Continuation, arcs: list[Arc]) -> list[Arc]:
+    """Return the curves with points where a test comes so near to 0 that it may change its sign twice.
+
+    A parabola through three neighbours, the middle one nearest to 0, tells where, and how near it comes.
+    """
+    number, who, x, tests = _tested(of, arcs)
+    w = of.weights(who, x)
+    length = np.linalg.norm(w[1:] * np.diff(x, axis=0), axis=1)
+    size = np.abs(tests)
+    least = (size[1:-1] <= size[:-2]) & (size[1:-1] <= size[2:]) & (number[2:] == number[:-2])[:, None]
+    least &= (tests[1:-1] * tests[:-2] > 0.0) & (tests[1:-1] * tests[2:] > 0.0)
+    node, kind = np.nonzero(least)
+    before, after, node = length[node], length[node + 1], node + 1
+    f = size[node, kind]
+    down, up = (size[node - 1, kind] - f) / before, (size[node + 1, kind] - f) / after
+    bend = (down + up) / (before + after)
+    slope = (up * before - down * after) / (before + after)
+    at = -0.5 * slope / bend
+    near = (bend > 0.0) & (f - bend * at * at < _NEARLY * f) & (np.abs(at) > 1e-6 * (before + after))
+    node, at = node[near], at[near]
+    other = node + np.where(at > 0.0, 1, -1)
+    share = at / np.where(at > 0.0, after[near], before[near])
+    border = w[node] ** 2 * (x[other] - x[node])
+    start = x[node] + np.abs(share)[:, None] * (x[other] - x[node])
+    found, there = of.corrected(who[node], start, border, (border * start).sum(axis=1))
+    tangent = of.tangents(who[node], found, border * np.sign(at)[:, None])[0]
+    place = node - np.searchsorted(number, number[node]) + share
+    return [
+        arc.with_points(place[here], found[here], tangent[here], codes.POINT)
+        for k, arc in enumerate(arcs)
+        for here in (there & (number[node] == k),)
+    ]
+
+
 def _real(number: Index, kind: Index, place: Array) -> Mask:
     """Tell which points are not those of folds that are branch points: there too a curve can turn."""
     near = (number[:, None] == number) & (np.abs(place[:, None] - place) < _NEAR)
     return np.asarray((kind != _FOLD) | ~(near & (kind == _CROSSING)).any(axis=1))
 
 
-def _tests(of: Equations, who: Index, x: Array, towards: Array) -> tuple[Array, Array]:
+def _tests(of: Continuation, who: Index, x: Array, towards: Array) -> tuple[Array, Array]:
     """Return what is 0 at folds, at Hopf points, and at branch points, `(points, 3)`; and the tangents."""
     tangent, sense = of.tangents(who, x, towards)
     return np.stack([tangent[:, -1], _pairs(of, who, x), sense], axis=1), tangent
 
 
-def _pairs(of: Equations, who: Index, x: Array) -> Array:
-    """Return the product of the sums of every two eigenvalues, each relative to their sizes."""
+def _pairs(of: Continuation, who: Index, x: Array) -> Array:
+    """Return the product of the sums of every two eigenvalues, relative to the largest one."""
     a = matrices(of.model, x[:, :-1], of.given(who, x))
     fine = np.isfinite(a).all(axis=(1, 2))
     found = np.full(len(x), np.nan)
     roots = np.linalg.eigvals(a[fine]).astype(complex)
     i, j = np.triu_indices(a.shape[-1], 1)
-    sums = (roots[:, i] + roots[:, j]) / (np.abs(roots[:, i]) + np.abs(roots[:, j]))
+    sums = (roots[:, i] + roots[:, j]) / np.abs(roots).max(axis=1)[:, None]
     found[fine] = np.prod(sums, axis=1).real
     return found
 
 
 def _located(
-    of: Equations, who: Index, kind: Index, a: Array, b: Array, before: Array
+    of: Continuation, who: Index, kind: Index, a: Array, b: Array, before: Array
 ) -> tuple[Array, Array, Array]:
     """Return where between neighbours a test is 0, as a share of the way, the point, and its tangent.
 
@@ -239,18 +288,20 @@ def _located(
         tests, tangent = _tests(of, who[rows], x, border[rows])
         return np.take_along_axis(tests, kind[rows, None], axis=1)[:, 0], x, tangent
 
-    share = _root(at, before, at(np.ones(len(a)), slice(None))[0])
+    close = np.where(kind == _CROSSING, _ROUGH, _CLOSE)
+    share = _root(at, before, at(np.ones(len(a)), slice(None))[0], close)
     _, x, tangent = at(share, slice(None))
     return share, x, tangent
 
 
-def _crossing(of: Equations, who: Index, near: Array) -> Array:
+def _crossing(of: Continuation, who: Index, near: Array) -> Array:
     """Return the branch points near points, at which the equations that are followed are singular.
 
     There F + b c = 0, c . dF = 0 and c . c = 1, with dF by the state and by the parameter, and b = 0: of
     x, b, c a regular system (R. Seydel, 1979). Where Newton's method does not arrive, the points as they are.
     """
-    x, count, size = near.copy(), *near.shape
+    x = near.copy()
+    count, size = near.shape
     w = of.weights(who, near)
     value, slope = of.at(who, x)
     b, c = np.zeros((count, 1)), np.linalg.svd(slope / w[:, None, :])[0][:, :, -1]
@@ -273,7 +324,7 @@ def _crossing(of: Equations, who: Index, near: Array) -> Array:
     return np.where(there[:, None], x, near)
 
 
-def _bent(of: Equations, who: Index, x: Array, w: Array, c: Array) -> Array:
+def _bent(of: Continuation, who: Index, x: Array, w: Array, c: Array) -> Array:
     """Return the derivatives of c . dF, by differences: `(points, n + 1, n + 1)`."""
     found = np.empty((len(x), x.shape[1], x.shape[1]))
     for k, along in enumerate(np.eye(x.shape[1])):
@@ -283,8 +334,8 @@ def _bent(of: Equations, who: Index, x: Array, w: Array, c: Array) -> Array:
     return found
 
 
-def _root(at: Any, before: Array, after: Array) -> Array:
-    """Return the zeros in (0, 1) of functions with these values at its ends, of other signs."""
+def _root(at: Any, before: Array, after: Array, close: Array) -> Array:
+    """Return the zeros in (0, 1) of functions with these values at its ends, of other signs, to `close`."""
     low, high = np.zeros(len(before)), np.ones(len(before))
     f, g, found = before.copy(), after.copy(), np.full(len(before), 0.5)
     going = np.arange(len(before))
@@ -301,5 +352,6 @@ def _root(at: Any, before: Array, after: Array) -> Array:
         low[going], high[going] = np.where(left, s, a), np.where(left, b, s)
         f[going] = np.where(left, value, 0.5 * fa)
         g[going] = np.where(left, 0.5 * fb, value)
-        going = going[(value != 0.0) & (moved > 1e-15) & (high[going] - low[going] > 1e-15)]
+        least = np.minimum(moved, high[going] - low[going])
+        going = going[(value != 0.0) & (least > close[going])]
     return found

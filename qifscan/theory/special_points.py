@@ -97,9 +97,10 @@ def special_points(
     rate ascending: `slice` (index of the slice in C order), `type` (AUTO's codes), the varied parameters,
     the state, `omega` (rad/ms), `frequency` (1/ms), `period` (ms), `l1` (first Lyapunov coefficient,
     Kuznetsov's normalisation <q, q> = <p, q> = 1), `criticality`, `fold_coefficient` (<p, B(q, q)>/2, q_1 >
-    0), `residual` (relative rate of change), `converged`. NaN where a type has no such number. Raises
-    `ScanError` for a wrong definition. Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch.
-    3, 5, 8.
+    0), `residual` (relative rate of change), `converged`. NaN where a type has no such number. Of a model
+    without `rest`: the points on the curves that `branch` follows, along one parameter; never `certified`.
+    Raises `ScanError` for a wrong definition. Source: Kuznetsov, Elements of Applied Bifurcation Theory
+    (2004), ch. 3, 5, 8.
 
     Examples
     --------
@@ -140,7 +141,9 @@ def followed(request: Request, rates: Range | None, within: Range | None, points
     name = request.along[0]
     if rates is not None:
         hint = f"give within, the range of {name}"
-        raise ScanError([Fault("rates", "a value", f"none, of {request.model.name}, which has no `rest`", hint)])
+        raise ScanError(
+            [Fault("rates", "a value", f"none, of {request.model.name}, which has no `rest`", hint)]
+        )
     domain = next(p.domain for p in request.model.parameters if p.name == name)
     if within is not None and not all(domain.holds(end) for end in within):
         raise ScanError([Fault("within", show(within), f"ends that are {domain.words}, as {name} is")])
@@ -150,7 +153,7 @@ def followed(request: Request, rates: Range | None, within: Range | None, points
 def _followed(
     request: Request, rates: Range | None, within: Range | None
 ) -> tuple[OnBranch, dict[str, Array], Any]:
-    """Return the special points of a model without `rest`, their measures, and which slices have equilibria."""
+    """Return the special points of a model without `rest`, their measures, and which slices have any."""
     found = followed(request, rates, within, off_graph.PER_DECADE)
     which = np.flatnonzero(found.points.type != codes.POINT)
     which = which[np.lexsort((found.points.r[which], found.points.who[which]))]
