@@ -3,8 +3,9 @@
 For the pair with synapses of the public AUTO project RosaDelic/LargeScaleBrainModelAnalysis, self-coupled:
 and for the adaptation and the depression of Gast et al.: `points` drawn at random from each curve, a period
 of the variational equations by DOP853 at 1e-13. `python benchmarks/cycle_curves.py POINTS NAME ...` takes
-some of the curves. Where a direction grows by more than STEEP around the cycle, beside a canard, no shooting
-gives a multiplier 1 to six digits; such points are counted and left out.
+some of the curves. Where a change of the start in its last digits, to (1 + 1e-15) of it, moves the
+multipliers by more than STEEP, or a direction grows by more than GROWN on the way, as it does beside a
+canard, no shooting can check a point; such points are counted.
 """
 
 import os
@@ -41,9 +42,9 @@ CASES = {
     "sine-ns": GAP | {"kind": "NS"},
 }
 
-STEEP, STEEPEST = 4e3, 1e9
-"""Growth of a direction over a period, and on the way, above which rounding of the start alone can move a
-multiplier by 1e-6."""
+STEEP, GROWN = 2e-7, 3e7
+"""Change of a multiplier by a change of the start in its last digits, and growth of a direction on the way,
+above which no shooting can tell six digits."""
 
 
 def process_time():
@@ -51,10 +52,10 @@ def process_time():
     return sum(os.times()[:2])
 
 
-def monodromy(model, point, names, **fixed):
+def monodromy(model, point, names, stretched=1.0, **fixed):
     """The matrix of the variational equations over a period of a cycle with the parameters `names` at a point
-    of a curve, by DOP853, how far the orbit is from closed, relative to its size, and how much a direction
-    grows on the way."""
+    of a curve, by DOP853, how far the orbit is from closed, relative to its size, and the largest entry that
+    the matrix has on the way."""
     row = FAMILY[model]
     given = {p.name: p.default for p in row.parameters} | fixed
     given |= {name: point[name].item() for name in names}
@@ -72,7 +73,7 @@ def monodromy(model, point, names, **fixed):
         jacobian = slopes[:, 1:].imag / 1e-30
         return np.concatenate((slopes[:, 0].real, (jacobian @ z[n:].reshape(n, n)).ravel()))
 
-    start = np.array([point[f"{name}_start"].item() for name in row.variable_names])
+    start = stretched * np.array([point[f"{name}_start"].item() for name in row.variable_names])
     begin = np.concatenate((start, np.eye(n).ravel()))
     end = solve_ivp(both, (0.0, period), begin, method="DOP853", rtol=1e-13, atol=1e-15).y
     gap = np.abs(end[:n, -1] - start).max() / np.abs(start).max()
@@ -108,11 +109,15 @@ def checked(name, count, kind, at, names, fixed, **options):
     errors, gaps, steep = [], [], 0
     for k in draw.permutation(own):
         point = d.isel(point=int(k))
-        matrix, gap, growth = monodromy(model, point, names, **fixed)
-        if np.abs(matrix).max() > STEEP or growth > STEEPEST:
+        angle, forced = point["angle"].item(), "drive" in options
+        (matrix, gap, growth), (beside, _, _) = (
+            monodromy(model, point, names, stretched, **fixed) for stretched in (1.0, 1.0 + 1e-15)
+        )
+        error = off(kind, matrix, angle, forced)
+        if growth > GROWN or not abs(error - off(kind, beside, angle, forced)) < STEEP:
             steep += 1
             continue
-        errors.append(off(kind, matrix, point["angle"].item(), "drive" in options))
+        errors.append(error)
         gaps.append(gap)
         if len(errors) == count:
             break

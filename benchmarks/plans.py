@@ -30,6 +30,10 @@ from qifscan.runs import driver, plan  # noqa: E402
 BEFORE = 4
 """Chunks that are run before, for all programs to be compiled."""
 
+SIDES = {"qif_pair": 16, "qif_delay": 16, "qif_cumulants": 32, "qif_memory": 32}
+"""Values of an axis, where 64 would take long: points of these models are run again often, or their
+equilibria are searched for."""
+
 plan.time = SimpleNamespace(perf_counter=time.process_time)
 driver.after_a_run, driver._add_theory = (lambda *given: None), (lambda *given: None)
 
@@ -42,7 +46,7 @@ def of_models():
             middle = row.default
             around = [0.5 * middle, 1.5 * middle] if middle else [0.1, 1.0]
             if isinstance(middle, float) and len(axes) < 2:
-                axes[row.name] = {"linspace": [*sorted(around), 64]}
+                axes[row.name] = {"linspace": [*sorted(around), SIDES.get(name, 64)]}
         yield name, qs.Scan(model=name, axes=axes)
 
 

@@ -16,6 +16,7 @@ from qifscan.dynamics.models import MODELS
 from qifscan.dynamics.observables import observables
 from qifscan.engine import backend, checkpoint, chunk_work, chunks, program, schedule
 from qifscan.engine.chunks import Chunks, chunk_shape
+from qifscan.engine.schedule import Schedule
 from qifscan.runs import plan
 from qifscan.runs.plan import checkpoint_bytes, format_bytes, format_seconds
 
@@ -361,3 +362,22 @@ def test_turns_of_a_sweep_that_are_timed_start_where_the_one_before_ended(monkey
     monkeypatch.setattr(plan, "_seconds_of_a_turn", lambda chunks: 0.5)
     share = scan.size / cut.batch
     assert qs.plan(scan, workers=1).seconds == pytest.approx(0.5 * share + plan.WRITTEN * len(cut))
+
+
+@pytest.mark.parametrize(
+    ("fixed", "of_steps"), [(0.0, 28.0), (5.4, 0.4), (1.0, 0.3), (0.0, 0.5), (0.1, 0.2), (0.4, 3.0)]
+)
+def test_of_a_batch_that_takes_long_parts_are_timed(fixed, of_steps, monkeypatch):
+    """A search for equilibria takes its time however few the steps, and what is run again goes with them."""
+    ran = []
+
+    def seconds(scan, indices, schedule, shape):
+        assert schedule.transient == schedule.window
+        ran.append(schedule.steps / 4000)
+        return fixed + of_steps * ran[-1]
+
+    monkeypatch.setattr(plan, "_seconds_of", seconds)
+    found = plan._seconds_of_a_batch(None, None, Schedule(2000, 2000, 0.05, 1), None)
+    assert found == pytest.approx(fixed + of_steps, rel=0.01)
+    assert max(ran) == (0.125 if 8 * (fixed + of_steps / 8) > plan.LONG else 1.0)
+    assert sum(fixed + of_steps * share for share in ran[1:]) < 4 * plan.LONG

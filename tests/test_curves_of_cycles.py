@@ -82,6 +82,27 @@ def test_a_curve_passes_through_the_bifurcation_that_it_begins_with():
     assert apart.min().item() < 1e-2
 
 
+def test_without_a_start_curves_of_folds_begin_beside_generalised_hopf_points():
+    """Those of depression, where within this range no other fold is; a fold's amplitude grows as the square
+    root of the distance."""
+    given = GAST | {"tau_a": 10.0}
+    options = {"through": "alpha", "between": (-4.0, -3.0), "within": (0.01, 0.2), "points": 25}
+    found = qs.curve("qif_depression_alpha", "LPC", **options, **given)
+    hopf = qs.curve("qif_depression_alpha", "HB", through="alpha", within=(0.01, 0.2), **given)
+    bautin = hopf.isel(point=hopf["type"].values == codes.GH)
+    assert bautin.sizes["point"] == found.sizes["pieces"] == 2
+    for number in range(2):
+        piece = found.isel(point=found["piece"].values == number)
+        side, order = ("start", 1) if CUTS[found["start"].values[number]] == "no_amplitude" else ("end", -1)
+        assert CUTS[found[side].values[number]] == "no_amplitude"
+        rows = piece.isel(point=slice(None, None, order))
+        apart = np.abs(bautin["alpha"].values[:, None] - rows["alpha"].values)
+        near = apart[apart[:, 0].argmin()]
+        assert near[0] < 1e-4
+        swing = (rows["r_max"] - rows["r_min"]).values
+        assert swing[:3] ** 2 / near[:3] == pytest.approx(np.full(3, swing[1] ** 2 / near[1]), rel=0.2)
+
+
 def test_folds_meet_in_a_cusp_of_cycles():
     found = folds()
     cusps = found.isel(point=found["type"].values == codes.CPC)
@@ -97,8 +118,8 @@ def test_folds_meet_in_a_cusp_of_cycles():
 def test_the_curve_of_period_doublings_of_the_pair_with_synapses_is_closed():
     """As the published AUTO project has it, from eps = 12."""
     found = doublings()
-    assert [CUTS[k] for k in found["end"].values] == ["closed", "closed"]
-    assert found["duplicate_of"].values.tolist() in ([-1, 0], [1, -1])
+    # Both period doublings of the branch are on it; it is followed once.
+    assert [CUTS[k] for k in found["end"].values] == ["closed"]
     assert (found["residual"] < 1e-9).all()
     assert 9.0 < found["eps"].min() < 9.5
     assert 14.5 < found["eps"].max() < 15.5
@@ -111,9 +132,8 @@ def test_curves_of_folds_of_the_pair_with_synapses_are_closed_and_have_two_cusps
     options = {"along": "eta_e", "through": "eps", "at": [15.0, 18.0], "between": (-6.0, 40.0)}
     found = qs.curve("qif_pair_synapse", "LPC", points=150, **options)
     assert {CUTS[k] for k in [*found["start"].values, *found["end"].values]} == {"closed"}
-    own = np.flatnonzero(found["duplicate_of"].values < 0)
-    assert len(own) == 2
-    for number in own:
+    assert found.sizes["pieces"] == 2
+    for number in range(2):
         rows = found.isel(point=found["piece"].values == number)
         assert (rows["type"].values == codes.CPC).sum() == 2
     here = np.abs(found["eps"].values - 15.0) < 1e-9
@@ -126,7 +146,7 @@ def test_curves_of_folds_of_the_pair_with_synapses_are_closed_and_have_two_cusps
 def test_a_fold_beside_a_canard_is_right_to_six_digits():
     """On the meshes that a curve is followed on its multipliers would be off by 1e-5."""
     given = GAST | {"tau_a": 10.0}
-    options = {"through": "alpha", "at": 0.55, "between": (-6.0, -4.8), "points": 6}
+    options = {"through": "alpha", "at": 0.55, "between": (-6.0, 2.0), "points": 6}
     found = qs.curve("qif_adaptation_alpha", "LPC", **options, **given)
     for point in some(found, 3):
         matrix, _, _ = check.monodromy("qif_adaptation_alpha", point, ("eta", "alpha"), **given)

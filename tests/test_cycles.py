@@ -481,7 +481,7 @@ def test_on_both_sides_of_the_homoclinic_orbit_the_unstable_manifold_goes_to_oth
         given = {"eta": eta, "alpha": 0.05, **GAST}
         field = field_of("qif_depression_alpha", **given)
         rest = qs.equilibria("qif_depression_alpha", **given)
-        here = rest.isel(state=int(np.flatnonzero(rest["kind"].values == 3)[0]))
+        here = rest.isel(equilibrium=int(np.flatnonzero(rest["kind"].values == 3)[0]))
         saddle = np.array([here[name].item() for name in FAMILY["qif_depression_alpha"].variable_names])
         matrix = np.array([field(0.0, saddle + 1e-30j * one).imag * 1e30 for one in np.eye(4)]).T
         values, vectors = np.linalg.eig(matrix)

@@ -9,6 +9,9 @@ from scipy.integrate import solve_ivp
 
 import qifscan as qs
 from qifscan.dynamics.models import model_named
+from qifscan.engine import batch, step_size
+from qifscan.engine.points import Points, run_points
+from qifscan.engine.schedule import Schedule, batch_shape
 from qifscan.theory.rest import Rest
 
 START = {"r": 0.2, "v": -0.5}
@@ -177,6 +180,38 @@ def test_a_delay_shorter_than_the_step_is_flagged():
     assert resolved.tolist() == [True, False, True]
     auto = qs.simulate("qif_delay", t_end=2.0, delay=[0.003], every=40)
     assert not int(auto["status"][0]) & qs.Status.under_resolved
+
+
+def test_of_a_delay_no_more_steps_are_remembered_than_memory_has_room_for(monkeypatch):
+    """What would have to be compared with finer steps is flagged; others of the scan are as they were."""
+    scan = qs.Scan(
+        model="qif_delay",
+        points={"J": [-5.0, 15.0], "delay": [0.05, 5.0]},
+        fixed={"delta": 0.5, "eta": 2.0},
+        protocol=qs.Protocol(transient=0.0, window=12.0, initial={"r": 0.1, "v": -2.0}),
+        observables=["r_mean", "v_max"],
+    )
+
+    def ran():
+        rows, run_batch = [], batch.run_batch
+
+        def counting(program, *arguments):
+            rows.append(program.history)
+            return run_batch(program, *arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(batch, "run_batch", counting)
+            found = run_points(Points.of(scan, (np.arange(2),)), Schedule.of(scan.protocol), batch_shape(2))
+        return found, max(rows)
+
+    free, most = ran()
+    assert (free.status & qs.Status.under_resolved).tolist() == [0, 0]
+    monkeypatch.setattr(step_size, "MOST_REMEMBERED", most // 2)
+    limited, fewer = ran()
+    assert fewer == most // 2
+    assert (limited.status & qs.Status.under_resolved).astype(bool).tolist() == [False, True]
+    for name, values in limited.variables.items():
+        assert values[0] == free.variables[name][0], name
 
 
 def test_a_delay_is_not_swept_as_a_point_hands_on_no_history():

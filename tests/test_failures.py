@@ -140,6 +140,31 @@ def test_a_chunk_is_written_by_the_thread_that_has_computed_it(tmp_path, monkeyp
         assert np.array_equal(arrays[name][20:].reshape(values.shape), values, equal_nan=True)
 
 
+def test_a_run_wants_no_more_threads_once_its_chunks_are_being_computed(tmp_path, monkeypatch):
+    """zarr wants one for each file that it reads or writes at one time. Where there is no memory for it,
+    Python 3.11 waits for it without end, and so would the run: for its theory, or the finished dataset."""
+    to_thread, at_once = asyncio.to_thread, []
+    running = set()
+
+    async def counted(function, *given, **more):
+        mine = object()
+        running.add(mine)
+        at_once.append(len(running))
+        try:
+            return await to_thread(function, *given, **more)
+        finally:
+            running.discard(mine)
+
+    def report(progress):
+        if progress.chunks == 2:
+            monkeypatch.setattr(asyncio, "to_thread", counted)
+
+    qs.run(small_scan(), tmp_path / "scan.zarr", client="threads", chunk_points=4, progress=report)
+    monkeypatch.undo()
+    assert set(at_once) == {1}
+    assert qs.verify(tmp_path / "scan.zarr", points=2).sound
+
+
 @pytest.fixture
 def interruptible():
     """Ctrl-C as in a terminal: what is started in the background ignores it."""

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from drawing import BLUE, GREY, INK, RED, canvas, letters
+from drawing import BLUE, GREY, INK, RED, canvas, legend_once, letters
 from matplotlib.colors import BoundaryNorm, ListedColormap
 
 import qifscan as qs
@@ -71,7 +71,30 @@ def outcome_map(figure, axes, full):
         ("both stay", "recall: both end up", "clearance: both end down"), colours.colors, strict=False
     ):
         axes.plot([], [], "s", color=colour, label=text)
+    for kind, colour, name in (("LPC", INK, "fold of the forced cycle"), ("PD", RED, "its period doubling")):
+        for x, y in bounds(kind, full):
+            axes.plot(x, y, color=colour, label=name)
     axes.axvline(37.19, color=INK, linewidth=0.8, linestyle=":")
     axes.set(xlabel="frequency (Hz)", ylabel="amplitude of the sine", xlim=(1, 80), ylim=(0.25, 12))
     axes.set_title("under a sine, after a second", loc="left")
-    axes.legend(loc="upper right", frameon=True, framealpha=0.9)
+    legend_once(axes, loc="upper right", frameon=True, framealpha=0.9)
+
+
+def bounds(kind, full):
+    """Return frequencies and amplitudes along the curves of a bifurcation of responses of one period."""
+    found = qs.curve(
+        "qif",
+        kind,
+        drive=qs.Sine(amplitude=1.0, period=25.0),
+        through="drive_period",
+        at=[15.0, 30.0, 100.0] if full else 30.0,
+        between=(0.0, 12.0),
+        within=(12.5, 1000.0),
+        points=300 if full else 15,
+        **GIVEN,
+    )
+    return [
+        (1e3 / part["drive_period"].values, part["drive_amplitude"].values)
+        for number in np.flatnonzero(found["duplicate_of"].values < 0)
+        for part in [found.isel(point=found["piece"].values == number)]
+    ]

@@ -18,7 +18,6 @@ from qifscan.engine.measured import CHECKPOINT, Measured, diagnostics, noisy_rat
 from qifscan.engine.program import Program, Result, joined
 from qifscan.engine.schedule import Schedule, Steps
 from qifscan.engine.step_size import most_redos
-from qifscan.scan.protocol import MAX_STEPS
 from qifscan.theory.rest import Rest
 
 if TYPE_CHECKING:
@@ -188,6 +187,8 @@ def run_points(
     integrator, tolerance = scan.integrator, scan.protocol.tolerance
     steps = points.steps()
     redos = np.zeros(len(steps.halvings), dtype=np.uint8)
+    most = step_size.most_halvings(scan, points.columns, schedule.steps)
+    most = np.minimum(most, scan.protocol.most_halvings)
     if begun is None:
         result = points.run(steps, schedule, shape)
     else:
@@ -197,7 +198,7 @@ def run_points(
     while True:
         # A run that left the finite numbers has no estimate, and is not below the tolerance either.
         failed = ~(integrator.relative_error(result.estimate) <= tolerance)
-        finer = (steps.halvings < scan.protocol.most_halvings) & (redos < most_redos(points.rest.model))
+        finer = (steps.halvings < most) & (redos < most_redos(points.rest.model))
         again = np.flatnonzero(failed & finer)
         if not len(again):
             break
@@ -304,8 +305,8 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
     less than the tolerance, by what the coarser run is off when they are so far apart.
     """
     suspects = _suspects(points, ran, schedule)
-    most = int(np.log2(MAX_STEPS / schedule.steps))
-    rows = suspects[ran.steps.halvings[suspects] < most]
+    most = step_size.most_halvings(points.scan, points.columns, schedule.steps)
+    rows = suspects[ran.steps.halvings[suspects] < most[suspects]]
     if not len(suspects):
         return ran
     halvings, redos, error, doubtful, bits = (
@@ -321,7 +322,7 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
     for check in range(convergence.MOST_CHECKS + 1):
         if not len(rows):
             break
-        finer = np.minimum(halvings[rows] + against.telling(rows, halvings[rows]), most)
+        finer = np.minimum(halvings[rows] + against.telling(rows, halvings[rows]), most[rows])
         fine = against.run(rows, finer)
         found = against.apart(rows, coarse.observables, fine.observables)
         good = found.state <= allowed
@@ -335,7 +336,7 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
         delayed = ran.doubtful[rows] & bool(points.rest.model.delay) & ~np.bool_(auto)
         doubtful[rows] = delayed | ~(found.asked <= convergence.ASKED * tolerance)
         error[rows] = found.state
-        left = np.flatnonzero(~good & (finer < most) & auto & (check < convergence.MOST_CHECKS))
+        left = np.flatnonzero(~good & (finer < most[rows]) & auto & (check < convergence.MOST_CHECKS))
         result, rows, coarse = _adopted(result, rows[left], fine, left), rows[left], _part(fine, left)
         halvings[rows] = finer[left]
         redos[rows] += 1

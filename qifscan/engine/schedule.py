@@ -55,6 +55,10 @@ class Schedule:
         transient = min(self.transient, steps)
         return replace(self, transient=transient, window=min(self.window, steps - transient))
 
+    def shortened(self, part: int) -> Schedule:
+        """Return the schedule with such a part of the steps before the window and in it."""
+        return replace(self, transient=self.transient // part, window=max(self.window // part, 1))
+
 
 @dataclass(frozen=True)
 class Steps:

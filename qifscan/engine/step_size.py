@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qifscan.dynamics.integrators import Integrator
+from qifscan.scan.protocol import MAX_STEPS
 
 if TYPE_CHECKING:
     from qifscan.arrays import Array, Columns, Counts, Mask
@@ -37,6 +38,9 @@ DRIVE_STEPS = 25.0
 MOST_TELLING = 5
 """Times that a step is halved at most to tell what it misses of a drive: what is faster still is an average
 to both."""
+
+MOST_REMEMBERED = 2**18
+"""Steps within a delay beyond which no step is halved: of 64 points in float64 they are 256 MiB."""
 
 SPREAD = 3.0
 """Standard deviations of the noise that count as its extremes."""
@@ -172,6 +176,19 @@ def unresolved_drive(scan: Scan, columns: Columns, halvings: Counts) -> Mask:
     dt = np.asarray(scan.protocol.base * 0.5**halvings, dtype=np.float64)
     missed: Mask = ~scan.drive.seen(columns, dt) & (columns["drive_amplitude"] != 0.0)
     return missed
+
+
+def most_halvings(scan: Scan, columns: Columns, steps: int) -> Counts:
+    """Return how often the base step of each point may be halved, in a run of so many of them: until it is of
+    as many steps as are counted, and a delay of as many as are remembered."""
+    counted = np.full(len(next(iter(columns.values()))), int(np.log2(MAX_STEPS / steps)))
+    delay = scan.mean_field.delay
+    if not delay:
+        return counted
+    with np.errstate(divide="ignore"):
+        remembered = np.floor(np.log2(MOST_REMEMBERED * scan.protocol.base / columns[delay]))
+    found: Counts = np.clip(remembered, 0, counted).astype(np.int64)
+    return found
 
 
 def halvings_that_tell(scan: Scan, columns: Columns, halvings: Counts) -> Counts:

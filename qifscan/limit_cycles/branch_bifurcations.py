@@ -120,43 +120,47 @@ class OnBranches:
 
     def located(self, b: Branches, crossing: Crossing) -> dict[str, Any]:
         """Return rows of the points at which test functions are 0, found on meshes twice as fine."""
-        problem: Any = b.system.chosen(crossing.number)
-        limits, before = self.limits, crossing.before
+        limits = self.limits
         finer = 1 if crossing.code == EP else 2
-        looked = search(problem, crossing, self._test(crossing), limits.units, finer)
+        system: Any = b.system.chosen(crossing.number)
+        looked = search(system, crossing, self._test(crossing), limits.units, finer)
         step, orbits, good, denied = looked.root(crossing.step)
-        row = measured(problem, orbits)
-        sure = good & (self.forced | (row["quality"] < RESOLVED)) & (row["residual"] < 1e-6)
-        if crossing.code == LPC:
-            # Reject folds whose change of the parameter is within rounding.
-            sure &= np.abs(orbits.value - before.value) > 1e-10 * limits.unit
-        if crossing.code in (EP, UZ):
-            sure = good
-        rest = self.others(row["multipliers"])
-        real = np.abs(rest.imag) < 1e-9
-        if crossing.code == PD:
-            sure &= (real & (np.abs(rest.real + 1.0) < 1e-3)).any(axis=1)
-        keep = ~denied
+        there = ~denied
         if crossing.code != EP:
             # A step that leaves the range may cross something before it does.
-            keep &= (orbits.value >= limits.low) & (orbits.value <= limits.high)
-        if crossing.code == TR:
-            # Two real multipliers with the product 1 are no bifurcation.
-            keep &= (~real & (np.abs(np.abs(rest) - 1.0) < 1e-3)).any(axis=1) | ~good
-        order = crossing.order - 1.0 + np.clip(step / crossing.step, 0.0, 1.0)
+            there &= (orbits.value >= limits.low) & (orbits.value <= limits.high)
+        # What is not there is not measured; but a row has columns also where none is left.
+        left = np.flatnonzero(there) if there.any() else np.arange(1)
+        problem, orbits, good = system.chosen(left), orbits.chosen(left), good[left]
+        row = measured(problem, orbits)
+        sure, keep = self._known(crossing.code, row, good, orbits.value - crossing.before.value[left])
+        keep &= there[left]
+        order = (crossing.order - 1.0 + np.clip(step / crossing.step, 0.0, 1.0))[left]
         code = np.where(sure, crossing.code, UNRESOLVED)
-        row |= {"number": crossing.number, "order": order, "type": code}
+        row |= {"number": crossing.number[left], "order": order, "type": code}
         certain = np.flatnonzero(keep & sure)
-        self.kept.append(
-            Met(
-                crossing.code,
-                crossing.number[certain],
-                problem.chosen(certain),
-                orbits.chosen(certain),
-                looked.tangent.chosen(certain),
-            )
-        )
+        which = problem.chosen(certain), orbits.chosen(certain), looked.tangent.chosen(left[certain])
+        self.kept.append(Met(crossing.code, row["number"][certain], *which))
         return {name: values[keep] for name, values in row.items()}
+
+    def _known(self, code: int, row: dict[str, Any], good: Any, moved: Array) -> tuple[Any, Any]:
+        """Tell of which points the kind is sure, and which are points at all; `moved`: by how much the
+        parameter has changed on the way."""
+        sure = good & (self.forced | (row["quality"] < RESOLVED)) & (row["residual"] < 1e-6)
+        keep = np.ones(len(good), dtype=bool)
+        rest = self.others(row["multipliers"])
+        real = np.abs(rest.imag) < 1e-9
+        if code == LPC:
+            # Reject folds whose change of the parameter is within rounding.
+            sure &= np.abs(moved) > 1e-10 * self.limits.unit
+        if code in (EP, UZ):
+            sure = good
+        if code == PD:
+            sure &= (real & (np.abs(rest.real + 1.0) < 1e-3)).any(axis=1)
+        if code == TR:
+            # Two real multipliers with the product 1 are no bifurcation.
+            keep = (~real & (np.abs(np.abs(rest) - 1.0) < 1e-3)).any(axis=1) | ~good
+        return sure, keep
 
     def _test(self, crossing: Crossing) -> Test:
         """Return the test function of a kind of points, as the finer mesh has it."""

@@ -80,6 +80,12 @@ class Starts:
     hopf: dict[str, Any] | None
     laps: int = 1
 
+    def chosen(self, which: Any) -> Starts:
+        """Return some of them."""
+        hopf = None if self.hopf is None else {name: values[which] for name, values in self.hopf.items()}
+        orbits, tangent = self.orbits.chosen(which), self.tangent.chosen(which)
+        return Starts(self.who[which], self.problem.chosen(which), orbits, tangent, hopf, self.laps)
+
 
 @phased("cycle_branches")
 def cycle_branches(
@@ -370,8 +376,13 @@ def duplicates(table: Mapping[str, Any], slices: Index) -> Index:
 
 def _lie_on(points: Array, line: Array) -> bool:
     """Tell whether points, `(points, n)`, lie on the line through others, each variable in its own range."""
+    return bool(np.isfinite(places_on(points, line)).all())
+
+
+def places_on(points: Array, line: Array) -> Array:
+    """Return where on the line through others points lie, in steps of the line; NaN: they don't."""
     if len(line) < 2:
-        return False
+        return np.full(len(points), np.nan)
     size = np.ptp(line, axis=0)
     size[size == 0.0] = 1.0
     points, line = points / size, line / size
@@ -379,8 +390,11 @@ def _lie_on(points: Array, line: Array) -> bool:
     length = np.sqrt((step**2).sum(axis=1))
     apart = points[:, None] - line[None, :-1]
     share = (apart * step).sum(axis=2) / np.where(length > 0.0, length, 1.0) ** 2
-    distance = np.sqrt(((apart - np.clip(share, 0.0, 1.0)[..., None] * step) ** 2).sum(axis=2))
-    return bool((distance <= _ON_BRANCH * length + SAME).any(axis=1).all())
+    share = np.clip(share, 0.0, 1.0)
+    distance = np.sqrt(((apart - share[..., None] * step) ** 2).sum(axis=2))
+    beside = np.where(distance <= _ON_BRANCH * length + SAME, distance, np.inf)
+    nearest, row = beside.argmin(axis=1), np.arange(len(points))
+    return np.where(np.isfinite(beside[row, nearest]), nearest + share[row, nearest], np.nan)
 
 
 def _ragged(

@@ -24,7 +24,7 @@ from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import OrbitProblem
 
 INTERVALS = 64
-"""Intervals of an orbit unless asked for otherwise; always a power of two."""
+"""Intervals of an orbit unless asked for otherwise; always a power of two, or one and a half of that."""
 
 SMALL_STEP, SMALL_NEXT = 1e-6, 1e-11
 """Relative size of a Newton step after which its square is rounding, and of the next one, foretold from the

@@ -37,8 +37,8 @@ LOOSE, STEEP = 2e-5, 1e5
 """Error of an orbit on the way, and growth of a direction in a group of intervals, above which the mesh is
 made finer: states at mesh points and multipliers are right to far more digits than states between them."""
 
-_COARSER = 0.2
-"""Share of these up to which half of the intervals would do: errors are of order 5, growth is squared."""
+_COARSER = 0.5
+"""Share of these up to which fewer intervals would do: errors are of order 5, and growth a power."""
 
 _ANGLE, _NEWTON = 0.2, 0.03
 """Angle between tangents, and size of the first Newton step, that a step is to have."""
@@ -290,13 +290,24 @@ def _back(b: Branches, pool: Pool, done: Index, coarse: Any, fewer: Any) -> None
     turn = np.zeros(len(who), dtype=bool)
     turn[done] = (b.count[who[done]] % _EVERY == 0) & (b.step[who[done]] > 1e-4)
     turn &= going
-    kinds = (coarse & going, 2 * intervals), (turn & fewer, intervals // 2), (turn & ~fewer, intervals)
+    sizes = _finer(intervals), _coarser(intervals), intervals
+    kinds = zip((coarse & going, turn & fewer, turn & ~fewer), sizes, strict=True)
     for which, size in kinds:
         if which.any():
             _into(b, _remeshed(b, pool, which, size))
     rest = going & ~coarse & ~turn
     if rest.any():
         _into(b, pool.chosen(rest))
+
+
+def _finer(intervals: int) -> int:
+    """Return the next size of a mesh: 64, 96, 128, 192, 256, ..."""
+    return intervals * 3 // 2 if intervals & (intervals - 1) == 0 else intervals * 4 // 3
+
+
+def _coarser(intervals: int) -> int:
+    """Return the size of a mesh before."""
+    return intervals * 3 // 4 if intervals & (intervals - 1) == 0 else intervals * 2 // 3
 
 
 def _into(b: Branches, pool: Pool) -> None:
@@ -330,7 +341,9 @@ def needs(system: OrbitProblem, orbits: Orbits, groups: Array) -> tuple[Any, Any
     ratio = scales[:, None] / (scales[..., None] + 1e-300)
     growth = (np.abs(groups) * ratio[:, None]).max(axis=(1, 2, 3))
     error = mesh_error(orbits, scales)
-    fewer = (error * 32.0 < _COARSER * LOOSE) & (growth**2 < _COARSER * STEEP)
+    intervals = orbits.stages.shape[1]
+    longer = intervals / _coarser(intervals)
+    fewer = (error * longer**5 < _COARSER * LOOSE) & (growth**longer < _COARSER * STEEP)
     return (error > LOOSE) | ~(growth < STEEP), fewer
 
 

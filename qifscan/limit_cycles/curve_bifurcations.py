@@ -46,9 +46,9 @@ _TESTS = {
 
 _ANGLES = {"third": 2.0 * math.pi / 3.0, "quarter": 0.5 * math.pi}
 
-_SURE, _REFINED = 1e-7, 2
-"""Distance of a multiplier from where it is on a curve above which a point is solved on a finer mesh, and how
-often it is made finer."""
+_SURE, _STEEP, _REFINED = 1e-7, 1e3, 2
+"""Distance of a multiplier from where it is on a curve, and growth of a direction on the way around, above
+which a point is solved on a finer mesh; and how often the mesh is made finer."""
 
 _FLAT = 1e-3
 """Relative range of the variables below which a cycle is about to be an equilibrium."""
@@ -163,8 +163,9 @@ class OnCurves:
         forced = _problem(system).drive is not None
         row = self._measured(system, orbits)
         left = np.arange(len(row["period"]))
-        for _ in range(_REFINED):
-            off = np.flatnonzero(~(self._off(row, forced)[left] < _SURE))
+        for times in range(_REFINED):
+            unsure = ~(self._off(row, forced)[left] < _SURE)
+            off = np.flatnonzero(unsure | ((times == 0) & (row["growth"][left] > _STEEP)))
             if not len(off):
                 break
             left, system = left[off], system.chosen(off)
@@ -191,17 +192,18 @@ class OnCurves:
 
     def _measured(self, system: Any, orbits: Orbits) -> dict[str, Any]:
         """Return the numbers of the cycles, and how well their direction is one."""
-        marginal = isinstance(system, Marginal)
-        cycles = system.cycles(orbits) if marginal else orbits
+        cycles = system.cycles(orbits) if isinstance(system, Marginal) else orbits
         row = measured(_problem(system), cycles)
-        residual = linearised(system, orbits).residual if marginal else row["residual"]
-        extra = orbits.scalars[:, -1] if self.kind == "NS" else np.full(len(residual), np.nan)
+        linear = linearised(system, orbits)
+        extra = orbits.scalars[:, -1] if self.kind == "NS" else np.full(len(orbits.period), np.nan)
+        size = cycles.u.shape[2]
         error = mesh_error(orbits, system.scales(orbits.u))
         return row | {
             "second": orbits.scalars[:, self.plane[1]],
             "angle": extra,
-            "residual": residual,
+            "residual": linear.residual,
             "mesh_error": error,
+            "growth": _growth(linear.groups[..., :size, :size]),
         }
 
     def located(self, b: Branches, crossing: Crossing) -> dict[str, Any]:
@@ -235,6 +237,16 @@ class OnCurves:
     def _states(self, system: Any, orbits: Orbits) -> Array:
         cycles = system.cycles(orbits) if isinstance(system, Marginal) else orbits
         return linearised(_problem(system), cycles).states
+
+
+def _growth(groups: Array) -> Array:
+    """Return how much a direction grows at most on the way around."""
+    product = groups[:, 0]
+    found = np.abs(product).max(axis=(1, 2))
+    for k in range(1, groups.shape[1]):
+        product = groups[:, k] @ product
+        found = np.maximum(found, np.abs(product).max(axis=(1, 2)))
+    return np.asarray(found)
 
 
 def _finer(system: Any, orbits: Orbits, tangent: Orbits) -> tuple[Orbits, Orbits]:

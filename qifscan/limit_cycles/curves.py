@@ -16,8 +16,9 @@ from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, check_count, check_time, is_range, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import continuation
+from qifscan.limit_cycles.bautin import Place, bautin_points, beside, nearest, smallest
 from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
-from qifscan.limit_cycles.branches import Starts, branch_starts, duplicates
+from qifscan.limit_cycles.branches import Starts, branch_starts, duplicates, places_on
 from qifscan.limit_cycles.curve_bifurcations import BY_RETURN, CUTS, OnCurves
 from qifscan.limit_cycles.cycle_columns import columns_of, meanings, multiplier_axis
 from qifscan.limit_cycles.directions import with_direction
@@ -42,8 +43,9 @@ KINDS = {"LPC": LPC, "PD": PD, "NS": TR, "period": UZ}
 """Folds, period doublings and torus bifurcations of cycles, and cycles of one period: the points of branches
 that curves begin with, by AUTO's codes."""
 
-_PERIODS, _ON_BRANCH = 20.0, 400
-"""The longest period, in those at the start, and the most cycles of a branch on which curves begin."""
+_PERIODS, _ON_BRANCH, _BESIDE = 20.0, 400, 40
+"""The longest period, in those at the start, and the most cycles of a branch on which curves begin, and of
+one beside a generalised Hopf point."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,11 @@ def curve(
     `kind` "LPC", "PD" or "NS": folds, period doublings and torus bifurcations of cycles; "period": cycles of
     one `period` (ms), of which those of a long one run along a homoclinic curve. Cycles are followed in
     `along` (by default the model's graph parameter) from every Hopf point at `through` = `at`, a number or
-    several; from each bifurcation found there a curve goes in both directions. `between`: the range of
-    `along`, `within`: that of `through`. `points`: the most of each direction of a curve, 200 unless given.
-    `longest`: the longest period (ms), by default 20 times that at the start. `slices`: numbers.
+    several; from each bifurcation found there a curve goes in both directions. Without `at` it is the model's
+    default, and curves of folds begin beside every generalised Hopf point of the plane as well. `between`:
+    the range of `along`, `within`: that of `through`. `points`: the most of each direction of a curve, 200
+    unless given. `longest`: the longest period (ms), by default 20 times that at the start. `slices`:
+    numbers.
 
     With a `drive`, a `Sine`: of responses of one period of it. `along` is "drive_amplitude", from 0 to what
     `between` says, `through` "drive_period" or a parameter of the model. What responses of equilibria meet as
@@ -144,7 +148,9 @@ def curve(
         raise ScanError([Fault("slices", "several", "numbers", "call curve for each")])
     values = _values(chosen, through, at)
     with np.errstate(all="ignore"):
-        lines = _curves(asked, flat, values)
+        own_start = at is None and kind == "LPC" and drive is None
+        places = bautin_points(model, pair, asked.ranges[1], slices) if own_start else []
+        lines = _curves(asked, flat, values, places)
     return _dataset(asked, given, lines)
 
 
@@ -224,27 +230,62 @@ class Lines:
     duplicate_of: Index
 
 
-def _curves(asked: Wanted, flat: Mapping[str, Array], values: Array) -> Lines:
-    """Return the curves that begin at what branches at some values of the second parameter meet."""
-    every = {name: np.repeat(array, len(values)) for name, array in flat.items()} | {asked.names[1]: values}
-    found = _beginnings(asked, every)
+def _curves(asked: Wanted, flat: Mapping[str, Array], values: Array, places: list[Place]) -> Lines:
+    """Return the curves that begin at what branches meet at some values of the second parameter, and beside
+    some places."""
+    found = _beginnings(asked, flat, values, places)
     if not found:
         hint = "give other values of `at`, or widen the ranges"
         what = "responses of equilibria" if asked.forced else "branches from Hopf points"
         where = f"no {asked.kind} on {what} at {asked.names[1]} = {show(values.tolist())}"
         raise ScanError([Fault(", ".join(asked.names), where, "at least one", hint)])
-    tables, cuts = [], []
-    first = 0
+    tables: list[dict[str, Any]] = []
+    cuts: list[Index] = []
+    lines: list[tuple[Array, Array]] = []
     for system, orbits, along in found:
-        rows, ends = _both_ways(asked, system, orbits, along)
-        tables += [row | {"number": row["number"] + first} for row in rows]
-        cuts.append(ends)
-        first += len(ends)
+        for k in range(len(orbits.period)):
+            one = system.chosen([k]), orbits.chosen([k]), along.chosen([k])
+            known = _known(asked, *one[:2], lines)
+            if known is not None:
+                tables.append(known)
+                continue
+            rows, ends = _both_ways(asked, *one)
+            lines.append(_line(rows, closed=bool((ends == BY_RETURN).all())))
+            tables += [row | {"number": row["number"] + len(cuts)} for row in rows]
+            cuts.append(ends)
     table = {name: np.concatenate([rows[name] for rows in tables]) for name in tables[0]}
     order = np.lexsort((table["order"], table["number"]))
     table = {name: values[order] for name, values in table.items()}
     ends = np.concatenate(cuts)
     return Lines(table, ends, _again(asked, table, ends))
+
+
+def _known(
+    asked: Wanted, system: Any, orbits: Orbits, lines: list[tuple[Array, Array]]
+) -> dict[str, Any] | None:
+    """Return the row of a beginning that lies on a curve that is there, None if on none."""
+    first, second = (orbits.scalars[:, k] for k in asked.plane)
+    for number, (line, order) in enumerate(lines):
+        place = places_on(np.column_stack((first, second, np.log(orbits.period))), line)
+        if np.isfinite(place).all():
+            between = np.interp(place, np.arange(len(order)), order)
+            head = {"number": np.array([number]), "order": between, "type": np.zeros(1, dtype=np.intp)}
+            held = _forward(orbits, asked.plane[1])
+            return _rules(asked, system, orbits).measured(system, orbits, held) | head
+    return None
+
+
+def _line(rows: list[dict[str, Any]], *, closed: bool) -> tuple[Array, Array]:
+    """Return where the points of a curve are, by both parameters and the period, and their order; a closed
+    one goes on to its first point."""
+    names = ("order", "value", "second", "period")
+    columns = {name: np.concatenate([row[name] for row in rows]) for name in names}
+    line = np.column_stack((columns["value"], columns["second"], np.log(columns["period"])))
+    rank = np.argsort(columns["order"])
+    line, order = line[rank], columns["order"][rank]
+    if closed:
+        line, order = np.concatenate((line, line[:1])), np.append(order, order[-1] + 1.0)
+    return line, order
 
 
 def _both_ways(
@@ -262,7 +303,9 @@ def _both_ways(
     rules = _rules(asked, system, orbits)
     count = len(forth)
     head = {"number": np.arange(count), "order": np.zeros(count), "type": np.zeros(count, dtype=np.intp)}
-    return [*rows, rules.measured(system, orbits, along) | head], np.stack((back, forth), axis=1)
+    # Where a curve begins the second parameter is what was asked for, also on a finer mesh.
+    held = _forward(orbits, asked.plane[1])
+    return [*rows, rules.measured(system, orbits, held) | head], np.stack((back, forth), axis=1)
 
 
 def _again(asked: Wanted, table: Mapping[str, Any], ends: Index) -> Index:
@@ -279,28 +322,38 @@ def _again(asked: Wanted, table: Mapping[str, Any], ends: Index) -> Index:
     return duplicates(columns, np.zeros(len(ends), dtype=np.intp))
 
 
-def _beginnings(asked: Wanted, flat: Mapping[str, Array]) -> list[tuple[Any, Orbits, Orbits]]:
+def _beginnings(
+    asked: Wanted, flat: Mapping[str, Array], values: Array, places: list[Place]
+) -> list[tuple[Any, Orbits, Orbits]]:
     """Return the problems of curves, the cycles they begin with, and their directions."""
     row = next(p for p in asked.model.parameters if p.name == asked.names[0])
     limits = Extent(*asked.ranges[0], _ON_BRANCH, abs(row.default or 1.0))
-    found = []
+    every = {name: np.repeat(array, len(values)) for name, array in flat.items()} | {asked.names[1]: values}
     if asked.forced:
-        starts = [Starts(*response_starts(asked.model, flat), None)]
+        starts = [Starts(*response_starts(asked.model, every), None)]
     else:
-        starts = branch_starts(asked.model, asked.names[0], flat, limits)
-    for start in starts:
-        longest = _PERIODS * start.orbits.period
-        if asked.longest is not None:
-            longest = np.full(len(longest), asked.longest)
-        if asked.period is not None:
-            longest = np.full(len(longest), max(1.5 * asked.period, float(longest.max())))
-        rules = OnBranches(limits, longest, forced=asked.forced, at_period=asked.period)
-        begun = continuation.begun(start.problem, start.orbits, start.tangent, limits.units, len(rules.codes))
-        continuation.followed(begun, rules)
-        found += [
-            _begun(asked, one) for one in rules.kept if one.code == KINDS[asked.kind] and len(one.number)
-        ]
+        starts = branch_starts(asked.model, asked.names[0], every, limits)
+    met = [one for start in starts for one in _met(asked, start, limits)]
+    short = replace(limits, most=_BESIDE)
+    sides, first = beside(asked.model, asked.names, flat, places)
+    for start in branch_starts(asked.model, asked.names[0], sides, limits) if len(first) else []:
+        own = start.chosen(nearest(start.who, start.orbits.value, first))
+        met += smallest(_met(asked, own, short))
+    found = [_begun(asked, one) for one in met if one.code == KINDS[asked.kind] and len(one.number)]
     return [one for one in _once(found) if len(one[1].period)]
+
+
+def _met(asked: Wanted, start: Starts, limits: Extent) -> list[Met]:
+    """Return what branches from some starts meet."""
+    longest = _PERIODS * start.orbits.period
+    if asked.longest is not None:
+        longest = np.full(len(longest), asked.longest)
+    if asked.period is not None:
+        longest = np.full(len(longest), max(1.5 * asked.period, float(longest.max())))
+    rules = OnBranches(limits, longest, forced=asked.forced, at_period=asked.period)
+    begun = continuation.begun(start.problem, start.orbits, start.tangent, limits.units, len(rules.codes))
+    continuation.followed(begun, rules)
+    return rules.kept
 
 
 def _once(found: list[tuple[Any, Orbits, Orbits]]) -> list[tuple[Any, Orbits, Orbits]]:

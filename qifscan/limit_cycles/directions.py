@@ -8,6 +8,7 @@ import numpy as np
 
 from qifscan.arrays import Array
 from qifscan.limit_cycles.collocation import Linear, linearised
+from qifscan.limit_cycles.floquet import multiplied
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import Problem
@@ -51,10 +52,7 @@ def _size(problem: Problem, orbits: Orbits, u: Array) -> Array:
 def _eigenvector(linear: Linear, kind: str) -> tuple[Array, Array, Array]:
     """Return the direction of the multiplier nearest to -1, or of a pair nearest to the circle: at the mesh
     points, at the stages, and the angle of the pair."""
-    product = linear.groups
-    while product.shape[1] > 1:
-        product = product[:, 1::2] @ product[:, 0::2]
-    mu, vectors = np.linalg.eig(product[:, 0])
+    mu, vectors = np.linalg.eig(multiplied(linear.groups))
     if kind == "PD":
         pick = np.abs(mu + 1.0).argmin(axis=1)
     else:

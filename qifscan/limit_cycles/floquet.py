@@ -82,10 +82,7 @@ def quick(groups: Array) -> Any:
 
     Those much smaller than the largest are but rounding.
     """
-    product = groups
-    while product.shape[1] > 1:
-        product = product[:, 1::2] @ product[:, 0::2]
-    product = product[:, 0]
+    product = multiplied(groups)
     size = np.abs(product).max(axis=(1, 2))
     plain = size < _TAME
     mu = np.full(product.shape[:2], complex(np.nan, np.nan))
@@ -93,6 +90,15 @@ def quick(groups: Array) -> Any:
     if not plain.all():
         mu[~plain] = multipliers(groups[~plain], 4).mu
     return mu
+
+
+def multiplied(matrices: Array) -> Array:
+    """Return the product of matrices, `(orbits, G, n, n)`, the first one rightmost."""
+    while matrices.shape[1] > 1:
+        odd = matrices[:, 2 * (matrices.shape[1] // 2) :]
+        pairs = matrices[:, 1::2] @ matrices[:, 0 : 2 * (matrices.shape[1] // 2) : 2]
+        matrices = np.concatenate((pairs, odd), axis=1)
+    return matrices[:, 0]
 
 
 def resolved(system: OrbitProblem, orbits: Orbits, transfer: Array) -> Floquet:

@@ -22,7 +22,7 @@ from qifscan.engine.compiler import nothing
 from qifscan.engine.measured import diagnostics
 from qifscan.engine.points import Points, run_points
 from qifscan.engine.program import Program
-from qifscan.engine.schedule import Schedule, batch_shape
+from qifscan.engine.schedule import BLOCK, Schedule, batch_shape
 from qifscan.errors import Fault, ScanError, check_count, check_flag, counted
 from qifscan.files import Where
 from qifscan.machine import available_memory, resident_memory, usual_workers
@@ -253,12 +253,20 @@ SAMPLE = 4096
 
 def _mean_steps(chunks: Chunks) -> float:
     """Return the mean number of steps in a base step, before anything is run again."""
-    halvings = Points.of(chunks.scan, chunks.sample(SAMPLE)).steps().halvings
+    # Where equilibria are searched for, each takes milliseconds.
+    count = SAMPLE if chunks.scan.mean_field.rest is not None else BLOCK
+    halvings = Points.of(chunks.scan, chunks.sample(count)).steps().halvings
     return float(np.mean(2.0**halvings))
 
 
 WHOLE = 1.5
 """Seconds that a batch may take for the probe to run it whole, as a run does: also what is run again."""
+
+LONG = 4.0
+"""Seconds that a batch may take with what is run again for the probe to run that whole."""
+
+PARTS = 8
+"""Parts of the steps of which one is run first."""
 
 TURNS = 6
 """Turns of a sweep that are timed: one of them the first, which starts from rest."""
@@ -299,11 +307,11 @@ def _probe(chunks: Chunks) -> tuple[float, bool]:
     again = batch <= (WHOLE / TURNS if swept else WHOLE)
     if again:
         tell("timing a part of the scan, with what is run again")
-        # Programs of what is run again are compiled in the first run, which is not timed.
-        rounds = [
-            _seconds_of_a_turn(chunks) if swept else _seconds_of(scan, indices, schedule, shape) for _ in "12"
-        ]
-        batch = min(rounds)
+        if swept:
+            # Programs of what is run again are compiled in the first run, which is not timed.
+            batch = min(_seconds_of_a_turn(chunks) for _ in "12")
+        else:
+            batch = _seconds_of_a_batch(scan, indices, schedule, shape)
     return batch * share + WRITTEN * len(chunks), again
 
 
@@ -315,6 +323,23 @@ def _seconds_of_a_turn(chunks: Chunks) -> float:
     for _ in sample_of_turns(chunks, turns):
         pass
     return (time.perf_counter() - begin) / len(turns)
+
+
+def _seconds_of_a_batch(scan: Scan, indices: Indices, schedule: Schedule, shape: tuple[int, int]) -> float:
+    """Return the seconds of a batch with all that is run again in it; where that takes long, from parts of
+    its steps: some of it goes with the steps, and the search for equilibria does not."""
+
+    def timed(part: int) -> float:
+        return _seconds_of(scan, indices, schedule.shortened(part), shape)
+
+    # Programs of what is run again are compiled in the first run, which is not timed.
+    few = timed(PARTS)
+    few = few if few > LONG else timed(PARTS)
+    if few * PARTS <= LONG:
+        return min(timed(1), timed(1))
+    fewer = timed(4 * PARTS)
+    of_steps = max(few - fewer, 0.0) * 4 / 3
+    return few + of_steps * (PARTS - 1)
 
 
 def _seconds_of(scan: Scan, indices: Indices, schedule: Schedule, shape: tuple[int, int]) -> float:

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import zarr
 from zarr.abc.store import RangeByteRequest, Store, SuffixByteRequest
 
 from qifscan import files, record
 from qifscan.files import Where
 from qifscan.objects import ObjectPath
 from qifscan.place import located
+
+_alone = threading.RLock()
+
+
+@contextmanager
+def one_by_one() -> Iterator[None]:
+    """Let zarr do one thing after the other: it would start a thread for each, and where there is no memory
+    for another one, Python 3.11 waits for it without end. On a disk nothing is gained by many."""
+    # Two threads that set and put back the same option could leave it set.
+    with _alone, zarr.config.set({"async.concurrency": 1}):
+        yield
 
 
 def readable(path: Where) -> Any:

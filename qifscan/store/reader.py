@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,8 @@ def _dataset(path: Where, through: Any, chunks: Any) -> xr.Dataset:
         # A killed writer's leftovers beside the arrays are no concern of the reader.
         warnings.filterwarnings("ignore", message="Object at .* is not recognized")
         try:
-            made: xr.Dataset = xr.open_zarr(through, consolidated=False, zarr_format=3, chunks=chunks)
+            with places.one_by_one() if isinstance(path, Path) else nullcontext():
+                made: xr.Dataset = xr.open_zarr(through, consolidated=False, zarr_format=3, chunks=chunks)
         except Exception as error:  # noqa: BLE001 - of damaged metadata zarr and xarray may raise anything
             raise StoreError(f"{path}: can't be read ({short(error)}); qifscan verify finds why") from None
     return made

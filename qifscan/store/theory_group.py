@@ -90,18 +90,32 @@ def _write(path: Where, found: Atlas) -> None:
 
 
 def _build(partial: Path, found: Atlas) -> None:
-    # Only what is new is written: the group's parent keeps its attributes.
-    root = zarr.create_group(store=str(partial), zarr_format=3)
-    group = root.create_group(THEORY, attributes=found.attributes)
-    for name, dataset in found.datasets.items():
-        _write_dataset(group.create_group(name), dataset)
-    arrays = {name: node for name, node in record.nodes(partial / THEORY) if node["node_type"] == "array"}
-    group.attrs.update({DIGESTS: {name: _digest(partial / THEORY, name, arrays[name]) for name in arrays}})
+    """Write the group of theory below a folder. It is made in memory, as zarr starts a thread for a file."""
+    made: dict[str, Any] = {}
+    through = zarr.storage.MemoryStore(made)
+    with places.one_by_one():
+        # Only what is new is written: the group's parent keeps its attributes.
+        group = zarr.create_group(store=through, zarr_format=3).create_group(
+            THEORY, attributes=found.attributes
+        )
+        for name, dataset in found.datasets.items():
+            _write_dataset(group.create_group(name), dataset)
+        nodes = {name: json.loads(data.to_bytes()) for name, data in made.items() if name.endswith(METADATA)}
+        start, end = f"{THEORY}/", f"/{METADATA}"
+        arrays = {
+            name.removeprefix(start).removesuffix(end): node
+            for name, node in sorted(nodes.items())
+            if node["node_type"] == "array"
+        }
+        digests = {n: _digest(through, f"{THEORY}/{n}", n, node) for n, node in arrays.items()}
+        group.attrs.update({DIGESTS: digests})
+    for name, data in made.items():
+        files.write(partial / name, data.to_bytes())
 
 
-def _digest(group: Where, name: str, node: Any) -> str:
+def _digest(through: Any, path: str, name: str, node: Any) -> str:
     """Return the digest of an array of theory, with its metadata."""
-    values = np.asarray(zarr.open_array(places.readable(group), path=name, mode="r")[...])
+    values = np.asarray(zarr.open_array(through, path=path, mode="r", zarr_format=3)[...])
     values = np.array(values.tolist(), dtype=str) if values.dtype.kind in "OTU" else values
     return f"{record.digest(name.encode(), json.dumps(node, sort_keys=True).encode(), values):016x}"
 
@@ -125,7 +139,8 @@ def theory_faults(path: Where, deep: bool = False) -> list[str]:
             found += [f"a chunk of {name} is missing"] if lacks else []
     for name in arrays if deep and not found else ():
         try:
-            same = digests is None or digests.get(name) == _digest(group, name, arrays[name])
+            found_now = _digest(places.readable(group), name, name, arrays[name])
+            same = digests is None or digests.get(name) == found_now
         except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
             found.append(f"{name} can't be read ({short(error)})")
             continue

@@ -1,0 +1,74 @@
+"""Hopf points beside generalised ones: the branches there turn in folds of cycles of small amplitude.
+
+On one side of a generalised Hopf point cycles turn back in a fold soon after they are born, at an amplitude
+that grows as the square root of the distance.
+
+Yu. A. Kuznetsov, Elements of Applied Bifurcation Theory, 3rd ed., Springer 2004, section 8.3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from qifscan.arrays import Array, Index, Range
+from qifscan.dynamics.model import Model
+from qifscan.errors import ScanError
+from qifscan.limit_cycles.branch_bifurcations import Met
+from qifscan.scan.labels import Values
+from qifscan.theory import curves as of_equilibria
+from qifscan.theory.branches import PER_DECADE
+from qifscan.theory.codes import GH, LPC
+
+_BESIDE = 0.02
+"""Distance in the second parameter, relative to it."""
+
+Place = tuple[float, float]
+
+
+def bautin_points(
+    model: str, names: tuple[str, str], within: Range, slices: Mapping[str, Values]
+) -> list[Place]:
+    """Return the generalised Hopf points in a plane, none where there are no Hopf curves to find them on."""
+    inside = within if all(map(math.isfinite, within)) else None
+    try:
+        found = of_equilibria.curve(
+            model, "HB", names[0], names[1], rates=None, within=inside, points=PER_DECADE, **slices
+        )
+    except ScanError:
+        return []
+    which = found["type"].values == GH
+    return list(zip(*(found[name].values[which].tolist() for name in names), strict=True))
+
+
+def beside(
+    model: Model, names: tuple[str, str], flat: Mapping[str, Array], places: list[Place]
+) -> tuple[dict[str, Array], Array]:
+    """Return parameters on both sides of each place, and the first one of the place for each."""
+    domain = next(p.domain for p in model.parameters if p.name == names[1])
+    sides = [(x, y + sign * _BESIDE * (abs(y) or 1.0)) for x, y in places for sign in (-1.0, 1.0)]
+    first, second = np.array([(x, y) for x, y in sides if domain.holds(y)]).reshape(-1, 2).T
+    return {name: np.repeat(values, len(first)) for name, values in flat.items()} | {names[1]: second}, first
+
+
+def nearest(who: Index, value: Array, first: Array) -> Index:
+    """Return of each slice the Hopf point that is nearest to the value that it belongs to."""
+    return _least(who, np.abs(value - first[who]))
+
+
+def _least(who: Index, size: Array) -> Index:
+    """Return of each owner the row with the least size."""
+    own = [np.flatnonzero(who == k) for k in np.unique(who)]
+    return np.array([rows[size[rows].argmin()] for rows in own], dtype=np.intp)
+
+
+def smallest(found: list[Met]) -> list[Met]:
+    """Return, of the folds on each branch, the one whose cycle has the least amplitude."""
+    kept = []
+    for met in [one for one in found if one.code == LPC]:
+        which = _least(met.number, np.ptp(met.orbits.u, axis=1).max(axis=1))
+        orbits, tangent = met.orbits.chosen(which), met.tangent.chosen(which)
+        kept.append(Met(met.code, met.number[which], met.problem.chosen(which), orbits, tangent))
+    return kept
