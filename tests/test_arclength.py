@@ -230,6 +230,19 @@ def test_bifurcations_of_working_memory_are_those_of_scipys_roots_and_numpys_eig
         assert place == pytest.approx(strength[k], rel=1e-9)
 
 
+def test_a_curve_between_two_branch_points_is_followed_though_no_start_is_on_it():
+    """Unequal items rest only between two inhibitory strengths: closed, one item the other's mirror."""
+    found = qs.branch("qif_memory", along="J_ei", points=20)
+    assert found["end"].values.tolist() == [1, 4]
+    closed, branching = found["piece"].values == 1, found["type"].values == 1
+    ends = [np.sort(found["J_ei"].values[branching & (closed == which)]) for which in (True, False)]
+    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-8)
+    assert len(ends[0]) == 2
+    assert found["J_ei"].values[closed].min() < ends[0][0]
+    folds = np.sort(found["J_ei"].values[found["type"].values == 2])
+    np.testing.assert_allclose(folds[::2], folds[1::2], rtol=1e-9)
+
+
 def test_folds_of_pseudo_cumulants_are_those_of_their_equations_in_complex_numbers():
     """W1' = ... = 0 eliminated by hand for the fold: a double root of one equation in r, by SciPy."""
     found = qs.special_points("qif_cumulants", within=(-8.0, 2.0), J=15.0, sigma=0.1)

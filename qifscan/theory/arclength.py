@@ -46,9 +46,9 @@ _SMALL = 1e-8
 """Relative size of a step of Newton's method after which one more would change the last digits at most."""
 
 _FAR = 1e6
-"""How many times larger than at any start a variable may become; or smaller, if it must be above 0."""
+"""How many times larger than at any start a variable may become."""
 
-_SIGNED_FLOOR, _POSITIVE_FLOOR = 0.1, 1e-9
+_SIGNED_FLOOR, _POSITIVE_FLOOR = 0.1, 1e-7
 """Sizes below which a variable counts as 0, as shares of what it is at most at the starts."""
 
 DIFFERENCE = 6e-6
@@ -158,9 +158,7 @@ class Continuation:
 
     def far(self, who: Index, x: Array) -> Mask:
         """Tell which states have gone far beyond those at the starts."""
-        ratio = np.abs(x[:, :-1]) / self.size[who]
-        small = self._positive & (ratio < 1.0 / _FAR) & (self.size[who] > 0.0)
-        return np.asarray(((ratio > _FAR) | small).any(axis=1))
+        return np.asarray((np.abs(x[:, :-1]) > _FAR * self.size[who]).any(axis=1))
 
     def corrected(self, who: Index, start: Array, border: Array, level: Array) -> tuple[Array, Mask]:
         """Return the points of curves with border . x = level that starts lead to, and which arrive."""

@@ -50,6 +50,12 @@ PER_DECADE = 100
 _FOLD, _CROSSING = 0, 2
 """Columns of the tests: of the parameter's part of the tangent, and of curves that cross."""
 
+_BESIDE = 0.02
+"""Length from a branch point at which the curve that crosses there is begun."""
+
+_WAVES = 40
+"""How often curves are followed from starts that are on none yet, in each slice one at a time."""
+
 _LOOKS, _NEARLY = 2, 0.25
 """How often curves are looked at for changes of sign and back within a step, and to which share of its size a
 test must fall there."""
@@ -57,8 +63,8 @@ test must fall there."""
 _CROSSING_STEPS, _ABOUT = 8, 1e-2
 """Steps to a branch point, and how far it may be from where a sign showed it."""
 
-_NEAR = 1e-2
-"""Distance, in cells, up to which a turn is that of a branch point, as the followed equations show it."""
+_NEAR = 1e-4
+"""Length up to which a turn is that of a branch point: beside one the followed equations are singular."""
 
 _TRIES = 40
 _CLOSE, _ROUGH = 1e-13, 1e-3
@@ -119,20 +125,54 @@ def _arcs(
     of = Continuation(model, along, within, slices, np.where(size > 0.0, size, 1.0))
     left, owned = np.ones(len(who), dtype=bool), np.zeros(len(who), dtype=bool)
     found: list[Arc] = []
-    while left.any():
+    for _ in range(_WAVES):
+        if not left.any():
+            break
         rest = np.flatnonzero(left)
         first = rest[np.unique(who[rest], return_index=True)[1]]
         several = filled(of, follow(of, who[first], starts[first]), longest)
         several = _with_special(of, several)
         left[first] = False
+        new = []
         for arc, start, mine in zip(several, first, _on(of, several, who, starts), strict=True):
             # One that comes to the start of another one is that one again.
             mine = mine[mine != start]
             if not owned[mine].any():
-                found.append(arc)
+                new.append(arc)
             owned[mine], owned[start] = True, True
             left[mine] = False
+        found += new
+        more, beside = _beside_crossings(of, new)
+        who, starts = np.append(who, more), np.concatenate([starts, beside])
+        left, owned = (np.append(old, np.zeros(len(more), dtype=bool)) for old in (left, owned))
+        left[len(left) - len(more) :] = True
+        for mine in _on(of, found, who, starts):
+            owned[mine], left[mine] = True, False
     return found
+
+
+def _beside_crossings(of: Continuation, arcs: list[Arc]) -> tuple[Index, Array]:
+    """Return the slice and the point of starts on the curves that cross these, at their branch points.
+
+    There two directions go along curves; the other one is about that which is at right angles to the first.
+    """
+    at = [(arc, k) for arc in arcs for k in np.flatnonzero(arc.type == codes.BP)]
+    if not at:
+        return np.empty(0, dtype=np.intp), np.empty((0, of.size.shape[1] + 1))
+    who = np.array([arc.who for arc, _ in at])
+    x, tangent = (np.stack(rows) for rows in zip(*((a.x[k], a.tangent[k]) for a, k in at), strict=True))
+    w = of.weights(who, x)
+    slope = of.at(who, x)[1] / w[:, None, :]
+    along = (w * tangent)[:, None, :]
+    across = np.linalg.svd(
+        np.concatenate([slope / np.linalg.norm(slope, axis=2, keepdims=True), along], axis=1)
+    )
+    border = np.tile(across[2][:, -1] * w, (2, 1))
+    who, sign = np.tile(who, 2), np.repeat([1.0, -1.0], len(at))
+    start = np.tile(x, (2, 1)) + sign[:, None] * _BESIDE * border / np.tile(w, (2, 1)) ** 2
+    found, there = of.corrected(who, start, border, (border * start).sum(axis=1))
+    there &= of.inside(found) & (found[:, -1] >= of.within[0]) & (found[:, -1] <= of.within[1])
+    return who[there], found[there]
 
 
 def _starts(
@@ -191,7 +231,7 @@ def _with_special(of: Continuation, arcs: list[Arc]) -> list[Arc]:
     cross = np.flatnonzero(kind == _CROSSING)
     at[cross] = _crossing(of, who[node[cross]], at[cross])
     place = node - np.searchsorted(number, number[node]) + share
-    real = _real(number[node], kind, place)
+    real = _real(of, who[node], number[node], kind, at)
     squared = squared_frequency(of.model, at[:, :-1], of.given(who[node], at))
     of_type = np.select(
         [kind == _FOLD, kind == _CROSSING, squared > 0.0], [codes.LP, codes.BP, codes.HB], codes.NSA
@@ -246,9 +286,10 @@ def _looked_at(of: Continuation, arcs: list[Arc]) -> list[Arc]:
     ]
 
 
-def _real(number: Index, kind: Index, place: Array) -> Mask:
+def _real(of: Continuation, who: Index, number: Index, kind: Index, x: Array) -> Mask:
     """Tell which points are not those of folds that are branch points: there too a curve can turn."""
-    near = (number[:, None] == number) & (np.abs(place[:, None] - place) < _NEAR)
+    change = (x[:, None] - x) * of.weights(who, x)[:, None]
+    near = (number[:, None] == number) & (np.linalg.norm(change, axis=2) < _NEAR)
     return np.asarray((kind != _FOLD) | ~(near & (kind == _CROSSING)).any(axis=1))
 
 
