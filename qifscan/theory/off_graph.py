@@ -47,7 +47,7 @@ _WIDE = 10.0
 PER_DECADE = 100
 """Points of a curve while a variable grows tenfold, where only special points are asked for."""
 
-_FOLD, _CROSSING = 0, 2
+_FOLD, _HOPF, _CROSSING = 0, 1, 2
 """Columns of the tests: of the parameter's part of the tangent, and of curves that cross."""
 
 _BESIDE = 0.02
@@ -224,10 +224,10 @@ def _with_special(of: Continuation, arcs: list[Arc]) -> list[Arc]:
     """Return the curves with folds, Hopf points, neutral saddles and branch points in their places."""
     for _ in range(_LOOKS):
         arcs = _looked_at(of, arcs)
-    number, who, x, tests = _tested(of, arcs)
-    changes = (tests[1:] * tests[:-1] < 0.0) & (number[1:] == number[:-1])[:, None]
+    number, who, x, (sign, size) = _tested(of, arcs)
+    changes = (sign[1:] * sign[:-1] < 0.0) & (number[1:] == number[:-1])[:, None]
     node, kind = np.nonzero(changes)
-    share, at, towards = _located(of, who[node], kind, x[node], x[node + 1], tests[node, kind])
+    share, at, towards = _located(of, who[node], kind, x[node], x[node + 1], size[node, kind])
     cross = np.flatnonzero(kind == _CROSSING)
     at[cross] = _crossing(of, who[node[cross]], at[cross])
     place = node - np.searchsorted(number, number[node]) + share
@@ -243,7 +243,7 @@ def _with_special(of: Continuation, arcs: list[Arc]) -> list[Arc]:
     return found
 
 
-def _tested(of: Continuation, arcs: list[Arc]) -> tuple[Index, Index, Array, Array]:
+def _tested(of: Continuation, arcs: list[Arc]) -> tuple[Index, Index, Array, tuple[Array, Array]]:
     """Return of the points of curves, one after the other, the curve, the slice, the place and the tests."""
     x, tangent = (np.concatenate(parts) for parts in zip(*((a.x, a.tangent) for a in arcs), strict=True))
     number = np.repeat(np.arange(len(arcs)), [len(arc.x) for arc in arcs])
@@ -257,20 +257,19 @@ def _looked_at(of: Continuation, arcs: list[Arc]) -> list[Arc]:
 
     A parabola through three neighbours, the middle one nearest to 0, tells where, and how near it comes.
     """
-    number, who, x, tests = _tested(of, arcs)
+    number, who, x, (sign, size) = _tested(of, arcs)
     w = of.weights(who, x)
     length = np.linalg.norm(w[1:] * np.diff(x, axis=0), axis=1)
-    size = np.abs(tests)
     least = (size[1:-1] <= size[:-2]) & (size[1:-1] <= size[2:]) & (number[2:] == number[:-2])[:, None]
-    least &= (tests[1:-1] * tests[:-2] > 0.0) & (tests[1:-1] * tests[2:] > 0.0)
+    least &= (sign[1:-1] * sign[:-2] > 0.0) & (sign[1:-1] * sign[2:] > 0.0)
     node, kind = np.nonzero(least)
     before, after, node = length[node], length[node + 1], node + 1
-    f = size[node, kind]
-    down, up = (size[node - 1, kind] - f) / before, (size[node + 1, kind] - f) / after
+    down = np.expm1(size[node - 1, kind] - size[node, kind]) / before
+    up = np.expm1(size[node + 1, kind] - size[node, kind]) / after
     bend = (down + up) / (before + after)
     slope = (up * before - down * after) / (before + after)
     at = -0.5 * slope / bend
-    near = (bend > 0.0) & (f - bend * at * at < _NEARLY * f) & (np.abs(at) > 1e-6 * (before + after))
+    near = (bend > 0.0) & (bend * at * at > 1.0 - _NEARLY) & (np.abs(at) > 1e-6 * (before + after))
     node, at = node[near], at[near]
     other = node + np.where(at > 0.0, 1, -1)
     share = at / np.where(at > 0.0, after[near], before[near])
@@ -293,28 +292,37 @@ def _real(of: Continuation, who: Index, number: Index, kind: Index, x: Array) ->
     return np.asarray((kind != _FOLD) | ~(near & (kind == _CROSSING)).any(axis=1))
 
 
-def _tests(of: Continuation, who: Index, x: Array, towards: Array) -> tuple[Array, Array]:
-    """Return what is 0 at folds, at Hopf points, and at branch points, `(points, 3)`; and the tangents."""
+def _tests(of: Continuation, who: Index, x: Array, towards: Array) -> tuple[tuple[Array, Array], Array]:
+    """Return what is 0 at folds, at Hopf points, and at branch points: signs and logarithms of sizes,
+    `(points, 3)`; and the tangents.
+    """
     tangent, sense = of.tangents(who, x, towards)
-    return np.stack([tangent[:, -1], _pairs(of, who, x), sense], axis=1), tangent
+    sign, size = (np.empty((len(x), 3)) for _ in range(2))
+    for k, test in ((_FOLD, tangent[:, -1]), (_CROSSING, sense)):
+        sign[:, k], size[:, k] = np.sign(test), np.log(np.abs(test))
+    sign[:, _HOPF], size[:, _HOPF] = _pairs(of, who, x)
+    return (sign, size), tangent
 
 
-def _pairs(of: Continuation, who: Index, x: Array) -> Array:
-    """Return the product of the sums of every two eigenvalues, relative to the largest one."""
+def _pairs(of: Continuation, who: Index, x: Array) -> tuple[Array, Array]:
+    """Return the product of the sums of every two eigenvalues: its sign, and the logarithm of its size."""
     a = matrices(of.model, x[:, :-1], of.given(who, x))
     fine = np.isfinite(a).all(axis=(1, 2))
-    found = np.full(len(x), np.nan)
+    sign, size = (np.full(len(x), np.nan) for _ in range(2))
     roots = np.linalg.eigvals(a[fine]).astype(complex)
     i, j = np.triu_indices(a.shape[-1], 1)
-    sums = (roots[:, i] + roots[:, j]) / np.abs(roots).max(axis=1)[:, None]
-    found[fine] = np.prod(sums, axis=1).real
-    return found
+    sums = roots[:, i] + roots[:, j]
+    sign[fine] = np.sign(np.prod(np.sign(sums), axis=1).real)
+    size[fine] = np.log(np.abs(sums)).sum(axis=1)
+    return sign, size
 
 
 def _located(
-    of: Continuation, who: Index, kind: Index, a: Array, b: Array, before: Array
+    of: Continuation, who: Index, kind: Index, a: Array, b: Array, unit: Array
 ) -> tuple[Array, Array, Array]:
     """Return where between neighbours a test is 0, as a share of the way, the point, and its tangent.
+
+    `unit`: the logarithms of the tests' sizes at the first ones.
 
     By the secant in its bracket, with an end halved that stays (the Illinois rule), and every third time by
     the middle.
@@ -327,10 +335,12 @@ def _located(
         level = (border[rows] * start).sum(axis=1)
         x, _ = of.corrected(who[rows], start, border[rows], level)
         tests, tangent = _tests(of, who[rows], x, border[rows])
-        return np.take_along_axis(tests, kind[rows, None], axis=1)[:, 0], x, tangent
+        sign, size = (np.take_along_axis(test, kind[rows, None], axis=1)[:, 0] for test in tests)
+        return sign * np.exp(size - unit[rows]), x, tangent
 
     close = np.where(kind == _CROSSING, _ROUGH, _CLOSE)
-    share = _root(at, before, at(np.ones(len(a)), slice(None))[0], close)
+    before, after = (at(np.full(len(a), end), slice(None))[0] for end in (0.0, 1.0))
+    share = _root(at, before, after, close)
     _, x, tangent = at(share, slice(None))
     return share, x, tangent
 
