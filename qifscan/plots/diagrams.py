@@ -68,7 +68,7 @@ _ASIDE = 0.6
 """What is shown beside the special points of a branch that goes far beyond, as a share of their range."""
 
 
-_ON_A_LINE = 6
+_ON_A_LINE = 5
 """Values of parameters on a line of the heading: more would reach under the legend beside the panels."""
 
 _BELOW = 36.0
