@@ -50,6 +50,9 @@ PER_DECADE = 100
 _FOLD, _HOPF, _CROSSING = 0, 1, 2
 """Columns of the tests: of the parameter's part of the tangent, and of curves that cross."""
 
+_SETTLED = 1e-10
+"""Relative step to a branch point after which one more would change nothing."""
+
 _BESIDE = 0.02
 """Length from a branch point at which the curve that crosses there is begun."""
 
@@ -368,9 +371,13 @@ def _crossing(of: Continuation, who: Index, near: Array) -> Array:
         turned = (c[:, :, None] * slope).sum(axis=1)
         length = (c * c).sum(axis=1, keepdims=True) - 1.0
         step = eliminated(matrix, -np.concatenate([value + b * c, turned, length], axis=1))
+        # One that has arrived stays, however long the others take.
+        step = np.where((moved < _SETTLED)[:, None], 0.0, step)
         x, b, c = x + step[:, :size], b + step[:, size : size + 1], c + step[:, size + 1 :]
-        moved = np.abs(step[:, :size] * w).max(axis=1)
+        moved = np.where(moved < _SETTLED, moved, np.abs(step[:, :size] * w).max(axis=1))
         value, slope = of.at(who, x)
+        if (moved < _SETTLED).all():
+            break
     there = (moved < SAME) & (np.abs((x - near) * w).max(axis=1) < _ABOUT)
     return np.where(there[:, None], x, near)
 
