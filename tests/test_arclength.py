@@ -239,6 +239,8 @@ def test_a_curve_between_two_branch_points_is_followed_though_no_start_is_on_it(
     np.testing.assert_allclose(ends[0], ends[1], rtol=1e-8)
     assert len(ends[0]) == 2
     assert found["J_ei"].values[closed].min() < ends[0][0]
+    once = qs.special_points("qif_memory", along="J_ei")
+    np.testing.assert_allclose(np.sort(once["J_ei"].values[once["type"].values == 1]), ends[0], rtol=1e-8)
     folds = np.sort(found["J_ei"].values[found["type"].values == 2])
     np.testing.assert_allclose(folds[::2], folds[1::2], rtol=1e-9)
 

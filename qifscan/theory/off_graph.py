@@ -117,6 +117,18 @@ def along_arcs(
     return AlongArcs(OnBranch(model, who, x[:, 0], parameters, types), x[:, :-1], number, arcs)
 
 
+def first_ones(of: AlongArcs, which: Index) -> Mask:
+    """Tell some points from those that are branch points of another curve, and there before them."""
+    here, x = of.points.chosen(which), of.state[which]
+    size = np.abs(x) + LEAST * np.abs(x).max(axis=1, initial=0.0)[:, None]
+    k = np.flatnonzero(here.type == codes.BP)
+    apart = (np.abs(x[k, None] - x[k]) / size[k]).max(axis=2, initial=0.0)
+    same = (here.who[k, None] == here.who[k]) & (apart < SAME)
+    found = np.ones(len(which), dtype=bool)
+    found[k] = ~np.tril(same, -1).any(axis=1)
+    return found
+
+
 def _arcs(
     model: Model, along: str, within: Range, slices: Mapping[str, Array], chosen: Index, longest: float
 ) -> list[Arc]:

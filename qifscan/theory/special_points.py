@@ -157,6 +157,7 @@ def _followed(
     found = followed(request, rates, within, off_graph.PER_DECADE)
     which = np.flatnonzero(found.points.type != codes.POINT)
     which = which[np.lexsort((found.points.r[which], found.points.who[which]))]
+    which = which[off_graph.first_ones(found, which)]
     points = found.points.chosen(which)
     valid = np.isin(np.arange(request.count), found.points.who)
     return points, measures_at(points, found.state[which]), valid
