@@ -14,6 +14,7 @@ from .test_bifurcation import PARAMETERS
 
 OWN = """
 from dataclasses import replace
+from qifscan.dynamics.models import model_named
 from qifscan.models import FAMILY, Parameter, QIF, Variable, neuron_constants, population
 
 hidden = {name: replace(row, name=name, rest=None) for name, row in FAMILY.items()}
@@ -39,6 +40,21 @@ gained = replace(
     rest=None,
     meaning="tau v' = v^2 + eta (1 + k tau r) + J tau r - (pi tau r)^2 + I",
 )
+
+def squared(p):
+    return neuron_constants(p) | {"coupling": p["J"] * p["tau"], "eta": p["eta"] - p["shift"] * p["shift"]}
+
+isola = replace(
+    QIF,
+    name="isola",
+    variables=(r, replace(v, absorbed=None)),
+    parameters=(*QIF.parameters, Parameter("shift", 0.0, "1", "root of what is taken off eta")),
+    constants=squared,
+    rest=None,
+    plain=False,
+    meaning="tau v' = v^2 + eta - shift^2 + J tau r - (pi tau r)^2 + I",
+)
+delayed = replace(model_named("qif_delay"), name="delayed", rest=None, plain=False)
 """
 
 
@@ -161,12 +177,24 @@ GAINED = "own_models:gained"
 @pytest.mark.parametrize(
     ("call", "line"),
     [
-        (lambda: qs.special_points(GAINED), 'model: found "own_models:gained", which has no `rest`'),
         (
-            lambda: qs.branch(GAINED),
+            lambda: qs.special_points(GAINED, along=("eta", "J")),
+            'along: found 2 parameters, expected one, of "own_models:gained", which has no `rest`',
+        ),
+        (lambda: qs.branch(GAINED, J=[1.0, 2.0]), "J: found several values, expected a number"),
+        (
+            lambda: qs.branch(GAINED, rates=(0.1, 1.0)),
+            "rates: found a value, expected none, of own_models:gained",
+        ),
+        (
+            lambda: qs.branch(GAINED, "delta", within=(0.0, 1.0)),
+            "within: found [0.0, 1.0], expected ends that",
+        ),
+        (lambda: qs.branch("own_models:delayed"), "but a delay, expected a graph over the rate, or a model"),
+        (
+            lambda: qs.curve(GAINED),
             "expected a graph over the rate; its equilibria are given by qs.equilibria",
         ),
-        (lambda: qs.curve(GAINED), "which has no `rest`"),
         (lambda: qs.cycles(GAINED), "which has no `rest`"),
         (lambda: qs.cycle_branches(GAINED), "which has no `rest`"),
         (lambda: qs.forced_cycles(GAINED, qs.Sine(amplitude=1.0, period=9.0)), "which has no `rest`"),

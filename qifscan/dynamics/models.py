@@ -118,7 +118,7 @@ def model_of(
     """
     model = model_named(name)
     if model.rest is None and not restless:
-        hint = "its equilibria are given by qs.equilibria"
+        hint = "its equilibria are given by qs.equilibria and qs.branch"
         raise ScanError([Fault("model", f'"{name}", which has no `rest`', "a graph over the rate", hint)])
     if model.delay and not delayed:
         hint = "its cycles can be simulated: qs.simulate, qs.run"

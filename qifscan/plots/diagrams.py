@@ -61,12 +61,15 @@ def paper() -> str:
 LINES = {"LP": ("-", FOLD_COLOUR, "folds (exact)"), "HB": ("-", HOPF_COLOUR, "Hopf points (exact)")}
 """Style, colour and name of curves in two parameters, by what they are made of."""
 
-MARGINAL = frozenset({"LP", "HB", "CP", "BT", "GH", "LPC", "PD", "TR"})
+MARGINAL = frozenset({"BP", "LP", "HB", "CP", "BT", "GH", "LPC", "PD", "TR"})
 """Types whose points are stable by no test: what lies on one side of them tells the stability there."""
 
 _ASIDE = 0.6
 """What is shown beside the special points of a branch that goes far beyond, as a share of their range."""
 
+
+_ON_A_LINE = 5
+"""Values of parameters on a line of the heading: more would reach under the legend beside the panels."""
 
 _BELOW = 36.0
 """Points from a panel to a legend below it: its axis has ticks and a label there."""
@@ -378,7 +381,9 @@ def _title(tables: Sequence[Table]) -> str:
     first = tables[0]
     fixed = [p.name for p in first.model.parameters if p.name in first.columns]
     fixed = [n for n in fixed if all(n in t.columns and len(np.unique(t.columns[n])) == 1 for t in tables)]
-    return f"{first.model.name}\n{', '.join(value_of(n, first.columns[n][0]) for n in fixed)}"
+    told = [value_of(n, first.columns[n][0]) for n in fixed]
+    lines = [", ".join(told[k : k + _ON_A_LINE]) for k in range(0, len(told), _ON_A_LINE)]
+    return "\n".join([first.model.name, *lines])
 
 
 # Over a panel of a scan

@@ -54,6 +54,7 @@ class Mark:
 MARKS = {
     "LP": Mark("s", FOLD_COLOUR, "fold (LP)"),
     "HB": Mark("o", HOPF_COLOUR, "Hopf (HB)"),
+    "BP": Mark("p", "#5b6770", "branch point (BP)"),
     "CP": Mark("^", "#7b2d26", "cusp (CP)"),
     "BT": Mark("D", "#8d5a97", "Bogdanov-Takens (BT)"),
     "GH": Mark("*", HOPF_COLOUR, "generalised Hopf (GH)"),

@@ -16,8 +16,15 @@ from qifscan.theory import codes
 from qifscan.theory.certain import nodes_of
 from qifscan.theory.normal_forms import states
 from qifscan.theory.on_branch import OnBranch, Request, check_range, joined, on_path, request_of
-from qifscan.theory.rate_curve import Path, coefficients, rate_unit
-from qifscan.theory.special_points import described, measures, proof_of, special_on
+from qifscan.theory.rate_curve import Path, coefficients, default_range, rate_unit
+from qifscan.theory.special_points import (
+    described,
+    followed,
+    measures,
+    measures_at,
+    proof_of,
+    special_on,
+)
 from qifscan.theory.spectrum import kinds, spectrum_of
 from qifscan.theory.tables import Words, flags
 from qifscan.theory.zeros import Nodes, walled
@@ -66,6 +73,10 @@ def branch(
     `pieces`, the connected parts: `row_size`, and `start` and `end`, which tell what cut it off: the range
     of rates, that of the parameter, or that there is no equilibrium beyond. At special points the
     eigenvalues on the axis are 0 only up to rounding, and `stable` is false.
+    Of a model without `rest`: curves followed by pseudo-arclength (H. B. Keller, 1977) from the equilibria
+    that Newton's method finds at values of the parameter and at the ends of `within`, which is by default
+    [-10, 10] or as wide as the parameter's default asks for; `rates` is not taken. Points are in order along
+    each piece; `type` can also be 1, a branch point, where pieces cross; `certified` is false.
     Raises `ScanError` for a wrong definition, for more than one slice, and if nothing lies within the ranges.
 
     Examples
@@ -75,12 +86,14 @@ def branch(
     >>> sorted(set(found["type"].values.tolist()))
     [0, 2]
     """
-    request = request_of(model, along, slices)
+    request = request_of(model, along, slices, restless=True)
     if len(request.along) > 1:
         hint = "through two parameters there are curves: qs.curve"
         raise ScanError([Fault("along", show(along), "the name of one parameter", hint)])
     along = request.along[0]
     check_branch(request, rates, within, points)
+    if request.model.rest is None:
+        return _off_graph(request, rates, within, points)
     with np.errstate(all="ignore"):
         special, _, certain = special_on(request, rates)
         rates = rates or _around(request, special)
@@ -93,11 +106,38 @@ def branch(
         raise ScanError([_nothing(request, rates, within)])
     with np.errstate(all="ignore"):
         merged, number = with_special(lines, special)
-        columns = measures(merged) | _stabilities(merged)
+        columns = measures(merged) | _stabilities(merged, states(merged.model, merged.r, merged.parameters))
+    return _dataset(request, merged, columns, lines, number, certified=bool(certain.all()))
+
+
+def _dataset(
+    request: Request,
+    points: OnBranch,
+    columns: Mapping[str, Any],
+    lines: list[Stretch],
+    number: Index,
+    *,
+    certified: bool,
+) -> xr.Dataset:
     words = Words(request.model, request.model.reference)
-    table = described(words, request.along, merged, columns) | _stability_columns(words, columns)
-    proven = {"certified": ((), bool(certain.all()), proof_of(words))}
+    table = described(words, request.along, points, columns) | _stability_columns(words, columns)
+    proven = {"certified": ((), certified, proof_of(words))}
     return words.dataset(request.given, proven, apart=table | piece_columns(words, lines, number))
+
+
+def _off_graph(request: Request, rates: Range | None, within: Range | None, points: int) -> xr.Dataset:
+    """Return the branch of a model without `rest`: of its curves that were found, in order along each."""
+    with np.errstate(all="ignore"):
+        found = followed(request, rates, within, points)
+        if not len(found.points.r):
+            within = within or default_range(request.model, request.along[0])
+            raise ScanError([_nothing(request, None, within)])
+        columns = measures_at(found.points, found.state) | _stabilities(found.points, found.state)
+    lines = [
+        Stretch(found.points.chosen(found.number == k), (CUTS.index(arc.cuts[0]), CUTS.index(arc.cuts[1])))
+        for k, arc in enumerate(found.arcs)
+    ]
+    return _dataset(request, found.points, columns, lines, found.number, certified=False)
 
 
 @dataclass(frozen=True)
@@ -122,9 +162,10 @@ def check_branch(request: Request, rates: Range | None, within: Range | None, po
         raise ScanError([Fault(name, "several values", "a number", "ask slice by slice") for name in several])
 
 
-def _nothing(request: Request, rates: Range, within: Range | None) -> Fault:
-    found = f"no equilibrium with a rate in [{rates[0]:.4g}, {rates[1]:.4g}]"
-    found = found if within is None else f"{found} and {request.along[0]} in [{within[0]:g}, {within[1]:g}]"
+def _nothing(request: Request, rates: Range | None, within: Range | None) -> Fault:
+    looked = [] if rates is None else [f"a rate in [{rates[0]:.4g}, {rates[1]:.4g}]"]
+    looked += [] if within is None else [f"{request.along[0]} in [{within[0]:g}, {within[1]:g}]"]
+    found = f"no equilibrium with {' and '.join(looked)}"
     return Fault(", ".join(request.along), found, "at least one", "widen the ranges, or change the slice")
 
 
@@ -207,11 +248,10 @@ def _owners(lines: list[Stretch], special: OnBranch) -> Index:
     return np.where(np.isfinite(away).any(axis=0), np.argmin(away, axis=0) - 1, -1)
 
 
-def _stabilities(points: OnBranch) -> dict[str, Any]:
-    state = states(points.model, points.r, points.parameters)
+def _stabilities(points: OnBranch, state: Array) -> dict[str, Any]:
     modes = spectrum_of(points.model).modes(points.model, state, points.parameters)
     kind, unstable, stable = kinds(modes)
-    marginal = np.isin(points.type, [codes.OF_EQUILIBRIA[name] for name in ("LP", "HB", "CP", "BT", "GH")])
+    marginal = np.isin(points.type, [codes.OFF_GRAPH[name] for name in ("BP", "LP", "HB", "CP", "BT", "GH")])
     return {
         "eigenvalue_real": modes.real,
         "eigenvalue_imag": modes.imag,

@@ -5,9 +5,9 @@ from __future__ import annotations
 POINT = 0
 """An ordinary point."""
 
-LP, HB, NSA, CP, BT, GH = 2, 3, 30, -22, -21, -32
-"""Of equilibria: fold, Hopf point, neutral saddle (our own), cusp, Bogdanov-Takens and generalised Hopf
-(Bautin) point."""
+BP, LP, HB, NSA, CP, BT, GH = 1, 2, 3, 30, -22, -21, -32
+"""Of equilibria: branch point, fold, Hopf point, neutral saddle (our own), cusp, Bogdanov-Takens and
+generalised Hopf (Bautin) point."""
 
 LPC, PD, TR = 5, 7, 8
 """Of cycles: fold, period doubling, torus bifurcation."""
@@ -24,6 +24,9 @@ UNRESOLVED = 31
 
 OF_EQUILIBRIA = {"none": POINT, "LP": LP, "HB": HB, "NSA": NSA, "CP": CP, "BT": BT, "GH": GH}
 
+OFF_GRAPH = OF_EQUILIBRIA | {"BP": BP}
+"""Of models that are no graph over the rate: on a graph no two branches cross."""
+
 OF_CYCLES = {"none": POINT, "HB": HB, "LPC": LPC, "PD": PD, "TR": TR, "EP": EP, "unresolved": UNRESOLVED}
 
 OF_CURVES_OF_CYCLES = {
@@ -31,7 +34,7 @@ OF_CURVES_OF_CYCLES = {
     **{"LPPD": LPPD, "LPNS": LPNS, "PDNS": PDNS, "NSNS": NSNS, "unresolved": UNRESOLVED},
 }
 
-READ_OF_EQUILIBRIA = OF_EQUILIBRIA | {"BP": 1, "ZH": -23, "UZ": UZ, "EP": EP, "MX": MX}
+READ_OF_EQUILIBRIA = OFF_GRAPH | {"ZH": -23, "UZ": UZ, "EP": EP, "MX": MX}
 """What other programs' diagrams have besides: branch points, zero-Hopf points."""
 
 READ_OF_CYCLES = OF_CYCLES | {

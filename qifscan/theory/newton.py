@@ -188,10 +188,10 @@ def _step(model: Model, state: Array, p: Mapping[str, Array]) -> tuple[Array, Ar
             matrix[:, i, j] = entries[i][j]
     terms = (np.abs(matrix) * np.abs(state)[:, None, :]).sum(axis=2)
     error = np.max(np.abs(right) / np.where(terms == 0.0, 1.0, terms), axis=1)
-    return _eliminated(matrix, -right), error
+    return eliminated(matrix, -right), error
 
 
-def _eliminated(matrix: Array, right: Array) -> Array:
+def eliminated(matrix: Array, right: Array) -> Array:
     """Return the solutions of small systems, not finite where one is singular.
 
     By elimination with pivots, and not by LAPACK, which ends with the first singular one.

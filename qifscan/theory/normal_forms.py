@@ -191,11 +191,15 @@ def _solved(matrix: Vectors, right: Vectors) -> Vectors:
     return found
 
 
-def residual(model: Model, state: Vectors, parameters: Values) -> Array:
-    """Return the largest rate of change at states that should rest, over the sum of its terms' sizes."""
+def residual(model: Model, state: Vectors, parameters: Values, least: float = 0.0) -> Array:
+    """Return the largest rate of change at states that should rest, over the sum of its terms' sizes.
+
+    A variable below `least` of the largest one counts as of that size: where 0 is found up to rounding.
+    """
     parameters = at_once(model, parameters)
     slopes: Any = model.field(tuple(state.T), (0.0,) * state.shape[1], model.constants(parameters))
-    size = (np.abs(matrices(model, state, parameters)) * np.abs(state)[:, None, :]).sum(axis=2)
+    sizes = np.maximum(np.abs(state), least * np.abs(state).max(axis=1, initial=0.0)[:, None])
+    size = (np.abs(matrices(model, state, parameters)) * sizes[:, None, :]).sum(axis=2)
     # A variable that rests at 0 has terms of size 0, and a rate of change of 0.
     found = [np.abs(slope) / np.where(size[:, i] == 0.0, 1.0, size[:, i]) for i, slope in enumerate(slopes)]
     worst: Array = np.max(np.stack([ratio + 0.0 * state[:, 0] for ratio in found]), axis=0)

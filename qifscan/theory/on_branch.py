@@ -108,12 +108,20 @@ class Request:
 
 
 def request_of(
-    model: str, along: str | Sequence[str], slices: Mapping[str, Values], *, at_rest: bool = True
+    model: str,
+    along: str | Sequence[str],
+    slices: Mapping[str, Values],
+    *,
+    at_rest: bool = True,
+    restless: bool = False,
 ) -> Request:
-    """Return what is asked for; with `at_rest` equilibria must move along the parameters."""
+    """Return what is asked for; with `at_rest` equilibria must move along the parameters.
+
+    With `restless` a model without `rest` may be asked for, along one parameter.
+    """
     asked = (along,) if isinstance(along, str) else along
     asked = asked if isinstance(asked, (tuple, list)) else ()
-    chosen = model_of(model, delayed=True, along=asked)
+    chosen = model_of(model, delayed=True, restless=restless, along=asked)
     if not isinstance(along, (str, tuple, list)):
         raise ScanError([Fault("along", show(along), one_of(column_names(chosen)), "or two of them")])
     names = (along,) if isinstance(along, str) else tuple(along)
@@ -122,7 +130,9 @@ def request_of(
     ]
     if faults:
         raise ScanError(faults)
-    if at_rest or names != (chosen.delay,):
+    if chosen.rest is None:
+        faults = _not_followed(model, chosen, names)
+    elif at_rest or names != (chosen.delay,):
         faults = _not_solvable(chosen, names)
     faults += [solved_for(name) for name in names if name in slices]
     if faults:
@@ -134,6 +144,16 @@ def request_of(
 def solved_for(name: str) -> Fault:
     """Return the fault of a value for a parameter that varies."""
     return Fault(name, "a value", "none", "it is solved for, and so can't be fixed")
+
+
+def _not_followed(name: str, model: Model, along: tuple[str, ...]) -> list[Fault]:
+    found = f'"{name}", which has no `rest`'
+    if model.delay:
+        return [Fault("model", f"{found}, but a delay", "a graph over the rate, or a model without a delay")]
+    if len(along) != 1:
+        hint = "two need a graph over the rate"
+        return [Fault("along", counted(len(along), "parameter"), f"one, of {found}", hint)]
+    return []
 
 
 def _not_solvable(model: Model, names: tuple[str, ...]) -> list[Fault]:

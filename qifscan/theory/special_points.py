@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qifscan.errors import Fault, ScanError, show
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, labelled
-from qifscan.theory import codes, hopf_curves
+from qifscan.theory import codes, hopf_curves, off_graph
 from qifscan.theory.certain import CountedZeros, nodes_of, zeros_along
 from qifscan.theory.conditions import FOLD, HOPF, Kind
 from qifscan.theory.crossings import delays
 from qifscan.theory.normal_forms import fold_coefficient, lyapunov_coefficient, residual, states
+from qifscan.theory.off_graph import AlongArcs
 from qifscan.theory.on_branch import (
     OnBranch,
     Request,
@@ -95,9 +97,10 @@ def special_points(
     rate ascending: `slice` (index of the slice in C order), `type` (AUTO's codes), the varied parameters,
     the state, `omega` (rad/ms), `frequency` (1/ms), `period` (ms), `l1` (first Lyapunov coefficient,
     Kuznetsov's normalisation <q, q> = <p, q> = 1), `criticality`, `fold_coefficient` (<p, B(q, q)>/2, q_1 >
-    0), `residual` (relative rate of change), `converged`. NaN where a type has no such number. Raises
-    `ScanError` for a wrong definition. Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch.
-    3, 5, 8.
+    0), `residual` (relative rate of change), `converged`. NaN where a type has no such number. Of a model
+    without `rest`: the points on the curves that `branch` follows, along one parameter; never `certified`.
+    Raises `ScanError` for a wrong definition. Source: Kuznetsov, Elements of Applied Bifurcation Theory
+    (2004), ch. 3, 5, 8.
 
     Examples
     --------
@@ -106,12 +109,16 @@ def special_points(
     >>> found["eta"].values.round(4)
     array([-3.1361, -5.7435])
     """
-    request = request_of(model, along, slices, at_rest=False)
+    request = request_of(model, along, slices, at_rest=False, restless=True)
     check_range("rates", rates, positive=True)
     check_range("within", within, positive=False)
     with np.errstate(all="ignore"):
-        points, valid, certain = special_on(request, rates, within)
-        columns = measures(points)
+        if request.model.rest is None:
+            points, columns, valid = _followed(request, rates, within)
+            certain = np.zeros(request.count, dtype=bool)
+        else:
+            points, valid, certain = special_on(request, rates, within)
+            columns = measures(points)
     words = Words(request.model, request.model.reference)
     shape = next(iter(labelled(request.given).values())).shape
     size = np.bincount(points.who, minlength=request.count).reshape(shape)
@@ -127,6 +134,33 @@ def special_points(
         words, request.along, points, columns
     )
     return words.dataset(request.given, variables, apart=apart)
+
+
+def followed(request: Request, rates: Range | None, within: Range | None, points: int) -> AlongArcs:
+    """Return the equilibria of a model without `rest` along the curves that were found."""
+    name = request.along[0]
+    if rates is not None:
+        hint = f"give within, the range of {name}"
+        raise ScanError(
+            [Fault("rates", "a value", f"none, of {request.model.name}, which has no `rest`", hint)]
+        )
+    domain = next(p.domain for p in request.model.parameters if p.name == name)
+    if within is not None and not all(domain.holds(end) for end in within):
+        raise ScanError([Fault("within", show(within), f"ends that are {domain.words}, as {name} is")])
+    return off_graph.along_arcs(request.model, name, request.slices, within, points)
+
+
+def _followed(
+    request: Request, rates: Range | None, within: Range | None
+) -> tuple[OnBranch, dict[str, Array], Any]:
+    """Return the special points of a model without `rest`, their measures, and which slices have any."""
+    found = followed(request, rates, within, off_graph.PER_DECADE)
+    which = np.flatnonzero(found.points.type != codes.POINT)
+    which = which[np.lexsort((found.points.r[which], found.points.who[which]))]
+    which = which[off_graph.first_ones(found, which)]
+    points = found.points.chosen(which)
+    valid = np.isin(np.arange(request.count), found.points.who)
+    return points, measures_at(points, found.state[which]), valid
 
 
 def special_on(
@@ -249,17 +283,23 @@ def _bautin(request: Request, rates: Range | None, known: OnBranch) -> OnBranch:
 
 def measures(points: OnBranch) -> dict[str, Array]:
     """Return the state at each point, and what its type has numbers for."""
-    state = states(points.model, points.r, points.parameters)
-    found = {name: state[:, i] for i, name in enumerate(points.model.variable_names)}
+    found = measures_at(points, states(points.model, points.r, points.parameters), 0.0)
+    return found | {"converged": found["converged"] & _is_special(points) & _has_digits(points)}
+
+
+def measures_at(points: OnBranch, state: Array, least: float = off_graph.LEAST) -> dict[str, Array]:
+    """Return the same of points whose states `(points, n)` are known; `least` as for `residual`."""
+    model = points.model
+    found = {name: state[:, i] for i, name in enumerate(model.variable_names)}
     nothing = np.full(len(points.r), np.nan)
     omega, l1, fold = nothing.copy(), nothing.copy(), nothing.copy()
     turning = np.isin(points.type, [codes.HB, codes.GH])
-    some = points.chosen(turning)
-    omega[turning] = np.sqrt(squared_frequency(some))
-    l1[turning] = lyapunov_coefficient(points.model, state[turning], some.parameters, omega[turning])
+    some, there = points.chosen(turning).parameters, state[turning]
+    omega[turning] = np.sqrt(spectrum_of(model).squared_frequency(model, there, some))
+    l1[turning] = lyapunov_coefficient(model, there, some, omega[turning])
     folded = np.isin(points.type, [codes.LP, codes.CP])
-    fold[folded] = fold_coefficient(points.model, state[folded], points.chosen(folded).parameters)
-    size = residual(points.model, state, points.parameters)
+    fold[folded] = fold_coefficient(model, state[folded], points.chosen(folded).parameters)
+    size = residual(model, state, points.parameters, least)
     return found | {
         "omega": omega,
         "frequency": omega / (2.0 * math.pi),
@@ -268,7 +308,7 @@ def measures(points: OnBranch) -> dict[str, Array]:
         "criticality": np.where(l1 < 0.0, 1, np.where(l1 > 0.0, 2, 0)).astype(np.int8),
         "fold_coefficient": fold,
         "residual": size,
-        "converged": (size < ACCURATE) & _is_special(points) & _has_digits(points),
+        "converged": size < ACCURATE,
     }
 
 
@@ -304,7 +344,9 @@ def described(
     words: Words, along: Sequence[str], points: OnBranch, columns: Mapping[str, Any]
 ) -> dict[str, tuple[tuple[str, ...], Any, Attributes]]:
     """Return the columns of a table of points as variables."""
-    type_words = words.meaning("type of the point, codes of AUTO") | flags(codes.OF_EQUILIBRIA)
+    type_words = words.meaning("type of the point, codes of AUTO") | flags(
+        codes.OFF_GRAPH if points.model.rest is None else codes.OF_EQUILIBRIA
+    )
     point = ("point",)
     found = {"type": (point, points.type.astype(np.int8), type_words)}
     found |= {n: (point, points.parameters[n], words.of_parameter(n, "at the point")) for n in along}
@@ -325,4 +367,5 @@ def described(
 
 def proof_of(words: Words) -> Attributes:
     """Return attributes that say how the number of points is proven."""
-    return words.meaning(CERTIFIED) | {"comment": spectrum_of(words.model).unproven or _PROOF}
+    how = off_graph.METHOD if words.model.rest is None else spectrum_of(words.model).unproven or _PROOF
+    return words.meaning(CERTIFIED) | {"comment": how}
