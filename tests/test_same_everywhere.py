@@ -263,7 +263,7 @@ def test_verify_finds_a_number_that_was_changed(tmp_path):
     # The chunk's own record says so, whether or not the point is in the sample.
     assert verdict.faults[0].startswith("chunk 0: ")
     with pytest.raises(qs.StoreError, match="r_mean of this point is stored as"):
-        qs.replay(path, eta=-4.2, J=15.0, initial="up", replicate=0)
+        qs.replay(path, eta=-3.6, J=15.0, initial="up", replicate=0)
 
 
 def test_points_of_several_steps_some_of_them_run_again_are_among_those_that_are_compared(reference):
