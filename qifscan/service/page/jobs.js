@@ -89,8 +89,9 @@ function made(job) {
   });
   guarded("scan", async () => {
     const text = at("text");
+    // Not shown before it is there.
+    if (text.hidden) text.textContent = await (await ask(`${path}/scan.toml`)).text();
     text.hidden = !text.hidden;
-    if (!text.hidden) text.textContent = await (await ask(`${path}/scan.toml`)).text();
   });
   guarded("python", async () => {
     const code = `import qifscan as qs\n\njob = qs.Client("${here.origin}"${token === null ? "" : ", token=..."})`
