@@ -87,7 +87,7 @@ def bounds(kind, full):
         kind,
         drive=qs.Sine(amplitude=1.0, period=25.0),
         through="drive_period",
-        at=[15.0, 30.0, 100.0] if full else 30.0,
+        at=[15.0, 30.0, 100.0] if full else 50.0,
         between=(0.0, 12.0),
         within=(12.5, 1000.0),
         points=300 if full else 15,
