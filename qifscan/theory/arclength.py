@@ -330,9 +330,8 @@ def filled(of: Continuation, arcs: list[Arc], longest: float) -> list[Arc]:
     """Return the curves with points so near that none is further than `longest` from the next one."""
     places, starts, borders, who, number = [], [], [], [], []
     for k, arc in enumerate(arcs):
-        own = np.full(len(arc.x), arc.who)
         chord = np.diff(arc.x, axis=0)
-        w = of.weights(own[:-1], 0.5 * (arc.x[1:] + arc.x[:-1]))
+        w = of.weights(np.full(len(chord), arc.who), 0.5 * (arc.x[1:] + arc.x[:-1]))
         length = np.linalg.norm(w * chord, axis=1)
         parts = np.maximum(1, np.ceil(length / longest).astype(int))
         row = np.repeat(np.arange(len(parts)), parts - 1)
@@ -341,7 +340,7 @@ def filled(of: Continuation, arcs: list[Arc], longest: float) -> list[Arc]:
         places.append(row + share)
         starts.append(_between(arc, length, row, share))
         borders.append((w * w * chord)[row])
-        who.append(own[: len(row)] if len(row) <= len(own) else np.full(len(row), arc.who))
+        who.append(np.full(len(row), arc.who))
         number.append(np.full(len(row), k))
     at, start, border, whose, of_arc = map(np.concatenate, (places, starts, borders, who, number))
     x, there = of.corrected(whose, start, border, _dot(border, start))
