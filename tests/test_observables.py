@@ -268,9 +268,7 @@ def test_every_observable_is_what_numpy_makes_of_the_trajectory_in_float64(
         of_point = {name: slopes[name][point] for name in "rv"}
         expected = measured_by_numpy(r, v, tau, scan.protocol.dt, of_point)
         for name in ALL:
-            np.testing.assert_allclose(
-                found[name][point], expected[name], rtol=rtol, atol=atol, err_msg=name
-            )
+            np.testing.assert_allclose(found[name][point], expected[name], rtol=rtol, atol=atol, err_msg=name)
     assert found["switch_count"].sum() >= 10
 
 
