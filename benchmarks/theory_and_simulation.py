@@ -147,7 +147,8 @@ def drawn(model: Model, count: int, seed: int) -> Columns:
 @dataclass(frozen=True)
 class Theory:
     """Equilibria `(points, most, n)` with their stability, and stable cycles: point, period, a state on it,
-    lowest and highest states; and at how many points trajectories of `qifscan.cycles` do not repeat."""
+    lowest and highest states, and how far from these a run may be, relative; and at how many points
+    trajectories of `qifscan.cycles` do not repeat."""
 
     rest: Array
     stable: Array
@@ -156,6 +157,7 @@ class Theory:
     on: Array
     low: Array
     high: Array
+    slack: Array
     wild: Array
 
 
@@ -179,6 +181,7 @@ def theory(model: Model, columns: Columns, starts: int) -> Theory:
         of_cycles("start"),
         of_cycles("min"),
         of_cycles("max"),
+        np.full(len(point), SAME),
         (found["outcome"].values == 2).any(axis=1),
     )
 
@@ -346,8 +349,8 @@ def going_round(
         return UNDECIDED, -1
     for k in np.flatnonzero(known.point == point).tolist():
         apart = np.maximum(np.abs(low - known.low[k]), np.abs(high - known.high[k]))
-        close = (apart / (known.high[k] - known.low[k])).max() < SAME
-        if close and abs(period / known.period[k] - 1.0) < SAME:
+        close = (apart / (known.high[k] - known.low[k])).max() < known.slack[k]
+        if close and abs(period / known.period[k] - 1.0) < known.slack[k]:
             return CYCLE, k
     return CYCLE, -1
 

@@ -30,17 +30,22 @@ CUTS = (
     "standstill",
     "resonance_1_1",
     "resonance_1_2",
+    "saddle_node",
 )
 """What ends a curve. Without amplitude a cycle is an equilibrium: a curve of folds ends in a generalised Hopf
-point there. Beyond a resonance of a torus bifurcation the pair of multipliers is real."""
+point there, one of homoclinic orbits in a Bogdanov-Takens point. Beyond a resonance of a torus bifurcation the
+pair of multipliers is real. Orbits homoclinic to a saddle end where that is about to meet a node."""
 
-BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE, BY_STANDSTILL, BY_R1, BY_R2 = range(len(CUTS))
+BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE, BY_STANDSTILL, BY_R1, BY_R2, BY_SADDLE = (
+    range(len(CUTS))
+)
 
 _TESTS = {
     "LPC": {"CPC": "cusp", "R1": "fold", "LPPD": "flip", "LPNS": "pair"},
     "PD": {"LPPD": "fold", "R2": "flip", "PDNS": "pair"},
     "NS": {"R3": "third", "R4": "quarter", "LPNS": "fold", "PDNS": "flip", "NSNS": "pair"},
     "period": {},
+    "homoclinic": {},
 }
 """On curves of each kind the points that are looked for, and what is 0 there."""
 
@@ -50,7 +55,7 @@ _SURE, _STEEP, _REFINED = 1e-7, 1e3, 2
 """Distance of a multiplier from where it is on a curve, and growth of a direction on the way around, above
 which a point is solved on a finer mesh; and how often the mesh is made finer."""
 
-_FLAT = 1e-3
+FLAT = 1e-3
 """Relative range of the variables below which a cycle is about to be an equilibrium."""
 
 
@@ -141,7 +146,7 @@ class OnCurves:
         found[returned(b, step)] = BY_RETURN
         size = len(_problem(step.system).model.variables)
         swing = np.ptp(new.u[..., :size], axis=1) / step.system.scales(new.u)[:, :size]
-        flat = swing.max(axis=1) < _FLAT
+        flat = swing.max(axis=1) < FLAT
         if _problem(step.system).drive is None:
             found[(flat | mirrored(step, size)) & (b.count[who] > 1)] = BY_HOPF
         found[b.still[who] >= 25] = BY_STANDSTILL
@@ -181,7 +186,7 @@ class OnCurves:
         """Return how far the multipliers are from those of the bifurcation: of a double one the mean of both
         and the product of both distances, as each is off by the square root of an error."""
         mu = row["multipliers"]
-        if self.kind == "period":
+        if self.kind in ("period", "homoclinic"):
             return np.zeros(len(mu))
         if self.kind != "LPC" or forced:
             angle = {"PD": np.array([math.pi]), "LPC": np.zeros(1)}.get(self.kind, row["angle"])

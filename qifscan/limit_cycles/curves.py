@@ -15,7 +15,7 @@ from qifscan.dynamics.model import Model, Parameter
 from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, check_count, check_time, is_range, show, unknown
 from qifscan.lazy import LazyModule
-from qifscan.limit_cycles import continuation
+from qifscan.limit_cycles import continuation, homoclinic_curves
 from qifscan.limit_cycles.bautin import Place, bautin_points, beside, nearest, smallest
 from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
 from qifscan.limit_cycles.branches import Starts, branch_starts, duplicates, places_on
@@ -31,7 +31,7 @@ from qifscan.phases import phased, tell
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import curves as of_equilibria
 from qifscan.theory.branches import PER_DECADE
-from qifscan.theory.codes import LPC, OF_CURVES_OF_CYCLES, PD, TR, UZ
+from qifscan.theory.codes import EP, LPC, OF_CURVES_OF_CYCLES, PD, TR, UZ
 from qifscan.theory.tables import Words, flags
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 else:
     xr = LazyModule("xarray")
 
-KINDS = {"LPC": LPC, "PD": PD, "NS": TR, "period": UZ}
-"""Folds, period doublings and torus bifurcations of cycles, and cycles of one period: the points of branches
-that curves begin with, by AUTO's codes."""
+KINDS = {"LPC": LPC, "PD": PD, "NS": TR, "period": UZ, "homoclinic": EP}
+"""Folds, period doublings and torus bifurcations of cycles, cycles of one period, and homoclinic orbits: the
+points of branches that curves begin with, by AUTO's codes."""
 
 _PERIODS, _ON_BRANCH, _BESIDE = 20.0, 400, 40
 """The longest period, in those at the start, and the most cycles of a branch on which curves begin, and of
@@ -148,10 +148,16 @@ def curve(
         raise ScanError([Fault("slices", "several", "numbers", "call curve for each")])
     values = _values(chosen, through, at)
     with np.errstate(all="ignore"):
-        own_start = at is None and kind == "LPC" and drive is None
-        places = bautin_points(model, pair, asked.ranges[1], slices) if own_start else []
+        places = _places(asked, model, slices) if at is None and drive is None else []
         lines = _curves(asked, flat, values, places)
     return _dataset(asked, given, lines)
+
+
+def _places(asked: Wanted, model: str, slices: Mapping[str, Values]) -> list[Place]:
+    """Return the points of the plane beside which curves begin."""
+    if asked.kind == "homoclinic":
+        return homoclinic_curves.takens_points(model, asked.names, asked.ranges[1], slices)
+    return bautin_points(model, asked.names, asked.ranges[1], slices) if asked.kind == "LPC" else []
 
 
 def _refuse(kind: str, only: Mapping[str, Any]) -> None:
@@ -333,6 +339,8 @@ def _beginnings(
         starts = [Starts(*response_starts(asked.model, every), None)]
     else:
         starts = branch_starts(asked.model, asked.names[0], every, limits)
+    if asked.kind == "homoclinic":
+        return _homoclinic(asked, starts, flat, limits, places)
     met = [one for start in starts for one in _met(asked, start, limits)]
     short = replace(limits, most=_BESIDE)
     sides, first = beside(asked.model, asked.names, flat, places)
@@ -340,6 +348,26 @@ def _beginnings(
         own = start.chosen(nearest(start.who, start.orbits.value, first))
         met += smallest(_met(asked, own, short))
     found = [_begun(asked, one) for one in met if one.code == KINDS[asked.kind] and len(one.number)]
+    return [one for one in _once(found) if len(one[1].period)]
+
+
+def _homoclinic(
+    asked: Wanted, starts: list[Starts], flat: Mapping[str, Array], limits: Extent, places: list[Place]
+) -> list[tuple[Any, Orbits, Orbits]]:
+    """Return the homoclinic orbits that branches come to at some values, and beside some places."""
+    sides, first = beside(asked.model, asked.names, flat, places)
+    short = replace(limits, most=2 * _BESIDE)
+    near = branch_starts(asked.model, asked.names[0], sides, limits) if len(first) else []
+    near = [one.chosen(nearest(one.who, one.orbits.value, first)) for one in near]
+    every = [(one, limits, False) for one in starts] + [(one, short, True) for one in near]
+    found = []
+    for start, extent, is_near in every:
+        longest = None if is_near else asked.longest
+        for problem, orbits in homoclinic_curves.beginnings(
+            start, asked.names, extent, longest, beside=is_near
+        ):
+            way = tangents(problem, orbits, _forward(orbits, 2), asked.units)
+            found.append((problem, orbits, way))
     return [one for one in _once(found) if len(one[1].period)]
 
 
@@ -415,12 +443,17 @@ def _rules(asked: Wanted, system: Any, orbits: Orbits) -> OnCurves:
     if asked.period is not None or asked.forced:
         longest = np.full(len(longest), math.inf)
     sizes = asked.plane, asked.units, _all_units(asked, system)
+    if asked.kind == "homoclinic":
+        unbound = np.full(len(longest), math.inf) if asked.longest is None else longest
+        return homoclinic_curves.AlongHomoclinic(asked.kind, asked.ranges, *sizes, asked.points, unbound)
     return OnCurves(asked.kind, asked.ranges, *sizes, asked.points, longest)
 
 
 def _half(asked: Wanted, system: Any, orbits: Orbits, along: Orbits) -> tuple[list[dict[str, Any]], Index]:
     """Return the rows of curves in one direction, and what ends them."""
     rules = _rules(asked, system, orbits)
+    if isinstance(rules, homoclinic_curves.AlongHomoclinic):
+        return homoclinic_curves.half(rules, system, orbits, along)
     b = continuation.begun(system, orbits, along, rules.units, len(rules.codes))
     return continuation.followed(b, rules), b.cut
 
@@ -448,7 +481,10 @@ def _dataset(asked: Wanted, given: Mapping[str, xr.DataArray], lines: Lines) -> 
     for name, values in columns_of(model, table).items():
         apart[name] = ((*point, "multiplier") if values.ndim > 1 else point, values, meant[name])
     # On a curve of bifurcations no cycle is stable.
-    apart["stable"] = (point, apart["stable"][1] & (asked.kind == "period"), apart["stable"][2])
+    free = asked.kind in ("period", "homoclinic")
+    apart["stable"] = (point, apart["stable"][1] & free, apart["stable"][2])
+    if asked.kind == "homoclinic":
+        apart |= homoclinic_curves.columns_of(model, asked.names[0], words, table)
     size = words.meaning("number of points of the curve", "1") | {"sample_dimension": "point"}
     again = words.meaning("curve that has all of its points, -1: none; of two the first counts", "1")
     apart |= {
