@@ -7,8 +7,8 @@ equilibria (`qifscan.special_points`), branches of cycles with their bifurcation
 intervals (`qifscan.cycle_branches`, from Hopf points, with cycles of two periods, and from what
 simulation finds at three values). At a random place in each interval runs of
 benchmarks/theory_and_simulation.py start, spread over the states and beside what there is at rest or goes
-round, stable or not. Theory there: the equilibria, and the stable cycles of the branches, between two of whose
-points numbers are interpolated.
+round, stable or not. Theory there: the equilibria, and the stable cycles of the branches, between two of
+whose points numbers are interpolated.
 
 A disagreement is a run that ends where theory has nothing stable, a stable equilibrium or cycle at which no
 run ends, and a bifurcation of a branch that the curve through it misses. Each is printed with the Python that
@@ -136,10 +136,11 @@ def planes(name: str, count: int, slices: int, seed: int) -> Iterator[Plane]:
     model, box = FAMILY[name], MODELS[name]
     for _ in range(count):
         given = {p.name: float(p.default) for p in model.parameters}
-        given |= {key: rng.uniform(*limits) for key, limits in box.items()}
+        given |= {key: float(rng.uniform(*limits)) for key, limits in box.items()}
         second = str(rng.choice([key for key in box if key != model.graph]))
         del given[second], given[model.graph]
-        yield Plane(model, second, rng.uniform(*box[second], slices), given)
+        low, high = box[second]
+        yield Plane(model, second, rng.uniform(low, high, slices), given)
 
 
 # Theory
@@ -164,7 +165,7 @@ def curves(plane: Plane, cycles: xr.Dataset) -> dict[str, xr.Dataset]:
 
 
 def branches(plane: Plane) -> list[xr.Dataset]:
-    """Return the branches of cycles of the slices: from Hopf points, and from cycles that simulation finds."""
+    """Return the branches of cycles of the slices: from Hopf points, and from what simulation finds."""
     low, high = plane.box[plane.model.graph]
     options = {"within": (low, high), "points": 300, "longest": LONGEST} | plane.slices
     found = [qs.cycle_branches(plane.model.name, doublings=1, **options)]
@@ -216,7 +217,7 @@ def between_points(plane: Plane, found: xr.Dataset, value: float) -> list[dict[s
         # A bifurcation itself is not called stable: there what lies beyond it tells.
         sides = [k if known[k] else k - 1, k + 1 if known[k + 1] else k + 2]
         ordinary = found["type"].values[[k, k + 1]] == 0
-        inside = 0 <= sides[0] and sides[1] < len(known)
+        inside = sides[0] >= 0 and sides[1] < len(known)
         if not (inside and known[sides].all() and ((known[[k, k + 1]]) | ~ordinary).all()):
             continue
         part = offset[k] / (offset[k] - offset[k + 1])
@@ -245,9 +246,7 @@ def theory(plane: Plane, whose: list[list[xr.Dataset]], columns: Columns) -> The
         rows += own
         point += [k] * len(own)
     n = len(plane.model.variables)
-    on, low, high = (
-        np.array([row[key] for row in rows]).reshape(-1, n) for key in ("start", "min", "max")
-    )
+    on, low, high = (np.array([row[key] for row in rows]).reshape(-1, n) for key in ("start", "min", "max"))
     return Theory(
         np.stack([rest[v].values for v in plane.model.variable_names], axis=-1),
         rest["stable"].values,
@@ -328,7 +327,7 @@ def simulated(plane: Plane, whose: list[list[xr.Dataset]], columns: Columns, see
 def unclaimed(plane: Plane, several: list[xr.Dataset], columns: Columns, point: int, period: Array) -> str:
     """Return why theory does not claim to have the cycles of some runs, "" if it does."""
     names = several[0]["end"].attrs["flag_meanings"].split()
-    cut = {names[k] for found in several for k in found["end"].values if not names[k] in WHOLE}
+    cut = {names[k] for found in several for k in found["end"].values if names[k] not in WHOLE}
     graph = plane.model.graph
     fixed = {key: float(values[point]) for key, values in columns.items() if key != graph}
     isolated = qs.cycle_branches(
@@ -341,15 +340,20 @@ def unclaimed(plane: Plane, several: list[xr.Dataset], columns: Columns, point: 
     return "on no branch from a Hopf point or the values tried" if is_there else ""
 
 
-def on_curves(plane: Plane, lines: dict[str, xr.Dataset], found: xr.Dataset, value: float, told: Count) -> None:
+def on_curves(
+    plane: Plane, lines: dict[str, xr.Dataset], found: xr.Dataset, value: float, told: Count
+) -> None:
     """Count the bifurcations of a slice that lie on a curve; note those that a curve passes by."""
     names = (plane.model.graph, plane.second)
     for kind, code in KINDS.items():
         rows = found.isel(point=found["type"].values == code)
-        points = np.stack([rows[names[0]], np.full(rows.sizes["point"], value), np.log(rows["period"])], axis=1)
+        points = np.stack(
+            [rows[names[0]], np.full(rows.sizes["point"], value), np.log(rows["period"])], axis=1
+        )
         on = np.zeros(len(points), dtype=bool)
         line = lines.get(kind)
-        for number in range(0 if line is None else line.sizes["pieces"]):
+        for number in range(line.sizes["pieces"] if line is not None else 0):
+            assert line is not None
             piece = line.isel(point=line["piece"].values == number)
             through = np.stack([piece[names[0]], piece[names[1]], np.log(piece["period"])], axis=1)
             on |= np.isfinite(places_on(points, through))

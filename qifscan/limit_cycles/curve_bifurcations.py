@@ -33,8 +33,8 @@ CUTS = (
     "saddle_node",
 )
 """What ends a curve. Without amplitude a cycle is an equilibrium: a curve of folds ends in a generalised Hopf
-point there, one of homoclinic orbits in a Bogdanov-Takens point. Beyond a resonance of a torus bifurcation the
-pair of multipliers is real. Orbits homoclinic to a saddle end where that is about to meet a node."""
+point there, one of homoclinic orbits in a Bogdanov-Takens point. Beyond a resonance of a torus bifurcation
+the pair of multipliers is real. Orbits homoclinic to a saddle end where that is about to meet a node."""
 
 BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE, BY_STANDSTILL, BY_R1, BY_R2, BY_SADDLE = (
     range(len(CUTS))

@@ -11,18 +11,18 @@ import numpy as np
 
 from qifscan.arrays import Array, Index, Range
 from qifscan.dynamics.drive import Sine
-from qifscan.dynamics.model import Model, Parameter
 from qifscan.dynamics.models import model_of
-from qifscan.errors import Fault, ScanError, check_count, check_time, is_range, show, unknown
+from qifscan.errors import Fault, ScanError, show
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import continuation, homoclinic_curves
+from qifscan.limit_cycles.asked import KINDS, Wanted, refuse, values_at, wanted
 from qifscan.limit_cycles.bautin import Place, bautin_points, beside, nearest, smallest
 from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
 from qifscan.limit_cycles.branches import Starts, branch_starts, duplicates, places_on
 from qifscan.limit_cycles.curve_bifurcations import BY_RETURN, CUTS, OnCurves
 from qifscan.limit_cycles.cycle_columns import columns_of, meanings, multiplier_axis
 from qifscan.limit_cycles.directions import with_direction
-from qifscan.limit_cycles.forced_curves import PERIOD, response_starts, with_sine
+from qifscan.limit_cycles.forced_curves import response_starts, with_sine
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import AMPLITUDE
@@ -31,7 +31,7 @@ from qifscan.phases import phased, tell
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import curves as of_equilibria
 from qifscan.theory.branches import PER_DECADE
-from qifscan.theory.codes import EP, LPC, OF_CURVES_OF_CYCLES, PD, TR, UZ
+from qifscan.theory.codes import OF_CURVES_OF_CYCLES
 from qifscan.theory.tables import Words, flags
 
 if TYPE_CHECKING:
@@ -39,38 +39,9 @@ if TYPE_CHECKING:
 else:
     xr = LazyModule("xarray")
 
-KINDS = {"LPC": LPC, "PD": PD, "NS": TR, "period": UZ, "homoclinic": EP}
-"""Folds, period doublings and torus bifurcations of cycles, cycles of one period, and homoclinic orbits: the
-points of branches that curves begin with, by AUTO's codes."""
-
 _PERIODS, _ON_BRANCH, _BESIDE = 20.0, 400, 40
 """The longest period, in those at the start, and the most cycles of a branch on which curves begin, and of
 one beside a generalised Hopf point."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What curves are asked for: of which kind, in which plane, within which ranges, how far."""
-
-    model: Model
-    kind: str
-    names: tuple[str, str]
-    ranges: tuple[Range, Range]
-    points: int
-    longest: float | None
-    period: float | None
-    forced: bool = False
-
-    @property
-    def plane(self) -> tuple[int, int]:
-        """Which scalars of the cycles both parameters are: a response has the period of its drive."""
-        return 1, 0 if self.names[1] == PERIOD else 2
-
-    @property
-    def units(self) -> Array:
-        """The sizes of both parameters."""
-        rows = {p.name: p for p in self.model.parameters}
-        return np.array([abs(rows[name].default or 1.0) for name in self.names])
 
 
 @phased("curve")
@@ -96,10 +67,11 @@ def curve(
     `within` and `points`, and for the columns.
 
     `kind` "LPC", "PD" or "NS": folds, period doublings and torus bifurcations of cycles; "period": cycles of
-    one `period` (ms), of which those of a long one run along a homoclinic curve. Cycles are followed in
-    `along` (by default the model's graph parameter) from every Hopf point at `through` = `at`, a number or
-    several; from each bifurcation found there a curve goes in both directions. Without `at` it is the model's
-    default, and curves of folds begin beside every generalised Hopf point of the plane as well. `between`:
+    one `period` (ms); "homoclinic": homoclinic orbits of saddles. Cycles are followed in `along` (by default
+    the model's graph parameter) from every Hopf point at `through` = `at`, a number or several; from each
+    bifurcation found there, or where the period diverges, a curve goes in both directions. Without `at` it is
+    the model's default, and curves of folds begin beside every generalised Hopf point of the plane as well,
+    homoclinic ones beside every Bogdanov-Takens point. `between`:
     the range of `along`, `within`: that of `through`. `points`: the most of each direction of a curve, 200
     unless given. `longest`: the longest period (ms), by default 20 times that at the start. `slices`:
     numbers.
@@ -115,8 +87,12 @@ def curve(
     cusps of cycles (CPC), the resonances R1 to R4, and where two bifurcations meet (LPPD, LPNS, PDNS, NSNS);
     generalised period doublings and Chenciner points are not looked for. Along `pieces`: `row_size`, `start`
     and `end` (what ends the curve on both sides: "no_amplitude" is a generalised Hopf point of a curve of
-    folds; "longest_period" is where the period diverges), `duplicate_of`. A bifurcation that no branch at
-    `at` meets begins no curve: none found is not proof that there is none.
+    folds, a Bogdanov-Takens point of homoclinic orbits; "longest_period" is where the period diverges;
+    "saddle_node": the saddle is about to meet a node), `duplicate_of`. A homoclinic curve has cycles that
+    rest so long beside the saddle that they are homoclinic but for `homoclinic_error`: `homoclinic` is the
+    value of `along` with that taken off, `_saddle` the saddle's state, `saddle_rate` the size of its leading
+    eigenvalue, `saddle_quantity` the sum of the leading ones on both sides, 0 at a neutral saddle. A
+    bifurcation that no branch at `at` meets begins no curve: none found is not proof that there is none.
     Raises `ScanError` for a wrong definition, and if there is nothing to begin with.
     Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 8 to 10; Govaerts, Kuznetsov,
     Dhooge, SIAM J. Sci. Comput. 27, 231 (2005).
@@ -129,7 +105,7 @@ def curve(
     True
     """
     if not isinstance(kind, str) or kind not in KINDS:
-        _refuse(kind, {"at": at, "period": period, "between": between, "longest": longest, "drive": drive})
+        refuse(kind, {"at": at, "period": period, "between": between, "longest": longest, "drive": drive})
         count = PER_DECADE if points is None else points
         return of_equilibria.curve(
             model, kind, along, through, rates=rates, within=within, points=count, **slices
@@ -138,7 +114,7 @@ def curve(
     chosen = own if drive is None else with_sine(own, drive, kind, along, through)
     first = along if along is not None else chosen.graph if drive is None else AMPLITUDE
     pair = (first, through)
-    asked = _asked(chosen, kind, pair, (between, within), points, longest, period)
+    asked = wanted(chosen, kind, pair, (between, within), points, longest, period)
     asked = replace(asked, forced=drive is not None)
     if rates is not None:
         raise ScanError([Fault("rates", show(rates), f"None for {kind}", "give between and within")])
@@ -146,7 +122,7 @@ def curve(
     flat = {name: array.values.ravel() for name, array in labelled(given).items()}
     if next(iter(flat.values())).size != 1:
         raise ScanError([Fault("slices", "several", "numbers", "call curve for each")])
-    values = _values(chosen, through, at)
+    values = values_at(chosen, through, at)
     with np.errstate(all="ignore"):
         places = _places(asked, model, slices) if at is None and drive is None else []
         lines = _curves(asked, flat, values, places)
@@ -158,69 +134,6 @@ def _places(asked: Wanted, model: str, slices: Mapping[str, Values]) -> list[Pla
     if asked.kind == "homoclinic":
         return homoclinic_curves.takens_points(model, asked.names, asked.ranges[1], slices)
     return bautin_points(model, asked.names, asked.ranges[1], slices) if asked.kind == "LPC" else []
-
-
-def _refuse(kind: str, only: Mapping[str, Any]) -> None:
-    """Raise `ScanError` for an unknown kind, and for what kinds of equilibria don't take."""
-    if kind not in ("LP", "HB"):
-        raise ScanError([unknown("kind", kind, ("LP", "HB", *KINDS))])
-    faults = [
-        Fault(name, show(value), f"None for {kind}") for name, value in only.items() if value is not None
-    ]
-    if faults:
-        raise ScanError(faults)
-
-
-def _asked(
-    model: Model,
-    kind: str,
-    pair: tuple[str, str],
-    ranges: tuple[Range | None, Range | None],
-    points: int | None,
-    longest: float | None,
-    period: float | None,
-) -> Wanted:
-    """Return what is asked for, or raise `ScanError` with a line for every mistake in it."""
-    rows = {p.name: p for p in model.parameters}
-    faults = [unknown(n, x, rows) for n, x in zip(("along", "through"), pair, strict=True) if x not in rows]
-    if faults:
-        raise ScanError(faults)
-    if pair[0] == pair[1]:
-        faults.append(Fault("through", f'"{pair[1]}"', f"another parameter than {pair[0]}"))
-    for name, limits in zip(("between", "within"), ranges, strict=True):
-        if limits is not None and not is_range(limits, finite=False):
-            faults.append(Fault(name, show(limits), "two ascending numbers"))
-    if (kind == "period") != (period is not None):
-        found = "none" if period is None else show(period)
-        faults.append(Fault("period", found, 'a period in ms with kind="period", and with no other'))
-    if faults:
-        raise ScanError(faults)
-    for count in (points,):
-        check_count("points", 200 if count is None else count)
-    check_time("longest", longest)
-    check_time("period", period)
-    whole = [_domain(rows[name]) if r is None else r for name, r in zip(pair, ranges, strict=True)]
-    if pair[0] == AMPLITUDE:
-        # The other sign is a shift in time.
-        whole[0] = (max(0.0, whole[0][0]), whole[0][1])
-    return Wanted(model, kind, pair, (whole[0], whole[1]), points or 200, longest, period)
-
-
-def _domain(row: Parameter) -> Range:
-    low = -math.inf if row.domain.holds(-1.0) else 0.0
-    return low, math.inf if row.domain.holds(2.0) else 1.0
-
-
-def _values(model: Model, through: str, at: Any) -> Array:
-    """Return the values of the second parameter at which branches are followed."""
-    row = next(p for p in model.parameters if p.name == through)
-    try:
-        found = np.atleast_1d(np.asarray(row.default if at is None else at, dtype=float)).ravel()
-    except (TypeError, ValueError):
-        found = np.empty(0)
-    if not found.size or not all(row.domain.holds(x) for x in found.tolist()):
-        raise ScanError([Fault("at", show(at), f"values of {through}, {row.domain.words}")])
-    return found
 
 
 # From branches to curves

@@ -34,7 +34,7 @@ def with_sine(model: Model, drive: object, kind: str, along: str | None, through
         hint = "e.g. drive=qs.Sine(amplitude=1.0, period=50.0)"
         raise ScanError([Fault("drive", show(drive), "a Sine", hint)])
     faults = []
-    if kind == "period":
+    if kind in ("period", "homoclinic"):
         faults.append(Fault("kind", f'"{kind}"', "LPC, PD or NS with a drive", "it has its own period"))
     if along not in (None, AMPLITUDE):
         faults.append(Fault("along", show(along), f'"{AMPLITUDE}" with a drive'))

@@ -1,10 +1,11 @@
 """Curves of homoclinic orbits in the plane of two parameters: of cycles that rest beside a saddle for long.
 
 A cycle near a homoclinic orbit has p = p_hom + c exp(-lambda T), lambda the size of the saddle's leading
-eigenvalue. With lambda T between `SHORT` and `LONG` all along a curve its cycles are homoclinic orbits but for
-some 1e-11: where lambda T leaves that range the time that the cycle rests beside the saddle is made longer or
-shorter, and the curve goes on. Such cycles are where the period of a branch diverges, and beside every
-Bogdanov-Takens point: there a branch from a Hopf point to a homoclinic orbit is as short as one likes.
+eigenvalue. With lambda T between `SHORT` and `LONG` all along a curve its cycles are homoclinic orbits but
+for some 1e-8, and p_hom = p + p'(T)/lambda is right to the square of that. Where lambda T leaves the range
+the time that the cycle rests beside the saddle is made longer or shorter, and the curve goes on. Such cycles
+are where the period of a branch diverges, and beside every Bogdanov-Takens point: there the branch from the
+Hopf point to the homoclinic orbit is as short as one likes.
 
 Yu. A. Kuznetsov, Elements of Applied Bifurcation Theory, 3rd ed., Springer 2004, sections 6.2, 8.4.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +24,6 @@ from qifscan.errors import ScanError
 from qifscan.limit_cycles import continuation
 from qifscan.limit_cycles.bautin import Place
 from qifscan.limit_cycles.branch_bifurcations import OnBranches
-from qifscan.limit_cycles.branches import Starts
 from qifscan.limit_cycles.collocation import Border, linearised
 from qifscan.limit_cycles.continuation import Branches, Step
 from qifscan.limit_cycles.curve_bifurcations import BY_HOPF, BY_POINTS, BY_SADDLE, CUTS, FLAT, OnCurves
@@ -35,6 +35,9 @@ from qifscan.theory.codes import BT
 from qifscan.theory.special_points import special_points
 from qifscan.theory.tables import Words
 
+if TYPE_CHECKING:
+    from qifscan.limit_cycles.branches import Starts
+
 SHORT, USUAL, LONG = 18.0, 22.0, 30.0
 """lambda T below and above which the period is changed, and what it is changed to."""
 
@@ -42,14 +45,14 @@ BY_LENGTH = len(CUTS)
 """An end that is none: the curve goes on with another period."""
 
 _ALIKE = 0.02
-"""Least share of the saddle's leading eigenvalue in the one on the other side: with less it is about to meet a
-node, and directions grow by more than collocation follows in the time that the orbit takes."""
+"""Least share of the saddle's leading eigenvalue in the one on the other side: with less it is about to meet
+a node, and directions grow by more than collocation follows in the time that the orbit takes."""
 
 _NEWTON, _BESIDE = 12, 0.05
 """Most steps to the saddle from the slowest point of a cycle, and how far it may be from that, relative."""
 
 _TIMES, _LAPS = 6.0, 20.0
-"""The longest period of a branch, in those at the Hopf point: beside a Bogdanov-Takens point and elsewhere."""
+"""The longest period of a branch, in those at the Hopf point: beside a Bogdanov-Takens point, and not."""
 
 
 # The saddle
@@ -178,7 +181,7 @@ def takens_points(
 ) -> list[Place]:
     """Return the Bogdanov-Takens points in a plane, none where they can't be computed."""
     try:
-        found = special_points(model, names, **slices)
+        found = special_points(model, names, rates=None, within=None, **slices)
     except ScanError:
         return []
     here = found.isel(point=found["type"].values == BT)
@@ -192,7 +195,9 @@ def beginnings(
     """Return the homoclinic orbits that branches come to, with both parameters free."""
     most = (_TIMES if beside else _LAPS) * start.orbits.period
     rules = Lengthening(limits, most if longest is None else np.full(len(most), longest))
-    continuation.followed(continuation.begun(start.problem, start.orbits, start.tangent, limits.units, 0), rules)
+    continuation.followed(
+        continuation.begun(start.problem, start.orbits, start.tangent, limits.units, 0), rules
+    )
     found = []
     for step in rules.last:
         problem: Any = step.system
@@ -238,7 +243,7 @@ class AlongHomoclinic(OnCurves):
         found[off] = BY_LENGTH
         if off.any():
             self.last.append(step.chosen(np.flatnonzero(off)))
-        return found, beyond
+        return found, beyond | (found == BY_SADDLE)
 
     def _measured(self, system: Any, orbits: Orbits) -> dict[str, Any]:
         """Return the numbers of the cycles, of the saddle, and of the homoclinic orbit."""

@@ -1,0 +1,109 @@
+"""What curves of bifurcations of cycles are asked for, and what is wrong with that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qifscan.arrays import Array, Range
+from qifscan.dynamics.model import Model, Parameter
+from qifscan.errors import Fault, ScanError, check_count, check_time, is_range, show, unknown
+from qifscan.limit_cycles.forced_curves import PERIOD
+from qifscan.limit_cycles.problem import AMPLITUDE
+from qifscan.theory.codes import EP, LPC, PD, TR, UZ
+
+KINDS = {"LPC": LPC, "PD": PD, "NS": TR, "period": UZ, "homoclinic": EP}
+"""Folds, period doublings and torus bifurcations of cycles, cycles of one period, and homoclinic orbits: the
+points of branches that curves begin with, by AUTO's codes."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What curves are asked for: of which kind, in which plane, within which ranges, how far."""
+
+    model: Model
+    kind: str
+    names: tuple[str, str]
+    ranges: tuple[Range, Range]
+    points: int
+    longest: float | None
+    period: float | None
+    forced: bool = False
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Which scalars of the cycles both parameters are: a response has the period of its drive."""
+        return 1, 0 if self.names[1] == PERIOD else 2
+
+    @property
+    def units(self) -> Array:
+        """The sizes of both parameters."""
+        rows = {p.name: p for p in self.model.parameters}
+        return np.array([abs(rows[name].default or 1.0) for name in self.names])
+
+
+def refuse(kind: str, only: Mapping[str, Any]) -> None:
+    """Raise `ScanError` for an unknown kind, and for what kinds of equilibria don't take."""
+    if kind not in ("LP", "HB"):
+        raise ScanError([unknown("kind", kind, ("LP", "HB", *KINDS))])
+    faults = [
+        Fault(name, show(value), f"None for {kind}") for name, value in only.items() if value is not None
+    ]
+    if faults:
+        raise ScanError(faults)
+
+
+def wanted(
+    model: Model,
+    kind: str,
+    pair: tuple[str, str],
+    ranges: tuple[Range | None, Range | None],
+    points: int | None,
+    longest: float | None,
+    period: float | None,
+) -> Wanted:
+    """Return what is asked for, or raise `ScanError` with a line for every mistake in it."""
+    rows = {p.name: p for p in model.parameters}
+    faults = [unknown(n, x, rows) for n, x in zip(("along", "through"), pair, strict=True) if x not in rows]
+    if faults:
+        raise ScanError(faults)
+    if pair[0] == pair[1]:
+        faults.append(Fault("through", f'"{pair[1]}"', f"another parameter than {pair[0]}"))
+    for name, limits in zip(("between", "within"), ranges, strict=True):
+        if limits is not None and not is_range(limits, finite=False):
+            faults.append(Fault(name, show(limits), "two ascending numbers"))
+    if (kind == "period") != (period is not None):
+        found = "none" if period is None else show(period)
+        faults.append(Fault("period", found, 'a period in ms with kind="period", and with no other'))
+    if faults:
+        raise ScanError(faults)
+    for count in (points,):
+        check_count("points", 200 if count is None else count)
+    check_time("longest", longest)
+    check_time("period", period)
+    whole = [_domain(rows[name]) if r is None else r for name, r in zip(pair, ranges, strict=True)]
+    if pair[0] == AMPLITUDE:
+        # The other sign is a shift in time.
+        whole[0] = (max(0.0, whole[0][0]), whole[0][1])
+    return Wanted(model, kind, pair, (whole[0], whole[1]), points or 200, longest, period)
+
+
+def _domain(row: Parameter) -> Range:
+    low = -math.inf if row.domain.holds(-1.0) else 0.0
+    return low, math.inf if row.domain.holds(2.0) else 1.0
+
+
+def values_at(model: Model, through: str, at: Any) -> Array:
+    """Return the values of the second parameter at which branches are followed."""
+    row = next(p for p in model.parameters if p.name == through)
+    try:
+        found = np.atleast_1d(np.asarray(row.default if at is None else at, dtype=float)).ravel()
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if not found.size or not all(row.domain.holds(x) for x in found.tolist()):
+        raise ScanError([Fault("at", show(at), f"values of {through}, {row.domain.words}")])
+    return found
