@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -282,6 +283,7 @@ def compared(name: str, count: int, slices: int, seed: int) -> Count:
         columns = {p.name: columns[p.name] for p in plane.model.parameters}
         simulated(plane, [own[k] for k in whose], columns, seed + number, told)
         told.slices += slices
+        print(f"{name}: {told.slices} slices, {process_time() - begin:.0f} s", end="\r", file=sys.stderr)
         told.intervals += len(whose)
     told.seconds = process_time() - begin
     return told

@@ -22,7 +22,6 @@ from qifscan.arrays import Array, Index
 from qifscan.dynamics.model import Model
 from qifscan.errors import ScanError
 from qifscan.limit_cycles import continuation
-from qifscan.limit_cycles.bautin import Place
 from qifscan.limit_cycles.branch_bifurcations import OnBranches
 from qifscan.limit_cycles.collocation import Border, linearised
 from qifscan.limit_cycles.continuation import Branches, Step
@@ -178,7 +177,7 @@ class Lengthening(OnBranches):
 
 def takens_points(
     model: str, names: tuple[str, str], within: tuple[float, float], slices: Mapping[str, Values]
-) -> list[Place]:
+) -> list[tuple[float, float]]:
     """Return the Bogdanov-Takens points in a plane, none where they can't be computed."""
     try:
         found = special_points(model, names, rates=None, within=None, **slices)
