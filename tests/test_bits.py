@@ -25,7 +25,7 @@ LIKE_OTHERS = {
     "model qif_conductance",
     "model qif_izhikevich",
 }
-"""Cases of models that differ from others in their equations alone, which other tests compare with a solver."""
+"""Models that differ from others in their equations alone, which other tests compare with a solver."""
 
 NAMES = [pytest.param(n, marks=pytest.mark.thorough) if n in LIKE_OTHERS else n for n in CASES]
 ANEW = "if that was meant, `python -m tests.bits` makes a new record"
