@@ -13,6 +13,7 @@ from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.branch_bifurcations import mirrored, returned
 from qifscan.limit_cycles.collocation import linearised
 from qifscan.limit_cycles.continuation import Branches, Step
+from qifscan.limit_cycles.cycle_normal_forms import coefficient
 from qifscan.limit_cycles.floquet import multipliers, quick
 from qifscan.limit_cycles.located import search
 from qifscan.limit_cycles.marginal import Marginal
@@ -42,12 +43,15 @@ BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE, BY_STANDSTILL, B
 
 _TESTS = {
     "LPC": {"CPC": "cusp", "R1": "fold", "LPPD": "flip", "LPNS": "pair"},
-    "PD": {"LPPD": "fold", "R2": "flip", "PDNS": "pair"},
-    "NS": {"R3": "third", "R4": "quarter", "LPNS": "fold", "PDNS": "flip", "NSNS": "pair"},
+    "PD": {"LPPD": "fold", "R2": "flip", "PDNS": "pair", "GPD": "form"},
+    "NS": {"R3": "third", "R4": "quarter", "LPNS": "fold", "PDNS": "flip", "NSNS": "pair", "CH": "form"},
     "period": {},
     "homoclinic": {},
 }
 """On curves of each kind the points that are looked for, and what is 0 there."""
+
+_OF_ITSELF = ("CPC", "R3", "R4", "GPD", "CH")
+"""Those that are told without the multipliers."""
 
 _ANGLES = {"third": 2.0 * math.pi / 3.0, "quarter": 0.5 * math.pi}
 
@@ -97,7 +101,7 @@ class OnCurves:
         rest = self._rest(step.mu, _problem(step.system).drive is not None)
         found = np.empty((len(rest), len(self.names)))
         for k, name in enumerate(self.names):
-            found[:, k] = self._test(name, rest, step.new, step.after, step.tangent)
+            found[:, k] = self._test(name, step.system, rest, step.new, step.after, step.tangent)
             if name == "CPC":
                 found[:, k] *= np.where(b.tests[step.who, k] < 0.0, -1.0, 1.0)
         return found
@@ -114,12 +118,14 @@ class OnCurves:
             return _without(_without(rest, apart), _sorted_again(rest, apart))
         return rest
 
-    def _test(self, name: str, rest: Any, new: Orbits, after: Orbits, before: Orbits) -> Array:
+    def _test(self, name: str, system: Any, rest: Any, new: Orbits, after: Orbits, before: Orbits) -> Array:
         """Return one test function: at a cusp both parameters turn back along the curve."""
         what = _TESTS[self.kind][name]
         if what == "cusp":
             found: Array = (self._placed(after) * self._placed(before)).sum(axis=1)
             return found
+        if what == "form":
+            return coefficient(system, new)
         if what in _ANGLES:
             return new.scalars[:, -1] - _ANGLES[what]
         if what == "fold":
@@ -208,6 +214,7 @@ class OnCurves:
             "angle": extra,
             "residual": linear.residual,
             "mesh_error": error,
+            "coefficient": coefficient(system, orbits),
             "growth": _growth(linear.groups[..., :size, :size]),
         }
 
@@ -224,9 +231,9 @@ class OnCurves:
                 both = self._placed(orbits)
                 apart: Array = np.maximum(low / self.sizes - both, both - high / self.sizes)
                 return np.asarray(apart.max(axis=1))
-            mu = multipliers(self._states(part, orbits)).mu if name not in ("CPC", "R3", "R4") else None
+            mu = multipliers(self._states(part, orbits)).mu if name not in _OF_ITSELF else None
             rest = None if mu is None else self._rest(mu, forced)
-            return self._test(name, rest, orbits, tangent, looked.tangent.chosen(which))
+            return self._test(name, part, rest, orbits, tangent, looked.tangent.chosen(which))
 
         looked = search(system, crossing, test, self.units, 1)
         step, orbits, good, denied = looked.root(crossing.step)

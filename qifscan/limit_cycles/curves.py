@@ -84,8 +84,9 @@ def curve(
     is solved by collocation (see `marginal`). Along `point`: `piece`, `type` (0, a point that is marked, or
     the end of a range), both parameters, `angle` (theta of a pair of multipliers, "NS") and what `cycles`
     tells of a cycle, with its multipliers: `residual` and `converged` are of the whole problem. Marked are
-    cusps of cycles (CPC), the resonances R1 to R4, and where two bifurcations meet (LPPD, LPNS, PDNS, NSNS);
-    generalised period doublings and Chenciner points are not looked for. Along `pieces`: `row_size`, `start`
+    cusps of cycles (CPC), generalised period doublings (GPD) and Chenciner points (CH), where `coefficient`,
+    that of the normal form, is 0, the resonances R1 to R4, and where two bifurcations meet (LPPD, LPNS, PDNS,
+    NSNS). Along `pieces`: `row_size`, `start`
     and `end` (what ends the curve on both sides: "no_amplitude" is a generalised Hopf point of a curve of
     folds, a Bogdanov-Takens point of homoclinic orbits; "longest_period" is where the period diverges;
     "saddle_node": the saddle is about to meet a node), `duplicate_of`. A homoclinic curve has cycles that
@@ -384,10 +385,12 @@ def _dataset(asked: Wanted, given: Mapping[str, xr.DataArray], lines: Lines) -> 
     meant = meanings(model, words)
     point, own = ("point",), ("pieces",)
     code = words.meaning("type of the point") | flags(OF_CURVES_OF_CYCLES)
+    form = words.meaning("normal form coefficient, below 0 what branches off is stable", "1/ms")
     apart: dict[str, Any] = {
         "piece": (point, table["number"], words.meaning("curve that the point is on")),
         "type": (point, table["type"].astype(np.int8), code),
         "angle": (point, table["angle"], words.meaning("angle of the pair of multipliers", "rad")),
+        "coefficient": (point, table["coefficient"], form),
     }
     for name, key in zip(asked.names, ("value", "second"), strict=True):
         apart[name] = (point, table[key], words.of_parameter(name, "of the cycle"))

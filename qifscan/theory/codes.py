@@ -12,9 +12,10 @@ generalised Hopf (Bautin) point."""
 LPC, PD, TR = 5, 7, 8
 """Of cycles: fold, period doubling, torus bifurcation."""
 
-CPC, R1, R2, R3, R4 = -52, -55, -56, -57, -58
+CPC, GPD, CH, R1, R2, R3, R4 = -52, -53, -54, -55, -56, -57, -58
 LPPD, LPNS, PDNS, NSNS = -61, -62, -63, -64
-"""Of curves of these, all our own: cusp of cycles, strong resonances, points at which two of them meet."""
+"""Of curves of these, all our own: cusp of cycles, generalised period doubling, Chenciner point, strong
+resonances, points at which two of them meet."""
 
 UZ, EP, MX = -4, 9, -9
 """No bifurcations: a value that was asked for, an end, an end by failure."""
@@ -30,7 +31,7 @@ OFF_GRAPH = OF_EQUILIBRIA | {"BP": BP}
 OF_CYCLES = {"none": POINT, "HB": HB, "LPC": LPC, "PD": PD, "TR": TR, "EP": EP, "unresolved": UNRESOLVED}
 
 OF_CURVES_OF_CYCLES = {
-    **{"none": POINT, "EP": EP, "CPC": CPC, "R1": R1, "R2": R2, "R3": R3, "R4": R4},
+    **{"none": POINT, "EP": EP, "CPC": CPC, "GPD": GPD, "CH": CH, "R1": R1, "R2": R2, "R3": R3, "R4": R4},
     **{"LPPD": LPPD, "LPNS": LPNS, "PDNS": PDNS, "NSNS": NSNS, "unresolved": UNRESOLVED},
 }
 

@@ -1,0 +1,119 @@
+"""Where on curves of period doublings and torus bifurcations the coefficient of the normal form is 0.
+
+The right values are those of the stroboscopic map of responses to a sine, by DOP853: its derivatives are
+those of polynomials through its values, its normal form that of maps [Kuznetsov 2004, 5.4, 8.7, 9.5].
+"""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+import qifscan as qs
+from qifscan.dynamics.models import FAMILY
+from qifscan.theory import codes
+
+MEMORY = {"tau": 20.0, "eta": -10.0, "delta": 2.0, "J": 15.0 * math.sqrt(2.0)}
+GAP = {"eta": 1.0, "J": 0.0, "g": 2.0}
+
+
+class Map:
+    """The map over a period of the sine at a response, and its derivatives there."""
+
+    def __init__(self, model, point, **fixed):
+        row = FAMILY[model]
+        constants = row.constants({p.name: p.default for p in row.parameters} | fixed)
+        period, amplitude = point["period"].item(), point["drive_amplitude"].item()
+
+        def field(t, x):
+            wave = amplitude * math.sin(2.0 * math.pi * t / period)
+            return np.array(row.field(tuple(x), (0.0, wave), constants))
+
+        self.once = lambda x: solve_ivp(field, (0.0, period), x, method="DOP853", rtol=1e-13, atol=1e-15).y[
+            :, -1
+        ]
+        self.fixed = np.array([point["r_start"].item(), point["v_start"].item()])
+        self.matrix = np.stack([self.powers(one)[1] for one in np.eye(2)], axis=1)
+
+    def powers(self, way):
+        """The coefficients of the map along a direction, by a polynomial of degree 8."""
+        far = 2e-3 * np.abs(self.fixed).max() / np.abs(way).max()
+        nodes = np.cos(np.pi * (np.arange(11) + 0.5) / 11)
+        values = np.stack([self.once(self.fixed + far * x * way) for x in nodes])
+        return np.polynomial.polynomial.polyfit(nodes, values, 8) / far ** np.arange(9)[:, None]
+
+    def square(self, a, b):
+        """The second derivative."""
+        if np.allclose(a, b):
+            return 2.0 * self.powers(a)[2]
+        return 0.5 * (self.powers(a + b)[2] - self.powers(a - b)[2])
+
+    def cube(self, a, b):
+        """The third derivative in a, b, b."""
+        if np.allclose(a, b):
+            return 6.0 * self.powers(a)[3]
+        return self.powers(a + b)[3] - self.powers(b - a)[3] - 2.0 * self.powers(a)[3]
+
+
+def of_doubling(point, **fixed):
+    m = Map("qif", point, **fixed)
+    mu, right = np.linalg.eig(m.matrix)
+    at = np.abs(mu + 1.0).argmin()
+    assert abs(mu[at] + 1.0) < 1e-8
+    q, p = right[:, at].real, np.linalg.inv(right)[at].real
+    h = np.linalg.solve(np.eye(2) - m.matrix, m.square(q, q))
+    # A map xi -> -xi + c xi^3 is stable where c > 0.
+    return -float(p @ (m.cube(q, q) + 3.0 * m.square(q, h))) / 6.0
+
+
+def of_torus(point, **fixed):
+    m = Map("qif_gap", point, **fixed)
+    mu, right = np.linalg.eig(m.matrix)
+    at = mu.imag.argmax()
+    assert abs(abs(mu[at]) - 1.0) < 1e-8
+    p = np.linalg.inv(right)[at]
+    a, b = right[:, at].real, right[:, at].imag
+    both, same = m.square(a, b), (m.square(a, a), m.square(b, b))
+    h = np.linalg.solve(np.eye(2) - m.matrix, same[0] + same[1])
+    g = np.linalg.solve(mu[at] ** 2 * np.eye(2) - m.matrix, same[0] - same[1] + 2j * both)
+    third = m.cube(a, a) + m.cube(a, b) + 1j * (m.cube(b, a) + m.cube(b, b))
+    third = third + 2.0 * (m.square(a, h) + 1j * m.square(b, h))
+    gs = [m.square(x, y) for x in (a, b) for y in (g.real, g.imag)]
+    third = third + (gs[0] + 1j * gs[1]) - 1j * (gs[2] + 1j * gs[3])
+    return float((np.conj(mu[at]) * (p @ third)).real) / 2.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "model", "at", "within", "fixed", "of"),
+    [
+        ("PD", codes.GPD, "qif", 18.7, (18.6, 19.2), MEMORY, of_doubling),
+        pytest.param(
+            *("NS", codes.CH, "qif_gap", 3.02, (2.98, 3.1), GAP, of_torus), marks=pytest.mark.thorough
+        ),
+    ],
+)
+def test_a_coefficient_is_0_where_that_of_the_stroboscopic_map_is(kind, code, model, at, within, fixed, of):
+    options = {"drive": qs.Sine(amplitude=1.0, period=at), "through": "drive_period", "at": at}
+    found = qs.curve(model, kind, **options, between=(0.0, 14.0), within=within, points=6, **fixed)
+    marked = np.flatnonzero(found["type"].values == code)
+    assert len(marked) == 1
+    here = of(found.isel(point=marked[0]), **fixed)
+    sides = [found.isel(point=int(marked[0]) + k) for k in (-1, 1)]
+    beside = [of(side, **fixed) for side in sides]
+    assert beside[0] * beside[1] < 0.0
+    for side, value in zip(sides, beside, strict=True):
+        assert side["coefficient"].item() * value > 0.0
+    assert abs(here) < 1e-4 * max(map(abs, beside))
+
+
+@pytest.mark.thorough
+def test_doubled_cycles_are_stable_where_the_coefficient_is_below_0():
+    """Of the pair with synapses, whose doubled cycles begin where period doublings are."""
+    given = {"model": "qif_pair_synapse", "along": "eta_e"}
+    lost = qs.curve(**given, kind="PD", through="eps", at=12.0, between=(-3.0, 10.0), points=2)
+    assert (lost["coefficient"].values < 0.0).all()
+    found = qs.cycle_branches(**given, eps=12.0, within=(-3.0, 10.0), points=60, doublings=1)
+    doubled = np.flatnonzero(found["start"].values == 2)
+    rows = found.isel(point=found["branch"].values == doubled[0])
+    assert rows["stable"].values[1:4].all()
