@@ -55,6 +55,7 @@ bench: .venv/bench.stamp
 
 proof: .venv/test.stamp
 	$(BIN)/python benchmarks/theory_and_simulation.py
+	$(BIN)/python benchmarks/slices.py
 
 truth: .venv/test.stamp
 	$(BIN)/python benchmarks/truth.py
@@ -66,7 +67,7 @@ load: .venv/test.stamp
 	$(BIN)/python benchmarks/service_load.py
 
 clean:
-	rm -rf .venv docs/_build quickstart.zarr quickstart.png standard_map.json work_precision.json network.json networks.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json explorer.json exact.json theory_and_simulation.json truth.json delay_points.json
+	rm -rf .venv docs/_build quickstart.zarr quickstart.png standard_map.json work_precision.json network.json networks.json speed.json noise_battery.json time_to_accuracy.json bifurcation.json cost.json device.json explorer.json exact.json theory_and_simulation.json slices.json truth.json delay_points.json
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

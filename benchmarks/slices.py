@@ -34,6 +34,8 @@ from theory_and_simulation import (
     AT,
     BOXES,
     CYCLE,
+    LENGTHS,
+    LONGER,
     REST,
     UNDECIDED,
     Array,
@@ -81,6 +83,9 @@ MOST = 6
 BETWEEN = 2e-3
 """Relative difference between a run and a cycle that is interpolated between two of a branch, besides a
 quarter of the difference between these."""
+
+ENOUGH = 10.0
+"""By how many factors of e what is left of a distance must shrink in a run, to be told at rest."""
 
 WHOLE = ("hopf_point", "closed", "within", "period_doubling")
 """Ends of branches beyond which there is nothing in the range."""
@@ -307,7 +312,10 @@ def simulated(plane: Plane, whose: list[list[xr.Dataset]], columns: Columns, see
         told.rests += 1
         told.rests_found += (p, k) in reached
         if (p, k) not in reached:
-            note("no run ends at a stable equilibrium", p, state=known.rest[p, k].tolist())
+            slow = settles(model, columns, p, k) < ENOUGH
+            told.apart["settles in longer than runs are"] += slow
+            what = "no run ends at a stable equilibrium" + slow * ": it settles in longer than runs are"
+            note(what, p, state=known.rest[p, k].tolist(), claimed=not slow)
     round_ = set(by_kind(runs, CYCLE)[1].tolist())
     for k, p in enumerate(known.point.tolist()):
         told.cycles += 1
@@ -326,11 +334,35 @@ def simulated(plane: Plane, whose: list[list[xr.Dataset]], columns: Columns, see
         note(what, p, start=start, periods=sorted({round(float(x), 4) for x in period}), claimed=not why)
 
 
+def settles(model: Model, columns: Columns, point: int, which: int) -> float:
+    """Return by how many factors of e the slowest direction of an equilibrium shrinks in the longest run."""
+    given = {key: float(values[point]) for key, values in columns.items()}
+    slowest = qs.equilibria(model.name, **given)["eigenvalue_real"].values[which].max()
+    settle, _ = LENGTHS[any(p.name in ("tau_a", "tau_f") for p in model.parameters)]
+    return float(-slowest * settle * sum(LONGER))
+
+
+def between_bifurcations(plane: Plane, several: list[xr.Dataset], value: float) -> list[float]:
+    """Return the periods of cycles between a bifurcation and the next point of a branch."""
+    found = []
+    for one in several:
+        offset, period = one[plane.model.graph].values - value, one["period"].values
+        crossed = (np.diff(one["branch"].values) == 0) & (offset[1:] * offset[:-1] <= 0.0)
+        beside = (one["type"].values[1:] != 0) | (one["type"].values[:-1] != 0)
+        for k in np.flatnonzero(crossed & beside).tolist():
+            part = offset[k] / (offset[k] - offset[k + 1])
+            found.append(float((1.0 - part) * period[k] + part * period[k + 1]))
+    return found
+
+
 def unclaimed(plane: Plane, several: list[xr.Dataset], columns: Columns, point: int, period: Array) -> str:
     """Return why theory does not claim to have the cycles of some runs, "" if it does."""
     names = several[0]["end"].attrs["flag_meanings"].split()
     cut = {names[k] for found in several for k in found["end"].values if names[k] not in WHOLE}
     graph = plane.model.graph
+    beside = np.array(between_bifurcations(plane, several, float(columns[graph][point])))
+    if len(beside) and all(np.abs(beside / x - 1.0).min() < 5e-2 for x in period):
+        return "between two bifurcations of a branch, with no point between them"
     fixed = {key: float(values[point]) for key, values in columns.items() if key != graph}
     isolated = qs.cycle_branches(
         plane.model.name, at=float(columns[graph][point]), within=plane.box[graph], points=400, **fixed
