@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from qifscan.dynamics.model import Model, Parameter
 from qifscan.errors import Fault, ScanError, check_count, check_time, is_range, show, unknown
 from qifscan.limit_cycles.forced_curves import PERIOD
 from qifscan.limit_cycles.problem import AMPLITUDE
+from qifscan.limit_cycles.recorded import Record
 from qifscan.theory.codes import EP, LPC, PD, TR, UZ
 
 KINDS = {"LPC": LPC, "PD": PD, "NS": TR, "period": UZ, "homoclinic": EP}
@@ -33,6 +34,7 @@ class Wanted:
     longest: float | None
     period: float | None
     forced: bool = False
+    record: Mapping[str, Record] = field(default_factory=dict)
 
     @property
     def plane(self) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from qifscan.limit_cycles.floquet import multipliers, quick
 from qifscan.limit_cycles.located import search
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits, adapted, mesh_error, remeshed
+from qifscan.limit_cycles.recorded import Record, recorded
 from qifscan.limit_cycles.steps import Crossing, doubling, measured, others, stepped, torus
 from qifscan.theory.codes import EP, OF_CURVES_OF_CYCLES, UNRESOLVED
 
@@ -80,6 +81,7 @@ class OnCurves:
     longest: Array
     leaving: int = BY_RANGE
     unmoved: int = UNRESOLVED
+    record: Mapping[str, Record] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -209,6 +211,8 @@ class OnCurves:
         extra = orbits.scalars[:, -1] if self.kind == "NS" else np.full(len(orbits.period), np.nan)
         size = cycles.u.shape[2]
         error = mesh_error(orbits, system.scales(orbits.u))
+        own = recorded(_problem(system), cycles, self.record)
+        row |= {f"record {name}": values for name, values in own.items()}
         return row | {
             "second": orbits.scalars[:, self.plane[1]],
             "angle": extra,

@@ -11,6 +11,7 @@ import numpy as np
 
 from qifscan.arrays import Array, Index, Range
 from qifscan.dynamics.drive import Sine
+from qifscan.dynamics.model import Model
 from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, show
 from qifscan.lazy import LazyModule
@@ -26,6 +27,7 @@ from qifscan.limit_cycles.forced_curves import response_starts, with_sine
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import AMPLITUDE
+from qifscan.limit_cycles.recorded import Record, checked
 from qifscan.limit_cycles.steps import Extent, at_value, tangents
 from qifscan.phases import phased, tell
 from qifscan.scan.labels import Values, complete, labelled
@@ -59,6 +61,7 @@ def curve(
     rates: Range | None = None,
     within: Range | None = None,
     points: int | None = None,
+    record: Mapping[str, Record] | None = None,
     **slices: Values,
 ) -> xr.Dataset:
     """Return the curves of bifurcations in the plane of two parameters, in order along each.
@@ -73,8 +76,9 @@ def curve(
     the model's default, and curves of folds begin beside every generalised Hopf point of the plane as well,
     homoclinic ones beside every Bogdanov-Takens point. `between`:
     the range of `along`, `within`: that of `through`. `points`: the most of each direction of a curve, 200
-    unless given. `longest`: the longest period (ms), by default 20 times that at the start. `slices`:
-    numbers.
+    unless given. `longest`: the longest period (ms), by default 20 times that at the start. `record`: names
+    of further columns, each with a function of a cycle's times `t` (ms, from 0 to the period), its `state`
+    (arrays by the names of the variables) and its `parameters`, which returns a number. `slices`: numbers.
 
     With a `drive`, a `Sine`: of responses of one period of it. `along` is "drive_amplitude", from 0 to what
     `between` says, `through` "drive_period" or a parameter of the model. What responses of equilibria meet as
@@ -106,7 +110,8 @@ def curve(
     True
     """
     if not isinstance(kind, str) or kind not in KINDS:
-        refuse(kind, {"at": at, "period": period, "between": between, "longest": longest, "drive": drive})
+        only = {"at": at, "period": period, "between": between, "longest": longest, "drive": drive}
+        refuse(kind, only | {"record": record})
         count = PER_DECADE if points is None else points
         return of_equilibria.curve(
             model, kind, along, through, rates=rates, within=within, points=count, **slices
@@ -116,7 +121,8 @@ def curve(
     first = along if along is not None else chosen.graph if drive is None else AMPLITUDE
     pair = (first, through)
     asked = wanted(chosen, kind, pair, (between, within), points, longest, period)
-    asked = replace(asked, forced=drive is not None)
+    own_columns = checked(record, _taken(chosen, pair))
+    asked = replace(asked, forced=drive is not None, record=own_columns)
     if rates is not None:
         raise ScanError([Fault("rates", show(rates), f"None for {kind}", "give between and within")])
     given = complete(slices, [p for p in chosen.parameters if p.name not in pair])
@@ -128,6 +134,19 @@ def curve(
         places = _places(asked, model, slices) if at is None and drive is None else []
         lines = _curves(asked, flat, values, places)
     return _dataset(asked, given, lines)
+
+
+def _taken(model: Model, pair: tuple[str, str]) -> set[str]:
+    """Return the names that columns have."""
+    found = {*pair, *(p.name for p in model.parameters), *model.variable_names}
+    found |= {*meanings(model, Words(model, model.reference)), "piece", "type", "angle", "coefficient"}
+    found |= {f"{name}_saddle" for name in model.variable_names} | {
+        "row_size",
+        "duplicate_of",
+        "start",
+        "end",
+    }
+    return found | {"homoclinic", "homoclinic_error", "saddle_rate", "saddle_quantity", "multiplier"}
 
 
 def _places(asked: Wanted, model: str, slices: Mapping[str, Values]) -> list[Place]:
@@ -359,8 +378,10 @@ def _rules(asked: Wanted, system: Any, orbits: Orbits) -> OnCurves:
     sizes = asked.plane, asked.units, _all_units(asked, system)
     if asked.kind == "homoclinic":
         unbound = np.full(len(longest), math.inf) if asked.longest is None else longest
-        return homoclinic_curves.AlongHomoclinic(asked.kind, asked.ranges, *sizes, asked.points, unbound)
-    return OnCurves(asked.kind, asked.ranges, *sizes, asked.points, longest)
+        return homoclinic_curves.AlongHomoclinic(
+            asked.kind, asked.ranges, *sizes, asked.points, unbound, record=asked.record
+        )
+    return OnCurves(asked.kind, asked.ranges, *sizes, asked.points, longest, record=asked.record)
 
 
 def _half(asked: Wanted, system: Any, orbits: Orbits, along: Orbits) -> tuple[list[dict[str, Any]], Index]:
@@ -394,6 +415,7 @@ def _dataset(asked: Wanted, given: Mapping[str, xr.DataArray], lines: Lines) -> 
     }
     for name, key in zip(asked.names, ("value", "second"), strict=True):
         apart[name] = (point, table[key], words.of_parameter(name, "of the cycle"))
+    apart |= {x: (point, table[f"record {x}"], words.meaning(f"{x}, recorded")) for x in asked.record}
     for name, values in columns_of(model, table).items():
         apart[name] = ((*point, "multiplier") if values.ndim > 1 else point, values, meant[name])
     # On a curve of bifurcations no cycle is stable.
