@@ -126,6 +126,35 @@ def test_a_slow_variable_does_not_stop_in_float32():
     assert (found.variables["precision"], found.status) == (64, COMPUTED)
 
 
+def test_a_slow_variable_that_float32_leaves_aside_has_its_standard_deviation():
+    """7e-5 beside where it should be, which is a thousandth of the standard deviation."""
+    found = ran(
+        model="qif_plasticity",
+        drive=qs.Ramp(amplitude=22.30033675318102, start=110.3324915772627, length=0.07224717078660117),
+        protocol=qs.Protocol(
+            initial={
+                "r": 0.8154213751162883,
+                "v": 5.745065137873468,
+                "u": 0.6396121632496963,
+                "x": 0.3269767125588418,
+            },
+            transient=0.0,
+            window=204.8,
+        ),
+        fixed={
+            "tau": 1.2931066214451739,
+            "delta": 2.1424157752361084,
+            "eta": 10.783327035170743,
+            "J": 45.10594766478546,
+            "U": 0.11430307853773984,
+            "tau_f": 14.531739301102744,
+            "tau_d": 21.39253852830869,
+        },
+        observables=["u_std"],
+    )
+    assert found.variables["u_std"][0] == pytest.approx(0.04712465434620246, rel=1e-4)
+
+
 WEAKLY_DAMPED = {
     "fixed": {"tau": 0.2, "eta": 28.0, "delta": 0.05, "J": 50.0},
     "protocol": qs.Protocol(initial={"r": 1.0, "v": -3.0}, transient=10.0, window=40.0),

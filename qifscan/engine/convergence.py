@@ -41,6 +41,10 @@ remembered."""
 ROUNDING = 6e-8
 """Relative rounding of a float32 step. Over the steps that a point remembers it may be half the tolerance."""
 
+MOVING = 0.03
+"""Part of that which it may be of a point that is not at rest: its standard deviation may be a hundredth of
+the value, and has the error of the value."""
+
 SMALL_STD = 0.01
 """Errors of a standard deviation, which may be far below the value, are relative to it and to this part
 of the quadratic mean."""

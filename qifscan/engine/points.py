@@ -236,12 +236,28 @@ def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> Column:
     count = convergence.remembered(modes, rest.unit, dt, steps)
     tolerance = scan.protocol.tolerance
     limit = tolerance * np.minimum(convergence.ESTIMATE, convergence.ADDED / count)
-    rounded = (count * convergence.ROUNDING > 0.5 * tolerance) & (scan.precision == "float32")
+    rounded = _rounded(points, ran, count)
     stays = starts_stable(points, ran.steps, schedule) & (ran.error <= tolerance)
     coarse = step_size.unresolved_drive(scan, points.columns, ran.steps.halvings)
     coarse |= schedule.window * 2.0**ran.steps.halvings < convergence.FEW_STEPS
     suspect = ~points.noisy() & ~stays & (~(ran.error <= limit) | rounded | coarse)
     return np.flatnonzero(suspect & np.isfinite(ran.result.final).all(axis=1))
+
+
+def _rounded(points: Points, ran: _Ran, count: Column) -> Column:
+    """Whether the rounding of float32 adds up to too much over the steps that points remember.
+
+    Slow variables stop moving where a step is less than half of their last digit.
+    """
+    allowed = 0.5 * points.scan.protocol.tolerance
+    largest = count * convergence.ROUNDING * (points.scan.precision == "float32")
+    rounded: Column = largest > allowed
+    rows = np.flatnonzero(~rounded & (largest > convergence.MOVING * allowed))
+    if len(rows):
+        final = tuple(ran.result.final[rows].astype(np.float64).T)
+        nearest = points.final_rest().take(rows).distance(final).min(axis=1)
+        rounded[rows] = ~(nearest <= convergence.MOVING * allowed)
+    return rounded
 
 
 def starts_stable(points: Points, steps: Steps, schedule: Schedule) -> Column:
@@ -328,7 +344,8 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
         good = found.state <= allowed
         if check == 0:
             rounding = against.rounding(rows, result, coarse)
-            taken = np.flatnonzero(good & (rounding.state > allowed) & auto)
+            # It may be in what is not asked for, as in a standard deviation.
+            taken = np.flatnonzero(good & (rounding.state > convergence.MOVING * allowed) & auto)
             result = _adopted(result, rows[taken], coarse, taken)
             bits[rows[taken]] = 64
             found = found.with_rounding(rounding, np.isin(np.arange(len(rows)), taken))

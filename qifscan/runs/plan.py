@@ -164,8 +164,8 @@ def plan(
     checkpoint
         Whether the run keeps what a longer window goes on from.
     probe
-        Compile the scan's program and run a part of its first batch, for the time and the memory (about
-        a second). Without it those two are None, and jax is not loaded but to look for a GPU.
+        Compile the scan's programs and run a part of a batch, for the time and the memory (one to five
+        seconds). Without it those two are None, and jax is not loaded but to look for a GPU.
 
     Returns
     -------
