@@ -256,7 +256,10 @@ def _rows(b: Branches, entries: list[Waiting], rules: Rules) -> dict[str, Any]:
     """Return the numbers of orbits on meshes of one size."""
     who = np.concatenate([entry.step.who for entry in entries])
     order, code = (np.concatenate([getattr(entry, name) for entry in entries]) for name in ("order", "code"))
-    orbits, tangent = joined([entry.step.new for entry in entries]), joined([entry.step.after for entry in entries])
+    orbits, tangent = (
+        joined([entry.step.new for entry in entries]),
+        joined([entry.step.after for entry in entries]),
+    )
     parts = []
     for begin in range(0, len(who), _MANY):
         some = slice(begin, begin + _MANY)
