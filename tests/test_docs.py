@@ -65,7 +65,7 @@ def same(printed, output):
     )
 
 
-LONG = {"cycles", "experiments"}
+LONG = {"cycles", "experiments", "others"}
 RUN = [p for p in PAGES if p.name not in OWN_TEST and any(python(p))]
 
 

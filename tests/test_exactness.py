@@ -523,7 +523,14 @@ BESIDE = {
 """Parameters beside the random ones, where those alone make no bifurcations."""
 
 
-@pytest.mark.parametrize("model", [name for name in FAMILY if name not in ("qif_pair_alpha", "qif_bimodal")])
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(name, marks=pytest.mark.thorough) if name == "qif_pair_couplings" else name
+        for name in FAMILY
+        if name not in ("qif_pair_alpha", "qif_bimodal")
+    ],
+)
 def test_distances_are_those_of_a_walk_along_the_branch(model):
     """From each equilibrium of random points along 8,000 rates, to both sides: as far as eta(r) turns, or is
     not defined, and past every place where two eigenvalues cross the axis."""

@@ -114,6 +114,7 @@ def test_no_busy_server_cut_line_or_lost_answer_changes_a_bit(network, on_disk):
     assert qs.verify(network.store, points=2).sound
 
 
+@pytest.mark.thorough
 def test_an_upload_that_never_arrives_whole_leaves_nothing_and_a_rerun_does_the_rest(network, on_disk):
     network.fate = lambda method, path: "cut" if method == "PUT" and "/r_mean/c/1" in path else None
     with pytest.raises(qs.RunError, match=r"chunk 1 failed .*; 1 of 5 chunks are missing") as caught:
@@ -127,6 +128,7 @@ def test_an_upload_that_never_arrives_whole_leaves_nothing_and_a_rerun_does_the_
     same(network.store, on_disk)
 
 
+@pytest.mark.thorough
 def test_a_listing_that_lags_behind_costs_time_and_no_number(network, on_disk):
     network.fate = lambda method, path: "stale" if "list-type" in path else None
     run = qs.run(SCAN, network.store, client="threads", chunk_points=2).load()

@@ -73,7 +73,7 @@ def reference(tmp_path_factory):
     return contents(path)
 
 
-@pytest.mark.parametrize("points", [3, 20])
+@pytest.mark.parametrize("points", [pytest.param(3, marks=pytest.mark.thorough), 20])
 def test_chunks_of_any_size_give_the_same_bits(reference, tmp_path, points):
     qs.run(noisy_scan(), tmp_path / "scan.zarr", client="serial", chunk_points=points)
     assert_identical(tmp_path / "scan.zarr", reference)

@@ -17,7 +17,7 @@ import numpy as np
 from qifscan.dynamics.status import Status
 from qifscan.engine.measured import Measured, merged
 from qifscan.engine.points import Begun, Points, Start, run_points
-from qifscan.engine.schedule import Schedule, batch_shape
+from qifscan.engine.schedule import LANES, Schedule, batch_shape
 
 if TYPE_CHECKING:
     from qifscan.arrays import Column, Indices
@@ -112,12 +112,15 @@ def sample_of_turns(chunks: Chunks, turns: Iterable[int]) -> Iterator[None]:
 
 
 def first_points(chunks: Chunks, trace: bool = False) -> Points:
-    """Return the points of the first chunk that are run together, or of the first batch of traces."""
+    """Return the points of the first chunk that are run together, or of the first batch of traces; a few of
+    them where equilibria are searched for, which takes milliseconds for each."""
     indices = chunks.indices(chunks.grid if trace else 0)
     if chunks.scan.protocol.sweep is not None and not trace:
         # One of each line: a line may have millions.
         first = np.flatnonzero(indices[_places(chunks.scan)[0]] == 0)
         indices = tuple(index[first] for index in indices)
+    if chunks.scan.mean_field.rest is None:
+        indices = tuple(index[:LANES] for index in indices)
     return Points.of(chunks.scan, indices)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ MOST_KEPT = 256
 """Executables that a process keeps, those used last: a server or a notebook may ask for ever new ones."""
 
 _executables: dict[tuple[Program, Shapes], Compiled] = {}
+_taken = [0.0]
 _compiling = threading.Lock()
 
 
@@ -46,11 +48,13 @@ def compiled(
     with _compiling:
         found = _executables.pop((program, shapes), None)
         if found is None:
+            begin = time.perf_counter()
             backend.prepare()
             whole = jax.jit(lambda *arguments: blocks(program, *arguments))
             lowered = whole.lower(*arguments)
             compiling()
             found = lowered.compile()
+            _taken[0] += time.perf_counter() - begin
         # Keep the order of last use.
         _executables[program, shapes] = found
         if len(_executables) > MOST_KEPT:
@@ -61,3 +65,8 @@ def compiled(
 def compile_count() -> int:
     """Return how many executables this process keeps."""
     return len(_executables)
+
+
+def seconds_of_compiling() -> float:
+    """Return the seconds that this process has spent on compiling."""
+    return _taken[0]

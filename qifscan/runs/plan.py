@@ -11,18 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from qifscan.arrays import Indices
 from qifscan.dynamics.observables import needed_accumulators
 from qifscan.engine import backend
 from qifscan.engine.batch import memory_bytes
 from qifscan.engine.carries import Noise
 from qifscan.engine.chunk_work import first_points, sample_of_turns
 from qifscan.engine.chunks import Chunks, grain_of
-from qifscan.engine.compiler import nothing
+from qifscan.engine.compiler import nothing, seconds_of_compiling
 from qifscan.engine.measured import diagnostics
 from qifscan.engine.points import Points, run_points
 from qifscan.engine.program import Program
-from qifscan.engine.schedule import BLOCK, Schedule, batch_shape
+from qifscan.engine.schedule import Schedule, batch_shape
 from qifscan.errors import Fault, ScanError, check_count, check_flag, counted
 from qifscan.files import Where
 from qifscan.machine import available_memory, resident_memory, usual_workers
@@ -196,10 +195,11 @@ def plan(
         return made
     chunks, workers = made.chunks, made.workers
     tell("compiling")
+    sample = _Sample.of(chunks)
     # Of the chunks that a GPU is given it runs one at a time.
-    seconds, again = _probe(chunks)
+    seconds, again = _probe(chunks, sample)
     seconds /= workers if device.startswith("cpu") else 1
-    most, steps = memory(chunks, workers), _mean_steps(chunks)
+    most, steps = _memory(chunks, workers, sample.points), _mean_steps(chunks, sample)
     return replace(made, seconds=seconds, again=again, memory=most, mean_steps=steps)
 
 
@@ -250,23 +250,45 @@ def _bytes_on_disk(chunks: Chunks) -> int:
 SAMPLE = 4096
 """Points whose steps tell the mean number of steps of a point."""
 
+SEARCHED = 64
+"""Points that stand for those of a batch where equilibria are searched for: each takes milliseconds."""
 
-def _mean_steps(chunks: Chunks) -> float:
+
+@dataclass(frozen=True)
+class _Sample:
+    """Points spread over a scan, as many as in a batch, and the seconds that it takes to make so many."""
+
+    points: Points
+    seconds: float
+
+    @classmethod
+    def of(cls, chunks: Chunks) -> _Sample:
+        """Return that of a scan; where equilibria are searched for, few points stand for all."""
+        whole, begin = min(chunks.batch, chunks.scan.size), time.perf_counter()
+        count = whole if chunks.scan.mean_field.rest is not None else min(whole, SEARCHED)
+        points = Points.of(chunks.scan, chunks.sample(count))
+        seconds = (time.perf_counter() - begin) * whole / count
+        return cls(points.take(np.resize(np.arange(count), whole)), seconds)
+
+
+def _mean_steps(chunks: Chunks, sample: _Sample) -> float:
     """Return the mean number of steps in a base step, before anything is run again."""
-    # Where equilibria are searched for, each takes milliseconds.
-    count = SAMPLE if chunks.scan.mean_field.rest is not None else BLOCK
-    halvings = Points.of(chunks.scan, chunks.sample(count)).steps().halvings
-    return float(np.mean(2.0**halvings))
+    more = chunks.scan.mean_field.rest is not None
+    points = Points.of(chunks.scan, chunks.sample(SAMPLE)) if more else sample.points
+    return float(np.mean(2.0 ** points.steps().halvings))
 
 
 WHOLE = 1.5
 """Seconds that a batch may take for the probe to run it whole, as a run does: also what is run again."""
 
-LONG = 4.0
+LONG = 2.0
 """Seconds that a batch may take with what is run again for the probe to run that whole."""
 
+SURE = 0.5
+"""Seconds of a batch above which they are not taken again, to be sure."""
+
 PARTS = 8
-"""Parts of the steps of which one is run first."""
+"""Parts of the steps of which one is run before the whole batch, and a quarter of one before that."""
 
 TURNS = 6
 """Turns of a sweep that are timed: one of them the first, which starts from rest."""
@@ -275,14 +297,13 @@ WRITTEN = 0.02
 """Seconds that it takes to prepare and to write a chunk."""
 
 
-def _probe(chunks: Chunks) -> tuple[float, bool]:
+def _probe(chunks: Chunks, sample: _Sample) -> tuple[float, bool]:
     """Return the seconds that the whole scan would take on one worker, and whether points that are run again
     are in it: from as many points as in a batch, spread over the scan, and a part of their steps; or where
     that takes little time from all of their steps, of a sweep in a few turns of its lines."""
     scan, schedule, shape = chunks.scan, chunks.schedule, batch_shape(chunks.batch)
-    indices = chunks.sample(chunks.batch)
-    share = (scan.size + chunks.traces) / len(indices[0])
-    points = Points.of(scan, indices)
+    points = sample.points
+    share = (scan.size + chunks.traces) / len(points.replicate)
     steps = points.steps()
 
     def timed(count: int) -> float:
@@ -311,7 +332,7 @@ def _probe(chunks: Chunks) -> tuple[float, bool]:
             # Programs of what is run again are compiled in the first run, which is not timed.
             batch = min(_seconds_of_a_turn(chunks) for _ in "12")
         else:
-            batch = _seconds_of_a_batch(scan, indices, schedule, shape)
+            batch = sample.seconds + _seconds_of_a_batch(points, schedule, shape)
     return batch * share + WRITTEN * len(chunks), again
 
 
@@ -325,27 +346,30 @@ def _seconds_of_a_turn(chunks: Chunks) -> float:
     return (time.perf_counter() - begin) / len(turns)
 
 
-def _seconds_of_a_batch(scan: Scan, indices: Indices, schedule: Schedule, shape: tuple[int, int]) -> float:
+def _seconds_of_a_batch(points: Points, schedule: Schedule, shape: tuple[int, int]) -> float:
     """Return the seconds of a batch with all that is run again in it; where that takes long, from parts of
-    its steps: some of it goes with the steps, and the search for equilibria does not."""
+    its steps: some of it goes with the steps, and some does not."""
 
     def timed(part: int) -> float:
-        return _seconds_of(scan, indices, schedule.shortened(part), shape)
+        return _seconds_of(points, schedule.shortened(part), shape)
 
-    # Programs of what is run again are compiled in the first run, which is not timed.
-    few = timed(PARTS)
-    few = few if few > LONG else timed(PARTS)
-    if few * PARTS <= LONG:
-        return min(timed(1), timed(1))
-    fewer = timed(4 * PARTS)
+    parts, fewer = PARTS, timed(4 * PARTS)
+    if fewer * 4 > LONG:
+        parts, few, fewer = 4 * PARTS, fewer, timed(16 * PARTS)
+    else:
+        few = timed(PARTS)
+        if few * PARTS <= LONG:
+            whole = timed(1)
+            return whole if whole > SURE else min(whole, timed(1))
     of_steps = max(few - fewer, 0.0) * 4 / 3
-    return few + of_steps * (PARTS - 1)
+    return few + of_steps * (parts - 1)
 
 
-def _seconds_of(scan: Scan, indices: Indices, schedule: Schedule, shape: tuple[int, int]) -> float:
-    begin = time.perf_counter()
-    run_points(Points.of(scan, indices), schedule, shape)
-    return time.perf_counter() - begin
+def _seconds_of(points: Points, schedule: Schedule, shape: tuple[int, int]) -> float:
+    """Return the seconds that points take with what is run again, without compiling."""
+    begin, compiling = time.perf_counter(), seconds_of_compiling()
+    run_points(points, schedule, shape)
+    return time.perf_counter() - begin - (seconds_of_compiling() - compiling)
 
 
 def memory(chunks: Chunks, workers: int, compiling: Callable[[], None] = nothing) -> int:
@@ -353,7 +377,12 @@ def memory(chunks: Chunks, workers: int, compiling: Callable[[], None] = nothing
 
     `compiling` is called when nothing but compilation is left to do, which leaves Python to other threads.
     """
-    return resident_memory() + workers * 2 * max(_batch_bytes(chunks, compiling), _trace_bytes(chunks))
+    return _memory(chunks, workers, first_points(chunks), compiling)
+
+
+def _memory(chunks: Chunks, workers: int, points: Points, compiling: Callable[[], None] = nothing) -> int:
+    bytes_of_batch = _batch_bytes(chunks, points, compiling)
+    return resident_memory() + workers * 2 * max(bytes_of_batch, _trace_bytes(chunks))
 
 
 def least_memory(chunks: Chunks, workers: int) -> int:
@@ -369,8 +398,8 @@ def _trace_bytes(chunks: Chunks) -> int:
     return 3 * width * chunks.trace_bytes
 
 
-def _batch_bytes(chunks: Chunks, compiling: Callable[[], None]) -> int:
-    points, schedule = first_points(chunks), chunks.schedule
+def _batch_bytes(chunks: Chunks, points: Points, compiling: Callable[[], None]) -> int:
+    schedule = chunks.schedule
     steps, shape = points.steps(), batch_shape(chunks.batch)
     program = points.program(steps, schedule)
     inputs = points.inputs(program, steps)

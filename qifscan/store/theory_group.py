@@ -21,6 +21,7 @@ from qifscan.files import METADATA, Where
 from qifscan.lazy import LazyModule
 from qifscan.place import located
 from qifscan.store import drafts, layout, store
+from qifscan.store.packing import Array, Packing
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -92,6 +93,7 @@ def _write(path: Where, found: Atlas) -> None:
 def _build(partial: Path, found: Atlas) -> None:
     """Write the group of theory below a folder. It is made in memory, as zarr starts a thread for a file."""
     made: dict[str, Any] = {}
+    values: dict[str, Array] = {}
     through = zarr.storage.MemoryStore(made)
     with places.one_by_one():
         # Only what is new is written: the group's parent keeps its attributes.
@@ -99,23 +101,19 @@ def _build(partial: Path, found: Atlas) -> None:
             THEORY, attributes=found.attributes
         )
         for name, dataset in found.datasets.items():
-            _write_dataset(group.create_group(name), dataset)
-        nodes = {name: json.loads(data.to_bytes()) for name, data in made.items() if name.endswith(METADATA)}
-        start, end = f"{THEORY}/", f"/{METADATA}"
-        arrays = {
-            name.removeprefix(start).removesuffix(end): node
-            for name, node in sorted(nodes.items())
-            if node["node_type"] == "array"
+            written = _write_dataset(group.create_group(name), dataset, partial / THEORY / name)
+            values |= {f"{name}/{array}": own for array, own in written.items()}
+        digests = {
+            name: _digest(name, json.loads(made[f"{THEORY}/{name}/{METADATA}"].to_bytes()), values[name])
+            for name in sorted(values)
         }
-        digests = {n: _digest(through, f"{THEORY}/{n}", n, node) for n, node in arrays.items()}
         group.attrs.update({DIGESTS: digests})
     for name, data in made.items():
         files.write(partial / name, data.to_bytes())
 
 
-def _digest(through: Any, path: str, name: str, node: Any) -> str:
+def _digest(name: str, node: Any, values: Array) -> str:
     """Return the digest of an array of theory, with its metadata."""
-    values = np.asarray(zarr.open_array(through, path=path, mode="r", zarr_format=3)[...])
     values = np.array(values.tolist(), dtype=str) if values.dtype.kind in "OTU" else values
     return f"{record.digest(name.encode(), json.dumps(node, sort_keys=True).encode(), values):016x}"
 
@@ -139,7 +137,8 @@ def theory_faults(path: Where, deep: bool = False) -> list[str]:
             found += [f"a chunk of {name} is missing"] if lacks else []
     for name in arrays if deep and not found else ():
         try:
-            found_now = _digest(places.readable(group), name, name, arrays[name])
+            stored = zarr.open_array(places.readable(group), path=name, mode="r", zarr_format=3)
+            found_now = _digest(name, arrays[name], np.asarray(stored[...]))
             same = digests is None or digests.get(name) == found_now
         except Exception as error:  # noqa: BLE001 - a codec may raise anything on damaged bytes
             found.append(f"{name} can't be read ({short(error)})")
@@ -185,10 +184,14 @@ def _has_scan(path: Where) -> bool:
     return (path / "status" / METADATA).is_file() or (path / "status").exists()
 
 
-def _write_dataset(group: Any, dataset: xr.Dataset) -> None:
-    """Write a dataset as xarray would, but without loading dask for it."""
+def _write_dataset(group: Any, dataset: xr.Dataset, folder: Path) -> dict[str, Array]:
+    """Write a dataset as xarray would, but without loading dask for it; return what was written.
+
+    What zarr needs no hand in is packed and written below `folder`, in a tenth of the time.
+    """
     renamed = {name: f"{name}{OF_POINT}" for name in _varied(dataset)}
     dataset = dataset.rename(renamed)
+    written: dict[str, Array] = {}
     for name, variable in dataset.variables.items():
         row = variable.nbytes // max(1, variable.shape[0] if variable.ndim else 1)
         rows = max(1, THEORY_CHUNK // max(1, row))
@@ -205,9 +208,25 @@ def _write_dataset(group: Any, dataset: xr.Dataset) -> None:
             # So that a chunk that was lost can be told from one that is empty.
             config={"write_empty_chunks": True},
         )
-        array[...] = variable.values
+        written[str(name)] = variable.values
+        packing = Packing.of(array)
+        if packing is None:
+            array[...] = variable.values
+        else:
+            _write_packed(packing, variable.values, folder / str(name))
     others = [str(name) for name in dataset.coords if name not in dataset.dims]
     group.attrs.update({**dataset.attrs, **({"coordinates": " ".join(others)} if others else {})})
+    return written
+
+
+def _write_packed(packing: Packing, values: Array, folder: Path) -> None:
+    """Write every chunk of an array; those of theory are cut along its first dimension alone."""
+    if not values.ndim:
+        files.write(folder / "c", packing.packed(values))
+        return
+    rest = "/0" * (values.ndim - 1)
+    for k, begin in enumerate(range(0, len(values), packing.shape[0])):
+        files.write(folder / f"c/{k}{rest}", packing.packed(values[begin : begin + packing.shape[0]]))
 
 
 def _varied(dataset: xr.Dataset) -> list[str]:

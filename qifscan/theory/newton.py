@@ -54,6 +54,9 @@ _ACCURATE = 1e-9
 _BLOCK = 1 << 15
 _MOST = 12
 
+_CACHED = 1 << 16
+"""Entries of the matrices that are eliminated together: half a megabyte."""
+
 
 @dataclass(frozen=True)
 class Searched:
@@ -196,18 +199,33 @@ def eliminated(matrix: Array, right: Array) -> Array:
 
     By elimination with pivots, and not by LAPACK, which ends with the first singular one.
     """
-    size, rows = right.shape[1], np.arange(len(right))
-    whole = np.concatenate((matrix, right[..., None]), axis=2)
+    some = max(64, _CACHED // right.shape[1] ** 2)
+    parts = [slice(begin, begin + some) for begin in range(0, len(right), some)]
+    found = np.empty(right.shape)
+    for some_of_them in parts:
+        found[some_of_them] = _eliminated(matrix[some_of_them], right[some_of_them])
+    return found
+
+
+def _eliminated(matrix: Array, right: Array) -> Array:
+    """Do so for as many as the cache holds, one entry of all systems after the other."""
+    count, size = right.shape
+    whole = np.empty((size, size + 1, count))
+    whole[:, :size], whole[:, size] = np.moveaxis(matrix, 0, -1), right.T
     for k in range(size):
-        pivot = k + np.argmax(np.abs(whole[:, k:, k]), axis=1)
-        swapped = whole[rows, pivot].copy()
-        whole[rows, pivot], whole[:, k] = whole[:, k].copy(), swapped
-        factors = whole[:, k + 1 :, k] / whole[:, k, k, None]
-        whole[:, k + 1 :] -= factors[..., None] * whole[:, k, None, :]
-    found = np.zeros(right.shape)
+        pivot = k + np.argmax(np.abs(whole[k:, k]), axis=0)
+        moved = np.flatnonzero(pivot != k)
+        if len(moved):
+            other = pivot[moved]
+            swapped = whole[other, :, moved]
+            whole[other, :, moved] = whole[k][:, moved].T
+            whole[k][:, moved] = swapped.T
+        factors = whole[k + 1 :, k] / whole[k, k]
+        whole[k + 1 :, k + 1 :] -= factors[:, None] * whole[k, k + 1 :]
+    found = np.zeros((count, size))
     for k in range(size - 1, -1, -1):
-        known = (whole[:, k, k + 1 : size] * found[:, k + 1 :]).sum(axis=1)
-        found[:, k] = (whole[:, k, size] - known) / whole[:, k, k]
+        known = np.multiply(whole[k, k + 1 : size].T, found[:, k + 1 :], order="C").sum(axis=1)
+        found[:, k] = (whole[k, size] - known) / whole[k, k]
     return found
 
 
