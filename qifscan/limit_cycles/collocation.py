@@ -240,11 +240,29 @@ def condensed(system: OrbitProblem, orbits: Orbits) -> tuple[Array, Array, Array
     found = _eliminated(
         jacobian.reshape(-1, stages, size, size), time.ravel(), right.reshape(-1, stages, size, k + 1)
     ).reshape(count, intervals, stages, size, -1)
-    transfer = (END[1:] @ found.reshape(count, intervals, stages, -1)).reshape(found[:, :, 0].shape)
-    transfer[..., np.arange(size), np.arange(size)] += END[0]
+    transfer = _to_ends(found)
     jump = END[0] * orbits.u[:, :-1] + END[1:] @ orbits.stages - orbits.u[:, 1:]
     transfer[..., -1] += jump
     return found, transfer, np.abs(wrong).max(axis=(1, 2)), jump
+
+
+def transfers(jacobian: Array, time: Array) -> Array:
+    """Return the transfer matrices `(orbits, N, n, n)` of intervals so many ms long, from the Jacobians at
+    their Gauss points."""
+    count, intervals, stages, size, _ = jacobian.shape
+    flat = jacobian.reshape(-1, stages, size, size)
+    found = _eliminated(flat, time.ravel(), np.empty((len(flat), stages, size, 0)))
+    return _to_ends(found.reshape(count, intervals, stages, size, -1))
+
+
+def _to_ends(stages: Array) -> Array:
+    """Return the changes of the right mesh points from those of the stages `(orbits, N, 4, n, c)`."""
+    count, intervals, places, size, wide = stages.shape
+    found: Array = (END[1:] @ stages.reshape(count, intervals, places, -1)).reshape(
+        count, intervals, size, wide
+    )
+    found[..., np.arange(size), np.arange(size)] += END[0]
+    return found
 
 
 def _eliminated(jacobian: Array, time: Array, rest: Array) -> Array:

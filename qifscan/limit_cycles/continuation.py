@@ -4,8 +4,8 @@ Pseudo-arclength continuation: the next orbit is sought a step along the tangent
 before, at a right angle to it. A step is taken back and shortened where Newton's method fails or the tangent
 turns by more than `COSINE` allows, as it does in canard explosions. What changes its sign between two orbits
 is located afterwards, for all branches together, on a mesh twice as fine; what that mesh does not confirm is
-called unresolved. What is told of an orbit, its multipliers too, is measured when many are there; only then is
-it seen what has changed its sign. `Rules` say what that may be, and what ends a branch.
+called unresolved. What is told of an orbit, its multipliers too, is measured when many are there, and only
+then is it seen what has changed its sign. `Rules` say what that may be, and what ends a branch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import INTERVALS
 from qifscan.limit_cycles.gauss import WEIGHTS
-from qifscan.limit_cycles.orbits import Orbits, adapted, inner, joined, mesh_error, remeshed
+from qifscan.limit_cycles.orbits import Orbits, adapted, all_remeshed, inner, joined, mesh_error
 from qifscan.limit_cycles.problem import OrbitProblem
 from qifscan.limit_cycles.steps import BY_FAILURE, Crossing, stepped, unit_length, units_of
 from qifscan.phases import tell
@@ -344,7 +344,7 @@ def _remeshed(b: Branches, pool: Pool, which: Any, intervals: int) -> Pool:
     some = pool.chosen(which)
     system = b.system.chosen(some.who)
     mesh = adapted(some.now, system.scales(some.now.u), intervals)
-    orbits, along, bend = (remeshed(part, mesh) for part in (some.now, some.tangent, some.bend))
+    orbits, along, bend = all_remeshed((some.now, some.tangent, some.bend), mesh)
     return Pool(some.who, orbits, unit_length(system, along, orbits, b.units), bend)
 
 

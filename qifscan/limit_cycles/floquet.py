@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import condensed
+from qifscan.limit_cycles.collocation import transfers
 from qifscan.limit_cycles.orbits import Orbits, remeshed, spread
 from qifscan.limit_cycles.problem import OrbitProblem
 
@@ -165,9 +165,10 @@ def _cut_transfer(system: OrbitProblem, alone: Orbits, pieces: int) -> Array:
     smooth, as the Gauss points are; and of each multiplier the error of first order is a mean of it over the
     interval.
     """
-    size = alone.stages.shape[3]
     mesh = alone.s[:, :1] + alone.steps * (np.arange(pieces + 1) / pieces)
-    return condensed(system, remeshed(alone, mesh))[1][..., :size]
+    fine = remeshed(alone, mesh)
+    _, jacobian, _ = system.derivatives(fine.gauss_times, fine.stages, fine.scalars)
+    return transfers(jacobian, fine.steps * fine.period[:, None])
 
 
 def _of_blocks(turn: Array, steps: Array) -> tuple[Any, Array]:

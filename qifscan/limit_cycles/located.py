@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.orbits import Orbits, adapted, remeshed
+from qifscan.limit_cycles.orbits import Orbits, adapted, all_remeshed
 from qifscan.limit_cycles.problem import OrbitProblem
 from qifscan.limit_cycles.steps import Crossing, stepped, unit_length
 
@@ -82,6 +82,5 @@ def search(system: OrbitProblem, crossing: Crossing, test: Test, units: Array, f
     """Return the search for the root of a crossing, on meshes so many times as fine."""
     before = crossing.before
     mesh = adapted(before, system.scales(before.u), finer * before.stages.shape[1])
-    fine = remeshed(before, mesh)
-    along, bend = remeshed(crossing.tangent, mesh), remeshed(crossing.bend, mesh)
+    fine, along, bend = all_remeshed((before, crossing.tangent, crossing.bend), mesh)
     return Search(system, fine, unit_length(system, along, fine, units), bend, test, units)
