@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import ClassVar
 
 import click
+import qifscan
+import qifscan.cli
 from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from docutils.utils.math import latex2mathml
+from PIL import Image
+from sphinx.util.docutils import SphinxDirective
+
 from gallery.run import HERE as GALLERY
 from gallery.run import known as gallery_record
 from gallery.run import script as gallery_script
 from gallery.run import table as gallery_table
-from PIL import Image
-from sphinx.util.docutils import SphinxDirective
 from tables import TABLES
-
-import qifscan
-import qifscan.cli
 
 # ------------------------------------------------------------------------------------------------ cells
 
@@ -51,9 +51,17 @@ class Cell(SphinxDirective):
         printed, shown = _executed(code, names, folder)
         made = [nodes.literal_block(code, code, language="python")]
         if printed:
-            made.append(nodes.literal_block(printed, printed, language="text", classes=["output"]))
+            made.append(
+                nodes.literal_block(printed, printed, language="text", classes=["output"])
+            )
         if shown:
-            made.append(nodes.raw("", f'<div class="cell-html">{shown(self.options)}</div>', format="html"))
+            made.append(
+                nodes.raw(
+                    "",
+                    f'<div class="cell-html">{shown(self.options)}</div>',
+                    format="html",
+                )
+            )
         return made
 
 
@@ -77,7 +85,11 @@ def _executed(code, names, folder):
         os.chdir(folder)
         with contextlib.redirect_stdout(printed):
             exec(compile(tree, "<cell>", "exec"), names)
-            value = eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
+            value = (
+                eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)
+                if last
+                else None
+            )
     finally:
         os.chdir(here)
     return printed.getvalue().rstrip(), _shown(value)
@@ -91,7 +103,9 @@ def _shown(value):
         picture = io.BytesIO()
         value.savefig(picture, dpi=110, bbox_inches="tight")
         data = base64.b64encode(picture.getvalue()).decode()
-        return lambda options: f'<img alt="{options.get("alt", "")}" src="data:image/png;base64,{data}">'
+        return lambda options: (
+            f'<img alt="{options.get("alt", "")}" src="data:image/png;base64,{data}">'
+        )
     if hasattr(value, "_repr_html_"):
         text = value._repr_html_()
         return lambda options: text
@@ -125,9 +139,15 @@ class Gallery(SphinxDirective):
         data = picture.read_bytes() if picture.exists() else _png(figure)
         text = base64.b64encode(data).decode()
         alt = self.options.get("alt", "")
-        made = [nodes.raw("", f'<img alt="{alt}" src="data:image/png;base64,{text}">', format="html")]
+        made = [
+            nodes.raw(
+                "", f'<img alt="{alt}" src="data:image/png;base64,{text}">', format="html"
+            )
+        ]
         container = nodes.Element()
-        lines = StringList(gallery_table(rows, full, seconds).splitlines(), source=f"gallery {name}")
+        lines = StringList(
+            gallery_table(rows, full, seconds).splitlines(), source=f"gallery {name}"
+        )
         self.state.nested_parse(lines, self.content_offset, container)
         return [*made, *container.children, script]
 
@@ -151,14 +171,22 @@ class Thumbnails(SphinxDirective):
             picture = GALLERY / "figures" / f"{name}.png"
             text = base64.b64encode(_smaller(picture)).decode()
             image = f'<img alt="" src="data:image/png;base64,{text}">'
-            cells.append(f'<a class="thumbnail" href="{name}.html">{image}<span>{title}</span></a>')
-        return [nodes.raw("", f'<div class="thumbnails">{"".join(cells)}</div>', format="html")]
+            cells.append(
+                f'<a class="thumbnail" href="{name}.html">{image}<span>{title}</span></a>'
+            )
+        return [
+            nodes.raw(
+                "", f'<div class="thumbnails">{"".join(cells)}</div>', format="html"
+            )
+        ]
 
 
 def _smaller(picture):
     """Return a picture 480 points wide."""
     with Image.open(picture) as image:
-        small = image.convert("RGB").resize((480, round(480 * image.height / image.width)), Image.LANCZOS)
+        small = image.convert("RGB").resize(
+            (480, round(480 * image.height / image.width)), Image.LANCZOS
+        )
     data = io.BytesIO()
     small.save(data, "PNG", optimize=True)
     return data.getvalue()
@@ -186,7 +214,9 @@ class Commands(SphinxDirective):
         """Return a section for each command."""
         made = []
         for name, command in sorted(qifscan.cli.main.commands.items()):
-            context = click.Context(command, info_name=f"qifscan {name}", max_content_width=100)
+            context = click.Context(
+                command, info_name=f"qifscan {name}", max_content_width=100
+            )
             text = command.get_help(context)
             section = nodes.section(ids=[f"qifscan-{name}"], names=[f"qifscan {name}"])
             section += nodes.title("", f"qifscan {name}")

@@ -33,13 +33,23 @@ def number(value):
 def parameters_table(rows):
     """Return parameters with unit, default, domain and meaning."""
     head = ("parameter", "default", "unit", "values", "meaning")
-    return table(head, [(code(p.name), number(p.default), p.unit, p.domain.words, p.meaning) for p in rows])
+    return table(
+        head,
+        [
+            (code(p.name), number(p.default), p.unit, p.domain.words, p.meaning)
+            for p in rows
+        ],
+    )
 
 
 def model_list():
     """Return every model with what it is and where it is from."""
     rows = [
-        (f"[`{m.name}`](#{m.name.replace('_', '-')})", ", ".join(m.variable_names), m.reference)
+        (
+            f"[`{m.name}`](#{m.name.replace('_', '-')})",
+            ", ".join(m.variable_names),
+            m.reference,
+        )
         for m in MODELS.values()
     ]
     return table(("model", "variables", "source"), rows)
@@ -50,10 +60,19 @@ def model(name):
     found = MODELS[name]
     variables = table(
         ("variable", "unit", "meaning", "noise"),
-        [(code(v.name), v.unit, v.meaning, "yes" if v.input_unit else "") for v in found.variables],
+        [
+            (code(v.name), v.unit, v.meaning, "yes" if v.input_unit else "")
+            for v in found.variables
+        ],
     )
     drive = f"The drive is added to the equation of `{found.stimulated}`."
-    return "\n\n".join([variables, parameters_table(found.parameters), f"{drive} Source: {found.reference}."])
+    return "\n\n".join(
+        [
+            variables,
+            parameters_table(found.parameters),
+            f"{drive} Source: {found.reference}.",
+        ]
+    )
 
 
 def noise():
@@ -66,12 +85,18 @@ def observable_list():
     """Return the observables of the plain model; those of each variable once, for r."""
     rows = observables(MODELS["qif"])
     shown = [row for name, row in rows.items() if not name.startswith("v_")]
-    return table(("observable", "unit", "meaning"), [(code(r.name), r.unit, r.meaning) for r in shown])
+    return table(
+        ("observable", "unit", "meaning"),
+        [(code(r.name), r.unit, r.meaning) for r in shown],
+    )
 
 
 def thresholds():
     """Return the two thresholds."""
-    return table(("parameter", "unit", "meaning"), [(code(p.name), p.unit, p.meaning) for p in THRESHOLDS])
+    return table(
+        ("parameter", "unit", "meaning"),
+        [(code(p.name), p.unit, p.meaning) for p in THRESHOLDS],
+    )
 
 
 def drive_list():
@@ -80,7 +105,9 @@ def drive_list():
     for kind, row in DRIVES.items():
         fields = [name for name in row.model_fields if name != "kind"]
         numbers = {p.name for p in row.numbers}
-        marked = ", ".join(code(name) + ("" if name in numbers else " (a list)") for name in fields)
+        marked = ", ".join(
+            code(name) + ("" if name in numbers else " (a list)") for name in fields
+        )
         meaning = " ".join(row.__doc__.split("\n\n")[0].split())
         rows.append((code(kind), code(f"qs.{row.__name__}"), meaning, marked))
     return table(("kind", "in Python", "I(t)", "fields"), rows)
@@ -88,8 +115,13 @@ def drive_list():
 
 def status_list():
     """Return the flags of a status."""
-    rows = [(int(flag), code(flag.name), meaning) for flag, meaning in STATUS_MEANINGS.items()]
-    return table(("value", "flag", "meaning"), [(0, code("not_run"), "the point has not been run"), *rows])
+    rows = [
+        (int(flag), code(flag.name), meaning) for flag, meaning in STATUS_MEANINGS.items()
+    ]
+    return table(
+        ("value", "flag", "meaning"),
+        [(0, code("not_run"), "the point has not been run"), *rows],
+    )
 
 
 def diagnostic_list():
@@ -98,14 +130,23 @@ def diagnostic_list():
     rows = diagnostics(scan).items()
     return table(
         ("variable", "unit", "meaning"),
-        [(code(name), row.attributes.get("units", ""), row.attributes["long_name"]) for name, row in rows],
+        [
+            (code(name), row.attributes.get("units", ""), row.attributes["long_name"])
+            for name, row in rows
+        ],
     )
 
 
 def integrator_list():
     """Return the integrators, with what each is for."""
     rows = [
-        (code(r.name), r.order, r.meaning, "the plain model" if r.plain else "all", r.reference)
+        (
+            code(r.name),
+            r.order,
+            r.meaning,
+            "the plain model" if r.plain else "all",
+            r.reference,
+        )
         for r in INTEGRATORS.values()
     ]
     return table(("name", "order", "method", "models", "source"), rows)

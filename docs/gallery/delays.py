@@ -1,9 +1,8 @@
 """Coupling with a delay: the Hopf curves of inhibition, and what lies between them."""
 
 import numpy as np
-from drawing import BLUE, RED, canvas, letters
-
 import qifscan as qs
+from drawing import BLUE, RED, canvas, letters
 
 COUPLING, DELTA = -12.0, 0.3
 
@@ -66,5 +65,9 @@ def numbers(curve):
             0.0,
             np.max(np.abs(balance / curve["eta"].values)),
         ),
-        ("Hopf curves within $D \\leq 6$, $0 < \\eta$: pieces", None, float(curve.sizes["pieces"])),
+        (
+            "Hopf curves within $D \\leq 6$, $0 < \\eta$: pieces",
+            None,
+            float(curve.sizes["pieces"]),
+        ),
     ]

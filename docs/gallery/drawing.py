@@ -6,7 +6,14 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-INK, BLUE, RED, GREEN, GOLD, GREY = "#1b1b1b", "#2a6fbb", "#c8352b", "#2e8b57", "#d99a1c", "#8a8a8a"
+INK, BLUE, RED, GREEN, GOLD, GREY = (
+    "#1b1b1b",
+    "#2a6fbb",
+    "#c8352b",
+    "#2e8b57",
+    "#d99a1c",
+    "#8a8a8a",
+)
 
 mpl.rcParams.update(
     {

@@ -1,9 +1,8 @@
 """Working memory: an item that is loaded is silent, comes back by itself, or stays active."""
 
 import numpy as np
-from drawing import BLUE, GOLD, RED, canvas, letters
-
 import qifscan as qs
+from drawing import BLUE, GOLD, RED, canvas, letters
 
 BACKGROUND = {1.2: "silent", 1.532: "spontaneous reactivation", 2.0: "persistent"}
 
@@ -14,7 +13,10 @@ def made(full):
     length = 3000.0 if full else 1800.0
     rest = qs.equilibria("qif_memory", eta_1=1.2, eta_2=1.2, eta_i=1.2).squeeze()
     alike = np.isclose(rest["r_1"].values, rest["r_2"].values, rtol=1e-6)
-    start = {v: float(rest[v].values[alike][0]) for v in qs.models()["qif_memory"].variable_names}
+    start = {
+        v: float(rest[v].values[alike][0])
+        for v in qs.models()["qif_memory"].variable_names
+    }
     common = {"t_end": length, "dt": 0.05, "every": 10, "initial": start}
     rows = []
     for k, (eta, name) in enumerate(BACKGROUND.items()):
@@ -38,7 +40,11 @@ def made(full):
         lower.set(ylim=(0, 1), xlabel="t (ms)")
         late = found.sel(time=slice(length - 800.0, None))
         rows.append(
-            (f"mean rate of the loaded item at $I_B = {eta:g}$, Hz", None, float(1e3 * late["r_1"].mean()))
+            (
+                f"mean rate of the loaded item at $I_B = {eta:g}$, Hz",
+                None,
+                float(1e3 * late["r_1"].mean()),
+            )
         )
         rows.append(("of the other one, Hz", None, float(1e3 * late["r_2"].mean())))
     panels[0, 0].set_ylabel("rates (Hz)")

@@ -4,9 +4,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from drawing import BLUE, GOLD, GREY, INK, RED, canvas, letters
-
 import qifscan as qs
+from drawing import BLUE, GOLD, GREY, INK, RED, canvas, letters
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -23,11 +22,23 @@ def made(full):
 
 def wedge(axes):
     """Draw the folds over the width of Cauchy noise."""
-    curve = qs.curve("qif_cauchy", "LP", through="gamma", delta=0.5, J=15.0, within=(0.0, 4.0), points=400)
+    curve = qs.curve(
+        "qif_cauchy",
+        "LP",
+        through="gamma",
+        delta=0.5,
+        J=15.0,
+        within=(0.0, 4.0),
+        points=400,
+    )
     axes.plot(curve["eta"], curve["gamma"], color=INK)
     cusp = curve.isel(point=curve["type"].values == -22)
-    axes.plot(cusp["eta"], cusp["gamma"], "D", color=GOLD, markeredgecolor="white", markersize=7)
-    axes.set(xlabel=r"$\eta$", ylabel=r"width $\gamma$ of the Cauchy noise", ylim=(0, 3.6))
+    axes.plot(
+        cusp["eta"], cusp["gamma"], "D", color=GOLD, markeredgecolor="white", markersize=7
+    )
+    axes.set(
+        xlabel=r"$\eta$", ylabel=r"width $\gamma$ of the Cauchy noise", ylim=(0, 3.6)
+    )
     axes.set_title(r"folds, $\Delta = 0.5$, $J = 15$", loc="left")
 
 
@@ -38,7 +49,11 @@ def cauchy_numbers():
     cusp = found.isel(point=found["type"].values == -22)
     return [
         (r"cusp, $\gamma = (J/J_c)^2 - \Delta$", scale - 0.5, float(cusp["gamma"][0])),
-        (r"cusp, $\eta = -\sqrt{3}\,(J/J_c)^2$", -np.sqrt(3.0) * scale, float(cusp["eta"][0])),
+        (
+            r"cusp, $\eta = -\sqrt{3}\,(J/J_c)^2$",
+            -np.sqrt(3.0) * scale,
+            float(cusp["eta"][0]),
+        ),
     ]
 
 
@@ -48,8 +63,12 @@ def rate_of_neurons(eta, delta, sigma, count):
     centres = eta + delta * np.tan(np.pi * (share - 0.5))
     if not sigma:
         return float(np.mean(np.sqrt(np.maximum(centres, 0.0)))) / np.pi
-    by_noise = (720.0 / sigma**4) ** (1.0 / 6.0) + 1.5 * (12.0 * np.maximum(-centres, 0.0) / sigma**4) ** 0.25
-    by_current = np.where(centres > 0.0, 8.0 / np.sqrt(np.maximum(centres, 1e-300)), np.inf)
+    by_noise = (720.0 / sigma**4) ** (1.0 / 6.0) + 1.5 * (
+        12.0 * np.maximum(-centres, 0.0) / sigma**4
+    ) ** 0.25
+    by_current = np.where(
+        centres > 0.0, 8.0 / np.sqrt(np.maximum(centres, 1e-300)), np.inf
+    )
     z = np.linspace(0.0, 1.0, 601)[:, None] * np.minimum(by_noise, by_current)
     exponent = -centres * z**2 - sigma**4 * z**6 / 12.0
     top = exponent.max(axis=0)
@@ -61,12 +80,22 @@ def gaussian(axes, full):
     """Draw the change of the rate by Gaussian noise: of neurons, with three pseudo-cumulants, with two."""
     sigma = np.linspace(0.0, 0.9, 19 if full else 7)
     plain = float(qs.equilibria("qif", eta=1.0, delta=0.5, J=0.0)["r"][0])
-    found = qs.equilibria("qif_cumulants", eta=1.0, delta=0.5, J=0.0, sigma=np.maximum(sigma, 1e-4))
+    found = qs.equilibria(
+        "qif_cumulants", eta=1.0, delta=0.5, J=0.0, sigma=np.maximum(sigma, 1e-4)
+    )
     rate = found["r"].where(found["stable"]).max("equilibrium").values
     count = 4000 if full else 1000
     still = rate_of_neurons(1.0, 0.5, 0.0, count)
     exact = plain + np.array([rate_of_neurons(1.0, 0.5, s, count) - still for s in sigma])
-    axes.plot(sigma, exact, "o", color=INK, markerfacecolor="white", markersize=4.5, label="Fokker-Planck")
+    axes.plot(
+        sigma,
+        exact,
+        "o",
+        color=INK,
+        markerfacecolor="white",
+        markersize=4.5,
+        label="Fokker-Planck",
+    )
     axes.plot(sigma, rate, color=RED, label="three pseudo-cumulants")
     axes.axhline(plain, color=GREY, linestyle="--", label="without noise")
     axes.set(xlabel=r"$\sigma$ of the Gaussian noise", ylabel=r"rate $r\tau$")

@@ -1,6 +1,7 @@
 """Excitatory and inhibitory populations with synapses, in a network of pairs that are all alike."""
 
 import numpy as np
+import qifscan as qs
 from drawing import (
     BLUE,
     GOLD,
@@ -14,8 +15,6 @@ from drawing import (
     marks,
     runs,
 )
-
-import qifscan as qs
 
 AUTO = {
     0.0: ((5.99318545, 37.32589), (65.550570301, 5.85145)),
@@ -32,25 +31,45 @@ def made(full):
     """Return the figure, and rows of numbers: what, published or independent, found."""
     figure, panels = canvas(1, 3, (9.6, 3.2), width_ratios=(1.0, 1.0, 1.0))
     plane(panels[0], full)
-    folds = [diagram(axes, value, full) for axes, value in zip(panels[1:], (0.0, 15.0), strict=True)][1]
+    folds = [
+        diagram(axes, value, full)
+        for axes, value in zip(panels[1:], (0.0, 15.0), strict=True)
+    ][1]
     letters(panels)
     rows = numbers()
     for wanted in FOLDS if full else ():
         nearest = float(folds[np.argmin(np.abs(folds - wanted))])
-        rows.append((rf"$\varepsilon = 15$, fold of cycles near {wanted:g}: $I_e$", wanted, nearest))
+        rows.append(
+            (
+                rf"$\varepsilon = 15$, fold of cycles near {wanted:g}: $I_e$",
+                wanted,
+                nearest,
+            )
+        )
     return figure, rows
 
 
 def plane(axes, full):
     """Draw the Hopf points in the plane of the input and of what comes from other pairs."""
-    curve = qs.curve(MODEL, "HB", along="eta_e", through="eps", within=(0.0, 40.0), points=96 if full else 48)
+    curve = qs.curve(
+        MODEL,
+        "HB",
+        along="eta_e",
+        through="eps",
+        within=(0.0, 40.0),
+        points=96 if full else 48,
+    )
     curve = curve.assign(I_e=curve["eta_e"] + 5.0)
     for number in np.unique(curve["piece"].values):
         piece = curve.isel(point=curve["piece"].values == number)
         for part, below in runs(piece["l1"].values < 0.0):
             kind = "supercritical" if below else "subcritical"
             axes.plot(
-                piece["I_e"][part], piece["eps"][part], "-" if below else "--", color=RED, label=f"HB, {kind}"
+                piece["I_e"][part],
+                piece["eps"][part],
+                "-" if below else "--",
+                color=RED,
+                label=f"HB, {kind}",
             )
     marks(axes, curve, "I_e", "eps")
     known = [(x, e) for e, points in AUTO.items() for x, _ in points]
@@ -75,13 +94,23 @@ def diagram(axes, eps, full):
     Return the folds of cycles.
     """
     branch = qs.branch(MODEL, along="eta_e", eps=eps, within=(-7.0, 75.0), points=96)
-    cycles = qs.cycle_branches(MODEL, along="eta_e", eps=eps, within=(-7.0, 75.0), points=70 if full else 8)
+    cycles = qs.cycle_branches(
+        MODEL, along="eta_e", eps=eps, within=(-7.0, 75.0), points=70 if full else 8
+    )
     branch = branch.assign(I_e=branch["eta_e"] + 5.0)
     cycles = cycles.assign(I_e=cycles["eta_e"] + 5.0)
     draw_branch(axes, branch, "I_e", "r_e", 1e3)
     draw_cycles(axes, cycles, "I_e", "r_e_min", "r_e_max", 1e3, BLUE)
     limit = cycles.isel(point=cycles["type"].values == 5)
-    axes.plot(limit["I_e"], 1e3 * limit["r_e_max"], "v", color=GOLD, markersize=5, linestyle="", label="LPC")
+    axes.plot(
+        limit["I_e"],
+        1e3 * limit["r_e_max"],
+        "v",
+        color=GOLD,
+        markersize=5,
+        linestyle="",
+        label="LPC",
+    )
     right = 70.0 if eps == 0.0 else 14.0
     axes.set(xlim=(-1, right), xlabel=r"$I_e$", ylabel=r"$r_e$ (Hz)")
     axes.set_title(rf"$\varepsilon = {eps:g}$", loc="left")
@@ -97,9 +126,17 @@ def numbers():
         here = found.isel(point=found["slice"].values == k).sortby("eta_e")
         for j, (current, period) in enumerate(wanted):
             rows.append(
-                (rf"$\varepsilon = {eps:g}$, HB {j + 1}: $I_e$", current, float(here["eta_e"][j]) + 5.0)
+                (
+                    rf"$\varepsilon = {eps:g}$, HB {j + 1}: $I_e$",
+                    current,
+                    float(here["eta_e"][j]) + 5.0,
+                )
             )
             rows.append(
-                (rf"$\varepsilon = {eps:g}$, HB {j + 1}: period, ms", period, float(here["period"][j]))
+                (
+                    rf"$\varepsilon = {eps:g}$, HB {j + 1}: period, ms",
+                    period,
+                    float(here["period"][j]),
+                )
             )
     return rows

@@ -34,15 +34,21 @@ def known():
 def table(rows, full, seconds):
     """Return the table of a page in Markdown, with the run times below."""
     lines = ["| | published or independent | here |", "|---|---|---|"]
-    lines += [f"| {text} | {_number(wanted)} | {_number(found, wanted)} |" for text, wanted, found in rows]
+    lines += [
+        f"| {text} | {_number(wanted)} | {_number(found, wanted)} |"
+        for text, wanted, found in rows
+    ]
     known_here = {text for text, *_ in rows}
     more = [row for row in (full or {"rows": []})["rows"] if row[0] not in known_here]
     lines += [
-        f"| {text}, in full | {_number(wanted)} | {_number(found, wanted)} |" for text, wanted, found in more
+        f"| {text}, in full | {_number(wanted)} | {_number(found, wanted)} |"
+        for text, wanted, found in more
     ]
     shown = f"The numbers were computed when this page was built, in {seconds:.1f} s, at small size."
     if full:
-        shown += f" The figure in full took {full['seconds']:g} s of one core: `make gallery`."
+        shown += (
+            f" The figure in full took {full['seconds']:g} s of one core: `make gallery`."
+        )
     return "\n".join([*lines, "", shown])
 
 
@@ -63,11 +69,17 @@ def main():
         entry = {
             "seconds": round(time.process_time() - work, 1),
             "rows": [
-                [text, None if wanted is None else float(wanted), float(got)] for text, wanted, got in rows
+                [text, None if wanted is None else float(wanted), float(got)]
+                for text, wanted, got in rows
             ],
         }
-        print(f"{name:14} {time.perf_counter() - begin:6.1f} s, {entry['seconds']} s of CPU", flush=True)
-        RECORD.write_text(json.dumps(dict(sorted((known() | {name: entry}).items())), indent=1) + "\n")
+        print(
+            f"{name:14} {time.perf_counter() - begin:6.1f} s, {entry['seconds']} s of CPU",
+            flush=True,
+        )
+        RECORD.write_text(
+            json.dumps(dict(sorted((known() | {name: entry}).items())), indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,20 @@
 """Dumont and Gutkin's pair as The Virtual Brain has it, beside that program's own run."""
 
 import numpy as np
+import qifscan as qs
 from drawing import BLUE, RED, canvas, draw_branch, legend_once, letters
 from scipy.integrate import solve_ivp
 
-import qifscan as qs
-
 THERE = {
-    **{"I_e": 8.0, "Delta_e": 1.0, "eta_e": -5.0, "tau_e": 10.0, "I_i": 1.0, "Delta_i": 0.8, "eta_i": -5.0},
+    **{
+        "I_e": 8.0,
+        "Delta_e": 1.0,
+        "eta_e": -5.0,
+        "tau_e": 10.0,
+        "I_i": 1.0,
+        "Delta_i": 0.8,
+        "eta_i": -5.0,
+    },
     **{"tau_i": 9.0, "tau_s": 1.3, "J_ee": 3.0, "J_ei": 10.0, "J_ie": 12.0, "J_ii": 15.0},
 }
 NAMES = ("r_e", "V_e", "s_ee", "s_ei", "r_i", "V_i", "s_ie", "s_ii")
@@ -27,8 +34,12 @@ END = (
 
 def made(full):
     """Return the figure, and rows of numbers: what, published or independent, found."""
-    scan = qs.from_tvb("DumontGutkin", initial=dict(zip(NAMES, START, strict=True)), **THERE)
-    wanted = qs.from_tvb("DumontGutkin", initial=dict(zip(NAMES, END, strict=True)), **THERE).protocol.initial
+    scan = qs.from_tvb(
+        "DumontGutkin", initial=dict(zip(NAMES, START, strict=True)), **THERE
+    )
+    wanted = qs.from_tvb(
+        "DumontGutkin", initial=dict(zip(NAMES, END, strict=True)), **THERE
+    ).protocol.initial
     model = qs.models()[scan.model]
     constants = model.constants(dict(scan.fixed))
     still = (0.0,) * len(model.variables)
@@ -48,8 +59,20 @@ def made(full):
     rows = []
     for k, v in enumerate(model.variable_names):
         if v in ("r_e", "r_i"):
-            panels[0].plot(times, 1e3 * solved.y[k], color=RED if v == "r_e" else BLUE, label=f"${v}$")
-            panels[0].plot(40.0, 1e3 * wanted[v], "o", color="k", markerfacecolor="white", markersize=6)
+            panels[0].plot(
+                times,
+                1e3 * solved.y[k],
+                color=RED if v == "r_e" else BLUE,
+                label=f"${v}$",
+            )
+            panels[0].plot(
+                40.0,
+                1e3 * wanted[v],
+                "o",
+                color="k",
+                markerfacecolor="white",
+                markersize=6,
+            )
         rows.append((f"`{v}` after 40 ms", wanted[v], float(solved.y[k, at_40])))
     panels[0].set(xlabel="t (ms)", ylabel="rate (Hz)", xlim=(0, 120), ylim=(0, None))
     panels[0].set_title("one node; circles: TVB's run", loc="left")
@@ -63,7 +86,11 @@ def diagram(axes, given, full):
     """Draw the equilibria along the input to the excitatory population."""
     given = {name: value for name, value in given.items() if name != "eta_e"}
     branch = qs.branch(
-        "qif_pair_couplings", along="eta_e", **given, within=(-10.0, 60.0), points=160 if full else 64
+        "qif_pair_couplings",
+        along="eta_e",
+        **given,
+        within=(-10.0, 60.0),
+        points=160 if full else 64,
     )
     draw_branch(axes, branch.assign(I_e=branch["eta_e"] + 5.0), "I_e", "r_e", 1e3)
     axes.set(xlabel=r"$I_e$", ylabel=r"$r_e$ (Hz)", xlim=(-5, 65), ylim=(0, None))

@@ -75,17 +75,13 @@ class OnBranches:
         """What is where test functions are 0."""
         return (LPC, PD, TR) if self.at_period is None else (LPC, PD, TR, UZ)
 
-    def multipliers(self, system: Problem, groups: Array) -> Any:
-        """Return the multipliers, those near 1 right to 1e-9 or so."""
-        return quick(groups)
-
     def others(self, mu: Any) -> Any:
         """Return the multipliers but that of the flow; a drive leaves none."""
         return mu if self.forced else others(mu)[0]
 
-    def tests(self, b: Branches, step: Step) -> Array:
+    def tests(self, b: Branches, step: Step, mu: Any) -> Array:
         """Return what is 0 at a fold, a period doubling, a torus bifurcation, and at a period asked for."""
-        rest = self.others(step.mu)
+        rest = self.others(mu)
         found = [step.after.value, doubling(rest), torus(rest)]
         if self.at_period is not None:
             found.append(step.new.period - self.at_period)

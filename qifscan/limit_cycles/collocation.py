@@ -240,11 +240,29 @@ def condensed(system: OrbitProblem, orbits: Orbits) -> tuple[Array, Array, Array
     found = _eliminated(
         jacobian.reshape(-1, stages, size, size), time.ravel(), right.reshape(-1, stages, size, k + 1)
     ).reshape(count, intervals, stages, size, -1)
-    transfer = (END[1:] @ found.reshape(count, intervals, stages, -1)).reshape(found[:, :, 0].shape)
-    transfer[..., np.arange(size), np.arange(size)] += END[0]
+    transfer = _to_ends(found)
     jump = END[0] * orbits.u[:, :-1] + END[1:] @ orbits.stages - orbits.u[:, 1:]
     transfer[..., -1] += jump
     return found, transfer, np.abs(wrong).max(axis=(1, 2)), jump
+
+
+def transfers(jacobian: Array, time: Array) -> Array:
+    """Return the transfer matrices `(orbits, N, n, n)` of intervals so many ms long, from the Jacobians at
+    their Gauss points."""
+    count, intervals, stages, size, _ = jacobian.shape
+    flat = jacobian.reshape(-1, stages, size, size)
+    found = _eliminated(flat, time.ravel(), np.empty((len(flat), stages, size, 0)))
+    return _to_ends(found.reshape(count, intervals, stages, size, -1))
+
+
+def _to_ends(stages: Array) -> Array:
+    """Return the changes of the right mesh points from those of the stages `(orbits, N, 4, n, c)`."""
+    count, intervals, places, size, wide = stages.shape
+    found: Array = (END[1:] @ stages.reshape(count, intervals, places, -1)).reshape(
+        count, intervals, size, wide
+    )
+    found[..., np.arange(size), np.arange(size)] += END[0]
+    return found
 
 
 def _eliminated(jacobian: Array, time: Array, rest: Array) -> Array:
@@ -329,17 +347,18 @@ def corrected(
     start: Orbits | None = None,
     far: float = 10.0,
     most: int = MOST_STEPS,
+    small: float | Array = SMALL_NEXT,
 ) -> Corrected:
     """Return the orbits near a guess, at which the conditions of a border give what they give there.
 
-    Newton's method begins at the guess, or at `start`. Beyond a step of size `far` it won't come back; nor is
-    it to go on where its steps don't shrink.
+    Newton's method begins at the guess, or at `start`, and ends where its next step will be `small`. Beyond
+    a step of size `far` it won't come back; nor is it to go on where its steps don't shrink.
     """
     orbits = (start or guess).copy()
     count = len(guess.scalars)
     good, taken = np.zeros(count, dtype=bool), np.zeros(count, dtype=np.intp)
     left, sizes = np.arange(count), np.full(count, np.nan)
-    first = np.full(count, np.nan)
+    first, enough = np.full(count, np.nan), np.broadcast_to(small, count)
     direction, groups = guess.copy(), np.empty(0)
     for step in range(most):
         here, whose = orbits.chosen(left), system.chosen(left)
@@ -355,7 +374,7 @@ def corrected(
         groups[left] = linear.groups
         taken[left] += 1
         foretold = size * (size / sizes[left]) ** 2
-        good[left] = (size < SMALL_STEP) | ((foretold < SMALL_NEXT) & (size < 1e-3))
+        good[left] = (size < SMALL_STEP) | ((foretold < enough[left]) & (size < 1e-3))
         goes_on = ~good[left] & (size < far) & (orbits.period[left] > 0.0)
         if far < 1.0:
             goes_on &= ~(size > 0.5 * sizes[left])

@@ -4,8 +4,8 @@ Pseudo-arclength continuation: the next orbit is sought a step along the tangent
 before, at a right angle to it. A step is taken back and shortened where Newton's method fails or the tangent
 turns by more than `COSINE` allows, as it does in canard explosions. What changes its sign between two orbits
 is located afterwards, for all branches together, on a mesh twice as fine; what that mesh does not confirm is
-called unresolved. What is told of an orbit is measured when many are there. `Rules` say what changes its
-sign, and what ends a branch.
+called unresolved. What is told of an orbit, its multipliers too, is measured when many are there, and only
+then is it seen what has changed its sign. `Rules` say what that may be, and what ends a branch.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import INTERVALS
+from qifscan.limit_cycles.collocation import INTERVALS, SMALL_NEXT
 from qifscan.limit_cycles.gauss import WEIGHTS
-from qifscan.limit_cycles.orbits import Orbits, adapted, inner, joined, mesh_error, remeshed
+from qifscan.limit_cycles.orbits import Orbits, adapted, all_remeshed, inner, joined, mesh_error
 from qifscan.limit_cycles.problem import OrbitProblem
 from qifscan.limit_cycles.steps import BY_FAILURE, Crossing, stepped, unit_length, units_of
 from qifscan.phases import tell
@@ -36,6 +36,10 @@ FINEST = 512
 LOOSE, STEEP = 2e-5, 1e5
 """Error of an orbit on the way, and growth of a direction in a group of intervals, above which the mesh is
 made finer: states at mesh points and multipliers are right to far more digits than states between them."""
+
+_CLOSE, _SHARE = 1e-9, 1e-4
+"""Relative size of a step of Newton's method that need not be taken on the way, as the mesh leaves as much
+open, and the same as a share of what the parameters change. Bifurcations are located to rounding."""
 
 _COARSER = 0.5
 """Share of these up to which fewer intervals would do: errors are of order 5, and growth a power."""
@@ -71,13 +75,15 @@ class Pool:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Orbits that are to be measured, their tangents, whose they are, their places and types."""
+    """Orbits that are to be measured: the steps that have led to them, how long these were, their places and
+    types, whether they are points of their branches, and whether something may be seen to change its sign."""
 
-    who: Index
+    step: Step
+    length: Array
     order: Index
     code: Index
-    orbits: Orbits
-    tangent: Orbits
+    kept: Any
+    sighted: Any
 
 
 @dataclass
@@ -108,8 +114,8 @@ class Branches:
 
 @dataclass(frozen=True)
 class Step:
-    """A step: from which orbits along which bent tangents, to which with what tangents and multipliers there,
-    and whose it is."""
+    """A step: from which orbits along which bent tangents, to which with what tangents there, and whose it
+    is."""
 
     system: OrbitProblem
     before: Orbits
@@ -117,7 +123,6 @@ class Step:
     bend: Orbits
     new: Orbits
     after: Orbits
-    mu: Any
     who: Index
 
     def chosen(self, which: Any) -> Step:
@@ -129,7 +134,6 @@ class Step:
             self.bend.chosen(which),
             self.new.chosen(which),
             self.after.chosen(which),
-            self.mu[which],
             self.who[which],
         )
 
@@ -149,11 +153,8 @@ class Rules(Protocol):
     def unmoved(self) -> int:
         """What is there where parameters stand still to rounding: in a canard, or near a homoclinic."""
 
-    def multipliers(self, system: Any, groups: Array) -> Any:
-        """Return the multipliers from the transfer matrices of groups of intervals."""
-
-    def tests(self, b: Branches, step: Step) -> Array:
-        """Return the test functions `(orbits, codes)`."""
+    def tests(self, b: Branches, step: Step, mu: Any) -> Array:
+        """Return the test functions `(orbits, codes)`, `mu` the multipliers `(orbits, n)`."""
 
     def ended(self, b: Branches, step: Step) -> tuple[Index, Any]:
         """Return what ends the branches at new orbits, -1: nothing, and whether these are no longer of the
@@ -208,7 +209,7 @@ def followed(b: Branches, rules: Rules) -> list[dict[str, Any]]:
         for intervals in sorted(b.pools):
             tell("following branches, cycles", int(b.count.sum()), None)
             _one_step(b, b.pools.pop(intervals), rules)
-        if sum(len(entry.who) for entry in b.waiting) >= _MANY:
+        if sum(len(entry.order) for entry in b.waiting) >= _MANY:
             _measure(b, rules)
     _measure(b, rules)
     for number, crossing in enumerate(_together(b.crossings)):
@@ -237,22 +238,47 @@ def _together(crossings: list[Crossing]) -> list[Crossing]:
 
 
 def _measure(b: Branches, rules: Rules) -> None:
-    """Measure the orbits that wait for it, those on meshes of one size together."""
-    sizes: dict[int, list[Waiting]] = {}
-    for entry in b.waiting:
-        sizes.setdefault(entry.orbits.stages.shape[1], []).append(entry)
-    for several in sizes.values():
-        who, order, code = (
-            np.concatenate([getattr(entry, name) for entry in several]) for name in ("who", "order", "code")
-        )
-        orbits, tangent = (
-            joined([getattr(entry, name) for entry in several]) for name in ("orbits", "tangent")
-        )
-        for begin in range(0, len(who), _MANY):
-            some = slice(begin, begin + _MANY)
-            row = rules.measured(b.system.chosen(who[some]), orbits.chosen(some), tangent.chosen(some))
-            b.rows.append(row | {"number": who[some], "order": order[some] + 0.0, "type": code[some]})
+    """Measure the orbits that wait for it, those on meshes of one size together, and note what has changed
+    its sign on the way to them."""
+    sizes: dict[int, list[int]] = {}
+    for place, entry in enumerate(b.waiting):
+        sizes.setdefault(entry.step.new.stages.shape[1], []).append(place)
+    mu: dict[int, Any] = {}
+    for places in sizes.values():
+        entries = [b.waiting[place] for place in places]
+        rows = _rows(b, entries, rules)
+        ends = np.cumsum([len(entry.order) for entry in entries])[:-1]
+        mu |= dict(zip(places, np.split(rows["multipliers"], ends), strict=True))
+        kept = np.concatenate([entry.kept for entry in entries])
+        b.rows.append({name: values[kept] for name, values in rows.items()})
+    for place, entry in enumerate(b.waiting):
+        _look(b, entry, rules, mu[place])
     b.waiting.clear()
+
+
+def _rows(b: Branches, entries: list[Waiting], rules: Rules) -> dict[str, Any]:
+    """Return the numbers of orbits on meshes of one size."""
+    who = np.concatenate([entry.step.who for entry in entries])
+    order, code = (np.concatenate([getattr(entry, name) for entry in entries]) for name in ("order", "code"))
+    orbits, tangent = (
+        joined([entry.step.new for entry in entries]),
+        joined([entry.step.after for entry in entries]),
+    )
+    parts = []
+    for begin in range(0, len(who), _MANY):
+        some = slice(begin, begin + _MANY)
+        parts.append(rules.measured(b.system.chosen(who[some]), orbits.chosen(some), tangent.chosen(some)))
+    rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return rows | {"number": who, "order": order + 0.0, "type": code}
+
+
+def _look(b: Branches, entry: Waiting, rules: Rules, mu: Any) -> None:
+    """Note which test functions have changed their sign on steps."""
+    who = entry.step.who
+    tests = rules.tests(b, entry.step, mu)
+    for k, code in enumerate(rules.codes):
+        _note(b, entry, code, (tests[:, k] * b.tests[who, k] < 0.0) & entry.sighted)
+    b.tests[who] = tests
 
 
 def _one_step(b: Branches, pool: Pool, rules: Rules) -> None:
@@ -260,9 +286,10 @@ def _one_step(b: Branches, pool: Pool, rules: Rules) -> None:
     who, intervals = pool.who, pool.intervals
     system = b.system.chosen(who)
     length = b.step[who].copy()
-    found = stepped(system, pool.now, pool.tangent, length, b.units, bend=pool.bend)
-    mu = rules.multipliers(system, found.groups)
-    step = Step(system, pool.now, pool.tangent, pool.bend, found.orbits, found.direction, mu, who)
+    found = stepped(
+        system, pool.now, pool.tangent, length, b.units, bend=pool.bend, small=_enough(pool, length, b.units)
+    )
+    step = Step(system, pool.now, pool.tangent, pool.bend, found.orbits, found.direction, who)
     cosine = _cosine(step, b.units)
     good = found.good & (cosine > COSINE) & (found.orbits.period > 0.0) & rules.goes_on(step)
     coarse, fewer = needs(system, found.orbits, found.groups)
@@ -272,15 +299,23 @@ def _one_step(b: Branches, pool: Pool, rules: Rules) -> None:
     b.cut[who[~good & (b.step[who] < SMALLEST)]] = BY_FAILURE
     if len(done):
         _accept(b, step.chosen(done), rules)
-        after = found.direction.chosen(done)
+        angle = np.arccos(np.clip(cosine[done], -1.0, 1.0))
+        after = step.after.chosen(done)
         turned = after.moved(-np.ones(len(done)), pool.tangent.chosen(done))
-        pool.now.put(done, found.orbits.chosen(done))
+        pool.now.put(done, step.new.chosen(done))
         pool.bend.put(done, turned.times(1.0 / length[done]))
         pool.tangent.put(done, after)
-        angle = np.arccos(np.clip(cosine[done], -1.0, 1.0))
         wanted = np.minimum(_ANGLE / (angle + 1e-9), np.sqrt(_NEWTON / (found.first[done] + 1e-9)))
         b.step[who[done]] = np.minimum(b.step[who[done]] * np.clip(wanted, 0.5, 1.5), LARGEST)
     _back(b, pool, done, coarse, fewer & (intervals > INTERVALS))
+
+
+def _enough(pool: Pool, length: Array, units: Array) -> Array:
+    """Return the sizes of steps of Newton's method that need not be taken: beside a homoclinic orbit the last
+    digits of the parameter count."""
+    changes = np.abs(length[:, None] * pool.tangent.scalars[:, 1:] / units).max(axis=1)
+    found: Array = np.clip(_SHARE * changes, SMALL_NEXT, _CLOSE)
+    return found
 
 
 def _back(b: Branches, pool: Pool, done: Index, coarse: Any, fewer: Any) -> None:
@@ -323,7 +358,7 @@ def _remeshed(b: Branches, pool: Pool, which: Any, intervals: int) -> Pool:
     some = pool.chosen(which)
     system = b.system.chosen(some.who)
     mesh = adapted(some.now, system.scales(some.now.u), intervals)
-    orbits, along, bend = (remeshed(part, mesh) for part in (some.now, some.tangent, some.bend))
+    orbits, along, bend = all_remeshed((some.now, some.tangent, some.bend), mesh)
     return Pool(some.who, orbits, unit_length(system, along, orbits, b.units), bend)
 
 
@@ -348,30 +383,24 @@ def needs(system: OrbitProblem, orbits: Orbits, groups: Array) -> tuple[Any, Any
 
 
 def _accept(b: Branches, step: Step, rules: Rules) -> None:
-    """Record the points that were reached, what was crossed, and what ends there."""
+    """Record the points that were reached, and what ends there."""
     who = step.who
-    tests = rules.tests(b, step)
     moved = rules.moved(b, step)
     b.still[who] = np.where(moved, 0, b.still[who] + 1)
     ended, beyond = rules.ended(b, step)
     b.count[who] += 1
-    for k, code in enumerate(rules.codes):
-        crossed = tests[:, k] * b.tests[who, k] < 0.0
-        _note(b, step, code, crossed & moved & ~(beyond & (ended != rules.leaving)))
-    _note(b, step, EP, ended == rules.leaving)
-    kept = np.flatnonzero(~beyond)
-    codes: Index = np.where(b.still[who[kept]] == 2, rules.unmoved, POINT)
-    reached = step.new.chosen(kept), step.after.chosen(kept)
-    b.waiting.append(Waiting(who[kept], b.count[who[kept]], codes, *reached))
-    b.tests[who] = tests
     b.cut[who] = ended
-    last = kept[ended[kept] >= 0]
+    leaves = ended == rules.leaving
+    codes: Index = np.where(b.still[who] == 2, rules.unmoved, POINT)
+    entry = Waiting(step, b.step[who].copy(), b.count[who].copy(), codes, ~beyond, moved & (~beyond | leaves))
+    _note(b, entry, EP, leaves)
+    b.waiting.append(entry)
+    last = np.flatnonzero(~beyond & (ended >= 0))
     b.ends |= {int(who[k]): step.new.u[k].copy() for k in last.tolist()}
 
 
-def _note(b: Branches, step: Step, code: int, which: Any) -> None:
+def _note(b: Branches, entry: Waiting, code: int, which: Any) -> None:
     if which.any():
-        who, some = step.who[which], step.chosen(which)
+        some = entry.step.chosen(which)
         way = some.before, some.tangent, some.bend
-        crossing = Crossing(code, who, b.count[who], *way, b.step[who].copy())
-        b.crossings.append(crossing)
+        b.crossings.append(Crossing(code, some.who, entry.order[which], *way, entry.length[which]))

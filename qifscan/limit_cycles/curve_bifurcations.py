@@ -14,7 +14,7 @@ from qifscan.limit_cycles.branch_bifurcations import mirrored, returned
 from qifscan.limit_cycles.collocation import linearised
 from qifscan.limit_cycles.continuation import Branches, Step
 from qifscan.limit_cycles.cycle_normal_forms import coefficient
-from qifscan.limit_cycles.floquet import multipliers, quick
+from qifscan.limit_cycles.floquet import multipliers
 from qifscan.limit_cycles.located import search
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits, adapted, mesh_error, remeshed
@@ -93,14 +93,9 @@ class OnCurves:
         """Their codes."""
         return tuple(OF_CURVES_OF_CYCLES[name] for name in self.names)
 
-    def multipliers(self, system: Any, groups: Array) -> Any:
-        """Return the multipliers of the cycles, those near 1 right to 1e-9 or so."""
-        size = system.size if isinstance(system, Marginal) else groups.shape[-1]
-        return quick(groups[..., :size, :size])
-
-    def tests(self, b: Branches, step: Step) -> Array:
+    def tests(self, b: Branches, step: Step, mu: Any) -> Array:
         """Return the test functions `(orbits, tests)`; that of a cusp changes its sign where it is passed."""
-        rest = self._rest(step.mu, _problem(step.system).drive is not None)
+        rest = self._rest(mu, _problem(step.system).drive is not None)
         found = np.empty((len(rest), len(self.names)))
         for k, name in enumerate(self.names):
             found[:, k] = self._test(name, step.system, rest, step.new, step.after, step.tangent)

@@ -162,7 +162,7 @@ class Lengthening(OnBranches):
         """Nothing is looked for."""
         return ()
 
-    def tests(self, b: Branches, step: Step) -> Array:
+    def tests(self, b: Branches, step: Step, mu: Any) -> Array:
         """Return no test functions."""
         return np.empty((len(step.who), 0))
 

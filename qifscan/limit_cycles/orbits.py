@@ -97,8 +97,11 @@ class Orbits:
     @property
     def weights(self) -> Array:
         """Weights of the mesh points in a mean over the period; they sum to 1."""
-        h = 0.5 * self.steps
-        return np.pad(h, ((0, 0), (0, 1))) + np.pad(h, ((0, 0), (1, 0)))
+        found = np.zeros_like(self.s)
+        half = 0.5 * self.steps
+        found[:, :-1] = half
+        found[:, 1:] += half
+        return found
 
 
 def joined(several: Sequence[Orbits]) -> Orbits:
@@ -179,6 +182,19 @@ def inverted(s: Array, total: Array, intervals: int) -> Array:
 def remeshed(orbits: Orbits, mesh: Array) -> Orbits:
     """Return the same orbits on other meshes."""
     return from_function(mesh, lambda s: evaluated(orbits, s), orbits.scalars)
+
+
+def all_remeshed(several: Sequence[Orbits], mesh: Array) -> list[Orbits]:
+    """Return orbits and directions of the same meshes on other ones: each place is looked up once."""
+    first, size = several[0], several[0].u.shape[2]
+    u, stages = (np.concatenate([getattr(x, name) for x in several], axis=-1) for name in ("u", "stages"))
+    found = remeshed(Orbits(first.s, u, stages, first.scalars), mesh)
+    parts = [slice(k * size, (k + 1) * size) for k in range(len(several))]
+    return [
+        # Copies: orbits are changed in place.
+        Orbits(mesh.copy(), found.u[..., own].copy(), found.stages[..., own].copy(), x.scalars.copy())
+        for own, x in zip(parts, several, strict=True)
+    ]
 
 
 def inner(a: Orbits, b: Orbits, scales: Array, units: Array) -> Array:

@@ -84,9 +84,10 @@ class Problem:
 
     def scales(self, u: Array) -> Array:
         """Return the size of each variable on orbits `(orbits, n)`: largest of all of its unit."""
-        size = np.abs(u).max(axis=1)
         units = [variable.unit for variable in self.model.variables]
-        return np.stack([size[:, [a == b for b in units]].max(axis=1) for a in units], axis=1)
+        alike = np.array([[a == b for b in units] for a in units])
+        found: Array = np.where(alike, np.abs(u).max(axis=1)[:, None], 0.0).max(axis=2)
+        return found
 
     def turn(self, scalars: Array) -> None:
         """Return None: an orbit ends where it began."""
