@@ -347,18 +347,17 @@ def corrected(
     start: Orbits | None = None,
     far: float = 10.0,
     most: int = MOST_STEPS,
-    small: float | Array = SMALL_NEXT,
 ) -> Corrected:
     """Return the orbits near a guess, at which the conditions of a border give what they give there.
 
-    Newton's method begins at the guess, or at `start`, and ends where its next step will be `small`. Beyond
-    a step of size `far` it won't come back; nor is it to go on where its steps don't shrink.
+    Newton's method begins at the guess, or at `start`. Beyond a step of size `far` it won't come back; nor is
+    it to go on where its steps don't shrink.
     """
     orbits = (start or guess).copy()
     count = len(guess.scalars)
     good, taken = np.zeros(count, dtype=bool), np.zeros(count, dtype=np.intp)
     left, sizes = np.arange(count), np.full(count, np.nan)
-    first, enough = np.full(count, np.nan), np.broadcast_to(small, count)
+    first = np.full(count, np.nan)
     direction, groups = guess.copy(), np.empty(0)
     for step in range(most):
         here, whose = orbits.chosen(left), system.chosen(left)
@@ -374,7 +373,7 @@ def corrected(
         groups[left] = linear.groups
         taken[left] += 1
         foretold = size * (size / sizes[left]) ** 2
-        good[left] = (size < SMALL_STEP) | ((foretold < enough[left]) & (size < 1e-3))
+        good[left] = (size < SMALL_STEP) | ((foretold < SMALL_NEXT) & (size < 1e-3))
         goes_on = ~good[left] & (size < far) & (orbits.period[left] > 0.0)
         if far < 1.0:
             goes_on &= ~(size > 0.5 * sizes[left])

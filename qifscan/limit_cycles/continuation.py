@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import INTERVALS, SMALL_NEXT
+from qifscan.limit_cycles.collocation import INTERVALS
 from qifscan.limit_cycles.gauss import WEIGHTS
 from qifscan.limit_cycles.orbits import Orbits, adapted, all_remeshed, inner, joined, mesh_error
 from qifscan.limit_cycles.problem import OrbitProblem
@@ -36,10 +36,6 @@ FINEST = 512
 LOOSE, STEEP = 2e-5, 1e5
 """Error of an orbit on the way, and growth of a direction in a group of intervals, above which the mesh is
 made finer: states at mesh points and multipliers are right to far more digits than states between them."""
-
-_CLOSE, _SHARE = 1e-9, 1e-4
-"""Relative size of a step of Newton's method that need not be taken on the way, as the mesh leaves as much
-open, and the same as a share of what the parameters change. Bifurcations are located to rounding."""
 
 _COARSER = 0.5
 """Share of these up to which fewer intervals would do: errors are of order 5, and growth a power."""
@@ -286,9 +282,7 @@ def _one_step(b: Branches, pool: Pool, rules: Rules) -> None:
     who, intervals = pool.who, pool.intervals
     system = b.system.chosen(who)
     length = b.step[who].copy()
-    found = stepped(
-        system, pool.now, pool.tangent, length, b.units, bend=pool.bend, small=_enough(pool, length, b.units)
-    )
+    found = stepped(system, pool.now, pool.tangent, length, b.units, bend=pool.bend)
     step = Step(system, pool.now, pool.tangent, pool.bend, found.orbits, found.direction, who)
     cosine = _cosine(step, b.units)
     good = found.good & (cosine > COSINE) & (found.orbits.period > 0.0) & rules.goes_on(step)
@@ -308,14 +302,6 @@ def _one_step(b: Branches, pool: Pool, rules: Rules) -> None:
         wanted = np.minimum(_ANGLE / (angle + 1e-9), np.sqrt(_NEWTON / (found.first[done] + 1e-9)))
         b.step[who[done]] = np.minimum(b.step[who[done]] * np.clip(wanted, 0.5, 1.5), LARGEST)
     _back(b, pool, done, coarse, fewer & (intervals > INTERVALS))
-
-
-def _enough(pool: Pool, length: Array, units: Array) -> Array:
-    """Return the sizes of steps of Newton's method that need not be taken: beside a homoclinic orbit the last
-    digits of the parameter count."""
-    changes = np.abs(length[:, None] * pool.tangent.scalars[:, 1:] / units).max(axis=1)
-    found: Array = np.clip(_SHARE * changes, SMALL_NEXT, _CLOSE)
-    return found
 
 
 def _back(b: Branches, pool: Pool, done: Index, coarse: Any, fewer: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import SMALL_NEXT, Border, Corrected, corrected, linearised
+from qifscan.limit_cycles.collocation import Border, Corrected, corrected, linearised
 from qifscan.limit_cycles.floquet import resolved
 from qifscan.limit_cycles.orbits import Orbits, extremes, inner, means, mesh_error
 from qifscan.limit_cycles.problem import OrbitProblem, Problem
@@ -191,7 +191,6 @@ def stepped(
     units: Array,
     start: Orbits | None = None,
     bend: Orbits | None = None,
-    small: float | Array = SMALL_NEXT,
 ) -> Corrected:
     """Return the orbits a step further; `direction` is their tangent, but for the last step of Newton's.
 
@@ -201,7 +200,7 @@ def stepped(
     if bend is not None:
         guess = guess.moved(0.5 * step**2, bend)
     border = conditions(system, guess, tangent, units)
-    found = corrected(system, guess, border, start=start, far=FAR, most=MOST, small=small)
+    found = corrected(system, guess, border, start=start, far=FAR, most=MOST)
     return replace(found, direction=unit_length(system, found.direction, found.orbits, units))
 
 
