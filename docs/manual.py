@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import ClassVar
 
 import click
-import qifscan
-import qifscan.cli
 from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from docutils.utils.math import latex2mathml
-from PIL import Image
-from sphinx.util.docutils import SphinxDirective
-
 from gallery.run import HERE as GALLERY
 from gallery.run import known as gallery_record
 from gallery.run import script as gallery_script
 from gallery.run import table as gallery_table
+from PIL import Image
+from sphinx.util.docutils import SphinxDirective
 from tables import TABLES
+
+import qifscan
+import qifscan.cli
 
 # ------------------------------------------------------------------------------------------------ cells
 

@@ -379,5 +379,9 @@ def test_of_a_batch_that_takes_long_parts_are_timed(fixed, of_steps, monkeypatch
     monkeypatch.setattr(plan, "_seconds_of", seconds)
     found = plan._seconds_of_a_batch(None, Schedule(2000, 2000, 0.05, 1), None)
     assert found == pytest.approx(fixed + of_steps, rel=0.01)
+    quarter, part = (fixed + of_steps / parts for parts in (4 * plan.PARTS, plan.PARTS))
+    whole = 1.0 if plan.PARTS * part <= plan.LONG else 1.0 / plan.PARTS
+    largest = 0.25 / plan.PARTS if 4.0 * quarter > plan.LONG else whole
+    assert max(ran) == pytest.approx(largest, rel=0.01)
     taken = sum(fixed + of_steps * share for share in ran)
     assert taken < max(4 * plan.LONG, 2.1 * (fixed + of_steps / 32))

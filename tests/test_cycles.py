@@ -14,6 +14,7 @@ import qifscan as qs
 from qifscan.dynamics.models import FAMILY, MODELS
 from qifscan.limit_cycles.branches import duplicates
 from qifscan.limit_cycles.homoclinic import fitted
+from qifscan.limit_cycles.located import Search
 from qifscan.limit_cycles.orbits import from_function
 from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.steps import at_value
@@ -702,3 +703,21 @@ def test_a_sine_is_added_where_a_simulation_adds_it(model):
     gain = {v: linear[f"{v}_gain"].values.ravel()[0] for v in ("r_e", "r_i")}
     assert swing["r_e"] == pytest.approx(gain["r_e"], rel=1e-2)
     assert swing["r_i"] == pytest.approx(gain["r_i"], rel=1e-2)
+
+
+@pytest.mark.parametrize("place", [-0.002, 0.3, 1.002, 1.2])
+def test_what_changes_its_sign_next_to_an_end_of_a_step_on_a_finer_mesh_is_found(place):
+    """A test function with a root there, whatever the orbits; further off there is nothing."""
+    mesh = np.linspace(0.0, 1.0, 9)[None]
+    orbit = from_function(mesh, lambda s: 1.0 + 0.0 * s[..., None], np.ones((1, 2)))
+
+    class Straight(Search):
+        def trial(self, which, step, start):
+            return (step - 2.0 * place) * (1.0 + step), orbit.copy(), np.ones(1, dtype=bool)
+
+    looked = Straight(None, orbit, orbit, orbit, None, np.ones(1))
+    at, _, good, denied = looked.root(np.array([2.0]))
+    assert denied[0] == (place == 1.2)
+    assert good[0] == (place != 1.2)
+    if good[0]:
+        assert at[0] == pytest.approx(2.0 * place, abs=1e-8)

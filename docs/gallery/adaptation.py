@@ -1,7 +1,6 @@
 """A population that adapts: bistable, then bursting. Equilibria, cycles, and curves in two parameters."""
 
 import numpy as np
-import qifscan as qs
 from drawing import (
     BLUE,
     GOLD,
@@ -15,6 +14,8 @@ from drawing import (
     letters,
     marks,
 )
+
+import qifscan as qs
 
 MODEL = "qif_adaptation_alpha"
 GIVEN = {"delta": 2.0, "J": 15.0 * np.sqrt(2.0), "tau_a": 10.0}

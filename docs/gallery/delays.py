@@ -1,8 +1,9 @@
 """Coupling with a delay: the Hopf curves of inhibition, and what lies between them."""
 
 import numpy as np
-import qifscan as qs
 from drawing import BLUE, RED, canvas, letters
+
+import qifscan as qs
 
 COUPLING, DELTA = -12.0, 0.3
 

@@ -1,8 +1,9 @@
 """Gap junctions make a population oscillate: Bogdanov-Takens points and Hopf curves over their strength."""
 
 import numpy as np
-import qifscan as qs
 from drawing import GOLD, GREEN, GREY, INK, RED, canvas, legend_once, letters, marks
+
+import qifscan as qs
 
 DELTA = 1.0
 

@@ -1,8 +1,9 @@
 """Excitabilities from two Lorentzians: more folds, and up to three stable states side by side."""
 
 import numpy as np
-import qifscan as qs
 from drawing import BLUE, INK, RED, canvas, draw_branch, legend_once, letters
+
+import qifscan as qs
 
 GIVEN = {"delta_1": 0.3, "delta_2": 0.3, "share": 0.5}
 

@@ -1,8 +1,9 @@
 """Working memory: an item that is loaded is silent, comes back by itself, or stays active."""
 
 import numpy as np
-import qifscan as qs
 from drawing import BLUE, GOLD, RED, canvas, letters
+
+import qifscan as qs
 
 BACKGROUND = {1.2: "silent", 1.532: "spontaneous reactivation", 2.0: "persistent"}
 

@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import qifscan as qs
 from drawing import BLUE, GOLD, GREY, INK, RED, canvas, letters
+
+import qifscan as qs
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 

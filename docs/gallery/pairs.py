@@ -1,7 +1,6 @@
 """Excitatory and inhibitory populations with synapses, in a network of pairs that are all alike."""
 
 import numpy as np
-import qifscan as qs
 from drawing import (
     BLUE,
     GOLD,
@@ -15,6 +14,8 @@ from drawing import (
     marks,
     runs,
 )
+
+import qifscan as qs
 
 AUTO = {
     0.0: ((5.99318545, 37.32589), (65.550570301, 5.85145)),

@@ -1,8 +1,9 @@
 """The phase diagram of the plain model, and what its two equilibria do when they are pushed."""
 
 import numpy as np
-import qifscan as qs
 from drawing import BLUE, GOLD, GREY, INK, RED, canvas, letters
+
+import qifscan as qs
 
 
 def made(full):

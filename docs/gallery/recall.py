@@ -4,9 +4,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import qifscan as qs
 from drawing import BLUE, GREY, INK, RED, canvas, legend_once, letters
 from matplotlib.colors import BoundaryNorm, ListedColormap
+
+import qifscan as qs
 
 GIVEN = {"tau": 20.0, "eta": -10.0, "delta": 2.0, "J": 15.0 * np.sqrt(2.0)}
 

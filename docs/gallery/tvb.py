@@ -1,9 +1,10 @@
 """Dumont and Gutkin's pair as The Virtual Brain has it, beside that program's own run."""
 
 import numpy as np
-import qifscan as qs
 from drawing import BLUE, RED, canvas, draw_branch, legend_once, letters
 from scipy.integrate import solve_ivp
+
+import qifscan as qs
 
 THERE = {
     **{

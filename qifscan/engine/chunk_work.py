@@ -17,12 +17,15 @@ import numpy as np
 from qifscan.dynamics.status import Status
 from qifscan.engine.measured import Measured, merged
 from qifscan.engine.points import Begun, Points, Start, run_points
-from qifscan.engine.schedule import LANES, Schedule, batch_shape
+from qifscan.engine.schedule import Schedule, batch_shape
 
 if TYPE_CHECKING:
     from qifscan.arrays import Column, Indices
     from qifscan.engine.chunks import Chunks
     from qifscan.scan.scan import Scan
+
+SEARCHED = 64
+"""Points that stand for those of a batch where equilibria are searched for: each takes milliseconds."""
 
 
 def run_lines(scan: Scan, indices: Indices, schedule: Schedule, shape: tuple[int, int]) -> Measured:
@@ -120,7 +123,7 @@ def first_points(chunks: Chunks, trace: bool = False) -> Points:
         first = np.flatnonzero(indices[_places(chunks.scan)[0]] == 0)
         indices = tuple(index[first] for index in indices)
     if chunks.scan.mean_field.rest is None:
-        indices = tuple(index[:LANES] for index in indices)
+        indices = tuple(index[:SEARCHED] for index in indices)
     return Points.of(chunks.scan, indices)
 
 

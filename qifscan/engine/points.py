@@ -254,9 +254,9 @@ def _rounded(points: Points, ran: _Ran, count: Column) -> Column:
     rounded: Column = largest > allowed
     rows = np.flatnonzero(~rounded & (largest > convergence.MOVING * allowed))
     if len(rows):
-        final = tuple(ran.result.final[rows].astype(np.float64).T)
-        nearest = points.final_rest().take(rows).distance(final).min(axis=1)
-        rounded[rows] = ~(nearest <= convergence.MOVING * allowed)
+        theory, _ = _settled(points.take(rows), _part(ran.result, rows))
+        # NaN where the input goes on, and nothing comes to rest.
+        rounded[rows] = ~(theory["disagreement"] <= convergence.MOVING * allowed)
     return rounded
 
 

@@ -83,15 +83,15 @@ def wanted(
         faults.append(Fault("period", found, 'a period in ms with kind="period", and with no other'))
     if faults:
         raise ScanError(faults)
-    for count in (points,):
-        check_count("points", 200 if count is None else count)
+    count = 200 if points is None else points
+    check_count("points", count)
     check_time("longest", longest)
     check_time("period", period)
     whole = [_domain(rows[name]) if r is None else r for name, r in zip(pair, ranges, strict=True)]
     if pair[0] == AMPLITUDE:
         # The other sign is a shift in time.
         whole[0] = (max(0.0, whole[0][0]), whole[0][1])
-    return Wanted(model, kind, pair, (whole[0], whole[1]), points or 200, longest, period)
+    return Wanted(model, kind, pair, (whole[0], whole[1]), count, longest, period)
 
 
 def _domain(row: Parameter) -> Range:

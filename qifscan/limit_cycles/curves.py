@@ -74,11 +74,11 @@ def curve(
     the model's graph parameter) from every Hopf point at `through` = `at`, a number or several; from each
     bifurcation found there, or where the period diverges, a curve goes in both directions. Without `at` it is
     the model's default, and curves of folds begin beside every generalised Hopf point of the plane as well,
-    homoclinic ones beside every Bogdanov-Takens point. `between`:
-    the range of `along`, `within`: that of `through`. `points`: the most of each direction of a curve, 200
-    unless given. `longest`: the longest period (ms), by default 20 times that at the start. `record`: names
-    of further columns, each with a function of a cycle's times `t` (ms, from 0 to the period), its `state`
-    (arrays by the names of the variables) and its `parameters`, which returns a number. `slices`: numbers.
+    homoclinic ones beside every Bogdanov-Takens point. `between`: the range of `along`, `within`: that of
+    `through`. `points`: the most of each direction of a curve, 200 unless given. `longest`: the longest
+    period (ms), by default 20 times that at the start. `record`: names of further columns, each with a
+    function of a cycle's times `t` (ms, from 0 to the period), its `state` (arrays by the names of the
+    variables) and its `parameters`, which returns a number. `slices`: numbers.
 
     With a `drive`, a `Sine`: of responses of one period of it. `along` is "drive_amplitude", from 0 to what
     `between` says, `through` "drive_period" or a parameter of the model. What responses of equilibria meet as
@@ -90,14 +90,16 @@ def curve(
     tells of a cycle, with its multipliers: `residual` and `converged` are of the whole problem. Marked are
     cusps of cycles (CPC), generalised period doublings (GPD) and Chenciner points (CH), where `coefficient`,
     that of the normal form, is 0, the resonances R1 to R4, and where two bifurcations meet (LPPD, LPNS, PDNS,
-    NSNS). Along `pieces`: `row_size`, `start`
-    and `end` (what ends the curve on both sides: "no_amplitude" is a generalised Hopf point of a curve of
-    folds, a Bogdanov-Takens point of homoclinic orbits; "longest_period" is where the period diverges;
-    "saddle_node": the saddle is about to meet a node), `duplicate_of`. A homoclinic curve has cycles that
-    rest so long beside the saddle that they are homoclinic but for `homoclinic_error`: `homoclinic` is the
-    value of `along` with that taken off, `_saddle` the saddle's state, `saddle_rate` the size of its leading
-    eigenvalue, `saddle_quantity` the sum of the leading ones on both sides, 0 at a neutral saddle. A
-    bifurcation that no branch at `at` meets begins no curve: none found is not proof that there is none.
+    NSNS). Along `pieces`: `row_size`, `start` and `end` (what ends the curve on both sides: "no_amplitude" is
+    a generalised Hopf point of a curve of folds, a Bogdanov-Takens point of homoclinic orbits;
+    "longest_period" is where the period diverges; "saddle_node": the saddle is about to meet a node),
+    `duplicate_of`. A bifurcation that no branch at `at` meets begins no curve: none found is not proof that
+    there is none.
+
+    A homoclinic curve has cycles that rest so long beside the saddle that they are homoclinic but for
+    `homoclinic_error`: `homoclinic` is the value of `along` with that taken off, `_saddle` the saddle's
+    state, `saddle_rate` the size of its leading eigenvalue (1/ms), `saddle_quantity` the sum of the leading
+    ones on both sides, 0 at a neutral saddle.
     Raises `ScanError` for a wrong definition, and if there is nothing to begin with.
     Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 8 to 10; Govaerts, Kuznetsov,
     Dhooge, SIAM J. Sci. Comput. 27, 231 (2005).
@@ -140,12 +142,8 @@ def _taken(model: Model, pair: tuple[str, str]) -> set[str]:
     """Return the names that columns have."""
     found = {*pair, *(p.name for p in model.parameters), *model.variable_names}
     found |= {*meanings(model, Words(model, model.reference)), "piece", "type", "angle", "coefficient"}
-    found |= {f"{name}_saddle" for name in model.variable_names} | {
-        "row_size",
-        "duplicate_of",
-        "start",
-        "end",
-    }
+    found |= {f"{name}_saddle" for name in model.variable_names}
+    found |= {"row_size", "duplicate_of", "start", "end"}
     return found | {"homoclinic", "homoclinic_error", "saddle_rate", "saddle_quantity", "multiplier"}
 
 

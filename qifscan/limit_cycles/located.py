@@ -16,6 +16,10 @@ from qifscan.limit_cycles.steps import Crossing, stepped, unit_length
 _LOCATED = 1e-9
 _MOST_TRIALS = 40
 
+_BEYOND = 0.01
+"""Share of a step beyond its ends up to which chords may have a test function 0: what has changed its sign on
+one mesh may do so next to an end on a finer one. Twice as far is looked."""
+
 Test = Callable[[Index, Any, Orbits, Orbits], Array]
 """The test function of some orbits: which, their system, they themselves and the tangents there. NaN where it
 can't be told: then nothing is located."""
@@ -40,20 +44,17 @@ class Search:
         return self.test(which, system, found.orbits, found.direction), found.orbits, found.good
 
     def root(self, width: Array) -> tuple[Array, Orbits, Any, Any]:
-        """Return the steps at which it is 0 between 0 and a width, the orbits, whether they were found, and
-        whether the function has the same sign at both ends instead.
+        """Return the steps at which it is 0 from 0 to a width, the orbits, whether they were found, and
+        whether the function has the same sign at both ends instead, and next to them.
 
         The Illinois variant of the regula falsi; not SciPy's, as each trial is an orbit, which
         Newton's method finds from the two around it, and a trial can fail.
         """
-        everyone = np.arange(len(width))
-        low, high = np.zeros(len(width)), width.copy()
-        f_low, below, fine = self.trial(everyone, low, None)
-        f_high, above, good = self.trial(everyone, high, None)
+        low, f_low, below, high, f_high, above, good = self._ends(width)
         found = above.copy()
-        denied = good & fine & (f_low * f_high > 0.0)
-        good = good & fine & (f_low * f_high <= 0.0)
-        at, left = high.copy(), everyone[good]
+        denied = good & (f_low * f_high > 0.0)
+        good = good & (f_low * f_high <= 0.0)
+        at, left = high.copy(), np.flatnonzero(good)
         for _ in range(_MOST_TRIALS):
             if not len(left):
                 break
@@ -76,6 +77,25 @@ class Search:
             left = left[~close & fine & (f != 0.0)]
         good[left] = False
         return at, found, good, denied
+
+    def _ends(self, width: Array) -> tuple[Array, Array, Orbits, Array, Array, Orbits, Any]:
+        """Return two steps, the test function and the orbits there, and whether they are ones: 0 and a
+        width, or beyond that end next to which the chord says that the function is 0."""
+        everyone = np.arange(len(width))
+        low, high = np.zeros(len(width)), width.copy()
+        f_low, below, fine = self.trial(everyone, low, None)
+        f_high, above, good = self.trial(everyone, high, None)
+        good = good & fine
+        root = high - f_high * width / (f_high - f_low)
+        for end, f, there, way in ((low, f_low, below, -1.0), (high, f_high, above, 1.0)):
+            past = way * (root - end) / width
+            near = np.flatnonzero(good & (past > 0.0) & (past < _BEYOND))
+            if len(near):
+                end[near] += 2.0 * way * _BEYOND * width[near]
+                f[near], orbits, fine = self.trial(near, end[near], None)
+                there.put(near, orbits)
+                good[near] &= fine
+        return low, f_low, below, high, f_high, above, good
 
 
 def search(system: OrbitProblem, crossing: Crossing, test: Test, units: Array, finer: int) -> Search:

@@ -15,7 +15,7 @@ from qifscan.dynamics.observables import needed_accumulators
 from qifscan.engine import backend
 from qifscan.engine.batch import memory_bytes
 from qifscan.engine.carries import Noise
-from qifscan.engine.chunk_work import first_points, sample_of_turns
+from qifscan.engine.chunk_work import SEARCHED, first_points, sample_of_turns
 from qifscan.engine.chunks import Chunks, grain_of
 from qifscan.engine.compiler import nothing, seconds_of_compiling
 from qifscan.engine.measured import diagnostics
@@ -249,9 +249,6 @@ def _bytes_on_disk(chunks: Chunks) -> int:
 
 SAMPLE = 4096
 """Points whose steps tell the mean number of steps of a point."""
-
-SEARCHED = 64
-"""Points that stand for those of a batch where equilibria are searched for: each takes milliseconds."""
 
 
 @dataclass(frozen=True)

@@ -200,10 +200,10 @@ def eliminated(matrix: Array, right: Array) -> Array:
     By elimination with pivots, and not by LAPACK, which ends with the first singular one.
     """
     some = max(64, _CACHED // right.shape[1] ** 2)
-    parts = [slice(begin, begin + some) for begin in range(0, len(right), some)]
     found = np.empty(right.shape)
-    for some_of_them in parts:
-        found[some_of_them] = _eliminated(matrix[some_of_them], right[some_of_them])
+    for begin in range(0, len(right), some):
+        part = slice(begin, begin + some)
+        found[part] = _eliminated(matrix[part], right[part])
     return found
 
 
