@@ -153,6 +153,7 @@ def test_a_slow_variable_that_float32_leaves_aside_has_its_standard_deviation():
         observables=["u_std"],
     )
     assert found.variables["u_std"][0] == pytest.approx(0.04712465434620246, rel=1e-4)
+    assert (found.variables["precision"], found.variables["redo_count"]) == (64, 0)
 
 
 WEAKLY_DAMPED = {

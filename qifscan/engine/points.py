@@ -227,8 +227,9 @@ class _Ran:
     bits: Column
 
 
-def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> Column:
-    """Return the rows of points without noise whose estimate does not exclude an error."""
+def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> tuple[Column, Column]:
+    """Return the rows of points without noise whose estimate does not exclude an error; and of those that it
+    does exclude it for but for rounding, which need no finer step where the step is not given."""
     scan, rest = points.scan, points.rest
     dt = scan.protocol.base * 0.5**ran.steps.halvings
     steps = schedule.steps * 2.0**ran.steps.halvings
@@ -236,12 +237,15 @@ def _suspects(points: Points, ran: _Ran, schedule: Schedule) -> Column:
     count = convergence.remembered(modes, rest.unit, dt, steps)
     tolerance = scan.protocol.tolerance
     limit = tolerance * np.minimum(convergence.ESTIMATE, convergence.ADDED / count)
-    rounded = _rounded(points, ran, count)
     stays = starts_stable(points, ran.steps, schedule) & (ran.error <= tolerance)
     coarse = step_size.unresolved_drive(scan, points.columns, ran.steps.halvings)
     coarse |= schedule.window * 2.0**ran.steps.halvings < convergence.FEW_STEPS
-    suspect = ~points.noisy() & ~stays & (~(ran.error <= limit) | rounded | coarse)
-    return np.flatnonzero(suspect & np.isfinite(ran.result.final).all(axis=1))
+    suspect = ~(ran.error <= limit) | coarse
+    may_be = ~points.noisy() & ~stays & np.isfinite(ran.result.final).all(axis=1)
+    rounded = _rounded(points, ran, count) & ~suspect
+    if scan.protocol.dt != "auto":
+        suspect, rounded = suspect | rounded, np.zeros_like(rounded)
+    return np.flatnonzero(suspect & may_be), np.flatnonzero(rounded & may_be)
 
 
 def _rounded(points: Points, ran: _Ran, count: Column) -> Column:
@@ -254,7 +258,7 @@ def _rounded(points: Points, ran: _Ran, count: Column) -> Column:
     rounded: Column = largest > allowed
     rows = np.flatnonzero(~rounded & (largest > convergence.MOVING * allowed))
     if len(rows):
-        theory, _ = _settled(points.take(rows), _part(ran.result, rows))
+        theory, _ = _settled(points.take(rows), ran.result.take(rows))
         # NaN where the input goes on, and nothing comes to rest.
         rounded[rows] = ~(theory["disagreement"] <= convergence.MOVING * allowed)
     return rounded
@@ -318,23 +322,36 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
     """Run suspects in float64 at their step and at a finer one until two runs agree; take the coarser.
 
     With a dt of the scan's own they are compared once, and flagged. What was asked for has to agree within
-    less than the tolerance, by what the coarser run is off when they are so far apart.
+    less than the tolerance, by what the coarser run is off when they are so far apart. Where only rounding
+    is in doubt the run in float64 is taken as it is.
     """
-    suspects = _suspects(points, ran, schedule)
+    suspects, rounded = _suspects(points, ran, schedule)
+    if not len(suspects) + len(rounded):
+        return ran
+    against = _Against.of(points, schedule, shape)
     most = step_size.most_halvings(points.scan, points.columns, schedule.steps)
     rows = suspects[ran.steps.halvings[suspects] < most[suspects]]
-    if not len(suspects):
+    doubtful = ran.doubtful.copy()
+    doubtful[np.setdiff1d(suspects, rows)] = True
+    ran = replace(ran, doubtful=doubtful)
+    # Together, as a block that is half empty takes as long as a full one.
+    both = np.concatenate([rows, rounded])
+    if not len(both):
         return ran
+    double = against.run(both, ran.steps.halvings[both])
+    ran = _in_double(ran, rounded, double, np.arange(len(rows), len(both)))
+    return _compared(against, ran, rows, double.take(np.arange(len(rows))), most)
+
+
+def _compared(against: _Against, ran: _Ran, rows: Column, coarse: Result, most: Column) -> _Ran:
+    """Return points of which some were run at finer and finer steps, from a `coarse` run in float64 on, as
+    far as `most` halvings."""
     halvings, redos, error, doubtful, bits = (
         x.copy() for x in (ran.steps.halvings, ran.redos, ran.error, ran.doubtful, ran.bits)
     )
-    doubtful[np.setdiff1d(suspects, rows)] = True
-    against = _Against.of(points, schedule, shape)
-    tolerance = points.scan.protocol.tolerance
+    scan, result = against.double.scan, ran.result
+    tolerance, auto = scan.protocol.tolerance, scan.protocol.dt == "auto"
     allowed = convergence.ALLOWED * tolerance
-    result = ran.result
-    coarse = against.run(rows, halvings[rows]) if len(rows) else result
-    auto = points.scan.protocol.dt == "auto"
     for check in range(convergence.MOST_CHECKS + 1):
         if not len(rows):
             break
@@ -350,11 +367,11 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
             bits[rows[taken]] = 64
             found = found.with_rounding(rounding, np.isin(np.arange(len(rows)), taken))
         # What a delay shorter than a given step does is not seen at half of that step.
-        delayed = ran.doubtful[rows] & bool(points.rest.model.delay) & ~np.bool_(auto)
+        delayed = ran.doubtful[rows] & bool(scan.mean_field.delay) & ~np.bool_(auto)
         doubtful[rows] = delayed | ~(found.asked <= convergence.ASKED * tolerance)
         error[rows] = found.state
         left = np.flatnonzero(~good & (finer < most[rows]) & auto & (check < convergence.MOST_CHECKS))
-        result, rows, coarse = _adopted(result, rows[left], fine, left), rows[left], _part(fine, left)
+        result, rows, coarse = _adopted(result, rows[left], fine, left), rows[left], fine.take(left)
         halvings[rows] = finer[left]
         redos[rows] += 1
         bits[rows] = 64
@@ -362,13 +379,11 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
     return _Ran(steps, result, redos, error, doubtful, bits)
 
 
-def _part(result: Result, rows: Column) -> Result:
-    fields: dict[str, Any] = {
-        name: {n: y[rows] for n, y in value.items()} if isinstance(value, dict) else value[rows]
-        for name, value in vars(result).items()
-        if value is not None
-    }
-    return replace(result, **fields)
+def _in_double(ran: _Ran, rows: Column, found: Result, theirs: Column) -> _Ran:
+    """Return the points with some of them as they were run in float64."""
+    bits = ran.bits.copy()
+    bits[rows] = 64
+    return replace(ran, result=_adopted(ran.result, rows, found, theirs), bits=bits)
 
 
 def _adopted(result: Result, rows: Column, other: Result, theirs: Column) -> Result:
@@ -377,7 +392,7 @@ def _adopted(result: Result, rows: Column, other: Result, theirs: Column) -> Res
     Their checkpoints are emptied: that of the first run is of another step, that of the other run of other
     observables, and a longer window goes on from neither.
     """
-    given = _part(other, theirs)
+    given = other.take(theirs)
     observables = {
         n: y.astype(result.observables[n].dtype)
         for n, y in given.observables.items()

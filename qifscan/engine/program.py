@@ -193,6 +193,10 @@ class Result:
     checkpoint: Column | None
     past: Column | None
 
+    def take(self, rows: Index) -> Result:
+        """Return those of some points."""
+        return Result(**jax.tree.map(lambda values: values[rows], vars(self)))
+
     def replaced(self, rows: Index, other: Result) -> Result:
         """Return this result with the given rows taken from another."""
         return Result(**jax.tree.map(lambda a, b: _with_rows(a, rows, b), vars(self), vars(other)))
