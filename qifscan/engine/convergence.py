@@ -1,10 +1,11 @@
 """Is what came of a point right? Points that move are run again in float64, at their step and at half.
 
 The estimate of a step knows that step alone: not what a weakly damped run adds up, what accumulators miss
-between two steps, or rounding; where rounding alone is in doubt the run in float64 is taken. Two runs that agree in mean, standard deviation, extremes and final value of
+between two steps, or rounding. Two runs that agree in mean, standard deviation, extremes and final value of
 every variable cover all of these. A point is taken as right without them where its estimate, times the steps
-over which its weakest mode remembers, is far below the tolerance. Which points are compared, and at which
-step a point ends, never depends on the observables that are asked for.
+over which its weakest mode remembers, is far below the tolerance; where that leaves rounding alone in doubt
+the run in float64 at the same step is taken. Which points are compared, and at which step a point ends, never
+depends on the observables that are asked for.
 """
 
 from __future__ import annotations
