@@ -62,7 +62,7 @@ class Map:
 
 
 def of_doubling(point, **fixed):
-    m = Map("qif", point, 2e-3, **fixed)
+    m = Map("qif", point, 4e-3, **fixed)
     mu, right = np.linalg.eig(m.matrix)
     at = np.abs(mu + 1.0).argmin()
     assert abs(mu[at] + 1.0) < 1e-8
