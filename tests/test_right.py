@@ -13,6 +13,7 @@ from scipy.integrate import solve_ivp
 
 import qifscan as qs
 from qifscan.engine import convergence, step_size
+from qifscan.engine import points as engine
 from qifscan.engine.points import Points, run_points
 from qifscan.engine.schedule import Schedule, batch_shape
 from qifscan.scan.protocol import BASE_STEP
@@ -139,6 +140,42 @@ def test_a_violent_start_is_run_again_at_half_the_step_until_its_error_is_small(
     once = points_of(columns, transient=0.0, window=10.0).steps().halvings
     expected = BASE_STEP * 0.5 ** (once + result.variables["redo_count"])
     assert result.variables["dt"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_chaotic_run_which_no_step_makes_agree_with_a_finer_one_is_given_up_and_flagged(monkeypatch):
+    """Its largest exponent is 0.24 per tau; the next slice over the drive's amplitude follows the sine."""
+    runs = []
+    original = engine._Against.run
+    monkeypatch.setattr(
+        engine._Against, "run", lambda self, *given: runs.append(given) or original(self, *given)
+    )
+    result = ran(
+        points_of(
+            {"drive_amplitude": [6.0, 1.0], "eta": [-1.0, -1.0]},
+            drive=qs.Sine(amplitude=6.0, period=3.0),
+            observables=["r_mean", "lyapunov_1"],
+            transient=200.0,
+            window=500.0,
+        )
+    )
+    chaotic, entrained = result.variables["lyapunov_1"]
+    assert chaotic > 0.1 > 0.0 > entrained
+    assert has(result.status, qs.Status.under_resolved).tolist() == [True, False]
+    assert len(runs) <= 2 + convergence.MOST_STUCK
+
+
+@given(
+    window=st.integers(1, 10**6),
+    halvings=st.integers(0, 10),
+    redos=st.integers(0, 7),
+)
+def test_points_are_compared_with_no_more_steps_than_told_or_so_many_times_their_own(window, halvings, redos):
+    redos = min(redos, halvings)
+    counted, own = np.array([60]), window * 2 ** (halvings - redos)
+    (most,) = convergence.most_halvings(counted, np.array([halvings]), np.array([redos], np.uint8), window)
+    bound = max(2**26, 256 * own)
+    assert window * 2 ** int(most) <= bound < window * 2 ** (int(most) + 1)
+    assert most >= halvings
 
 
 def test_a_step_of_ones_own_is_kept_and_flagged_where_it_is_too_long():

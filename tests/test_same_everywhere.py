@@ -12,7 +12,8 @@ import pytest
 import zarr
 
 import qifscan as qs
-from qifscan.engine import compiler
+from qifscan.dynamics.models import MODELS
+from qifscan.engine import batch, chunk_work, compiler
 from qifscan.engine.chunks import Chunks
 from qifscan.runs.task import compute_chunk
 from qifscan.store import chunk_files, store
@@ -24,6 +25,9 @@ ALL = [
     "up_fraction",
     "switch_count",
 ]
+
+EXCEPTED = {"qif_plasticity", "qif_delay"}
+"""Models of which exponents are compared at every change; and not at all, as with a delay there are none."""
 
 
 def noisy_scan(**changes):
@@ -84,6 +88,59 @@ def test_a_wide_batch_gives_the_bits_of_a_narrow_one(reference, tmp_path):
     dataset = qs.run(noisy_scan(replicates=7, traces=None), tmp_path / "scan.zarr", client="serial")
     for name in [*ALL, "dt", "redo_count", "error_estimate"]:
         assert dataset[name].values[..., :2].tobytes() == reference[name].tobytes(), name
+
+
+@pytest.mark.parametrize("precision", ["float64", pytest.param("float32", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "model",
+    ["qif_plasticity", *(pytest.param(m, marks=pytest.mark.thorough) for m in MODELS if m not in EXCEPTED)],
+)
+def test_exponents_have_the_same_bits_in_blocks_of_any_width(tmp_path, monkeypatch, model, precision):
+    """The largest programs: what XLA does to a loop may depend on the bytes that it moves."""
+    names = [variable.name for variable in qs.models()[model].variables]
+    axis = next(
+        name for name in ("eta", "eta_e", "eta_1") if name in {p.name for p in qs.models()[model].parameters}
+    )
+    scan = qs.Scan(
+        model=model,
+        points={axis: np.linspace(-3.0, 3.0, 20).tolist()},
+        precision=precision,
+        protocol=qs.Protocol(transient=5.0, window=20.0, dt=0.05),
+        observables=[*(f"{n}_std" for n in names), *(f"lyapunov_{k + 1}" for k in range(len(names)))],
+    )
+    found = {}
+    for shape in [(1, 64), (3, 256)]:
+        monkeypatch.setattr(chunk_work, "batch_shape", lambda _, shape=shape: shape)
+        path = tmp_path / f"{shape[1]}.zarr"
+        found[shape] = qs.run(scan, path, client="serial", checkpoint=False).load()
+    narrow, wide = found.values()
+    assert np.isfinite(narrow["lyapunov_1"].values).all()
+    for name in narrow.data_vars:
+        assert narrow[name].values.tobytes() == wide[name].values.tobytes(), name
+
+
+def test_a_few_points_run_again_in_a_narrow_block_have_the_bits_of_a_wide_one(tmp_path, monkeypatch):
+    """Of 100 points two burst from their starts, and are run again at finer steps."""
+    scan = qs.Scan(
+        points={
+            "r_initial": [*np.linspace(0.1, 0.2, 98), 3.0, 9.0],
+            "v_initial": [*np.full(98, -1.0), 40.0, 90.0],
+        },
+        fixed={"eta": 1.0},
+        protocol=qs.Protocol(transient=0.0, window=20.0),
+        observables=["r_mean", "r_max", "v_min"],
+    )
+    found, shapes = [], set()
+    original = batch._packed
+    monkeypatch.setattr(batch, "_packed", lambda steps, lanes: shapes.add(lanes) or original(steps, lanes))
+    for worth in (1e300, 1.0):
+        monkeypatch.setattr(batch, "WORTH_COMPILING", worth)
+        found.append(qs.run(scan, tmp_path / f"{worth:g}.zarr", client="serial").load())
+    assert shapes == {64, 128}
+    wide, narrow = found
+    assert (wide["redo_count"].values[-2:] > 0).all()
+    for name in wide.data_vars:
+        assert narrow[name].values.tobytes() == wide[name].values.tobytes(), name
 
 
 def test_threads_give_the_same_bits_as_one_thread(reference, tmp_path):

@@ -24,7 +24,7 @@ from qifscan.engine.carries import Checkpoint, Inputs, Outcomes, Pace
 from qifscan.engine.checkpoint import as_bytes
 from qifscan.engine.compiler import compiled, nothing
 from qifscan.engine.program import Program, Result
-from qifscan.engine.schedule import Schedule, Steps
+from qifscan.engine.schedule import LANES, Schedule, Steps
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     Arguments = tuple[Inputs, Pace, Column, tuple[Column, Column]]
 else:
     jax = LazyModule("jax")
+
+WORTH_COMPILING = 2.0**28
+"""Steps of lanes that a narrow batch has to save: some 3 s, of exponents more."""
 
 
 def run_batch(
@@ -64,6 +67,7 @@ def run_batch(
     if begun:
         (checkpoint,) = begun
         inputs = inputs._replace(checkpoint=checkpoint)
+    shape = shape_for(steps, schedule, shape)
     blocks = _packed(steps, shape[1])
     order = np.concatenate([rows for _, _, rows in blocks])
     parts = []
@@ -83,6 +87,19 @@ def run_batch(
         None if merged.checkpoint is None else as_bytes(merged.checkpoint),
         merged.past,
     )
+
+
+def shape_for(steps: Steps, schedule: Schedule, shape: tuple[int, int]) -> tuple[int, int]:
+    """Return the (blocks, lanes) in which points are run: of a batch's shape, or one narrow block after the
+    other where few points take so many steps that this is worth another compilation."""
+    if shape[1] <= LANES or backend.blocks_at_once() > 1:
+        return shape
+    wide, narrow = (
+        sum(lanes * 2.0**halvings for halvings, _, _ in _packed(steps, lanes)) * schedule.steps
+        for lanes in (shape[1], LANES)
+    )
+    worth = narrow < 0.5 * wide and wide - narrow > WORTH_COMPILING
+    return (1, LANES) if worth else shape
 
 
 def _beside(first: Result, second: Result) -> Result:

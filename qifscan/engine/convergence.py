@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 MOST_CHECKS = 4
 """Times that the step of a point is halved until two runs agree."""
 
+SHRINKS, MOST_STUCK = 0.8, 2
+"""A point is given up where so many comparisons, one after the other, found no less than this part of what
+the one before it had found: of a chaotic run no step makes two agree."""
+
+MOST_TOLD, MOST_TIMES = 2**26, 2**8
+"""Steps of a run up to which a point is compared with finer ones; where it had more steps to begin with, so
+many times as many. With exponents of six variables 2^26 steps take about ten minutes."""
+
 ALLOWED = 0.5
 """Two runs agree within this part of the tolerance."""
 
@@ -110,6 +118,21 @@ def quadratic_means(rest: Rest, found: Mapping[str, Column]) -> dict[str, Column
     of_groups = rest.sizes_of_variables(tuple(own))
     each = zip(model.variables, own, of_groups, strict=True)
     return {v.name: alone if v.rate else whole for v, alone, whole in each}
+
+
+def most_halvings(counted: Column, halvings: Column, redos: Column, steps: int) -> Column:
+    """Return how often the base step is halved at most to compare points: no more than `counted`, from what
+    they were halved by, some of it as they were run again."""
+    begun_with = steps * 2.0 ** (halvings - redos.astype(np.int64))
+    told = np.floor(np.log2(np.maximum(MOST_TOLD, MOST_TIMES * begun_with) / steps))
+    most: Column = np.minimum(counted, told.astype(np.int64))
+    return most
+
+
+def stuck(found: Column, before: Column, times: Column) -> Column:
+    """Return how many comparisons of each point in a row found no less than the one before."""
+    more: Column = np.where(found > SHRINKS * before, times + 1, 0)
+    return more
 
 
 def apart(

@@ -329,7 +329,8 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
     if not len(suspects) + len(rounded):
         return ran
     against = _Against.of(points, schedule, shape)
-    most = step_size.most_halvings(points.scan, points.columns, schedule.steps)
+    counted = step_size.most_halvings(points.scan, points.columns, schedule.steps)
+    most = convergence.most_halvings(counted, ran.steps.halvings, ran.redos, schedule.steps)
     rows = suspects[ran.steps.halvings[suspects] < most[suspects]]
     doubtful = ran.doubtful.copy()
     doubtful[np.setdiff1d(suspects, rows)] = True
@@ -345,13 +346,14 @@ def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, 
 
 def _compared(against: _Against, ran: _Ran, rows: Column, coarse: Result, most: Column) -> _Ran:
     """Return points of which some were run at finer and finer steps, from a `coarse` run in float64 on, as
-    far as `most` halvings."""
+    far as `most` halvings, and as long as that brings them closer."""
     halvings, redos, error, doubtful, bits = (
         x.copy() for x in (ran.steps.halvings, ran.redos, ran.error, ran.doubtful, ran.bits)
     )
     scan, result = against.double.scan, ran.result
     tolerance, auto = scan.protocol.tolerance, scan.protocol.dt == "auto"
     allowed = convergence.ALLOWED * tolerance
+    before, stuck = np.full(len(rows), np.inf), np.zeros(len(rows), dtype=np.int64)
     for check in range(convergence.MOST_CHECKS + 1):
         if not len(rows):
             break
@@ -359,6 +361,7 @@ def _compared(against: _Against, ran: _Ran, rows: Column, coarse: Result, most: 
         fine = against.run(rows, finer)
         found = against.apart(rows, coarse.observables, fine.observables)
         good = found.state <= allowed
+        stuck, before = convergence.stuck(found.state, before, stuck), found.state
         if check == 0:
             rounding = against.rounding(rows, result, coarse)
             # It may be in what is not asked for, as in a standard deviation.
@@ -370,7 +373,9 @@ def _compared(against: _Against, ran: _Ran, rows: Column, coarse: Result, most: 
         delayed = ran.doubtful[rows] & bool(scan.mean_field.delay) & ~np.bool_(auto)
         doubtful[rows] = delayed | ~(found.asked <= convergence.ASKED * tolerance)
         error[rows] = found.state
-        left = np.flatnonzero(~good & (finer < most[rows]) & auto & (check < convergence.MOST_CHECKS))
+        again = auto & (check < convergence.MOST_CHECKS) & (stuck < convergence.MOST_STUCK)
+        left = np.flatnonzero(~good & (finer < most[rows]) & again)
+        before, stuck = before[left], stuck[left]
         result, rows, coarse = _adopted(result, rows[left], fine, left), rows[left], fine.take(left)
         halvings[rows] = finer[left]
         redos[rows] += 1
