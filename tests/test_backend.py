@@ -45,6 +45,22 @@ def test_the_options_are_set_and_what_was_tried_is_remembered(tmp_path):
     assert run(untried, tmp_path)[0] == "set\n"
 
 
+def test_the_options_are_set_before_anything_asks_jax_for_its_device(tmp_path):
+    """Also where a wide batch takes a narrow block for two points that burst, which depends on the device."""
+    code = """
+import numpy as np
+import qifscan as qs
+from qifscan.engine import backend, batch
+batch.WORTH_COMPILING = 1.0
+starts = {"r_initial": [*np.linspace(0.1, 0.2, 98), 3.0, 9.0], "v_initial": [*np.full(98, -1.0), 40.0, 90.0]}
+qs.plan(qs.Scan(points=starts, protocol=qs.Protocol(transient=0.0, window=20.0)))
+print(backend.prepare())
+"""
+    out, errors = run(code, tmp_path)
+    assert out == "set\n"
+    assert "JAX was running" not in errors
+
+
 def test_flags_of_the_user_are_kept(tmp_path):
     out, _ = run(PREPARE, tmp_path, XLA_FLAGS="--xla_cpu_enable_fast_math=false")
     assert out == f"set {backend.OPTIONS[0]} --xla_cpu_enable_fast_math=false\n"

@@ -92,14 +92,15 @@ def run_batch(
 def shape_for(steps: Steps, schedule: Schedule, shape: tuple[int, int]) -> tuple[int, int]:
     """Return the (blocks, lanes) in which points are run: of a batch's shape, or one narrow block after the
     other where few points take so many steps that this is worth another compilation."""
-    if shape[1] <= LANES or backend.blocks_at_once() > 1:
-        return shape
     wide, narrow = (
         sum(lanes * 2.0**halvings for halvings, _, _ in _packed(steps, lanes)) * schedule.steps
         for lanes in (shape[1], LANES)
     )
-    worth = narrow < 0.5 * wide and wide - narrow > WORTH_COMPILING
-    return (1, LANES) if worth else shape
+    if narrow > 0.5 * wide or wide - narrow < WORTH_COMPILING:
+        return shape
+    # JAX may not be asked for its device before it has its options.
+    backend.prepare()
+    return shape if backend.blocks_at_once() > 1 else (1, LANES)
 
 
 def _beside(first: Result, second: Result) -> Result:
