@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import qifscan as qs
 from qifscan.dynamics.models import MODELS
 from qifscan.dynamics.observables import observables
-from qifscan.engine import backend, checkpoint, chunk_work, chunks, program, schedule
+from qifscan.engine import backend, batch, checkpoint, chunk_work, chunks, program, schedule
 from qifscan.engine.chunks import Chunks, chunk_shape
 from qifscan.engine.schedule import Schedule
 from qifscan.runs import plan
@@ -385,3 +385,23 @@ def test_of_a_batch_that_takes_long_parts_are_timed(fixed, of_steps, monkeypatch
     assert max(ran) == pytest.approx(largest, rel=0.01)
     taken = sum(fixed + of_steps * share for share in ran)
     assert taken < max(4 * plan.LONG, 2.1 * (fixed + of_steps / 32))
+
+
+@settings(max_examples=50)
+@given(
+    counts=st.lists(st.integers(1, 300), min_size=1, max_size=4), part=st.sampled_from([2, 16, 64]),
+    steps=st.sampled_from([2**12, 2**18, 2**22]),
+)  # fmt: skip
+def test_a_part_of_a_run_is_in_blocks_as_wide_as_those_of_the_whole(counts, part, steps):
+    """By hand: so many lanes of each step, and what a narrow block saves of them."""
+    halvings = np.repeat(np.arange(len(counts)), counts)
+    whole = Schedule(transient=0, window=steps, base=0.05, sample_steps=1)
+    own = schedule.Steps(halvings, halvings)
+    found = batch.shape_for(own, whole, (3, 256))
+    assert batch.shape_for(own, whole.shortened(part), (3, 256)) == found
+    wide, narrow = (
+        sum(-(-n // lanes) * lanes * 2**k * steps for k, n in enumerate(counts)) for lanes in (256, 64)
+    )
+    saves = narrow <= wide / 2 and wide - narrow >= 2**28
+    assert found == ((1, 64) if saves else (3, 256))
+    assert batch.shape_for(own, whole, (3, 64)) == (3, 64)

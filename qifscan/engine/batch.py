@@ -93,7 +93,8 @@ def shape_for(steps: Steps, schedule: Schedule, shape: tuple[int, int]) -> tuple
     """Return the (blocks, lanes) in which points are run: of a batch's shape, or one narrow block after the
     other where few points take so many steps that this is worth another compilation."""
     wide, narrow = (
-        sum(lanes * 2.0**halvings for halvings, _, _ in _packed(steps, lanes)) * schedule.steps
+        sum(lanes * 2.0**halvings for halvings, _, _ in _packed(steps, lanes))
+        * (schedule.steps * schedule.stands_for)
         for lanes in (shape[1], LANES)
     )
     if narrow > 0.5 * wide or wide - narrow < WORTH_COMPILING:

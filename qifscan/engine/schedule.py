@@ -23,7 +23,8 @@ takes the same path through the vectorised, interleaved loop as in a full block,
 class Schedule:
     """Base steps before the window and in it, the base step in ms, base steps in a sample of a spectrum;
     and with `every` the state after each `every`-th base step is recorded. With `keep` the runs can be gone
-    on from; with `behind` they go on from runs of so many base steps in the window."""
+    on from; with `behind` they go on from runs of so many base steps in the window. It `stands_for` a run of
+    so many times the steps: what is measured on a part has to be run as the whole is."""
 
     transient: int
     window: int
@@ -32,6 +33,7 @@ class Schedule:
     every: int | None = None
     keep: bool = False
     behind: int | None = None
+    stands_for: int = 1
 
     @classmethod
     def of(cls, protocol: Protocol, every: int | None = None) -> Schedule:
@@ -57,7 +59,9 @@ class Schedule:
 
     def shortened(self, part: int) -> Schedule:
         """Return the schedule with such a part of the steps before the window and in it."""
-        return replace(self, transient=self.transient // part, window=max(self.window // part, 1))
+        return replace(
+            self, transient=self.transient // part, window=max(self.window // part, 1), stands_for=part
+        )
 
 
 @dataclass(frozen=True)
