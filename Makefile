@@ -1,11 +1,11 @@
-# make demo | test | thorough | lint | docs | gallery | bench | proof | battery | exact | truth | faults | load; each sets up what it needs in .venv on first use.
+# make demo | test | thorough | lint | docs | gallery | bench | proof | battery | exact | same | truth | faults | load; each sets up what it needs in .venv on first use.
 PYTHON ?= python3
 EXAMPLES ?= 1
 BIN := .venv/bin
 # Only what is imported is compiled, then: a third of the time.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
-.PHONY: demo test thorough lint docs gallery bench proof battery exact truth faults load clean
+.PHONY: demo test thorough lint docs gallery bench proof battery exact same truth faults load clean
 
 demo: .venv/demo.stamp
 	$(BIN)/qifscan run scans/quickstart.toml
@@ -56,6 +56,9 @@ bench: .venv/bench.stamp
 proof: .venv/test.stamp
 	$(BIN)/python benchmarks/theory_and_simulation.py
 	$(BIN)/python benchmarks/slices.py
+
+same: .venv/test.stamp
+	$(BIN)/python benchmarks/same.py
 
 truth: .venv/test.stamp
 	$(BIN)/python benchmarks/truth.py
