@@ -163,3 +163,10 @@ def test_a_delay_that_holds_more_steps_than_are_remembered_has_no_truth_and_harm
     assert np.isfinite(whole).all()
     assert np.isnan(found[0])
     assert found[1] == whole[1]
+
+
+@pytest.mark.parametrize("model", truth.MODELS)
+def test_cases_of_every_kind_of_every_model_are_scans_and_points(model):
+    for number in range(11):
+        case = truth.drawn_case(model, number, 53, 3, longest=600)
+        assert case.scan().size == len(case.points()) == 3

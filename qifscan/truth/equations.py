@@ -330,8 +330,10 @@ def pieces_of(point: Point) -> tuple[Array, Array, Array]:
 
 
 def folds(p: Values) -> tuple[float, float] | None:
-    """Return the rates at the first and last fold of the plain model: zeros of the derivative of eta(r)."""
-    if "J" not in p:
+    """Return the rates at the first and last fold of the plain model: zeros of the derivative of eta(r).
+
+    None where there are none, and for several populations."""
+    if "J" not in p or "tau" not in p:
         return None
     tau, width = p["tau"], p["delta"] + math.pi * p["tau"] * p["r_ou_mean"]
     # eta = (pi tau r)^2 - J tau r - (width / (2 pi tau r))^2, times r^3 after the derivative.
