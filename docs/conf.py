@@ -28,6 +28,7 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_use_param = False
 napoleon_attr_annotations = False
 html_math_renderer = "mathml"
 highlight_language = "text"

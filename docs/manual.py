@@ -245,9 +245,12 @@ _CODE = re.compile(r"``.*?``|`[^`]*`")
 
 def _as_written(app, what, name, thing, options, lines):
     """Keep what reStructuredText would take for markup in a docstring: it is plain text with `code`."""
-    heading = re.compile(r"^\s*-{3,}$")
+    plain = re.compile(r"\s*-{3,}|\*{0,2}\w+(, \*{0,2}\w+)*")
+    example = False
     for i, line in enumerate(lines):
-        if heading.match(line) or line.lstrip().startswith((">>>", "...", ".. ", ":")):
+        # What an example prints ends with an empty line.
+        example = bool(line.strip()) and (example or line.lstrip().startswith(">>>"))
+        if example or plain.fullmatch(line) or line.lstrip().startswith((".. ", ":")):
             continue
         parts, at = [], 0
         for code in _CODE.finditer(line):
@@ -270,5 +273,6 @@ def setup(app):
     app.add_directive("thumbnails", Thumbnails)
     app.add_directive("commands", Commands)
     app.add_html_math_renderer("mathml", (_formula, None), (_formula, None))
-    app.connect("autodoc-process-docstring", _as_written, priority=900)
+    # Before napoleon, which reads the sections and writes markup of its own.
+    app.connect("autodoc-process-docstring", _as_written, priority=400)
     return {"parallel_read_safe": False, "version": qifscan.__version__}
