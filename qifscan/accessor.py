@@ -33,8 +33,22 @@ class Accessor:
     """Figures, trajectories and theory of a dataset of qifscan.
 
     `ds.qs.show()`, `ds.qs.phase_plane(eta=-5.0, J=15.0)`, `ds.qs.replay(eta=-5.0, J=15.0)`, ... A tree and an
-    array can be shown too: `ds["r_mean"].qs.show()`. Each method raises `ScanError` with one line where the
-    dataset was not made by this package, or is not of a kind that it works on.
+    array can be shown too: `ds["r_mean"].qs.show()`.
+
+    Raises
+    ------
+    ScanError
+        By each method, with one line, where the dataset was not made by this package, or is not of a kind
+        that the method works on.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> found = qs.equilibria(eta=[-6.0, -5.0], J=15.0)
+    >>> found.qs.decoded()["kind"].sel(eta=-5.0).values.tolist()
+    ['node', 'saddle', 'focus']
+    >>> found.qs.select(eta=-5.2, method="nearest")["count"].item()
+    3
     """
 
     def __init__(self, dataset: xr.Dataset | xr.DataTree) -> None:

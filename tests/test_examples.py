@@ -6,17 +6,22 @@ import numpy as np
 import pytest
 
 import qifscan as qs
+from qifscan import models, observables
+from qifscan.accessor import Accessor
 
 WITHOUT = {
     "__version__",
-    # They start processes, a server or a browser: the manual shows them.
-    "Client",
-    "explore",
-    "local_cluster",
     # That of their base, of which they are kinds.
     "RunError",
     "RunInterrupted",
 }
+
+FURTHER = {
+    "Accessor": Accessor,
+    **{name: getattr(models, name) for name in ("Model", "Parameter", "Variable")},
+    **{name: getattr(observables, name) for name in ("Observable", "highest_of", "mean_of")},
+}
+"""What users reach by another way than `qs.<name>`."""
 
 
 @pytest.fixture
@@ -28,9 +33,10 @@ def here(tmp_path, monkeypatch):
         yield
 
 
-@pytest.mark.parametrize("name", [name for name in qs.__all__ if name not in WITHOUT])
+@pytest.mark.parametrize("name", [*(name for name in qs.__all__ if name not in WITHOUT), *FURTHER])
 def test_the_example_of_a_public_name_gives_what_stands_there(here, name, caplog):
-    function = getattr(qs, name)
+    """Those that start processes, a server or a browser are skipped: the manual shows them."""
+    function = FURTHER[name] if name in FURTHER else getattr(qs, name)
     function = getattr(function, "models", function) if name == "models" else function
     found = doctest.DocTestFinder(recurse=False).find(function, name, globs={})
     assert found, name

@@ -103,6 +103,9 @@ _START = Parameter("start", None, "ms", "time at which the input begins, from th
 class Constant(DriveBase):
     """I(t) = amplitude: the same as adding the amplitude to eta.
 
+    The amplitude has no unit, as eta; as an axis of a scan it is `drive_amplitude`. Raises `ScanError` for a
+    number outside its domain.
+
     Examples
     --------
     >>> import qifscan as qs
@@ -142,6 +145,10 @@ class Constant(DriveBase):
 
 class Pulse(DriveBase):
     """I(t) = amplitude for start <= t < start + length, else 0.
+
+    The amplitude has no unit, as eta; start and length (not below 0) are ms, from the start of the run. As
+    axes of a scan they are `drive_amplitude`, `drive_start`, `drive_length`. Raises `ScanError` for a number
+    outside its domain.
 
     Examples
     --------
@@ -207,6 +214,10 @@ Values at three places of such a step would be those of another, slower input.
 class Sine(DriveBase):
     """I(t) = amplitude sin(2 pi t / period + phase).
 
+    The amplitude has no unit, as eta; the period (above 0) is ms, the phase rad at the start of the run. As
+    axes of a scan they are `drive_amplitude`, `drive_period`, `drive_phase`. Raises `ScanError` for a number
+    outside its domain.
+
     Examples
     --------
     >>> import qifscan as qs
@@ -265,6 +276,10 @@ class Sine(DriveBase):
 class Ramp(DriveBase):
     """I(t) rises linearly from 0 at start to amplitude at start + length, and stays there.
 
+    The amplitude has no unit, as eta; start and length (above 0) are ms, from the start of the run. As axes
+    of a scan they are `drive_amplitude`, `drive_start`, `drive_length`. Raises `ScanError` for a number
+    outside its domain.
+
     Examples
     --------
     >>> import qifscan as qs
@@ -306,6 +321,10 @@ class Ramp(DriveBase):
 
 class Sampled(DriveBase):
     """I(t) = amplitude times the linear interpolation of values at start + k interval; its ends are held.
+
+    The values and the amplitude have no unit; start and interval (above 0) are ms, from the start of the run.
+    As axes of a scan the numbers are `drive_amplitude`, `drive_start`, `drive_interval`. Raises `ScanError`
+    for a number outside its domain.
 
     Examples
     --------

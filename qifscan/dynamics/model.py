@@ -18,7 +18,27 @@ N = TypeVar("N", bound=Number)
 
 @dataclass(frozen=True)
 class Parameter:
-    """A number that a scan can fix or make an axis."""
+    """A number that a scan can fix or make an axis.
+
+    Parameters
+    ----------
+    name
+        As files and calls write it.
+    default
+        Its value where none is given; None if there has to be one.
+    unit
+        Its unit, "1" if it has none.
+    meaning
+        In words, for tables and datasets.
+    domain
+        The values that it can have: `REAL`, `POSITIVE`, `NON_NEGATIVE`, `NONZERO` or `FRACTION`.
+
+    Examples
+    --------
+    >>> from qifscan.models import POSITIVE, Parameter
+    >>> Parameter("tau_w", 50.0, "ms", "time constant of the recovery", POSITIVE)
+    tau_w = 50 (ms): time constant of the recovery, a number above 0
+    """
 
     name: str
     default: float | None
@@ -33,14 +53,32 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Variable:
-    """A state variable; `input_unit` is the unit of what is added to its equation, None if nothing is.
+    """A variable of the state of a model.
 
-    `domain` is where it can be at rest. `rate` tells that it is the firing rate of a population: it is named
-    r or r_<population>, and that population has the parameters tau, delta and eta with the same ending.
-    Errors are relative to the size of all variables of one `group`, by default of the variable alone.
-    Of a model without `rest`, `bounds` is where Newton's method starts.
+    Parameters
+    ----------
+    name, unit, meaning
+        As of a `Parameter`.
+    input_unit
+        Unit of what noise or a drive adds to its equation; None if nothing can be added.
+    domain
+        Where it can be at rest.
+    rate
+        Whether it is the firing rate of a population: then it is named r or r_<population>, and that
+        population has the parameters tau, delta and eta with the same ending.
+    group
+        Errors are relative to the size of all variables of one group, by default of the variable alone.
+    absorbed
+        `absorbed(parameters, mean, more)` returns parameters that do what a constant input `mean + more`
+        does.
+    bounds
+        Of a model without `rest`: where Newton's method starts.
 
-    `absorbed(parameters, mean, more)` returns parameters that do what a constant input `mean + more` does.
+    Examples
+    --------
+    >>> from qifscan.models import Variable
+    >>> Variable("w", "1", "recovery")
+    w (1): recovery
     """
 
     name: str
@@ -66,26 +104,54 @@ class Variable:
 class Model(Printed):
     """A mean field `y' = field(y, inputs, constants)`.
 
-    `constants` turns the parameters (float64, one array per name) into what the field reads, once per
-    point and outside the time loop. `field` takes the state and one additive input per variable, both
-    as tuples in the order of `variables`, and returns the derivatives likewise. `squares(state,
-    constants)` gives the squared size of each variable, of a state or of the difference of two; the sum over
-    a group is the scale of relative errors. The drive is added to the input of the variable `target`, by
-    default `driven`. With `delay`, the name of a parameter D in ms, the input `past` r(t - D) is added to
-    `driven`, where `past` is a constant, r the first variable, constant before t = 0, and `driven` the second
-    and last.
+    Two models are the same only if they are one object.
 
-    `rest(r, parameters)` is the unique state with rate r that satisfies every equilibrium equation but that
-    of `driven`. The parameter `graph` enters that equation alone, additively: so its value at which r is an
-    equilibrium follows from the field. Elsewhere in `rest` a value outside the domain of its variable means
-    that there is no equilibrium of that rate. It may be None: then equilibria are those that Newton's method
-    finds from many starts, and `graph` means nothing. `others` are the same equations as graphs over other
-    rates: with another first variable, order of variables, `rest`, `driven` and `graph`.
+    Parameters
+    ----------
+    name
+        As scans name it.
+    variables, parameters
+        Rows of `Variable` and `Parameter`, in the order of the state.
+    constants
+        `constants(parameters)` turns the parameters (float64, one array per name) into what the field reads,
+        once per point and outside the time loop.
+    field
+        `field(state, inputs, constants)` takes the state and one additive input per variable, both as tuples
+        in the order of `variables`, and returns the derivatives (per ms) likewise.
+    squares
+        `squares(state, constants)` gives the squared size of each variable, of a state or of the difference
+        of two; the sum over a group is the scale of relative errors.
+    rest
+        `rest(r, parameters)` is the unique state with rate r that satisfies every equilibrium equation but
+        that of `driven`. A value outside the domain of its variable means that there is no equilibrium of
+        that rate. None: equilibria are those that Newton's method finds from many starts.
+    driven, graph
+        The parameter `graph` enters the equation of the variable `driven` alone, additively: so its value at
+        which r is an equilibrium follows from the field. Without `rest` it means nothing.
+    meaning, reference
+        The equations in words or formulas, and the paper that they are from.
+    target
+        The variable to whose equation the drive is added, by default `driven`.
+    delay
+        Name of a parameter D in ms: the input `past` r(t - D) is added to `driven`, where `past` is a
+        constant, r the first variable, constant before t = 0, and `driven` the second and last.
+    others
+        The same equations as graphs over other rates: with another first variable, order of variables,
+        `rest`, `driven` and `graph`.
+    frame
+        The equations in which those of `meaning` stand, if `meaning` is not all of them.
+    plain
+        The equations are those of "qif", with J tau r as it is or a `delay` ago: then the equilibria are
+        roots of one polynomial, and integrators made for these equations can step them. It is for rows of
+        this package; of a model in a user's file it is not read.
 
-    `plain` tells that the equations are those of "qif", with J tau r as it is or a `delay` ago: then the
-    equilibria are roots of one polynomial, and integrators made for these equations can step them. It is for
-    rows of this package; of a model in a user's file it is not read. Two models are the same only if they are
-    one object.
+    Examples
+    --------
+    >>> from qifscan.models import MODELS
+    >>> MODELS["qif"].field((0.1, -1.0), (0.0, 0.0), MODELS["qif"].constants(
+    ...     {"tau": 1.0, "eta": -5.0, "delta": 1.0, "J": 15.0}
+    ... ))[1]
+    -2.59869...
     """
 
     name: str

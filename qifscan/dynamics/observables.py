@@ -51,11 +51,32 @@ def _relative(values: Array, unit: Array, window: float) -> Array:
 class Observable:
     """One number per point: `finalize(total, window)` of an accumulator.
 
-    `accumulator` is the name of one of the model's, or one of your own. `thresholds`: it needs the rates of
-    up and down; `tangents`: it needs what small differences of the state become; `spectral`: it is read off a
-    spectrum. `scale(values, unit, window)` is what a difference between two runs is relative to, `(points,)`,
-    given the numbers, the time constants and the length of the window, both in ms. `place` is where one of
-    your own is defined, "package.module:variable", and empty of the others.
+    Parameters
+    ----------
+    name, unit, meaning
+        Of its variable in the dataset.
+    accumulator
+        The name of one of the model's, or one of your own.
+    finalize
+        `finalize(total, window)` makes the numbers, `(points,)`, of the total at the end of the window.
+    thresholds
+        It needs the rates of up and down.
+    tangents
+        It needs what small differences of the state become.
+    spectral
+        It is read off a spectrum.
+    scale
+        `scale(values, unit, window)` is what a difference between two runs is relative to, `(points,)`, given
+        the numbers, the time constants and the length of the window, both in ms.
+    place
+        Where one of your own is defined, "package.module:variable"; empty of the others.
+
+    Examples
+    --------
+    >>> from qifscan.dynamics.observables import observables
+    >>> from qifscan.models import MODELS
+    >>> observables(MODELS["qif"])["r_mean"]
+    r_mean (1/ms): population firing rate, mean over the window
     """
 
     name: str

@@ -6,7 +6,12 @@ from enum import IntFlag
 
 
 class Status(IntFlag):
-    """How a point ended; flags can hold together, and 0 means that it has not been run.
+    """How a point ended: flags that add up. 0 means that it has not been run.
+
+    1 `computed`: it was run to the end of its window. 2 `diverged`: the state left the range of finite
+    numbers. 4 `rate_negative`: the rate was below 0 at some step. 8 `under_resolved`: the error is above the
+    tolerance at the smallest step tried. 16 `not_settled`: without noise and under constant input, but not at
+    a stable equilibrium in the end. A point without a warning has 1.
 
     Examples
     --------

@@ -172,6 +172,14 @@ def explore(data: xr.Dataset | str | os.PathLike[str], *, port: int = 0, height:
     ------
     ScanError, StoreError
         If there is no such store or scan, or the extra `serve` is not installed.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> explorer = qs.explore("scan.zarr")  # doctest: +SKIP
+    >>> explorer.selected  # doctest: +SKIP
+    [{'eta': -5.0, 'J': 15.0}]
+    >>> explorer.close()  # doctest: +SKIP
     """
     check_installed()
     return Explorer(_path_of(data), port, height).start()

@@ -39,31 +39,56 @@ def read_auto(
 ) -> xr.Dataset:
     """Return a bifurcation diagram of AUTO-07p: a b. file (fort.7), with all runs that were appended to it.
 
-    `diagnostics`: the d. file (fort.9) of the same runs, for eigenvalues and Floquet multipliers. `kind`:
-    what is wanted of a file that holds more: "equilibria" (IPS = 0, 1; the form of `branch`), "LP" or "HB"
-    (curves of folds or Hopf points, ISW = 2; that of `curve`) or "cycles" (IPS = 2; that of
-    `cycle_branches`).
-    `model`: one of the family, of which U(1), U(2), ... are then the variables in order; it gives units and
-    meanings. `names`: other names for columns, such as {"PAR(1)": "eta"}.
+    Parameters
+    ----------
+    path
+        The b. file.
+    diagnostics
+        The d. file (fort.9) of the same runs, for eigenvalues and Floquet multipliers.
+    kind
+        What is wanted of a file that holds more: "equilibria" (IPS = 0, 1; the form of `branch`), "LP" or
+        "HB" (curves of folds or Hopf points, ISW = 2; that of `curve`) or "cycles" (IPS = 2; that of
+        `cycle_branches`).
+    model
+        One of the family, of which U(1), U(2), ... are then the variables in order; it gives units and
+        meanings.
+    names
+        Other names for columns, such as `{"PAR(1)": "eta"}`.
 
-    Along `point`, in the order of the file: `piece` (of cycles `branch`), `type` (AUTO's codes; 0 for a
-    regular point), `label` (AUTO's LAB, 0: none), and the columns under their own names: the parameters,
-    `l2_norm`, the state; of cycles its `_max`, `_min` and `_mean` (INTEGRAL), and `period`. Hopf points have
-    `omega`, `frequency` and `period`, from PERIOD or else their eigenvalues. `stable` is the
-    sign of AUTO's point number; with IPS = 0 and along curves AUTO does not tell. With `diagnostics` also
-    `eigenvalue_real`, `eigenvalue_imag` (ascending), `kind`, `unstable_dimensions`; of cycles
-    `multiplier_real`, `multiplier_imag` (by descending modulus), `unstable_multipliers` and `resolved`
-    (AUTO does not call them inaccurate). Along `pieces` (`branches`): `row_size` and `branch_number` (BR).
-    A number that Fortran printed as asterisks is NaN; the attribute `left_out` counts branches of another
-    kind. Raises `ScanError` with file and line for what can't be read.
-    Source: Doedel, Oldeman, AUTO-07p: Continuation and Bifurcation Software for Ordinary Differential
-    Equations (2012).
+    Returns
+    -------
+    xarray.Dataset
+        Along `point`, in the order of the file:
+
+        - `piece` (of cycles `branch`), `type` (AUTO's codes; 0 for a regular point), `label` (AUTO's LAB, 0
+          if none);
+        - the columns under their own names: the parameters, `l2_norm`, the state, of cycles its `_max`,
+          `_min` and `_mean` (INTEGRAL), and `period`;
+        - at Hopf points `omega`, `frequency` and `period`, from PERIOD or else their eigenvalues;
+        - `stable`, the sign of AUTO's point number; with IPS = 0 and along curves AUTO does not tell;
+        - with `diagnostics` `eigenvalue_real`, `eigenvalue_imag` (ascending), `kind`, `unstable_dimensions`;
+          of cycles `multiplier_real`, `multiplier_imag` (by descending modulus), `unstable_multipliers` and
+          `resolved` (AUTO does not call them inaccurate).
+
+        Along `pieces` (`branches`): `row_size` and `branch_number` (BR). A number that Fortran printed as
+        asterisks is NaN; the attribute `left_out` counts branches of another kind.
+
+    Raises
+    ------
+    ScanError
+        With file and line, for what can't be read.
+
+    Notes
+    -----
+    Doedel, Oldeman, AUTO-07p: Continuation and Bifurcation Software for Ordinary Differential Equations
+    (2012).
 
     Examples
     --------
     >>> from pathlib import Path
     >>> import qifscan as qs
-    >>> lines = ["0  NDIM= 2  IPS = 1", "0  ISW = 1", "0  PT  TY  LAB  PAR(1)  L2-NORM  U(1)  U(2)"]
+    >>> lines = ["0  NDIM= 2  IPS = 1", "0  ISW = 1"]
+    >>> lines += ["0  PT  TY  LAB  PAR(1)  L2-NORM  U(1)  U(2)"]
     >>> lines += ["1  1 9 1  -6.0 1.6 0.1 -1.6", "1  2 2 2  -5.2 0.8 0.2 -0.8"]
     >>> written = Path("b.short").write_text("\\n".join(lines))
     >>> qs.read_auto("b.short", names={"PAR(1)": "eta"}, model="qif")["r"].values

@@ -175,20 +175,42 @@ def from_tvb(
 ) -> Scan:
     """Return the scan of one point that is a node of The Virtual Brain.
 
-    `model`: an instance of a model of TVB, whose parameters are read off, or its name, with its defaults:
-    MontbrioPazoRoxin (qif), GastSchmidtKnosche_SF and _SD (qif_adaptation_alpha, qif_depression_alpha),
-    CoombesByrne (qif_conductance), DumontGutkin (qif_pair_couplings). `parameters`: numbers by TVB's names in
-    place of these. I is added to eta; alpha of adaptation is alpha tau_a there; inhibition is subtracted
-    there, and s_ab holds J_ab. `initial`: the state by TVB's names.
+    White noise dX = ... + (2 nsig)^(1/2) dW on r and V becomes an Ornstein-Uhlenbeck input with the time
+    constant `noise_tau` and as much power at slow frequencies, sigma = tau (2 nsig)^(1/2)/noise_tau: the same
+    for what is much slower than `noise_tau`. Axes, protocol and observables are set by `scan.replace(...)`;
+    `scan.fixed` are the parameters.
 
-    `nsig`: the noise of TVB, white, dX = ... + (2 nsig)^(1/2) dW on r and V, one number or two; `noise_amp`
-    that of its and vbi's examples, nsig = (noise_amp, 2 noise_amp). Ours is an Ornstein-Uhlenbeck input with
-    the time constant `noise_tau` (ms) and as much power at slow frequencies, sigma = tau (2
-    nsig)^(1/2)/noise_tau: the same for what is much slower than `noise_tau`.
+    Parameters
+    ----------
+    model
+        An instance of a model of TVB, whose parameters are read off, or its name, with its defaults:
+        MontbrioPazoRoxin (qif), GastSchmidtKnosche_SF and _SD (qif_adaptation_alpha, qif_depression_alpha),
+        CoombesByrne (qif_conductance), DumontGutkin (qif_pair_couplings).
+    initial
+        The state by TVB's names.
+    nsig
+        Strength of TVB's noise, for r and V: one number or two.
+    noise_amp
+        Strength of the noise in TVB's and vbi's examples: nsig = (noise_amp, 2 noise_amp).
+    noise_tau
+        Time constant of our noise, ms.
+    **parameters
+        Numbers by TVB's names in place of those of the model. I is added to eta; alpha of adaptation is alpha
+        tau_a there; inhibition is subtracted there, and s_ab holds J_ab.
 
-    Set axes, protocol and observables by `scan.replace(...)`; `scan.fixed` are the parameters. Raises
-    `ScanError` for a model that has no row, and for parameters of several nodes.
-    Source: tvb-library 2.10, tvb/simulator/models/infinite_theta.py.
+    Returns
+    -------
+    Scan
+        A scan without axes, of the model of ours.
+
+    Raises
+    ------
+    ScanError
+        For a model that has no row, and for parameters of several nodes.
+
+    Notes
+    -----
+    tvb-library 2.10, tvb/simulator/models/infinite_theta.py.
 
     Examples
     --------
@@ -206,13 +228,30 @@ def from_tvb(
 def from_pyrates(template: str, *, initial: Mapping[str, float] | None = None, **parameters: float) -> Scan:
     """Return the scan of one point that is a circuit of PyRates with one population.
 
-    `template`: the name of the circuit, "qif", "qif_sfa" (qif_adaptation_alpha), "qif_gap" or "qif_conduct"
-    (qif_izhikevich without recovery), also with its path before it. `parameters`: numbers by PyRates' names
-    in place of its defaults, `weight` that of its edge, which is J; what stands before the last "/" of a name
-    does not count. `initial`: the state by PyRates' names. I_ext is added to eta; x of adaptation is b.
+    Parameters
+    ----------
+    template
+        Name of the circuit, also with its path before it: "qif", "qif_sfa" (qif_adaptation_alpha), "qif_gap"
+        or "qif_conduct" (qif_izhikevich without recovery).
+    initial
+        The state by PyRates' names; x of adaptation is b.
+    **parameters
+        Numbers by PyRates' names in place of its defaults; what stands before the last "/" of a name does not
+        count. `weight`, that of the edge, is J; I_ext is added to eta.
 
-    Raises `ScanError` for a circuit that has no row. Source: PyRates 1.2,
-    model_templates/neural_mass_models/qif.yaml.
+    Returns
+    -------
+    Scan
+        A scan without axes, of the model of ours.
+
+    Raises
+    ------
+    ScanError
+        For a circuit that has no row.
+
+    Notes
+    -----
+    PyRates 1.2, model_templates/neural_mass_models/qif.yaml.
 
     Examples
     --------

@@ -31,22 +31,39 @@ def read_pycobi(
 ) -> xr.Dataset:
     """Return a bifurcation diagram of PyCoBi: its table of a continuation, or the path of a CSV file of it.
 
-    `table`: a pandas DataFrame whose columns are pairs, as `ODESystem.get_summary` returns it, or what its
-    `to_csv` wrote. A pickle is not loaded: loading one executes code that is in it. `kind`: "equilibria",
-    "LP" or "HB" (curves of folds or Hopf points; to be given where more than one parameter varies) or
-    "cycles"; by default cycles if a variable has a minimum and a maximum, else equilibria. `model` and
-    `names` as for `read_auto`; of a name with a path, "p/qif/eta", the last part is used.
+    Parameters
+    ----------
+    table
+        A pandas DataFrame whose columns are pairs, as `ODESystem.get_summary` returns it, or what its
+        `to_csv` wrote. A pickle is not loaded: loading one executes code that is in it.
+    kind
+        "equilibria", "LP" or "HB" (curves of folds or Hopf points; to be given where more than one parameter
+        varies) or "cycles"; by default cycles if a variable has a minimum and a maximum, else equilibria.
+    model, names
+        As for `read_auto`; of a name with a path, "p/qif/eta", the last part is used.
 
-    The dataset has the form of that of `read_auto`: `type` from `bifurcation`, `stable` from `stability`,
-    `period`, the parameters, the state (of cycles its `_min` and `_max`), and from `eigenvalues` those or the
-    multipliers. `label` is the index of the table. Raises `ScanError` for what can't be read.
-    Source: PyCoBi 1.1, `ODESystem.get_summary`.
+    Returns
+    -------
+    xarray.Dataset
+        In the form of `read_auto`: `type` from `bifurcation`, `stable` from `stability`, `period`, the
+        parameters, the state (of cycles its `_min` and `_max`), and from `eigenvalues` those or the
+        multipliers. `label` is the index of the table.
+
+    Raises
+    ------
+    ScanError
+        For what can't be read.
+
+    Notes
+    -----
+    PyCoBi 1.1, `ODESystem.get_summary`.
 
     Examples
     --------
     >>> import pandas as pd
     >>> import qifscan as qs
-    >>> rows = {("eta", 0): [-6.0, -5.2], ("r", 0): [0.1, 0.2], ("bifurcation", ""): ["EP", "LP"]}
+    >>> rows = {("eta", 0): [-6.0, -5.2], ("r", 0): [0.1, 0.2]}
+    >>> rows[("bifurcation", "")] = ["EP", "LP"]
     >>> found = qs.read_pycobi(pd.DataFrame(rows), model="qif")
     >>> found["type"].values.tolist(), found["eta"].attrs["units"]
     ([9, 2], '1')

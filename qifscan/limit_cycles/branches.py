@@ -103,36 +103,69 @@ def cycle_branches(
     """Return branches of limit cycles in one parameter, stable and unstable ones, with their bifurcations.
 
     u' = T f(u; p), u(0) = u(1), followed by pseudo-arclength with the period T as an unknown, from every Hopf
-    point of every slice; with `at`, from the cycles that simulation finds at this value of the parameter (see
-    `cycles`), in both directions. A branch that joins two Hopf points is there twice: see `duplicate_of`.
+    point of every slice; with `at`, from the cycles that simulation finds there, in both directions. A branch
+    that joins two Hopf points is there twice: see `duplicate_of`. What lies beyond an end is not known: no
+    bifurcation on a branch that was cut off means none so far.
 
-    `along`: by default the model's graph parameter (eta; eta_i of qif_pair); with `at` any parameter.
-    `within`: its range, by default where it is defined. `points`: the most of a branch. `longest`: the
-    longest period (ms), by default 20 times that at the start. `doublings`: how often the branches of doubled
-    cycles that begin at period doublings are followed as well: 0 not at all. `slices`: the other parameters,
-    each a number, a sequence or a DataArray; they broadcast. Along `point`, in order along each branch:
-    `branch`, `type` (AUTO's codes: HB, LPC, PD, TR, EP; "unresolved" is where a test function changes its
-    sign but the finer mesh can't make the multipliers sure, as in a canard explosion), the parameter, and
-    what `cycles` tells of a cycle. Along `branches`: `row_size`, `slice` (in C order), `start` ("hopf_point",
-    "simulation", "period_doubling"), `end` (what cut it off: the number of points, the range, the longest
-    period, a Hopf point, its own start, failure, a parameter that stands still to rounding, for doubled
-    cycles a period doubling), `period_diverges` (the parameter all but stands still while the period
-    doubles), and there `saddle_count` and `saddle_distance` (how near the last cycle comes to a saddle,
-    relative): without a saddle there is nothing that could be homoclinic; with one `homoclinic`, the
-    parameter of the homoclinic orbit from p = p_hom + c exp(-rate T) through the last cycles, with
-    `homoclinic_error` and `homoclinic_rate` (the saddle's leading eigenvalue; NaN where the parameter
-    approaches no limit like that); `duplicate_of`, the branch that has
-    all of its cycles, -1: none (of two that have the same the first counts). What lies beyond an end is not
-    known: no bifurcation on a branch that was cut off means none so far. Raises `ScanError` for a wrong
-    definition. Along the dimensions of the slices: `branch_count`, and `status`, which tells what a slice
-    without branches lacks. Source: Ascher, Mattheij, Russell (1995); Kuznetsov, Elements of Applied
-    Bifurcation Theory (2004), ch. 5, 10.
+    Parameters
+    ----------
+    model
+        Name of the model.
+    along
+        The parameter, by default the model's graph parameter (eta; eta_i of qif_pair); with `at` any.
+    at
+        Value of the parameter at which `cycles` looks for beginnings.
+    within
+        Range of the parameter, by default where it is defined.
+    points
+        The most of a branch.
+    longest
+        The longest period (ms), by default 20 times that at the start.
+    starts
+        With `at`: trajectories of each slice, as for `cycles`.
+    doublings
+        How often the branches of doubled cycles that begin at period doublings are followed as well.
+    **slices
+        The other parameters, each a number, a sequence or a DataArray; they broadcast by dimension.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along the dimensions of the slices: `branch_count`, and `status`, which tells what a slice without
+        branches lacks. Along `point`, in order along each branch: `branch`, the parameter, what `cycles`
+        tells of a cycle, and `type`: AUTO's codes (HB, LPC, PD, TR, EP), or "unresolved" where a test
+        function changes its sign but the finer mesh can't make the multipliers sure, as in a canard
+        explosion.
+
+        Along `branches`:
+
+        - `row_size`, and `slice`, its index in C order;
+        - `start` ("hopf_point", "simulation", "period_doubling") and `end`, what cut it off: the number of
+          points, the range, the longest period, a Hopf point, its own start, failure, a parameter that stands
+          still to rounding, for doubled cycles a period doubling;
+        - `duplicate_of`, the branch that has all of its cycles, -1 if none: the first of two counts;
+        - `period_diverges`: the parameter all but stands still while the period doubles. Then `saddle_count`
+          and `saddle_distance`, how near the last cycle comes to a saddle (relative): without a saddle there
+          is nothing that could be homoclinic;
+        - with a saddle `homoclinic`, the parameter p_hom of the homoclinic orbit from p = p_hom + c exp(-rate
+          T) through the last cycles, `homoclinic_error`, and `homoclinic_rate`, the saddle's leading
+          eigenvalue (1/ms); NaN where the parameter approaches no limit like that.
+
+    Raises
+    ------
+    ScanError
+        For a wrong definition.
+
+    Notes
+    -----
+    Ascher, Mattheij, Russell, Numerical Solution of Boundary Value Problems for ODEs (1995); Kuznetsov,
+    Elements of Applied Bifurcation Theory (2004), ch. 5, 10.
 
     Examples
     --------
     >>> import qifscan as qs
-    >>> adapting = {"model": "qif_adaptation_alpha", "delta": 2.0, "J": 21.2132, "alpha": 1.0}
-    >>> found = qs.cycle_branches(**adapting, within=(-1.0, 1.0), points=3)
+    >>> adapting = {"delta": 2.0, "J": 21.2132, "alpha": 1.0}
+    >>> found = qs.cycle_branches("qif_adaptation_alpha", **adapting, within=(-1.0, 1.0), points=3)
     >>> int(found["branch_count"])
     1
     """

@@ -66,43 +66,89 @@ def curve(
 ) -> xr.Dataset:
     """Return the curves of bifurcations in the plane of two parameters, in order along each.
 
-    `kind` "LP" or "HB": folds and Hopf points of equilibria, see `qifscan.theory.curves.curve` for `rates`,
-    `within` and `points`, and for the columns.
+    Folds and Hopf points of equilibria are zeros along the graph over the rate. Bifurcations of cycles solve
+    u' = T f(u), v' = T (f_u v + b f), with v(1) = v(0), -v(0) or e^(i theta) v(0) for a direction v of size
+    1, by collocation. Cycles are followed in `along` from every Hopf point at `through` = `at`; from each
+    bifurcation found there, or where the period diverges, a curve goes in both directions. A bifurcation that
+    no branch at `at` meets begins no curve: none found is no proof that there is none.
 
-    `kind` "LPC", "PD" or "NS": folds, period doublings and torus bifurcations of cycles; "period": cycles of
-    one `period` (ms); "homoclinic": homoclinic orbits of saddles. Cycles are followed in `along` (by default
-    the model's graph parameter) from every Hopf point at `through` = `at`, a number or several; from each
-    bifurcation found there, or where the period diverges, a curve goes in both directions. Without `at` it is
-    the model's default, and curves of folds begin beside every generalised Hopf point of the plane as well,
-    homoclinic ones beside every Bogdanov-Takens point. `between`: the range of `along`, `within`: that of
-    `through`. `points`: the most of each direction of a curve, 200 unless given. `longest`: the longest
-    period (ms), by default 20 times that at the start. `record`: names of further columns, each with a
-    function of a cycle's times `t` (ms, from 0 to the period), its `state` (arrays by the names of the
-    variables) and its `parameters`, which returns a number. `slices`: numbers.
+    Parameters
+    ----------
+    model
+        Name of the model.
+    kind
+        Of equilibria "LP" (folds) or "HB" (Hopf points). Of cycles "LPC" (folds), "PD" (period doublings),
+        "NS" (torus bifurcations), "period" (cycles of one period) or "homoclinic" (homoclinic orbits of
+        saddles).
+    along
+        The first parameter: by default the model's graph parameter (eta; eta_i of qif_pair).
+    through
+        The second parameter. For "LP" one in which the first is a polynomial of degree 1 or 2 at rest; of a
+        model with a delay for "HB" the delay.
+    at
+        For cycles: value of `through`, or several, at which curves begin. By default that of the model; then
+        curves of folds begin beside every generalised Hopf point of the plane as well, homoclinic ones beside
+        every Bogdanov-Takens point.
+    period
+        For "period": the period, ms.
+    between
+        For cycles: range of `along`.
+    longest
+        For cycles: the longest period (ms), by default 20 times that at the start.
+    drive
+        For cycles: a `Sine`, whose responses of one period are followed in place of cycles. Then `along` is
+        "drive_amplitude", from 0 to what `between` says, and `through` "drive_period" or a parameter of the
+        model. Curves begin where the response of an equilibrium bifurcates as the amplitude grows; others are
+        not found.
+    rates
+        For "LP" and "HB": range of rates (1/ms), by default [1e-3, 1e3] sqrt(delta)/(pi tau); with a delay up
+        to 10/delay or 10 of that unit.
+    within
+        Range of `through`. By default for "HB" as wide as the parameter's default asks for, a delay in [0,
+        10] ms.
+    points
+        For "LP" and "HB" the points while the rate grows tenfold, 100 unless given; for cycles the most of
+        each direction of a curve, 200 unless given.
+    record
+        For cycles: names of further columns, each with a function of a cycle's times `t` (ms, from 0 to the
+        period), its `state` (arrays by the names of the variables) and its `parameters`, which returns a
+        number.
+    **slices
+        The other parameters, numbers.
 
-    With a `drive`, a `Sine`: of responses of one period of it. `along` is "drive_amplitude", from 0 to what
-    `between` says, `through` "drive_period" or a parameter of the model. What responses of equilibria meet as
-    the amplitude grows begins curves; others are not found.
+    Returns
+    -------
+    xarray.Dataset
+        Along `point`, in order along each curve: `piece`, `type` (0, or the code of a point that is marked),
+        both parameters, `residual` and `converged`. Along `pieces`: `row_size`, and what ends the curve on
+        both sides, `start` and `end`.
 
-    u' = T f(u), v' = T (f_u v + b f), with v(1) = v(0), -v(0) or e^(i theta) v(0) for a direction v of size 1
-    is solved by collocation (see `marginal`). Along `point`: `piece`, `type` (0, a point that is marked, or
-    the end of a range), both parameters, `angle` (theta of a pair of multipliers, "NS") and what `cycles`
-    tells of a cycle, with its multipliers: `residual` and `converged` are of the whole problem. Marked are
-    cusps of cycles (CPC), generalised period doublings (GPD) and Chenciner points (CH), where `coefficient`,
-    that of the normal form, is 0, the resonances R1 to R4, and where two bifurcations meet (LPPD, LPNS, PDNS,
-    NSNS). Along `pieces`: `row_size`, `start` and `end` (what ends the curve on both sides: "no_amplitude" is
-    a generalised Hopf point of a curve of folds, a Bogdanov-Takens point of homoclinic orbits;
-    "longest_period" is where the period diverges; "saddle_node": the saddle is about to meet a node),
-    `duplicate_of`. A bifurcation that no branch at `at` meets begins no curve: none found is not proof that
-    there is none.
+        - Of equilibria also the state and the columns of `special_points`. Marked are CP and BT on curves of
+          folds, GH and BT on those of Hopf points, which end at BT: neutral saddles are left out. `converged`
+          is of the equilibrium and of the curve's own condition, to 1e-6 of the rate. `certified`: whether
+          every fold or Hopf point that is proven at 97 values of `through` lies on a curve; false with a
+          delay.
+        - Of cycles also what `cycles` tells of a cycle with its multipliers, and `angle` (theta of "NS").
+          Marked are cusps of cycles (CPC), generalised period doublings (GPD) and Chenciner points (CH),
+          where `coefficient`, that of the normal form, is 0, the resonances R1 to R4, and where two
+          bifurcations meet (LPPD, LPNS, PDNS, NSNS). A curve ends with "no_amplitude" at a generalised Hopf
+          point (of homoclinic orbits a Bogdanov-Takens point), with "longest_period" where the period
+          diverges, with "saddle_node" where the saddle is about to meet a node. `duplicate_of`: the curve
+          that has all of its points.
+        - Of homoclinic orbits also `homoclinic`, the value of `along`. The cycles rest so long beside the
+          saddle that they differ from the orbit by `homoclinic_error` alone. `<variable>_saddle` is the
+          saddle's state, `saddle_rate` the size of its leading eigenvalue (1/ms), `saddle_quantity` the sum
+          of the leading ones on both sides, 0 at a neutral saddle.
 
-    A homoclinic curve has cycles that rest so long beside the saddle that they are homoclinic but for
-    `homoclinic_error`: `homoclinic` is the value of `along` with that taken off, `_saddle` the saddle's
-    state, `saddle_rate` the size of its leading eigenvalue (1/ms), `saddle_quantity` the sum of the leading
-    ones on both sides, 0 at a neutral saddle.
-    Raises `ScanError` for a wrong definition, and if there is nothing to begin with.
-    Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 8 to 10; Govaerts, Kuznetsov,
-    Dhooge, SIAM J. Sci. Comput. 27, 231 (2005).
+    Raises
+    ------
+    ScanError
+        For a wrong definition, and if there is nothing to begin with.
+
+    Notes
+    -----
+    Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 8 to 10; Govaerts, Kuznetsov, Dhooge, SIAM
+    J. Sci. Comput. 27, 231 (2005).
 
     Examples
     --------

@@ -42,27 +42,52 @@ def cycles(
 ) -> xr.Dataset:
     """Return the stable limit cycles that simulation finds at each set of parameters, refined by collocation.
 
-    u' = f(u), u(T) = u(0), by Gauss collocation of order 8 at mesh points. Each of `starts` trajectories per
-    point begins with r between 0.1 and 10 sqrt(delta)/(pi tau) and the rest of the state as if at rest there,
-    runs for `transient` ms (by default 200 tau and 10 of the longest other time constant) and for a `window`
-    (by default as long), and where it repeats the cycle is refined. A cycle that attracts none of them is not
-    found.
+    u' = f(u), u(T) = u(0), by Gauss collocation of order 8 on adapted meshes. Trajectories begin with r
+    between 0.1 and 10 sqrt(delta)/(pi tau) and the rest of the state as if at rest there; where one repeats,
+    the cycle is refined. A cycle that attracts none of them is not found: no cycle is no proof that there is
+    none, look at `outcome`.
 
-    Parameters: those of the model; they broadcast by dimension. Along `start`: `outcome` of each trajectory.
-    Along `cycle`, the period ascending, NaN beyond `count`: `period` (ms), `frequency`, `_min`, `_max`,
-    `_mean` and `_start` (a state on the cycle) of every variable; `multiplier_real`, `multiplier_imag` (along
-    `multiplier`, by descending modulus), `exponent` (log of the modulus over the period, 1/ms: a number also
-    where the multiplier is too small for one; they add up to the mean of the divergence), `multiplier_error`
-    (|mu - 1| of the flow's own), `stable`, `unstable_multipliers`, `resolved`, `residual`, `mesh_error`,
-    `converged`. No cycle found is not proof that there is none: look at `outcome`.
-    Raises `ScanError` for a wrong definition.
-    Source: Ascher, Mattheij, Russell, Numerical Solution of Boundary Value Problems for ODEs (1995).
+    Parameters
+    ----------
+    model
+        Name of the model.
+    starts
+        Trajectories at each set of parameters.
+    transient
+        ms before a trajectory is looked at, by default 200 tau and 10 of the longest other time constant.
+    window
+        ms in which it must repeat, by default as long as the transient.
+    **parameters
+        Parameters of the model, each a number, a sequence or a DataArray; they broadcast by dimension.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along the dimensions of the parameters, `count`; along `start`, the `outcome` of each trajectory;
+        along `cycle`, the period ascending, NaN beyond `count`:
+
+        - `period` (ms), `frequency` (1/ms), and `_min`, `_max`, `_mean` and `_start` (a state on the cycle)
+          of every variable;
+        - `multiplier_real`, `multiplier_imag` (along `multiplier`, by descending modulus), and `exponent`,
+          the log of the modulus over the period (1/ms): a number also where the multiplier is too small for
+          one. Exponents add up to the mean of the divergence;
+        - `stable`, `unstable_multipliers`, and `multiplier_error`, |mu - 1| of the multiplier of the flow;
+        - `resolved`, `residual`, `mesh_error`, `intervals` (of the mesh), `converged`.
+
+    Raises
+    ------
+    ScanError
+        For a wrong definition.
+
+    Notes
+    -----
+    Ascher, Mattheij, Russell, Numerical Solution of Boundary Value Problems for ODEs (1995).
 
     Examples
     --------
     >>> import qifscan as qs
-    >>> adapting = {"model": "qif_adaptation_alpha", "delta": 2.0, "J": 21.2132, "alpha": 1.0}
-    >>> found = qs.cycles(**adapting, eta=-2.0, starts=1)
+    >>> adapting = {"delta": 2.0, "J": 21.2132, "alpha": 1.0}
+    >>> found = qs.cycles("qif_adaptation_alpha", **adapting, eta=-2.0, starts=1)
     >>> found["period"].values.round(2)
     array([47.46])
     """

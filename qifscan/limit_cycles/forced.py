@@ -79,28 +79,57 @@ def forced_cycles(
 ) -> xr.Dataset:
     """Return the periodic responses to I(t) = amplitude sin(2 pi t/period + phase), stable and unstable ones.
 
-    u(0) = u(k period) for the k periods of the drive in one of the response. Two kinds of starts: `starts`
-    trajectories per point, with r between 0.1 and 10 sqrt(delta)/(pi tau) and the rest of the state as if at
-    rest there, run for `transient` ms (by default 200 tau and 10 of the longest other time constant, rounded
-    up to whole periods) and looked at for k up to `most_periods`; and every equilibrium without the drive,
-    from which the response of one period is followed as the amplitude grows. What neither leads to is not
-    found.
+    u(0) = u(k period) for the k periods of the drive in one of the response. There are two kinds of starts:
+    trajectories with r between 0.1 and 10 sqrt(delta)/(pi tau) and the rest of the state as if at rest there,
+    which are looked at for k up to `most_periods`; and every equilibrium without the drive, from which the
+    response of one period is followed as the amplitude grows. What neither leads to is not found.
 
-    `drive`: a `Sine`. Its numbers `drive_amplitude`, `drive_period` (ms) and `drive_phase` (rad) can be given
-    among the `parameters`, which broadcast by dimension. Along `start`, trajectories first: `outcome`. Along
-    `cycle`, NaN beyond `count`: `drive_periods` (k), `period` (ms), `frequency`, `_min`, `_max`, `_mean` and
-    `_start` (at t = 0) of every variable, `multiplier_real`, `multiplier_imag` (along `multiplier`, by
-    descending modulus; none of them is that of a flow), `exponent` (log of the modulus over the period,
-    1/ms), `stable`, `unstable_multipliers`, `residual`, `mesh_error`, `converged`. The product of the
-    multipliers is exp of the integral of the trace of the Jacobian (Liouville).
-    Raises `ScanError` for a wrong definition.
-    Source: Guckenheimer, Holmes, Nonlinear Oscillations, Dynamical Systems, and Bifurcations of Vector Fields
-    (1983), section 1.5.
+    Parameters
+    ----------
+    model
+        Name of the model.
+    drive
+        A `Sine`. Its numbers `drive_amplitude`, `drive_period` (ms) and `drive_phase` (rad) can be given
+        among the parameters.
+    starts
+        Trajectories at each set of parameters.
+    most_periods
+        The most periods of the drive in one of a response.
+    transient
+        ms before a trajectory is looked at, by default 200 tau and 10 of the longest other time constant,
+        rounded up to whole periods.
+    **parameters
+        Parameters of the model and of the drive, each a number, a sequence or a DataArray; they broadcast by
+        dimension.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along the dimensions of the parameters, `count`; along `start`, the `outcome` of each, trajectories
+        first; along `cycle`, NaN beyond `count`:
+
+        - `drive_periods` (k), `period` (ms), `frequency` (1/ms), and `_min`, `_max`, `_mean` and `_start` (at
+          t = 0) of every variable;
+        - `multiplier_real`, `multiplier_imag` (along `multiplier`, by descending modulus; none of them is
+          that of a flow), and `exponent`, the log of the modulus over the period (1/ms). The product of the
+          multipliers is exp of the integral of the trace of the Jacobian (Liouville);
+        - `stable`, `unstable_multipliers`, `residual`, `mesh_error`, `intervals` (of the mesh), `converged`.
+
+    Raises
+    ------
+    ScanError
+        For a wrong definition.
+
+    Notes
+    -----
+    Guckenheimer, Holmes, Nonlinear Oscillations, Dynamical Systems, and Bifurcations of Vector Fields (1983),
+    section 1.5.
 
     Examples
     --------
     >>> import qifscan as qs
-    >>> found = qs.forced_cycles(eta=1.0, J=15.0, drive=qs.Sine(amplitude=0.5, period=7.0), starts=1)
+    >>> sine = qs.Sine(amplitude=0.5, period=7.0)
+    >>> found = qs.forced_cycles(eta=1.0, J=15.0, drive=sine, starts=1)
     >>> found["stable"].values
     array([ True])
     """

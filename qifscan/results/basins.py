@@ -142,7 +142,8 @@ def tipping(
     --------
     >>> import qifscan as qs
     >>> axes = {"eta": [-5.0, -2.0], "r_initial": [0.05, 1.5], "v_initial": [-2.0, 0.0]}
-    >>> scan = qs.Scan(axes=axes, fixed={"J": 15.0}, protocol=qs.Protocol(transient=60.0, window=10.0))
+    >>> protocol = qs.Protocol(transient=60.0, window=10.0)
+    >>> scan = qs.Scan(axes=axes, fixed={"J": 15.0}, protocol=protocol)
     >>> found = qs.run(scan, "tipped.zarr", client="serial")
     >>> qs.tipping(found, eta=(-5.0, -2.0))["probability"].values
     array([[ 1.,  0.,  0.],

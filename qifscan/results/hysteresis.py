@@ -71,7 +71,8 @@ def hysteresis(
     --------
     >>> import qifscan as qs
     >>> protocol = qs.Protocol(transient=60.0, window=10.0, sweep="eta")
-    >>> scan = qs.Scan(axes={"eta": [-8.0, -6.0, -4.0, -2.0]}, fixed={"J": 15.0}, protocol=protocol)
+    >>> axes = {"eta": [-8.0, -6.0, -4.0, -2.0]}
+    >>> scan = qs.Scan(axes=axes, fixed={"J": 15.0}, protocol=protocol)
     >>> found = qs.hysteresis(qs.run(scan, "swept.zarr", client="serial"))
     >>> found["jump"].sel(direction="up").values
     array([-4., -2.])

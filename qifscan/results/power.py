@@ -66,9 +66,10 @@ def power_spectrum(data: xr.Dataset, *, transient: float = 0.0, segment: float |
     Examples
     --------
     >>> import qifscan as qs
-    >>> made = qs.simulate(eta=-5.0, J=15.0, v_ou_sigma=0.02, initial="up", t_end=450.0, replicates=8)
+    >>> weak = {"eta": -5.0, "J": 15.0, "v_ou_sigma": 0.02}
+    >>> made = qs.simulate(**weak, initial="up", t_end=450.0, replicates=8)
     >>> found = qs.power_spectrum(made, transient=50.0)
-    >>> exact = qs.linear_response(eta=-5.0, J=15.0, v_ou_sigma=0.02, frequency=found["frequency"].values)
+    >>> exact = qs.linear_response(**weak, frequency=found["frequency"].values)
     >>> ratio = found["r_power"] / exact["r_power"].isel(equilibrium=2)
     >>> float(ratio.sel(frequency=slice(0.1, 1.0)).mean().round(1))
     1.0

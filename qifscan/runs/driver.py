@@ -62,7 +62,8 @@ def run(
     scan
         What to run.
     path
-        The store: a directory that does not exist yet, or the store of the same scan.
+        The store, a folder or an object store's `s3://...`: what does not exist yet, or the store of the
+        same scan.
     extend
         The store of another scan, finished or not, that has some of the same points: added axis values or
         replicates, another order, a parameter that became an axis. What it has of a point is taken over and
@@ -114,7 +115,8 @@ def run(
     Examples
     --------
     >>> import qifscan as qs
-    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> short = qs.Protocol(transient=2.0, window=10.0)
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=short)
     >>> found = qs.run(scan, "two_points.zarr", client="serial")
     >>> found["r_mean"].values.round(4)
     array([0.0713, 0.0983], dtype=float32)

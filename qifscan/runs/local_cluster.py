@@ -26,8 +26,8 @@ def local_cluster(workers: int | None = None, **options: Any) -> Any:
     Parameters
     ----------
     workers
-        Number of processes; by default the cores of this machine. On a GPU give 1: each process takes
-        most of the memory of the device for itself.
+        Number of processes; by default the cores of this machine. On a GPU give 1: each process takes most of
+        the memory of the device for itself.
     **options
         Further options of `distributed.LocalCluster`.
 
@@ -41,6 +41,12 @@ def local_cluster(workers: int | None = None, **options: Any) -> Any:
     ScanError
         If `workers` is not a count, an option is not one of Dask's, or a script calls this outside of
         `if __name__ == "__main__":`, as the processes import the script.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> with qs.local_cluster(2):  # doctest: +SKIP
+    ...     found = qs.run(qs.Scan(axes={"eta": [-6.0, -4.0]}), "two_points.zarr")
     """
     if workers is not None:
         check_count("workers", workers)

@@ -36,11 +36,28 @@ from qifscan.scan.scan import Scan, check_is_scan
 class Plan(Printed):
     """What a scan will take. It prints as a table.
 
-    `bytes_on_disk` is before compression; `memory` is the most that this process holds while it runs;
-    `seconds` is scaled from a probe of points spread over the scan, with what such points are run again if
-    `again`; the theory that is added in the end, compilation and the start of workers are left out.
-    `mean_steps` is the mean number of steps in a base step, before anything is run again. They are None where
-    the plan was made without the probe.
+    Times and memory are measured on a probe: points spread over the scan, as many as a batch has. Without the
+    probe they are None.
+
+    Parameters
+    ----------
+    chunks
+        How the scan is cut; `len` is their number.
+    workers
+        Threads or processes that will run it.
+    bytes_on_disk
+        Size of the store before compression.
+    compilations
+        Programs to compile.
+    seconds
+        Time of the run, without compilation, the start of workers, and the theory that is added in the end.
+    memory
+        The most bytes that this process holds while it runs.
+    mean_steps
+        Mean number of steps in a base step, before anything is run again.
+    again
+        Whether `seconds` has in it what is run again at a finer step; it has not where the probe would take
+        too long for that.
 
     Examples
     --------

@@ -53,13 +53,14 @@ def simulate(
 ) -> xr.Dataset:
     """Simulate trajectories without a scan.
 
-    `tau r' = delta/(pi tau) + 2 r v + z_r`, `tau v' = v^2 + eta + I(t) + J tau r - (pi tau r)^2 + z_v`
-    (Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015), eq. 12), z the Ornstein-Uhlenbeck noise.
+    Of the plain model, `tau r' = delta/(pi tau) + 2 r v + z_r`,
+    `tau v' = v^2 + eta + I(t) + J tau r - (pi tau r)^2 + z_v` (Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028
+    (2015), eq. 12), z the Ornstein-Uhlenbeck noise; `qifscan.models()` has the equations of all.
 
     Parameters
     ----------
     model
-        Name of the model.
+        Name of the model, or "package.module:variable" for one of your own.
     t_end, dt
         Length of the run and of a step, ms; with `dt="auto"` each trajectory has the step that it needs.
     every
@@ -79,13 +80,15 @@ def simulate(
     precision
         "float64" or "float32".
     **parameters
-        `tau, eta, delta, J`, the noise's `v_ou_sigma` ..., the drive's `drive_<number>`, `r_initial`,
-        `v_initial`: numbers, 1-D arrays (each a dimension of its own) or DataArrays; they broadcast.
+        Parameters of the model (`tau`, `eta`, `delta`, `J`), the noise's `v_ou_sigma` ..., the drive's
+        `drive_<number>`, initial values `r_initial`, `v_initial`: numbers, 1-D arrays (each a dimension of
+        its own) or DataArrays; they broadcast by dimension.
 
     Returns
     -------
     xarray.Dataset
-        `r` (1/ms) and `v` with the dimensions of the parameters, `replicate` and `time` (ms), and `status`.
+        Every variable of the model, such as `r` (1/ms) and `v`, with the dimensions of the parameters,
+        `replicate` and `time` (ms), and `status`.
 
     Raises
     ------
@@ -219,8 +222,9 @@ def replay(
     Returns
     -------
     xarray.Dataset
-        `r` and `v` over `time` (ms from the start of the run), the observables and `status` of the point,
-        and in the attributes `checked`: "equal bit for bit" or "not run yet".
+        Every variable of the model, such as `r` and `v`, over `time` (ms from the start of the run), the
+        observables and `status` of the point, and in the attributes `checked`: "equal bit for bit" or "not
+        run yet".
 
     Raises
     ------
@@ -232,7 +236,8 @@ def replay(
     Examples
     --------
     >>> import qifscan as qs
-    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> short = qs.Protocol(transient=2.0, window=10.0)
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=short)
     >>> made = qs.run(scan, "replayed.zarr", client="serial")
     >>> qs.replay("replayed.zarr", eta=-4.0).attrs["checked"]
     'equal bit for bit'

@@ -170,7 +170,8 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
     Examples
     --------
     >>> import qifscan as qs
-    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> short = qs.Protocol(transient=2.0, window=10.0)
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=short)
     >>> made = qs.run(scan, "verified.zarr", client="serial")
     >>> qs.verify("verified.zarr").faults
     ()

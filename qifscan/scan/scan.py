@@ -56,9 +56,10 @@ DEFAULT_OBSERVABLES = ("mean, std, min and max of the rates",)
 class Scan(Readable):
     """A scan: a grid of parameter values, what happens at each point, and what is measured.
 
-    It is frozen data; `run` runs it. What can be an axis, or fixed: the parameters of the model (`tau, eta,
-    delta, J`), of the noise on r and v (`<variable>_ou_mean`, `_ou_sigma`, `_ou_tau`), of the drive
-    (`drive_<number>`), `r_initial`, `v_initial`, `down_threshold`, `up_threshold`.
+    It is frozen data; `run` runs it. What can be an axis, or fixed: the parameters of the model (of the plain
+    one `tau`, `eta`, `delta`, `J`), of the noise on its variables (`<variable>_ou_mean`, `_ou_sigma`,
+    `_ou_tau`), of the drive (`drive_<number>`), initial values (`<variable>_initial`), and the thresholds
+    `down_threshold` and `up_threshold`. Times are in ms, rates in 1/ms; `qifscan names` lists all with units.
 
     Parameters
     ----------
@@ -103,11 +104,21 @@ class Scan(Readable):
     Examples
     --------
     >>> import qifscan as qs
-    >>> scan = qs.Scan(axes={"eta": {"linspace": [-6.0, -4.0, 21]}}, fixed={"J": 15.0}, replicates=2)
+    >>> axes = {"eta": {"linspace": [-6.0, -4.0, 21]}}
+    >>> scan = qs.Scan(axes=axes, fixed={"J": 15.0}, replicates=2)
     >>> scan.sizes
     {'eta': 21, 'replicate': 2}
     >>> scan.replace(seed=1) == scan
     False
+    >>> print(scan.to_toml())
+    replicates = 2
+    <BLANKLINE>
+    [fixed]
+    J = 15.0
+    <BLANKLINE>
+    [axes]
+    eta = { linspace = [-6.0, -4.0, 21] }
+    <BLANKLINE>
     """
 
     title: str = ""

@@ -56,6 +56,14 @@ class Client:
     ------
     ScanError
         If that is no address. Every method raises `QifscanError` if the server can't be reached or refuses.
+
+    Examples
+    --------
+    >>> import qifscan as qs
+    >>> client = qs.Client("http://127.0.0.1:8000")  # doctest: +SKIP
+    >>> job = client.submit(qs.Scan(axes={"eta": [-6.0, -4.0]})).wait()  # doctest: +SKIP
+    >>> job.open()["r_mean"].dims  # doctest: +SKIP
+    ('eta',)
     """
 
     def __init__(self, url: str, token: str | None = None) -> None:

@@ -60,7 +60,8 @@ def pack(path: AnyPath, packed: AnyPath | None = None) -> str:
     Examples
     --------
     >>> import qifscan as qs
-    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> short = qs.Protocol(transient=2.0, window=10.0)
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=short)
     >>> found = qs.run(scan, "small.zarr", client="serial")
     >>> qs.open_scan(qs.pack("small.zarr", "small.zip"))["r_mean"].values.round(4)
     array([0.0713, 0.0983], dtype=float32)
@@ -97,7 +98,8 @@ def unpack(packed: AnyPath, path: AnyPath | None = None) -> str:
     Examples
     --------
     >>> import qifscan as qs
-    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> short = qs.Protocol(transient=2.0, window=10.0)
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=short)
     >>> found = qs.run(scan, "whole.zarr", client="serial")
     >>> again = qs.unpack(qs.pack("whole.zarr", "whole.zip"), "again.zarr")
     >>> qs.open_scan("again.zarr").identical(found)

@@ -41,7 +41,7 @@ def open_scan(path: str | os.PathLike[str]) -> xr.Dataset:
     Parameters
     ----------
     path
-        The store.
+        The store: a folder, an object store's `s3://...`, or a packed one.
 
     Returns
     -------
@@ -59,7 +59,8 @@ def open_scan(path: str | os.PathLike[str]) -> xr.Dataset:
     Examples
     --------
     >>> import qifscan as qs
-    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> short = qs.Protocol(transient=2.0, window=10.0)
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=short)
     >>> made = qs.run(scan, "opened.zarr", client="serial")
     >>> qs.open_scan("opened.zarr")["r_mean"].dims
     ('eta',)

@@ -262,7 +262,8 @@ def open_theory(path: str | os.PathLike[str]) -> xr.DataTree:
     Examples
     --------
     >>> import qifscan as qs
-    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=qs.Protocol(transient=2.0, window=10.0))
+    >>> short = qs.Protocol(transient=2.0, window=10.0)
+    >>> scan = qs.Scan(axes={"eta": [-6.0, -4.0]}, protocol=short)
     >>> made = qs.run(scan, "beside.zarr", client="serial")
     >>> sorted(qs.open_theory("beside.zarr").children)
     ['along_eta', 'equilibria']

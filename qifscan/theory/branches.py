@@ -64,20 +64,51 @@ def branch(
 ) -> xr.Dataset:
     """Return the equilibria of one slice in order along their curve, with stability and special points.
 
-    `along`: as for `special_points`. `rates`: the range of rates (1/ms), by default a factor of 10 beyond
-    the special points and the unit sqrt(delta)/(pi tau). `within`: the range of the varied parameter.
-    `points`: how many while the rate grows tenfold. `slices`: numbers.
-    Along `point`, the rate ascending: `piece`, `type` (0, or that of a special point, which is then a point
-    of its own), the varied parameter, the state, `eigenvalue_real` and `eigenvalue_imag` (along
-    `eigenvalue`), `kind`, `unstable_dimensions`, `stable` and the columns of `special_points`. Along
-    `pieces`, the connected parts: `row_size`, and `start` and `end`, which tell what cut it off: the range
-    of rates, that of the parameter, or that there is no equilibrium beyond. At special points the
-    eigenvalues on the axis are 0 only up to rounding, and `stable` is false.
-    Of a model without `rest`: curves followed by pseudo-arclength (H. B. Keller, 1977) from the equilibria
-    that Newton's method finds at values of the parameter and at the ends of `within`, which is by default
-    [-10, 10] or as wide as the parameter's default asks for; `rates` is not taken. Points are in order along
-    each piece; `type` can also be 1, a branch point, where pieces cross; `certified` is false.
-    Raises `ScanError` for a wrong definition, for more than one slice, and if nothing lies within the ranges.
+    Of a model without `rest` curves are followed by pseudo-arclength from the equilibria that Newton's method
+    finds at values of the parameter and at the ends of `within`.
+
+    Parameters
+    ----------
+    model
+        Name of the model.
+    along
+        The varied parameter, as for `special_points`.
+    rates
+        Range of rates (1/ms), by default a factor of 10 beyond the special points and the unit
+        sqrt(delta)/(pi tau). A model without `rest` does not take it.
+    within
+        Range of the varied parameter; of a model without `rest` by default [-10, 10], or as wide as the
+        parameter's default asks for.
+    points
+        Points while the rate grows tenfold.
+    **slices
+        The other parameters, numbers.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along `point`, the rate ascending (of a model without `rest` in order along each piece):
+
+        - `piece`, and `type`: 0, or AUTO's code of a special point, which is then a point of its own; 1 is a
+          branch point, where pieces cross (of a model without `rest`);
+        - the varied parameter and the state;
+        - `eigenvalue_real` and `eigenvalue_imag` (1/ms, along `eigenvalue`), `kind`, `unstable_dimensions`,
+          `stable`. At special points the eigenvalues on the axis are 0 only up to rounding, and `stable` is
+          false;
+        - the columns of `special_points`.
+
+        Along `pieces`, the connected parts: `row_size`, and `start` and `end`, which tell what cut it off:
+        the range of rates, that of the parameter, or that there is no equilibrium beyond. `certified` is
+        false of a model without `rest`.
+
+    Raises
+    ------
+    ScanError
+        For a wrong definition, for more than one slice, and if nothing lies within the ranges.
+
+    Notes
+    -----
+    Pseudo-arclength: Keller, in: Applications of Bifurcation Theory, Academic Press (1977).
 
     Examples
     --------

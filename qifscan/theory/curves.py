@@ -67,19 +67,8 @@ def curve(
 ) -> xr.Dataset:
     """Return the curves of folds or of Hopf points in the plane of two parameters, in order along each.
 
-    `kind`: "LP" or "HB". `along`: the model's graph parameter, which is the default. `through`: the second
-    parameter; for LP one in which the first is a polynomial of degree 1 or 2 at rest, for HB any; of a model
-    with a delay for HB the delay, with rates up to 10/delay or 10 units and delays in [0, 10] ms. `rates`:
-    the range of rates (1/ms), by default [1e-3, 1e3] sqrt(delta)/(pi tau). `within`: the range of the second
-    parameter; for HB by default that of `rate_curve.default_range`. `points`: how many while the rate grows
-    tenfold. `slices`: numbers. Along `point`: `piece`, `type` (0, or that of a point of codimension two: CP
-    and BT on fold curves, BT and GH on Hopf curves), both parameters, the state and the columns of
-    `special_points`; along `pieces` as for `branch`. Hopf curves end at their BT points; neutral saddles are
-    left out. `certified`: whether every fold or Hopf point that is proven at 97 values of the second
-    parameter lies on a curve; False with a delay. `converged` is of the equilibrium and of the curve's own
-    condition, to 1e-6 of the rate. Raises `ScanError` for a wrong definition, and if there is no such curve
-    within the ranges.
-    Source: Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 8, 10.
+    The public `curve` has the meaning of each argument and column; this one has `kind` "LP" and "HB" alone.
+    `points` is how many while the rate grows tenfold.
 
     Examples
     --------

@@ -278,31 +278,61 @@ def equilibria(
 ) -> xr.Dataset:
     """Return every equilibrium of a model with its stability, at each set of parameters.
 
-    Of the plain model: v = -delta / (2 pi R), pi^2 R^4 - J R^3 - eta R^2 - delta^2 / (4 pi^2) = 0, R = tau r
-    > 0; eigenvalues (2 v +- sqrt(2 R (J - 2 pi^2 R))) / tau. Of the others: the roots of eta(r) = eta with
-    rates in [1e-6, 1e6] sqrt(delta)/(pi tau), and the eigenvalues of the Jacobian there. With a delay D: the
-    same equilibria; of the infinitely many eigenvalues, the roots of (l - a)^2 + c = b exp(-l D), the six
-    rightmost, NaN where there are fewer, and in `unstable_dimensions` the number of all to the right of the
-    axis. Of a model without `rest`: the equilibria that Newton's method finds from many starts; others may be
-    missed. `starts` (by default 128) is how many, `within` where each variable starts, name by name; the
-    dataset has `start_count`, the starts that led to each, and `converged_share`; ends nearer than 1e-6 of
-    their size count as one.
+    Of the plain model, with R = tau r > 0: pi^2 R^4 - J R^3 - eta R^2 - delta^2 / (4 pi^2) = 0 and v = -delta
+    / (2 pi R); the eigenvalues are (2 v +- sqrt(2 R (J - 2 pi^2 R))) / tau.
 
-    Parameters: those of the model (of the plain one `tau` in ms, `eta`, `delta`, `J`), each a number, a
-    sequence (which becomes a dimension of its name) or a DataArray; they broadcast by dimension. Along
-    `equilibrium` the rates ascend; its length is 3 unless there are more, and where there are fewer the rest
-    is NaN. Variables: the state (`r` in 1/ms, `v`, ...); `eigenvalue_real`, `eigenvalue_imag` (1/ms, along
-    `eigenvalue`, ascending); `stable`; `unstable_dimensions`; `kind`: 0 none, 3 saddle (an odd number of
-    unstable directions: it lies between two folds), else by the eigenvalue of largest real part 1 node, 2
-    focus; `count`, without the dimension `equilibrium`, and `certified`, whether that number is proven:
-    between folds, whose number is proven, eta(r) is monotone, and where rounding can't tell on which side of
-    a fold a point is, its equilibria are counted in whole numbers. Not proven is the number of a model
-    without `rest`, for which no bound is known, and of values out of all proportion. Of the plain model,
-    within rounding of a fold an eigenvalue is 0, and such an equilibrium is not called stable. With
-    `distances` also `fold_distance` and `hopf_distance`: the change of eta (eta_i of qif_pair), with its
-    sign, at which this equilibrium meets the nearest fold or Hopf point, NaN if none.
-    Raises `ScanError` for an unknown model or parameter and for values that are not allowed.
-    Source: Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015); of other models see their `reference`.
+    Of the others: the roots of eta(r) = eta with rates in [1e-6, 1e6] sqrt(delta)/(pi tau), and the
+    eigenvalues of the Jacobian there.
+
+    With a delay D: the same equilibria, and of the infinitely many eigenvalues, the roots of (l - a)^2 + c =
+    b exp(-l D), the six rightmost, NaN where there are fewer.
+
+    Of a model without `rest`: the equilibria that Newton's method finds from many starts. Others may be
+    missed; ends nearer than 1e-6 of their size count as one.
+
+    Parameters
+    ----------
+    model
+        Name of the model.
+    distances
+        Also return how far each equilibrium is from the nearest fold and Hopf point.
+    starts
+        Of a model without `rest`: the number of starts, by default 128.
+    within
+        Of a model without `rest`: where each variable starts, such as `{"v": (-5.0, 5.0)}`.
+    **parameters
+        Parameters of the model (of the plain one `tau` in ms, `eta`, `delta`, `J`), each a number, a sequence
+        (which becomes a dimension of its name) or a DataArray; they broadcast by dimension.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along the dimensions of the parameters and `equilibrium`, the rates ascending. There are 3 places,
+        more if some point has more equilibria; those beyond `count` are NaN.
+
+        - the state: `r` (1/ms), `v`, ...;
+        - `eigenvalue_real`, `eigenvalue_imag` (1/ms, along `eigenvalue`, ascending);
+        - `unstable_dimensions`: the number of all eigenvalues to the right of the axis;
+        - `stable`: of the plain model an eigenvalue is 0 within rounding of a fold, and such an equilibrium
+          is not called stable;
+        - `kind`: 0 none, 1 node or 2 focus by the eigenvalue of largest real part, 3 saddle (an odd number of
+          unstable directions: it lies between two folds);
+        - `count`, without the dimension `equilibrium`;
+        - `certified`, whether `count` is proven. Between folds, whose number is proven, eta(r) is monotone;
+          where rounding can't tell on which side of a fold a point is, its equilibria are counted in whole
+          numbers. Not proven are models without `rest` and values out of all proportion;
+        - with `distances`: `fold_distance`, `hopf_distance`, the change of eta (eta_i of qif_pair), with its
+          sign, at which this equilibrium meets the nearest fold or Hopf point, NaN if none;
+        - of a model without `rest`: `start_count`, the starts that led to each, and `converged_share`.
+
+    Raises
+    ------
+    ScanError
+        For an unknown model or parameter and for values that are not allowed.
+
+    Notes
+    -----
+    Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015); of other models see their `reference`.
 
     Examples
     --------

@@ -141,13 +141,29 @@ def _counted(eta: float, J: float, delta: float, tau: float, unit: float) -> Arr
 def folds(J: Values, delta: Values = 1.0, tau: Values = 1.0) -> xr.Dataset:
     """Return the two folds (saddle-node bifurcations) in eta for given coupling; NaN below the cusp.
 
-    J = 2 pi^2 R + delta^2 / (2 pi^2 R^3), eta = -pi^2 R^2 - 3 delta^2 / (4 pi^2 R^2), R = tau r > 0.
+    J = 2 pi^2 R + delta^2 / (2 pi^2 R^3), eta = -pi^2 R^2 - 3 delta^2 / (4 pi^2 R^2), R = tau r > 0. Between
+    the two values of eta the population is bistable.
 
-    Each of `J`, `delta`, `tau` (ms) is a number, a sequence or a DataArray. Along `fold`, "lower" is where
-    the lower branch ends, at the higher eta and the lower rate; "upper" is where the upper branch ends.
-    Variables: `eta`, `r` (1/ms), `v`. Between the two values of eta the population is bistable.
-    Raises `ScanError` for values that are not allowed.
-    Source: Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015).
+    Parameters
+    ----------
+    J, delta, tau
+        Coupling, half-width of the excitabilities, and membrane time constant (ms): each a number, a sequence
+        or a DataArray; they broadcast by dimension.
+
+    Returns
+    -------
+    xarray.Dataset
+        `eta`, `r` (1/ms) and `v` along `fold`: "lower" is where the lower branch ends, at the higher eta and
+        the lower rate; "upper" is where the upper branch ends.
+
+    Raises
+    ------
+    ScanError
+        For values that are not allowed.
+
+    Notes
+    -----
+    Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015).
 
     Examples
     --------
@@ -178,9 +194,25 @@ def cusp(delta: Values = 1.0, tau: Values = 1.0) -> xr.Dataset:
 
     eta = -sqrt(3) delta, J = (8 pi / 3) (3/4)^(1/4) sqrt(delta), R = tau r = (3/4)^(1/4) sqrt(delta) / pi.
 
-    `delta`, `tau` (ms): numbers, sequences or DataArrays. Variables: `eta`, `J`, `r` (1/ms), `v`.
-    Raises `ScanError` for values that are not allowed.
-    Source: Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015).
+    Parameters
+    ----------
+    delta, tau
+        Half-width of the excitabilities and membrane time constant (ms): each a number, a sequence or a
+        DataArray; they broadcast by dimension.
+
+    Returns
+    -------
+    xarray.Dataset
+        `eta`, `J`, `r` (1/ms) and `v`.
+
+    Raises
+    ------
+    ScanError
+        For values that are not allowed.
+
+    Notes
+    -----
+    Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015).
 
     Examples
     --------
@@ -206,13 +238,29 @@ def cusp(delta: Values = 1.0, tau: Values = 1.0) -> xr.Dataset:
 def focus_line(J: Values, delta: Values = 1.0, tau: Values = 1.0) -> xr.Dataset:
     """Return where the upper equilibrium turns from node into focus: above this eta it rings.
 
-    J = 2 pi^2 R with R = tau r, so eta = -pi^2 R^2 - delta^2 / (4 pi^2 R^2).
+    J = 2 pi^2 R with R = tau r, so eta = -pi^2 R^2 - delta^2 / (4 pi^2 R^2). Below the coupling of the cusp
+    it is the only equilibrium that turns; for J <= 0 it is a focus at every eta, and the line is NaN. An
+    equilibrium on the lower branch is always a node.
 
-    Each of `J`, `delta`, `tau` (ms) is a number, a sequence or a DataArray. Variables: `eta`, `r` (1/ms),
-    `v`. Below the coupling of the cusp it is the only equilibrium that turns; for J <= 0 it is a focus
-    at every eta, and the line is NaN. An equilibrium on the lower branch is always a node.
-    Raises `ScanError` for values that are not allowed.
-    Source: Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015).
+    Parameters
+    ----------
+    J, delta, tau
+        Coupling, half-width of the excitabilities, and membrane time constant (ms): each a number, a sequence
+        or a DataArray; they broadcast by dimension.
+
+    Returns
+    -------
+    xarray.Dataset
+        `eta`, `r` (1/ms) and `v`.
+
+    Raises
+    ------
+    ScanError
+        For values that are not allowed.
+
+    Notes
+    -----
+    Montbrio, Pazo, Roxin, Phys. Rev. X 5, 021028 (2015).
 
     Examples
     --------

@@ -76,31 +76,65 @@ def special_points(
     within: Range | None = None,
     **slices: Values,
 ) -> xr.Dataset:
-    """Return every special point on the equilibria of every slice, as a contiguous ragged array.
+    """Return every special point on the equilibria of every slice.
 
-    Along one parameter: folds LP (d eta/dr = 0), Hopf points HB (the Hurwitz determinant of order n - 1 is
-    0 and the two eigenvalues that add up to 0 are imaginary) and neutral saddles NSA (these are real: no
-    bifurcation); where that determinant is but rounding, as it can be at extreme rates, it has none. Along
-    two, one of which is the model's graph parameter (eta; eta_i of qif_pair): cusps CP, Bogdanov-Takens
-    points BT and generalised Hopf points GH (l1 = 0 on a Hopf curve, within the default range of `curve`).
+    Along one parameter: folds LP (d eta/dr = 0), Hopf points HB (the Hurwitz determinant of order n - 1 is 0
+    and the two eigenvalues that add up to 0 are imaginary) and neutral saddles NSA (these are real: no
+    bifurcation). Where that determinant is but rounding, as it can be at extreme rates, it has no zero.
 
-    `along`: the graph parameter, or one in which it is a polynomial of degree 1 or 2 at rest, such as J,
-    alpha or delta. `slices` are the other parameters, each a number, a sequence or a DataArray; they
-    broadcast by dimension. `rates`: the range of rates (1/ms), by default [1e-6, 1e6] sqrt(delta)/(pi tau).
-    `within`: the range of the first parameter of `along`. With a delay Hopf points come again and again:
-    rates are by default up to 10/delay, or 10 of that unit if that is more, and along the delay itself, which
-    moves no equilibrium, it is in [0, 10] ms. GH points with a delay are those of `curve`. Along the
-    dimensions of the slices: `row_size`, the number of points of each, `status`, which tells a slice without
-    equilibria from one without special points, and `certified`, whether that number is proven: roots of
-    polynomials, isolated by Descartes' rule of signs (not the number of GH points, and not with a delay or
-    more than 4 variables: the attribute `comment` tells how it was got). Along `point`, slice by slice, the
-    rate ascending: `slice` (index of the slice in C order), `type` (AUTO's codes), the varied parameters,
-    the state, `omega` (rad/ms), `frequency` (1/ms), `period` (ms), `l1` (first Lyapunov coefficient,
-    Kuznetsov's normalisation <q, q> = <p, q> = 1), `criticality`, `fold_coefficient` (<p, B(q, q)>/2, q_1 >
-    0), `residual` (relative rate of change), `converged`. NaN where a type has no such number. Of a model
-    without `rest`: the points on the curves that `branch` follows, along one parameter; never `certified`.
-    Raises `ScanError` for a wrong definition. Source: Kuznetsov, Elements of Applied Bifurcation Theory
-    (2004), ch. 3, 5, 8.
+    Along two parameters, one of which is the model's graph parameter (eta; eta_i of qif_pair): cusps CP,
+    Bogdanov-Takens points BT and generalised Hopf points GH (l1 = 0 on a Hopf curve, within the default range
+    of `curve`).
+
+    With a delay Hopf points come again and again: rates are by default up to 10/delay, or 10 sqrt(delta)/(pi
+    tau) if that is more, and along the delay itself, which moves no equilibrium, it is in [0, 10] ms. GH
+    points with a delay are those of `curve`.
+
+    Of a model without `rest`: the points on the curves that `branch` follows, along one parameter.
+
+    Parameters
+    ----------
+    model
+        Name of the model.
+    along
+        The graph parameter, or one in which it is a polynomial of degree 1 or 2 at rest, such as J, alpha or
+        delta; or two of them.
+    rates
+        Range of rates (1/ms), by default [1e-6, 1e6] sqrt(delta)/(pi tau).
+    within
+        Range of the first parameter of `along`.
+    **slices
+        The other parameters, each a number, a sequence or a DataArray; they broadcast by dimension.
+
+    Returns
+    -------
+    xarray.Dataset
+        A contiguous ragged array. Along the dimensions of the slices:
+
+        - `row_size`, the number of points of each;
+        - `status`, which tells a slice without equilibria from one without special points;
+        - `certified`, whether that number is proven: roots of polynomials, isolated by Descartes' rule of
+          signs. Not the number of GH points, and not with a delay, more than 4 variables or without `rest`:
+          the attribute `comment` tells how it was got.
+
+        Along `point`, slice by slice, the rate ascending; NaN where a type has no such number:
+
+        - `slice`, the index of the slice in C order, and `type` (AUTO's codes, in its attributes);
+        - the varied parameters and the state;
+        - `omega` (rad/ms), `frequency` (1/ms), `period` (ms);
+        - `l1`, the first Lyapunov coefficient in Kuznetsov's normalisation <q, q> = <p, q> = 1, and
+          `criticality`;
+        - `fold_coefficient`, <p, B(q, q)>/2 with q_1 > 0;
+        - `residual` (relative rate of change) and `converged`.
+
+    Raises
+    ------
+    ScanError
+        For a wrong definition.
+
+    Notes
+    -----
+    Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 3, 5, 8.
 
     Examples
     --------
