@@ -1,6 +1,8 @@
 """Limit cycles: found by simulation, refined by collocation, continued in a parameter.
 
-`branches` follows them; `branch_bifurcations` finds folds, doublings and tori on the way, `located` puts each
-in its place, and `curves` follows one in two parameters, with what it meets in `curve_bifurcations`.
-`collocation` and `floquet` know no model by name and can be used alone. Begin with `cycles`.
+`cycles` finds them, `branches` follows them in one parameter; `branch_bifurcations` finds folds, doublings
+and tori on the way, and `located` puts each in its place. `curves` follows such a bifurcation of cycles in
+two parameters, with what it meets in `curve_bifurcations`. `homoclinic` tells where the homoclinic orbit is
+that a branch comes to, `homoclinic_curves` follows it in two parameters. `forced` has the responses to a
+sine. `collocation` and `floquet` know no model by name and can be used alone. Begin with `cycles`.
 """
