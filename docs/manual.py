@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import click
+import matplotlib.pyplot as plt
 from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
@@ -92,7 +93,10 @@ def _executed(code, names, folder):
             )
     finally:
         os.chdir(here)
-    return printed.getvalue().rstrip(), _shown(value)
+    shown = _shown(value)
+    # As a notebook does: the next cell begins with no figure.
+    plt.close("all")
+    return printed.getvalue().rstrip(), shown
 
 
 def _shown(value):

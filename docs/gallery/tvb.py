@@ -75,9 +75,9 @@ def made(full):
                 markersize=6,
             )
         rows.append((f"`{v}` after 40 ms", wanted[v], float(solved.y[k, at_40])))
-    panels[0].set(xlabel="t (ms)", ylabel="rate (Hz)", xlim=(0, 120), ylim=(0, None))
+    panels[0].set(xlabel="t (ms)", ylabel="rate (Hz)", xlim=(0, 120), ylim=(0, 105))
     panels[0].set_title("one node; circles: TVB's run", loc="left")
-    panels[0].legend(loc="upper right")
+    panels[0].legend(loc="upper right", ncols=2)
     diagram(panels[1], dict(scan.fixed), full)
     letters(panels)
     return figure, rows
