@@ -1,4 +1,4 @@
-"""Gap junctions make a population oscillate: Bogdanov-Takens points and Hopf curves over their strength."""
+"""Gap junctions make a population oscillate: Bogdanov-Takens points and Hopf curves over g."""
 
 import numpy as np
 from drawing import GOLD, GREEN, GREY, INK, RED, canvas, legend_once, letters, marks

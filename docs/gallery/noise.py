@@ -59,7 +59,7 @@ def cauchy_numbers():
 
 
 def rate_of_neurons(eta, delta, sigma, count):
-    """Return the rate of uncoupled neurons from the Fokker-Planck equation, averaged over the Lorentzian."""
+    """Return the rate of uncoupled neurons: the Fokker-Planck equation, over the Lorentzian."""
     share = (np.arange(count) + 0.5) / count
     centres = eta + delta * np.tan(np.pi * (share - 0.5))
     if not sigma:

@@ -1,4 +1,4 @@
-"""Oscillations recall a memory and clear it: what a sine does to the two states of a bistable population."""
+"""Oscillations recall a memory and clear it: a sine on the two states of a bistable population."""
 
 import tempfile
 from pathlib import Path
