@@ -132,6 +132,7 @@ class Gallery(SphinxDirective):
         """Return the figure, the table and the script."""
         name = self.arguments[0]
         code = (GALLERY / f"{name}.py").read_text(encoding="utf-8")
+        self.env.note_dependency(str(GALLERY / f"{name}.py"))
         script = nodes.literal_block(code, code, language="python")
         if not self.config.run_examples:
             return [script]
