@@ -458,6 +458,35 @@ def test_where_the_period_diverges_the_multiplier_grows_with_the_saddle_quantity
     assert slope == pytest.approx(unstable.max() + stable.max(), rel=2e-3)
 
 
+def test_beside_an_orbit_homoclinic_to_a_saddle_with_real_eigenvalues_no_cycle_turns():
+    """As Shilnikov says: one family of cycles goes off, to one side. The branch follows it to where the
+    parameter changes by rounding alone, and the direction of that is no fold."""
+    given = {"delta": [0.75, 0.75, 0.33], "J": [14.5, 14.5, 13.0], "alpha": [0.08, 0.08, 0.011]}
+    given |= {"tau": [0.85, 0.9, 1.2], "tau_a": [4.0, 4.0, 9.5]}
+    slices = {name: xr.DataArray(values, dims="own") for name, values in given.items()}
+    d = qs.cycle_branches(
+        "qif_depression_exponential", within=(-8.0, 4.0), points=80, longest=400.0, **slices
+    )
+    assert d["period_diverges"].values.tolist() == [True] * 3
+    eta = xr.DataArray(d["homoclinic"].values, dims="own")
+    rest = qs.equilibria("qif_depression_exponential", eta=eta, **slices)
+    saddle = rest["kind"].values == 3
+    real, imag = (rest[name].values[saddle] for name in ("eigenvalue_real", "eigenvalue_imag"))
+    assert (imag == 0.0).all()
+    assert (real.max(axis=1) + np.where(real < 0.0, real, -np.inf).max(axis=1) > 0.0).all()
+    folds = d.isel(point=d["type"].values == LPC)
+    assert folds["branch"].values.tolist() == [2]
+    # This one is true.
+    point = folds.isel(point=0)
+    start = np.array([point[f"{name}_start"].item() for name in "rva"])
+    own = {name: values[2] for name, values in given.items()} | {"eta": point["eta"].item()}
+    mu = np.linalg.eigvals(
+        variational(field_of("qif_depression_exponential", **own), start, point["period"].item())
+    )
+    one, two = sorted(mu, key=lambda m: abs(m - 1.0))[:2]
+    assert max(abs(0.5 * (one + two) - 1.0), abs((one - 1.0) * (two - 1.0))) < 1e-6
+
+
 HOMOCLINIC = -5.672729947111515
 """Of the depressed population, by the bisection below."""
 

@@ -10,8 +10,8 @@ import numpy as np
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import linearised
 from qifscan.limit_cycles.continuation import Branches, Step, summary
-from qifscan.limit_cycles.floquet import quick
-from qifscan.limit_cycles.located import Test, search
+from qifscan.limit_cycles.floquet import quick, resolved
+from qifscan.limit_cycles.located import Search, Test, search
 from qifscan.limit_cycles.orbits import Orbits, halves_apart
 from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.steps import (
@@ -40,6 +40,10 @@ STILL, PATIENCE = 1e-12, 25
 _ALIKE = 1e6
 """Factor between the moduli of two multipliers over a step from or to a torus bifurcation, where they are a
 pair. Of two real ones with the product 1, which are no bifurcation, it may be 1e50 beside a canard."""
+
+_NEAR = 0.1
+"""Distance from 1 of a multiplier within which its side of 1 is left open: at a fold there are two of 1, and
+each is off by the square root of an error."""
 
 _ASIDE = 0.15
 """Distance of an orbit from a step, in lengths of that, up to which the step passes by it. Where the tangent
@@ -122,6 +126,8 @@ class OnBranches:
         looked = search(system, crossing, self._test(crossing), limits.units, finer)
         step, orbits, good, denied = looked.root(crossing.step)
         there = ~denied
+        if crossing.code == LPC:
+            there &= ~self._goes_straight_on(looked, crossing.step)
         if crossing.code != EP:
             # A step that leaves the range may cross something before it does.
             there &= (orbits.value >= limits.low) & (orbits.value <= limits.high)
@@ -138,6 +144,23 @@ class OnBranches:
         which = problem.chosen(certain), orbits.chosen(certain), looked.tangent.chosen(left[certain])
         self.kept.append(Met(crossing.code, row["number"][certain], *which))
         return {name: values[keep] for name, values in row.items()}
+
+    def _goes_straight_on(self, looked: Search, width: Array) -> Any:
+        """Tell on which steps multipliers deny a fold.
+
+        By Cramer's rule the parameter's change along a branch is the product of 1 - mu over the other
+        multipliers but for a factor of one sign: it can't change its sign alone. Beside a homoclinic orbit
+        that change is but rounding, while the multipliers are far from 1.
+        """
+        everyone, problem = np.arange(len(width)), looked.system
+        sides = []
+        for step in (0.0 * width, width):
+            _, orbits, good = looked.trial(everyone, step, None)
+            linear = linearised(problem, orbits)
+            mu = resolved(problem, orbits, linear.states).mu
+            sure = good & (self.forced | (quality(problem, orbits, linear.groups, mu) < _NEAR))
+            sides.append(np.where(sure, _side(self.others(mu)), 0.0))
+        return sides[0] * sides[1] > 0.0
 
     def _known(self, code: int, row: dict[str, Any], good: Any, moved: Array) -> tuple[Any, Any]:
         """Tell of which points the kind is sure, and which are points at all; `moved`: by how much the
@@ -178,6 +201,14 @@ class OnBranches:
             return np.where(sure, found, np.nan)
 
         return test
+
+
+def _side(rest: Any) -> Array:
+    """Return the sign of the product of 1 - mu over multipliers, 0 where one of them is about 1 or none."""
+    apart = 1.0 - rest
+    sign = np.where(np.abs(apart.imag) > 0.0, 1.0, np.sign(apart.real)).prod(axis=1)
+    sure: Any = (np.abs(apart) > _NEAR).all(axis=1)
+    return np.where(sure, sign, 0.0)
 
 
 def returned(b: Branches, step: Step) -> Any:
