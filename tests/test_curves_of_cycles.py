@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 import qifscan as qs
+from qifscan.limit_cycles import curves
 from qifscan.limit_cycles.curve_bifurcations import CUTS
+from qifscan.limit_cycles.steps import at_value
 from qifscan.theory import codes
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "cycle_curves.py"
@@ -251,6 +254,16 @@ def test_what_is_wrong_is_one_line(options, words):
         qs.curve("qif_adaptation_alpha", **({"through": "alpha"} | options), **GAST)
     assert words in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_where_no_bifurcation_can_be_solved_for_that_is_one_line(monkeypatch):
+    def none(system, guess):
+        return replace(at_value(system, guess), good=np.zeros(len(guess.period), dtype=bool))
+
+    monkeypatch.setattr(curves, "at_value", none)
+    with pytest.raises(qs.ScanError) as error:
+        qs.curve("qif_pair", "LPC", through="J_ie", at=15.0, between=(-1.0, 2.6), points=3)
+    assert "no LPC that a curve can begin with" in str(error.value)
 
 
 def test_at_a_period_doubling_a_branch_of_doubled_cycles_begins_and_ends_at_the_other():

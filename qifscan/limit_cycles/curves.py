@@ -219,8 +219,9 @@ def _curves(asked: Wanted, flat: Mapping[str, Array], values: Array, places: lis
     found = _beginnings(asked, flat, values, places)
     if not found:
         hint = "give other values of `at`, or widen the ranges"
-        what = "responses of equilibria" if asked.forced else "branches from Hopf points"
-        where = f"no {asked.kind} on {what} at {asked.names[1]} = {show(values.tolist())}"
+        what = f"no {asked.kind} that a curve can begin with on "
+        what += "responses of equilibria" if asked.forced else "branches from Hopf points"
+        where = f"{what} at {asked.names[1]} = {show(values.tolist())}"
         raise ScanError([Fault(", ".join(asked.names), where, "at least one", hint)])
     tables: list[dict[str, Any]] = []
     cuts: list[Index] = []
@@ -394,6 +395,8 @@ def _begun(asked: Wanted, found: Met) -> tuple[Any, Orbits, Orbits]:
     settled = at_value(system, wide.with_scalars(np.concatenate((scalars, extra), axis=1)))
     good = np.flatnonzero(settled.good)
     system, orbits = system.chosen(good), settled.orbits.chosen(good)
+    if not len(good):
+        return system, orbits, orbits
     units = _all_units(asked, system)
     return system, orbits, tangents(system, orbits, _forward(orbits, asked.plane[1]), units)
 
