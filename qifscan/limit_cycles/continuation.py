@@ -201,6 +201,7 @@ def summary(system: OrbitProblem, orbits: Orbits) -> Array:
 
 def followed(b: Branches, rules: Rules) -> list[dict[str, Any]]:
     """Follow branches to their ends, told in `cut`; return rows of points and bifurcations."""
+    _test_beginnings(b, rules)
     while b.pools:
         for intervals in sorted(b.pools):
             tell("following branches, cycles", int(b.count.sum()), None)
@@ -212,6 +213,20 @@ def followed(b: Branches, rules: Rules) -> list[dict[str, Any]]:
         tell("locating bifurcations, kinds", number, None)
         b.rows.append(rules.located(b, crossing))
     return b.rows
+
+
+def _test_beginnings(b: Branches, rules: Rules) -> None:
+    """Note the test functions where branches begin, so that it is seen what changes its sign on a first step.
+
+    A cycle that is but an equilibrium has no multipliers of its own.
+    """
+    for pool in b.pools.values() if rules.codes else ():
+        some = pool.chosen(np.flatnonzero(np.ptp(pool.now.u, axis=1).max(axis=1) > 0.0))
+        if len(some.who):
+            way = some.now, some.tangent
+            step = Step(b.system.chosen(some.who), *way, some.bend, *way, some.who)
+            mu = rules.measured(step.system, *way)["multipliers"]
+            b.tests[some.who] = rules.tests(b, step, mu)
 
 
 def _together(crossings: list[Crossing]) -> list[Crossing]:
