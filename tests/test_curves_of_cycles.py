@@ -282,3 +282,73 @@ def test_at_a_period_doubling_a_branch_of_doubled_cycles_begins_and_ends_at_the_
     point = rows.isel(point=5)
     mu = np.linalg.eigvals(monodromy("qif_pair_synapse", point, ("eta_e",), eps=12.0))
     assert np.abs(mu - 1.0).min() < 1e-6
+
+
+def test_on_a_curve_of_doublings_of_doubled_cycles_the_variational_equations_have_the_multiplier_minus_1():
+    given = {"delta": 0.31, "J": 25.0, "alpha": 0.09, "tau_a": 17.0}
+    limits = {"between": (-8.0, 4.0), "within": (0.5, 2.0), "points": 4}
+    model, names = "qif_depression_exponential", ("eta", "tau")
+    found = qs.curve(model, "PD", through="tau", at=1.5, doublings=1, **limits, **given)
+    assert found.sizes["pieces"] == 2
+    for number in range(2):
+        for point in some(found.isel(point=found["piece"].values == number), 2):
+            matrix = monodromy(model, point, names, **given)
+            assert np.abs(np.linalg.eigvals(matrix) + 1.0).min() < 1e-6
+            # Half a period later a doubled cycle is elsewhere.
+            half = point.assign(period=0.5 * point["period"])
+            assert number == 0 or check.monodromy(model, half, names, **given)[1] > 0.05
+
+
+def test_what_lies_within_the_first_step_of_a_curve_is_marked_where_another_curve_marks_it():
+    given = {"tau": 2.0, "J": 12.5, "alpha": 1.9, "tau_a": 7.0, "through": "delta", "between": (-2.0, 3.0)}
+    near, far = (
+        qs.curve("qif_adaptation_exponential", "PD", at=at, within=(0.685, 0.7), points=9, **given)
+        for at in (0.696, 0.686)
+    )
+    marks = [one["delta"].values[one["type"].values == codes.GPD] for one in (near, far)]
+    assert [len(mark) for mark in marks] == [1, 1]
+    assert marks[0] == pytest.approx(marks[1], abs=1e-7)
+    # From 0.696 the first step leads beyond.
+    beside = near["delta"].values[
+        near["piece"].values == near["piece"].values[near["type"].values == codes.GPD]
+    ]
+    assert not ((beside > 0.696) & (beside < marks[0])).any()
+
+
+def test_a_curve_of_folds_of_doubled_cycles_ends_at_the_generalised_period_doubling():
+    """Folds of doubled cycles and the period doubling meet where the normal form's coefficient is 0."""
+    given = {"tau": 2.0, "J": 12.5, "alpha": 1.9, "tau_a": 7.0, "through": "delta", "between": (-2.0, 3.0)}
+    model = "qif_adaptation_exponential"
+    doublings = qs.curve(model, "PD", at=0.696, within=(0.695, 0.7), points=8, **given)
+    there = doublings.isel(point=np.flatnonzero(doublings["type"].values == codes.GPD)[0])
+    found = qs.curve(model, "LPC", at=0.696, within=(0.695, 0.7), points=12, doublings=1, **given)
+    ends = [CUTS[k] for k in found["end"].values]
+    assert ends == ["within", "period_doubling"]
+    folds = found.isel(point=found["piece"].values == 1)
+    last = folds.isel(point=-1)
+    assert last["delta"].item() == pytest.approx(there["delta"].item(), abs=5e-5)
+    assert last["eta"].item() == pytest.approx(there["eta"].item(), abs=5e-5)
+    assert last["period"].item() == pytest.approx(2.0 * there["period"].item(), abs=1e-2)
+    fixed = {name: given[name] for name in ("tau", "J", "alpha", "tau_a")}
+    for point in some(folds, 2):
+        assert check.off("LPC", monodromy(model, point, ("eta", "delta"), **fixed), None) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"kind": "PD", "doublings": -1}, "an integer of at least 0"),
+        ({"kind": "LP", "doublings": 1}, "None for LP"),
+        ({"kind": "homoclinic", "doublings": 1}, "0 for homoclinic"),
+        (
+            {"kind": "PD", "doublings": 1, "drive": qs.Sine(amplitude=1.0, period=30.0)},
+            "0 for responses to a drive",
+        ),
+    ],
+)
+def test_doublings_that_are_not_followed_are_refused_in_one_line(options, words):
+    through = "drive_period" if "drive" in options else "J"
+    with pytest.raises(qs.ScanError) as error:
+        qs.curve("qif", through=through, **options)
+    assert words in str(error.value)
+    assert len(str(error.value).splitlines()) == 1

@@ -34,6 +34,7 @@ class Wanted:
     longest: float | None
     period: float | None
     forced: bool = False
+    doublings: int = 0
     record: Mapping[str, Record] = field(default_factory=dict)
 
     @property

@@ -171,7 +171,7 @@ def cycle_branches(
     """
     chosen = model_of(model, along=(along,))
     name = chosen.graph if along is None else along
-    _check(chosen, name, at, within, points, slices)
+    _check(chosen, name, at, within, points, doublings, slices)
     check_count("starts", starts)
     check_time("longest", longest)
     given = complete(slices, [p for p in chosen.parameters if p.name != name])
@@ -195,6 +195,7 @@ def _check(
     at: float | None,
     within: Range | None,
     points: int,
+    doublings: int,
     slices: Mapping[str, Values],
 ) -> None:
     """Raise `ScanError` with a line for every mistake in what is asked for."""
@@ -220,6 +221,7 @@ def _check(
     if faults:
         raise ScanError(faults)
     check_count("points", points)
+    check_count("doublings", doublings, least=0)
 
 
 def hopf_points(
@@ -330,7 +332,7 @@ def _followed(
         cuts.append(group.cut)
         kinds.append(np.full(len(number), 2 if start.laps > 1 else int(start.hopf is None)))
         if start.laps < 2**doublings:
-            queue += _doubled(start, rules.kept, seen)
+            queue += doubled_starts(start, rules.kept, seen)
         ends |= {first + k: end for k, end in group.ends.items()}
         first += len(number)
     if not tables:
@@ -344,7 +346,7 @@ def _followed(
     return table, of | {"ends": ends}
 
 
-def _doubled(start: Starts, kept: list[Met], seen: list[Array]) -> list[Starts]:
+def doubled_starts(start: Starts, kept: list[Met], seen: list[Array]) -> list[Starts]:
     """Return the beginnings of doubled cycles at the period doublings on branches, each once: `seen` are
     those so far."""
     found = []

@@ -17,7 +17,7 @@ from qifscan.limit_cycles.cycle_normal_forms import coefficient
 from qifscan.limit_cycles.floquet import multipliers
 from qifscan.limit_cycles.located import search
 from qifscan.limit_cycles.marginal import Marginal
-from qifscan.limit_cycles.orbits import Orbits, adapted, mesh_error, remeshed
+from qifscan.limit_cycles.orbits import Orbits, adapted, halves_apart, mesh_error, remeshed
 from qifscan.limit_cycles.recorded import Record, recorded
 from qifscan.limit_cycles.steps import Crossing, doubling, measured, others, stepped, torus
 from qifscan.theory.codes import EP, OF_CURVES_OF_CYCLES, UNRESOLVED
@@ -33,14 +33,16 @@ CUTS = (
     "resonance_1_1",
     "resonance_1_2",
     "saddle_node",
+    "period_doubling",
 )
 """What ends a curve. Without amplitude a cycle is an equilibrium: a curve of folds ends in a generalised Hopf
 point there, one of homoclinic orbits in a Bogdanov-Takens point. Beyond a resonance of a torus bifurcation
-the pair of multipliers is real. Orbits homoclinic to a saddle end where that is about to meet a node."""
+the pair of multipliers is real. Orbits homoclinic to a saddle end where that is about to meet a node. At a
+period doubling a doubled cycle is another one run through twice: there a curve of folds of doubled cycles
+ends in a generalised period doubling."""
 
-BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE, BY_STANDSTILL, BY_R1, BY_R2, BY_SADDLE = (
-    range(len(CUTS))
-)
+BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE, BY_STANDSTILL = range(7)
+BY_R1, BY_R2, BY_SADDLE, BY_DOUBLING = range(7, len(CUTS))
 
 _TESTS = {
     "LPC": {"CPC": "cusp", "R1": "fold", "LPPD": "flip", "LPNS": "pair"},
@@ -62,6 +64,11 @@ which a point is solved on a finer mesh; and how often the mesh is made finer.""
 
 FLAT = 1e-3
 """Relative range of the variables below which a cycle is about to be an equilibrium."""
+
+ALIKE = 0.05
+"""Distance of the laps of a doubled cycle, in ranges of its variables, below which they are about to be the
+same. Nearer, the difference of their meshes bends a curve of folds away: by an error over the third power of
+that distance."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,8 @@ class OnCurves:
         swing = np.ptp(new.u[..., :size], axis=1) / step.system.scales(new.u)[:, :size]
         flat = swing.max(axis=1) < FLAT
         if _problem(step.system).drive is None:
+            # Beyond a Hopf point laps are apart the other way as well.
+            found[_alike(step, size) & (b.count[who] > 1)] = BY_DOUBLING
             found[(flat | mirrored(step, size)) & (b.count[who] > 1)] = BY_HOPF
         found[b.still[who] >= 25] = BY_STANDSTILL
         found[new.period > self.longest[who]] = BY_PERIOD
@@ -264,6 +273,15 @@ def _finer(system: Any, orbits: Orbits, tangent: Orbits) -> tuple[Orbits, Orbits
     """Return orbits and directions on meshes twice as fine."""
     mesh = adapted(orbits, system.scales(orbits.u), 2 * orbits.stages.shape[1])
     return remeshed(orbits, mesh), remeshed(tangent, mesh)
+
+
+def _alike(step: Step, size: int) -> Any:
+    """Tell which doubled cycles are about to be one run through twice."""
+    now, before = (
+        (np.abs(halves_apart(orbits)).max(axis=1) / np.ptp(orbits.u, axis=1))[:, :size].max(axis=1)
+        for orbits in (step.new, step.before)
+    )
+    return (now < ALIKE) & (now < before)
 
 
 def _problem(system: Any) -> Any:

@@ -13,13 +13,13 @@ from qifscan.arrays import Array, Index, Range
 from qifscan.dynamics.drive import Sine
 from qifscan.dynamics.model import Model
 from qifscan.dynamics.models import model_of
-from qifscan.errors import Fault, ScanError, show
+from qifscan.errors import Fault, ScanError, check_count, show
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import continuation, homoclinic_curves
 from qifscan.limit_cycles.asked import KINDS, Wanted, refuse, values_at, wanted
 from qifscan.limit_cycles.bautin import Place, bautin_points, beside, nearest, smallest
 from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
-from qifscan.limit_cycles.branches import Starts, branch_starts, duplicates, places_on
+from qifscan.limit_cycles.branches import Starts, branch_starts, doubled_starts, duplicates, places_on
 from qifscan.limit_cycles.curve_bifurcations import BY_RETURN, CUTS, OnCurves
 from qifscan.limit_cycles.cycle_columns import columns_of, meanings, multiplier_axis
 from qifscan.limit_cycles.directions import with_direction
@@ -28,7 +28,7 @@ from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import AMPLITUDE
 from qifscan.limit_cycles.recorded import Record, checked
-from qifscan.limit_cycles.steps import Extent, at_value, tangents
+from qifscan.limit_cycles.steps import Extent, at_value, forward, tangents
 from qifscan.phases import phased, tell
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import curves as of_equilibria
@@ -61,6 +61,7 @@ def curve(
     rates: Range | None = None,
     within: Range | None = None,
     points: int | None = None,
+    doublings: int = 0,
     record: Mapping[str, Record] | None = None,
     **slices: Values,
 ) -> xr.Dataset:
@@ -109,6 +110,9 @@ def curve(
     points
         For "LP" and "HB" the points while the rate grows tenfold, 100 unless given; for cycles the most of
         each direction of a curve, 200 unless given.
+    doublings
+        For cycles without a drive: how often the branches of doubled cycles that begin at period doublings
+        are followed for bifurcations as well.
     record
         For cycles: names of further columns, each with a function of a cycle's times `t` (ms, from 0 to the
         period), its `state` (arrays by the names of the variables) and its `parameters`, which returns a
@@ -133,8 +137,9 @@ def curve(
           where `coefficient`, that of the normal form, is 0, the resonances R1 to R4, and where two
           bifurcations meet (LPPD, LPNS, PDNS, NSNS). A curve ends with "no_amplitude" at a generalised Hopf
           point (of homoclinic orbits a Bogdanov-Takens point), with "longest_period" where the period
-          diverges, with "saddle_node" where the saddle is about to meet a node. `duplicate_of`: the curve
-          that has all of its points.
+          diverges, with "saddle_node" where the saddle is about to meet a node, with "period_doubling" where
+          a doubled cycle becomes another one run through twice. `duplicate_of`: the curve that has all of its
+          points.
         - Of homoclinic orbits also `homoclinic`, the value of `along`. The cycles rest so long beside the
           saddle that they differ from the orbit by `homoclinic_error` alone. `<variable>_saddle` is the
           saddle's state, `saddle_rate` the size of its leading eigenvalue (1/ms), `saddle_quantity` the sum
@@ -159,7 +164,7 @@ def curve(
     """
     if not isinstance(kind, str) or kind not in KINDS:
         only = {"at": at, "period": period, "between": between, "longest": longest, "drive": drive}
-        refuse(kind, only | {"record": record})
+        refuse(kind, only | {"record": record, "doublings": doublings or None})
         count = PER_DECADE if points is None else points
         return of_equilibria.curve(
             model, kind, along, through, rates=rates, within=within, points=count, **slices
@@ -170,7 +175,11 @@ def curve(
     pair = (first, through)
     asked = wanted(chosen, kind, pair, (between, within), points, longest, period)
     own_columns = checked(record, _taken(chosen, pair))
-    asked = replace(asked, forced=drive is not None, record=own_columns)
+    asked = replace(asked, forced=drive is not None, record=own_columns, doublings=doublings)
+    check_count("doublings", doublings, least=0)
+    if doublings and (drive is not None or kind == "homoclinic"):
+        whose = "responses to a drive" if drive is not None else kind
+        raise ScanError([Fault("doublings", show(doublings), f"0 for {whose}")])
     if rates is not None:
         raise ScanError([Fault("rates", show(rates), f"None for {kind}", "give between and within")])
     given = complete(slices, [p for p in chosen.parameters if p.name not in pair])
@@ -254,7 +263,7 @@ def _known(
         if np.isfinite(place).all():
             between = np.interp(place, np.arange(len(order)), order)
             head = {"number": np.array([number]), "order": between, "type": np.zeros(1, dtype=np.intp)}
-            held = _forward(orbits, asked.plane[1])
+            held = forward(orbits, asked.plane[1])
             return _rules(asked, system, orbits).measured(system, orbits, held) | head
     return None
 
@@ -288,7 +297,7 @@ def _both_ways(
     count = len(forth)
     head = {"number": np.arange(count), "order": np.zeros(count), "type": np.zeros(count, dtype=np.intp)}
     # Where a curve begins the second parameter is what was asked for, also on a finer mesh.
-    held = _forward(orbits, asked.plane[1])
+    held = forward(orbits, asked.plane[1])
     return [*rows, rules.measured(system, orbits, held) | head], np.stack((back, forth), axis=1)
 
 
@@ -319,7 +328,7 @@ def _beginnings(
         starts = branch_starts(asked.model, asked.names[0], every, limits)
     if asked.kind == "homoclinic":
         return _homoclinic(asked, starts, flat, limits, places)
-    met = [one for start in starts for one in _met(asked, start, limits)]
+    met = [one for start in starts for one in _met(asked, start, limits, asked.doublings)]
     short = replace(limits, most=_BESIDE)
     sides, first = beside(asked.model, asked.names, flat, places)
     for start in branch_starts(asked.model, asked.names[0], sides, limits) if len(first) else []:
@@ -344,22 +353,29 @@ def _homoclinic(
         for problem, orbits in homoclinic_curves.beginnings(
             start, asked.names, extent, longest, beside=is_near
         ):
-            way = tangents(problem, orbits, _forward(orbits, 2), asked.units)
+            way = tangents(problem, orbits, forward(orbits, 2), asked.units)
             found.append((problem, orbits, way))
     return [one for one in _once(found) if len(one[1].period)]
 
 
-def _met(asked: Wanted, start: Starts, limits: Extent) -> list[Met]:
-    """Return what branches from some starts meet."""
-    longest = _PERIODS * start.orbits.period
-    if asked.longest is not None:
-        longest = np.full(len(longest), asked.longest)
-    if asked.period is not None:
-        longest = np.full(len(longest), max(1.5 * asked.period, float(longest.max())))
-    rules = OnBranches(limits, longest, forced=asked.forced, at_period=asked.period)
-    begun = continuation.begun(start.problem, start.orbits, start.tangent, limits.units, len(rules.codes))
-    continuation.followed(begun, rules)
-    return rules.kept
+def _met(asked: Wanted, start: Starts, limits: Extent, doublings: int = 0) -> list[Met]:
+    """Return what branches from some starts meet, and those of the doubled cycles that begin on them."""
+    queue, found = [start], []
+    seen: list[Array] = []
+    for one in queue:
+        longest = _PERIODS * one.orbits.period
+        if asked.longest is not None:
+            longest = np.full(len(longest), asked.longest)
+        if asked.period is not None:
+            longest = np.full(len(longest), max(1.5 * asked.period, float(longest.max())))
+        doubled = one.laps > 1
+        rules = OnBranches(limits, longest, forced=asked.forced, at_period=asked.period, doubled=doubled)
+        begun = continuation.begun(one.problem, one.orbits, one.tangent, limits.units, len(rules.codes))
+        continuation.followed(begun, rules)
+        found += rules.kept
+        if one.laps < 2**doublings:
+            queue += doubled_starts(one, rules.kept, seen)
+    return found
 
 
 def _once(found: list[tuple[Any, Orbits, Orbits]]) -> list[tuple[Any, Orbits, Orbits]]:
@@ -388,7 +404,7 @@ def _begun(asked: Wanted, found: Met) -> tuple[Any, Orbits, Orbits]:
         scalars = np.concatenate((scalars, second[:, None]), axis=1)
     if asked.kind == "period":
         orbits = found.orbits.with_scalars(scalars)
-        return problem, orbits, tangents(problem, orbits, _forward(orbits, 2), asked.units)
+        return problem, orbits, tangents(problem, orbits, forward(orbits, 2), asked.units)
     wide = with_direction(found.problem, found.orbits, asked.kind, along)
     extra = wide.scalars[:, found.orbits.scalars.shape[1] :]
     system = Marginal(problem, asked.kind)
@@ -398,14 +414,7 @@ def _begun(asked: Wanted, found: Met) -> tuple[Any, Orbits, Orbits]:
     if not len(good):
         return system, orbits, orbits
     units = _all_units(asked, system)
-    return system, orbits, tangents(system, orbits, _forward(orbits, asked.plane[1]), units)
-
-
-def _forward(orbits: Orbits, which: int) -> Orbits:
-    """Return the directions in which one of the scalars alone grows."""
-    scalars = np.zeros_like(orbits.scalars)
-    scalars[:, which] = 1.0
-    return Orbits(orbits.s, 0.0 * orbits.u, 0.0 * orbits.stages, scalars)
+    return system, orbits, tangents(system, orbits, forward(orbits, asked.plane[1]), units)
 
 
 def _all_units(asked: Wanted, system: Any) -> Array:

@@ -176,6 +176,13 @@ def unit_length(system: OrbitProblem, direction: Orbits, orbits: Orbits, units: 
     return direction.times(inner(direction, direction, scales, units_of(orbits, units)) ** -0.5)
 
 
+def forward(orbits: Orbits, which: int) -> Orbits:
+    """Return the directions in which one of the scalars alone grows."""
+    scalars = np.zeros_like(orbits.scalars)
+    scalars[:, which] = 1.0
+    return Orbits(orbits.s, 0.0 * orbits.u, 0.0 * orbits.stages, scalars)
+
+
 def tangents(system: OrbitProblem, orbits: Orbits, before: Orbits, units: Array) -> Orbits:
     """Return the tangents of the branches at orbits, in the direction of those before."""
     border = conditions(system, orbits, before, units)
