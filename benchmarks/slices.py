@@ -11,9 +11,10 @@ round, stable or not. Theory there: the equilibria, and the stable cycles of the
 whose points numbers are interpolated.
 
 A disagreement is a run that ends where theory has nothing stable, a stable equilibrium or cycle at which no
-run ends, and a bifurcation of a branch that the curve through it misses. Each is printed with the Python that
-shows it. What theory does not claim is counted by itself: cycles beyond where a branch was cut off, or on no
-branch that was begun, and bifurcations on no curve that began.
+run ends, and a bifurcation of a branch at which no curve begins. Each is printed with the Python that shows
+it. What theory does not claim is counted by itself: cycles beyond where a branch was cut off, or on no
+branch that was begun; and of bifurcations on no curve that began at the one slice why, told by the curve that
+begins at their own: whether it comes to that slice, and what ends both. `--curves` leaves the runs out.
 """
 
 from __future__ import annotations
@@ -111,6 +112,7 @@ class Count:
     undecided: int = 0
     on_curves: int = 0
     on_no_curve: int = 0
+    why: Counter[str] = field(default_factory=Counter)
     apart: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     disagreements: list[dict[str, Any]] = field(default_factory=list)
@@ -152,30 +154,36 @@ def planes(name: str, count: int, slices: int, seed: int) -> Iterator[Plane]:
 # Theory
 
 
-def curves(plane: Plane, cycles: xr.Dataset) -> dict[str, xr.Dataset]:
-    """Return the curves through the bifurcations of cycles of one of the slices that have some, by kind."""
+def curves(plane: Plane, cycles: xr.Dataset) -> dict[str, tuple[float, xr.Dataset]]:
+    """Return a slice that has bifurcations of cycles and the curves through them, by kind."""
     found = {}
     slices = cycles["slice"].values[cycles["branch"].values]
     for kind, code in KINDS.items():
         some = np.unique(slices[cycles["type"].values == code])
-        if not some.size:
-            continue
-        options = {"along": plane.model.graph, "through": plane.second, "points": 100}
-        options |= {"between": plane.box[plane.model.graph], "within": plane.box[plane.second]}
-        options |= {"at": plane.values[some[len(some) // 2]]}
-        try:
-            found[kind] = qs.curve(plane.model.name, kind, **options, **plane.fixed)
-        except ScanError:
-            continue
+        if some.size:
+            value = float(plane.values[some[len(some) // 2]])
+            line = curve(plane, kind, value)
+            if line is not None:
+                found[kind] = value, line
     return found
 
 
-def branches(plane: Plane) -> list[xr.Dataset]:
-    """Return the branches of cycles of the slices: from Hopf points, and from what simulation finds."""
+def curve(plane: Plane, kind: str, value: float) -> xr.Dataset | None:
+    """Return the curves that begin at a slice, None if there are none."""
+    options = {"along": plane.model.graph, "through": plane.second, "points": 100, "doublings": 1}
+    options |= {"between": plane.box[plane.model.graph], "within": plane.box[plane.second]}
+    try:
+        return qs.curve(plane.model.name, kind, **options, at=value, **plane.fixed)
+    except ScanError:
+        return None
+
+
+def branches(plane: Plane, simulated_too: bool) -> list[xr.Dataset]:
+    """Return the branches of cycles of the slices: from Hopf points, then from what simulation finds."""
     low, high = plane.box[plane.model.graph]
     options = {"within": (low, high), "points": 300, "longest": LONGEST} | plane.slices
     found = [qs.cycle_branches(plane.model.name, doublings=1, **options)]
-    for part in STARTED:
+    for part in STARTED if simulated_too else ():
         at = low + (high - low) * part
         found.append(qs.cycle_branches(plane.model.name, at=at, starts=2, **options))
     return found
@@ -269,26 +277,29 @@ def theory(plane: Plane, whose: list[list[xr.Dataset]], columns: Columns) -> The
 # Comparison
 
 
-def compared(name: str, count: int, slices: int, seed: int) -> Count:
+def compared(name: str, count: int, slices: int, seed: int, runs: bool) -> Count:
     """Return how theory and simulation of a model agree at the slices of some planes."""
     begin = process_time()
     told = Count(name)
     for number, plane in enumerate(planes(name, count, slices, seed)):
         rng = np.random.default_rng([seed, number])
         rest = qs.special_points(name, plane.model.graph, **plane.slices)
-        cycles = branches(plane)
+        cycles = branches(plane, runs)
         lines = curves(plane, cycles[0])
         own = [[of_slice(one, k) for one in cycles] for k in range(slices)]
         for k, one in enumerate(own):
             on_curves(plane, lines, one[0], float(plane.values[k]), told)
+        told.slices += slices
+        told.seconds = process_time() - begin
+        print(f"{name}: {told.slices} slices, {told.seconds:.0f} s", end="\r", file=sys.stderr)
+        if not runs:
+            continue
         at = [places(plane, of_slice(rest, k), own[k], rng) for k in range(slices)]
         whose = np.repeat(np.arange(slices), [len(x) for x in at])
         columns = {key: np.full(len(whose), value) for key, value in plane.fixed.items()}
         columns |= {plane.second: plane.values[whose], plane.model.graph: np.concatenate(at)}
         columns = {p.name: columns[p.name] for p in plane.model.parameters}
         simulated(plane, [own[k] for k in whose], columns, seed + number, told)
-        told.slices += slices
-        print(f"{name}: {told.slices} slices, {process_time() - begin:.0f} s", end="\r", file=sys.stderr)
         told.intervals += len(whose)
     told.seconds = process_time() - begin
     return told
@@ -375,24 +386,74 @@ def unclaimed(plane: Plane, several: list[xr.Dataset], columns: Columns, point: 
 
 
 def on_curves(
-    plane: Plane, lines: dict[str, xr.Dataset], found: xr.Dataset, value: float, told: Count
+    plane: Plane, lines: dict[str, tuple[float, xr.Dataset]], found: xr.Dataset, value: float, told: Count
 ) -> None:
-    """Count the bifurcations of a slice that lie on a curve; note those that a curve passes by."""
-    names = (plane.model.graph, plane.second)
+    """Count the bifurcations of a slice that lie on a curve, each once, and say why the others don't."""
+    graph = plane.model.graph
     for kind, code in KINDS.items():
         rows = found.isel(point=found["type"].values == code)
-        points = np.stack(
-            [rows[names[0]], np.full(rows.sizes["point"], value), np.log(rows["period"])], axis=1
-        )
-        on = np.zeros(len(points), dtype=bool)
-        line = lines.get(kind)
-        for number in range(line.sizes["pieces"] if line is not None else 0):
-            assert line is not None
-            piece = line.isel(point=line["piece"].values == number)
-            through = np.stack([piece[names[0]], piece[names[1]], np.log(piece["period"])], axis=1)
-            on |= np.isfinite(places_on(points, through))
-        told.on_curves += int(on.sum())
-        told.on_no_curve += int((~on).sum())
+        points = np.stack([rows[graph], np.full(rows.sizes["point"], value), np.log(rows["period"])], axis=1)
+        # A branch that is followed from both of its ends has them twice.
+        first = [k for k, x in enumerate(points) if not (np.abs(points[:k] - x).max(axis=1) < 1e-6).any()]
+        left = [
+            x for x in points[first] if kind not in lines or pieces_through(plane, lines[kind][1], x) == []
+        ]
+        told.on_curves += len(first) - len(left)
+        told.on_no_curve += len(left)
+        own = curve(plane, kind, value) if left else None
+        for x in left:
+            why = missed(plane, lines.get(kind), own, x)
+            told.why[why] += 1
+            if why in WRONG:
+                given = plane.fixed | {plane.second: value, graph: float(x[0])}
+                shows = f'qs.curve("{plane.model.name}", "{kind}", through="{plane.second}", at={value!r}, '
+                shows += f"doublings=1, {call(plane.fixed, without=graph)})"
+                what = f"{kind} of period {np.exp(x[2]):.6g}: {why}"
+                told.disagreements.append({"what": what, "parameters": given, "shown by": shows})
+
+
+WRONG = ("no curve begins there", "a curve comes by where it is on no curve")
+"""Why a bifurcation lies on no curve: those that no end of a curve explains."""
+
+
+def place(plane: Plane, piece: xr.Dataset) -> Array:
+    """Return both parameters and the logarithm of the period along a curve."""
+    return np.stack([piece[plane.model.graph], piece[plane.second], np.log(piece["period"])], axis=1)
+
+
+def pieces_through(plane: Plane, line: xr.Dataset, point: Array) -> list[int]:
+    """Return the curves that pass through a point."""
+    found = []
+    for number in range(line.sizes["pieces"]):
+        through = place(plane, line.isel(point=line["piece"].values == number))
+        if np.isfinite(places_on(point[None], through)).all():
+            found.append(number)
+    return found
+
+
+def missed(plane: Plane, begun: tuple[float, xr.Dataset] | None, own: xr.Dataset | None, point: Array) -> str:
+    """Return why a bifurcation lies on no curve from another slice."""
+    through = [] if own is None else pieces_through(plane, own, point)
+    if own is None or not through:
+        return WRONG[0]
+    if begun is None:
+        return "no curve began elsewhere"
+    value, line = begun
+    names = line["end"].attrs["flag_meanings"].split()
+    there = place(plane, own.isel(point=own["piece"].values == through[0]))
+    crossing = np.flatnonzero((there[1:, 1] - value) * (there[:-1, 1] - value) <= 0.0)
+    if not len(crossing):
+        ends = sorted({names[int(own[side][through[0]])] for side in ("start", "end")})
+        return f"its curve does not come to where the others began ({', '.join(ends)})"
+    for k in crossing.tolist():
+        part = (value - there[k, 1]) / (there[k + 1, 1] - there[k, 1])
+        same = pieces_through(plane, line, (1.0 - part) * there[k] + part * there[k + 1])
+        ends = sorted({names[int(line[side][n])] for n in same for side in ("start", "end")})
+        if {"points", "not_resolved"} & set(ends):
+            return f"the curve from the other slice is cut off ({', '.join(ends)})"
+        if same:
+            return WRONG[1]
+    return "its curve crosses the slice where the others began, on no branch from a Hopf point there"
 
 
 def call(given: dict[str, float], without: str) -> str:
@@ -419,14 +480,17 @@ def main() -> None:
     parser.add_argument("--planes", type=int, default=5, help="random planes of each model")
     parser.add_argument("--slices", type=int, default=6, help="random slices of each plane")
     parser.add_argument("--seed", type=int, default=22)
+    parser.add_argument("--curves", action="store_true", help="bifurcations and curves alone, without runs")
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--output", type=Path, default=Path("slices.json"))
     options = parser.parse_args()
     print(HEAD)
     record = []
     for name in options.models:
-        told = compared(name, options.planes, options.slices, options.seed)
+        told = compared(name, options.planes, options.slices, options.seed, runs=not options.curves)
         print(line(told))
+        for why, count in told.why.most_common():
+            print(f"    {count} bifurcations on no curve: {why}")
         for one in told.disagreements:
             print(f"    {one['what']}: {one['parameters']} {one['shown by']}", flush=True)
         record.append(vars(told))
