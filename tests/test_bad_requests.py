@@ -111,6 +111,7 @@ REQUESTS = {
         ({"through": None}, "found nothing, expected one of"),
         ({"kind": "HB", "through": None}, "through: found nothing, expected one of"),
         ({"kind": "HB"}, "eta, J: found no HB with"),
+        ({"kind": "PD", "doublings": "a"}, 'doublings: found "a", expected an integer of at least 0'),
         (
             {"kind": "HB", "model": "qif_gap", "through": "g", "within": (-5.0, 5.0)},
             "expected a range of g, a",
@@ -141,6 +142,8 @@ REQUESTS = {
         ({"points": 0}, "points: found 0, expected an integer of at least 1"),
         ({"longest": NAN}, "longest: found nan, expected a number of ms above 0"),
         ({"longest": True}, "longest: found true, expected a number of ms above 0"),
+        ({"doublings": 0.5}, "doublings: found 0.5, expected an integer of at least 0"),
+        ({"doublings": -1}, "doublings: found -1, expected an integer of at least 0"),
     ),
     "forced_cycles": (
         *((SINE | wrong, line) for wrong, line in (*EVERYWHERE, *STARTS, *TIMES)),
