@@ -1,13 +1,14 @@
 """The device and how XLA compiles for it: what the kernel needs of its environment, set before JAX starts.
 
-By default XLA's CPU backend starts every fused operation of every step anew. With `LOOP` it compiles a loop
-as one function, worth a factor of 1.5 to 2.5: any loop, as its size decides last bits, and grows with the
-lanes of a block and with what a delay remembers. With `OUTPUTS` an operation over the block of points may
-have several results: a step is half as many passes over the block, worth 1.2 to 1.8 without noise. `WIDTH`
-lets it use the widest vectors, and with `INTERLEAVE`, an option of LLVM's, a loop goes through two of them at
-once: the noise is a long chain of operations, each of which waits for the one before it. All of it in
-`benchmarks/speed.py`. With `ROLLED` no loop is unrolled beyond that, which saves an eighth of the compilation
-and costs nothing. They are read once, when JAX's backend starts.
+By default XLA's CPU backend starts every fused operation of every step anew. With `LOOP` it compiles a small
+loop, one that moves less than a mebibyte a pass, as one function, worth a factor of 1.5 to 2.5; last bits
+depend on that. Of a large loop it would copy what a delay remembers at every step, ten times as slow. With
+`OUTPUTS` an operation over the block of points may have several results: a step is half as many passes over
+the block, worth 1.2 to 1.8 without noise. `WIDTH` lets it use the widest vectors, and with `INTERLEAVE`, an
+option of LLVM's, a loop goes through two of them at once: the noise is a long chain of operations, each of
+which waits for the one before it. All of it in `benchmarks/speed.py`. With `ROLLED` no loop is unrolled
+beyond that, which saves an eighth of the compilation and costs nothing. They are read once, when JAX's
+backend starts.
 
 `OUTPUTS` decides which products are rounded before they are added, and so the last bits. One set of options
 is one set of bits.
@@ -35,7 +36,7 @@ from qifscan import files
 from qifscan.errors import RunError
 
 FLAG = "--xla_backend_extra_options"
-LOOP = "xla_cpu_small_while_loop_byte_threshold=1099511627776"
+LOOP = "xla_cpu_small_while_loop_byte_threshold=1048576"
 OUTPUTS = "xla_cpu_use_multi_output_fusion"
 ROLLED = "xla_cpu_disable_loop_unrolling"
 INTERLEAVE = "-force-vector-interleave=2"

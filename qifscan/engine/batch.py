@@ -67,7 +67,7 @@ def run_batch(
     if begun:
         (checkpoint,) = begun
         inputs = inputs._replace(checkpoint=checkpoint)
-    shape = shape_for(steps, schedule, shape)
+    shape = of_small_loops(program, shape_for(steps, schedule, shape))
     blocks = _packed(steps, shape[1])
     order = np.concatenate([rows for _, _, rows in blocks])
     parts = []
@@ -102,6 +102,14 @@ def shape_for(steps: Steps, schedule: Schedule, shape: tuple[int, int]) -> tuple
     # JAX may not be asked for its device before it has its options.
     backend.prepare()
     return shape if backend.blocks_at_once() > 1 else (1, LANES)
+
+
+def of_small_loops(program: Program, shape: tuple[int, int]) -> tuple[int, int]:
+    """Return a batch's shape, with tangents in narrow blocks: theirs are the largest programs, and XLA takes
+    a loop over many lanes of them for a large one, which has other last bits."""
+    if not program.tangents or shape[1] <= LANES:
+        return shape
+    return -(-shape[0] * shape[1] // LANES), LANES
 
 
 def _beside(first: Result, second: Result) -> Result:
