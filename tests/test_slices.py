@@ -52,7 +52,7 @@ def test_a_stable_cycle_is_interpolated_and_an_unstable_one_is_none(check, plane
     assert not check.between_bifurcations(plane, [found], 3.5)
 
 
-def test_a_bifurcation_that_a_curve_passes_by_is_counted(check, plane):
+def test_a_bifurcation_that_a_curve_passes_by_is_counted(check, plane, monkeypatch):
     rows = xr.Dataset(
         {"type": ("point", [5, 0, 5]), "eta": ("point", [1.0, 2.0, 4.0]), "period": ("point", [9.0] * 3)}
     )
@@ -66,8 +66,11 @@ def test_a_bifurcation_that_a_curve_passes_by_is_counted(check, plane):
         {"pieces": [0]},
     )
     told = check.Count("qif_gap")
-    check.on_curves(plane, {"LPC": curve}, rows, 0.5, told)
+    monkeypatch.setattr(check, "curve", lambda *given: None)
+    check.on_curves(plane, {"LPC": (0.0, curve)}, rows, 0.5, told)
     assert (told.on_curves, told.on_no_curve) == (1, 1)
+    assert told.why == {"no curve begins there": 1}
+    assert len(told.disagreements) == 1
 
 
 @pytest.mark.thorough
