@@ -284,6 +284,7 @@ def test_at_a_period_doubling_a_branch_of_doubled_cycles_begins_and_ends_at_the_
     assert np.abs(mu - 1.0).min() < 1e-6
 
 
+@pytest.mark.thorough
 def test_on_a_curve_of_doublings_of_doubled_cycles_the_variational_equations_have_the_multiplier_minus_1():
     given = {"delta": 0.31, "J": 25.0, "alpha": 0.09, "tau_a": 17.0}
     limits = {"between": (-8.0, 4.0), "within": (0.5, 2.0), "points": 4}
@@ -299,6 +300,7 @@ def test_on_a_curve_of_doublings_of_doubled_cycles_the_variational_equations_hav
             assert number == 0 or check.monodromy(model, half, names, **given)[1] > 0.05
 
 
+@pytest.mark.thorough
 def test_what_lies_within_the_first_step_of_a_curve_is_marked_where_another_curve_marks_it():
     given = {"tau": 2.0, "J": 12.5, "alpha": 1.9, "tau_a": 7.0, "through": "delta", "between": (-2.0, 3.0)}
     near, far = (
@@ -315,6 +317,7 @@ def test_what_lies_within_the_first_step_of_a_curve_is_marked_where_another_curv
     assert not ((beside > 0.696) & (beside < marks[0])).any()
 
 
+@pytest.mark.thorough
 def test_a_curve_of_folds_of_doubled_cycles_ends_at_the_generalised_period_doubling():
     """Folds of doubled cycles and the period doubling meet where the normal form's coefficient is 0."""
     given = {"tau": 2.0, "J": 12.5, "alpha": 1.9, "tau_a": 7.0, "through": "delta", "between": (-2.0, 3.0)}

@@ -18,7 +18,7 @@ specification.loader.exec_module(same)
 @pytest.mark.parametrize(
     ("model", "number", "ways"),
     [
-        ("qif", 8, ["chunks", "order"]),
+        pytest.param("qif", 8, ["chunks", "order"], marks=pytest.mark.thorough),
         ("qif", 0, ["alone", "observables"]),
         pytest.param("qif", 1, ["chunks", "others", "extended"], marks=pytest.mark.thorough),
         pytest.param("qif_plasticity", 2, ["order", "others", "replayed"], marks=pytest.mark.thorough),
