@@ -142,6 +142,7 @@ def test_a_violent_start_is_run_again_at_half_the_step_until_its_error_is_small(
     assert result.variables["dt"] == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.thorough
 def test_a_chaotic_run_which_no_step_makes_agree_with_a_finer_one_is_given_up_and_flagged(monkeypatch):
     """Its largest exponent is 0.24 per tau; the next slice over the drive's amplitude follows the sine."""
     runs = []

@@ -83,6 +83,7 @@ def test_chunks_of_any_size_give_the_same_bits(reference, tmp_path, points):
     assert_identical(tmp_path / "scan.zarr", reference)
 
 
+@pytest.mark.thorough
 def test_a_wide_batch_gives_the_bits_of_a_narrow_one(reference, tmp_path):
     """Of 210 points, which fill four times the lanes, those that the reference has too."""
     dataset = qs.run(noisy_scan(replicates=7, traces=None), tmp_path / "scan.zarr", client="serial")

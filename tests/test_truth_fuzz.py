@@ -107,7 +107,11 @@ def test_exponents_of_the_solver_are_eigenvalues_at_rest():
     assert found["lyapunov_1"][0] == pytest.approx(real[0], abs=0.05)
 
 
-PASSING = [("qif", 0), ("qif_gap", 0), pytest.param("qif_gap", 1, marks=pytest.mark.thorough)]
+PASSING = [
+    ("qif", 0),
+    pytest.param("qif_gap", 0, marks=pytest.mark.thorough),
+    pytest.param("qif_gap", 1, marks=pytest.mark.thorough),
+]
 
 
 @pytest.mark.parametrize(("model", "number"), PASSING)
