@@ -30,7 +30,7 @@ the one before it had found: of a chaotic run no step makes two agree."""
 
 MOST_TOLD, MOST_TIMES = 2**26, 2**8
 """Steps of a run up to which a point is compared with finer ones; where it had more steps to begin with, so
-many times as many. With exponents of six variables 2^26 steps take about ten minutes."""
+many times as many. With exponents of four variables 2^26 steps take ten minutes."""
 
 ALLOWED = 0.5
 """Two runs agree within this part of the tolerance."""
