@@ -1,8 +1,8 @@
 """A batch of points -> observables and status, by as many calls of one compiled program as it takes.
 
-Points lie in blocks of `BLOCK` lanes. A block runs from its initial state to the end of its window while
-its state stays in the cache; blocks follow each other inside one compiled program. The points of a block
-have one step; other blocks may have another. The arithmetic of a lane does not depend on what stands in
+Points lie in blocks of up to `BLOCK` lanes. A block runs from its initial state to the end of its window
+while its state stays in the cache; blocks follow each other inside one compiled program. The points of a
+block have one step; other blocks may have another. The arithmetic of a lane does not depend on what stands in
 the other lanes, nor on how many blocks there are.
 """
 
@@ -24,7 +24,7 @@ from qifscan.engine.carries import Checkpoint, Inputs, Outcomes, Pace
 from qifscan.engine.checkpoint import as_bytes
 from qifscan.engine.compiler import compiled, nothing
 from qifscan.engine.program import Program, Result
-from qifscan.engine.schedule import LANES, Schedule, Steps
+from qifscan.engine.schedule import LANES, Schedule, Steps, narrowed
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def run_batch(
     if begun:
         (checkpoint,) = begun
         inputs = inputs._replace(checkpoint=checkpoint)
-    shape = of_small_loops(program, shape_for(steps, schedule, shape))
+    shape = shape_for(steps, schedule, of_program(program, shape))
     blocks = _packed(steps, shape[1])
     order = np.concatenate([rows for _, _, rows in blocks])
     parts = []
@@ -102,12 +102,10 @@ def shape_for(steps: Steps, schedule: Schedule, shape: tuple[int, int]) -> tuple
     return shape if backend.blocks_at_once() > 1 else (1, LANES)
 
 
-def of_small_loops(program: Program, shape: tuple[int, int]) -> tuple[int, int]:
-    """Return a batch's shape, with tangents in narrow blocks: theirs are the largest programs, and XLA takes
-    a loop over many lanes of them for a large one, which has other last bits."""
-    if not program.tangents or shape[1] <= LANES:
-        return shape
-    return -(-shape[0] * shape[1] // LANES), LANES
+def of_program(program: Program, shape: tuple[int, int]) -> tuple[int, int]:
+    """Return a batch's shape in blocks as wide as those of a program may be."""
+    size = len(program.model.variables)
+    return narrowed(shape, size * (1 + size * bool(program.tangents)), program.precision)
 
 
 def _beside(first: Result, second: Result) -> Result:
@@ -213,6 +211,7 @@ def memory_bytes(
     """
     # The program with tangents, if there is one, is the last and needs most memory.
     program = program.parts[-1]
+    shape = of_program(program, shape)
     rows = np.zeros(shape, dtype=int)
     pace = _pace(_packed(steps, shape[1])[:1], schedule, shape[0])
     arguments = (_gathered(inputs, rows), pace, *_extras(schedule, drive))

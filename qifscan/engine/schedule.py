@@ -5,18 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from qifscan.arrays import Counts, Index
     from qifscan.scan.protocol import Protocol
 
 
-BLOCK = 256
-"""Lanes of a block: its state, parameters and accumulators stay in the first-level cache, and XLA's dispatch
-of a step is paid for 256 points at once. Measured: 128 to 2048 differ by a third, 8192 is half as fast."""
-
 LANES = 64
-"""A narrow batch has a multiple of this many lanes: four whole vectors of the widest kind, so that every lane
-takes the same path through the vectorised, interleaved loop as in a full block, and none that of the rest."""
+"""A block has a multiple of this many lanes: four whole vectors of the widest kind, so that every lane takes
+the same path through the vectorised, interleaved loop in any block, and none that of the rest."""
+
+BLOCK = 256
+"""Lanes of the widest block: its state, parameters and accumulators stay in the first-level cache, and XLA's
+dispatch of a step is paid for 256 points at once. Measured: 128 to 2048 differ by a third, 8192 is half as
+fast."""
+
+STATE_BYTES = 2048
+"""Bytes that the states of a block may take. XLA compiles a loop that moves up to a mebibyte in another way
+than a larger one, with other last bits, and the width of a block is that of the batch. With this the loops of
+all blocks move half of that at most, or there is but one width. Measured: in float64 64 lanes are as fast as
+256 or faster; in float32 128 are, and 64 are up to a tenth slower."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,14 @@ class Steps:
 
 
 def batch_shape(points: int) -> tuple[int, int]:
-    """Return (blocks, lanes) that hold so many points of one step."""
+    """Return (blocks, lanes) that hold so many points of one step, where a block may be as wide as any."""
     if points <= BLOCK:
         return 1, max(-(-points // LANES), 1) * LANES
     return -(-points // BLOCK), BLOCK
+
+
+def narrowed(shape: tuple[int, int], numbers: int, precision: str) -> tuple[int, int]:
+    """Return (blocks, lanes) for as many points, in blocks as wide as states of so many numbers may be."""
+    most = STATE_BYTES // (numbers * np.dtype(precision).itemsize) // LANES * LANES
+    lanes = min(shape[1], max(most, LANES))
+    return -(-shape[0] * shape[1] // lanes), lanes
