@@ -371,8 +371,9 @@ class Sampled(DriveBase):
 
     @classmethod
     def telling(cls, c: Columns) -> Array:
-        """Return a third of an interval."""
-        return np.asarray(c["drive_interval"] / 3.0)
+        """Return an eighth of an interval: what corners between longer steps do may be as much for half of
+        them, by chance."""
+        return np.asarray(c["drive_interval"] / 8.0)
 
     @staticmethod
     def seen(c: Columns, dt: Array) -> Mask:
