@@ -593,6 +593,13 @@ def test_a_cycle_is_told_with_its_least_period():
     assert (steps < 1.8).all()
 
 
+def test_trajectories_of_a_model_with_populations_of_other_names_settle_where_it_rests():
+    found = qs.cycles("qif_bimodal", starts=2)
+    assert found["count"].item() == 0
+    assert found["outcome"].values.tolist() == [1, 1]
+    assert qs.equilibria("qif_bimodal")["stable"].any()
+
+
 def test_a_slice_gives_the_same_branch_alone_as_among_others():
     alone = qs.cycle_branches("qif_gap", J=0.0, g=2.0, points=6, delta=1.0)
     among = gap().isel(point=gap()["branch"].values == 0)

@@ -191,13 +191,6 @@ GAINED = "own_models:gained"
             "within: found [0.0, 1.0], expected ends that",
         ),
         (lambda: qs.branch("own_models:delayed"), "but a delay, expected a graph over the rate, or a model"),
-        (
-            lambda: qs.curve(GAINED),
-            "expected a graph over the rate; its equilibria are given by qs.equilibria",
-        ),
-        (lambda: qs.cycles(GAINED), "which has no `rest`"),
-        (lambda: qs.cycle_branches(GAINED), "which has no `rest`"),
-        (lambda: qs.forced_cycles(GAINED, qs.Sine(amplitude=1.0, period=9.0)), "which has no `rest`"),
         (lambda: qs.equilibria(GAINED, distances=True), "distances: found True, expected False"),
         (lambda: qs.equilibria(GAINED, starts=0), "starts: found 0, expected an integer of at least 1"),
         (lambda: qs.equilibria(GAINED, within={"x": (0, 1)}), 'within: found "x", expected one of r, v'),

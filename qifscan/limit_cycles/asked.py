@@ -15,6 +15,7 @@ from qifscan.errors import Fault, ScanError, check_count, check_time, is_range, 
 from qifscan.limit_cycles.forced_curves import PERIOD
 from qifscan.limit_cycles.problem import AMPLITUDE
 from qifscan.limit_cycles.recorded import Record
+from qifscan.theory import off_graph
 from qifscan.theory.codes import EP, LPC, PD, TR, UZ
 
 KINDS = {"LPC": LPC, "PD": PD, "NS": TR, "period": UZ, "homoclinic": EP}
@@ -41,6 +42,17 @@ class Wanted:
     def plane(self) -> tuple[int, int]:
         """Which scalars of the cycles both parameters are: a response has the period of its drive."""
         return 1, 0 if self.names[1] == PERIOD else 2
+
+    @property
+    def looked(self) -> dict[str, Any]:
+        """The ranges in which curves of equilibria are asked for: on a graph all of the first parameter."""
+        domain = next(p.domain for p in self.model.parameters if p.name == self.names[1])
+        known = all(map(math.isfinite, self.ranges[1]))
+        if self.model.rest is not None:
+            return {"within": self.ranges[1] if known else None}
+        # Steps along curves need ends at which the parameter has a meaning.
+        known = known and all(map(domain.holds, self.ranges[1]))
+        return {"between": self.ranges[0], "within": self.ranges[1] if known else None}
 
     @property
     def units(self) -> Array:
@@ -89,6 +101,9 @@ def wanted(
     check_time("longest", longest)
     check_time("period", period)
     whole = [_domain(rows[name]) if r is None else r for name, r in zip(pair, ranges, strict=True)]
+    if model.rest is None and pair[0] != AMPLITUDE:
+        # Hopf points are looked for within it.
+        whole[0] = off_graph.range_of(model, pair[0], ranges[0], "between")
     if pair[0] == AMPLITUDE:
         # The other sign is a shift in time.
         whole[0] = (max(0.0, whole[0][0]), whole[0][1])

@@ -1,4 +1,4 @@
-"""Hopf points beside generalised ones: the branches there turn in folds of cycles of small amplitude.
+"""Points of codimension two beside which curves begin, and the Hopf points there.
 
 On one side of a generalised Hopf point cycles turn back in a fold soon after they are born, at an amplitude
 that grows as the square root of the distance.
@@ -8,19 +8,19 @@ Yu. A. Kuznetsov, Elements of Applied Bifurcation Theory, 3rd ed., Springer 2004
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
 
-from qifscan.arrays import Array, Index, Range
+from qifscan.arrays import Array, Index
 from qifscan.dynamics.model import Model
 from qifscan.errors import ScanError
+from qifscan.limit_cycles.asked import Wanted
 from qifscan.limit_cycles.branch_bifurcations import Met
 from qifscan.scan.labels import Values
 from qifscan.theory import curves as of_equilibria
-from qifscan.theory.branches import PER_DECADE
-from qifscan.theory.codes import GH, LPC
+from qifscan.theory.codes import BT, GH, LPC
+from qifscan.theory.special_points import special_points
 
 _BESIDE = 0.02
 """Distance in the second parameter, relative to it."""
@@ -28,19 +28,34 @@ _BESIDE = 0.02
 Place = tuple[float, float]
 
 
-def bautin_points(
-    model: str, names: tuple[str, str], within: Range, slices: Mapping[str, Values]
-) -> list[Place]:
+def bautin_points(asked: Wanted, slices: Mapping[str, Values]) -> list[Place]:
     """Return the generalised Hopf points in a plane, none where there are no Hopf curves to find them on."""
-    inside = within if all(map(math.isfinite, within)) else None
+    return _places_on("HB", GH, asked, slices)
+
+
+def _places_on(kind: str, code: int, asked: Wanted, slices: Mapping[str, Values]) -> list[Place]:
+    """Return the points of a type on the curves of equilibria of a kind in a plane."""
+    names = asked.names
     try:
-        found = of_equilibria.curve(
-            model, "HB", names[0], names[1], rates=None, within=inside, points=PER_DECADE, **slices
-        )
+        found = of_equilibria.curve(asked.model.name, kind, *names, **{**asked.looked, **slices})
     except ScanError:
         return []
-    which = found["type"].values == GH
-    return list(zip(*(found[name].values[which].tolist() for name in names), strict=True))
+    here = found.isel(point=found["type"].values == code)
+    return list(zip(*(here[name].values.tolist() for name in names), strict=True))
+
+
+def takens_points(asked: Wanted, slices: Mapping[str, Values]) -> list[Place]:
+    """Return the Bogdanov-Takens points in a plane, none where they can't be computed."""
+    names, (low, high) = asked.names, asked.ranges[1]
+    if asked.model.rest is None:
+        return _places_on("LP", BT, asked, slices)
+    try:
+        found = special_points(asked.model.name, names, rates=None, within=None, **slices)
+    except ScanError:
+        return []
+    here = found.isel(point=found["type"].values == BT)
+    pairs = zip(*(here[name].values.tolist() for name in names), strict=True)
+    return [(x, y) for x, y in pairs if low <= y <= high]
 
 
 def beside(

@@ -35,16 +35,16 @@ from qifscan.limit_cycles.cycle_columns import STATUS, columns_of, meanings, mul
 from qifscan.limit_cycles.doubled import twice
 from qifscan.limit_cycles.found import SAME, found_cycles, no_rows
 from qifscan.limit_cycles.homoclinic import divergence
+from qifscan.limit_cycles.hopf_points import hopf_points
 from qifscan.limit_cycles.orbits import Orbits, from_function
 from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.steps import CUTS, Extent
 from qifscan.phases import phased
 from qifscan.scan.labels import Values, complete, labelled
-from qifscan.theory.certain import zeros_along
+from qifscan.theory import off_graph
 from qifscan.theory.codes import HB, OF_CYCLES, PD, UNRESOLVED
-from qifscan.theory.conditions import HOPF
-from qifscan.theory.normal_forms import eigenvalues, matrices, null_vectors, squared_frequency, states
-from qifscan.theory.rate_curve import degree_in, paths
+from qifscan.theory.normal_forms import eigenvalues, matrices, null_vectors
+from qifscan.theory.rate_curve import degree_in
 from qifscan.theory.tables import Words, flags
 from qifscan.theory.zeros import part
 
@@ -112,11 +112,13 @@ def cycle_branches(
     model
         Name of the model.
     along
-        The parameter, by default the model's graph parameter (eta; eta_i of qif_pair); with `at` any.
+        The parameter, by default the model's graph parameter (eta; eta_i of qif_pair); with `at`, and of a
+        model without `rest`, any.
     at
         Value of the parameter at which `cycles` looks for beginnings.
     within
-        Range of the parameter, by default where it is defined.
+        Range of the parameter, by default where it is defined; of a model without `rest`, whose Hopf points
+        are those on the curves that `branch` follows, as wide as for `branch`.
     points
         The most of a branch.
     longest
@@ -169,9 +171,11 @@ def cycle_branches(
     >>> int(found["branch_count"])
     1
     """
-    chosen = model_of(model, along=(along,))
+    chosen = model_of(model, restless=True, along=(along,))
     name = chosen.graph if along is None else along
     _check(chosen, name, at, within, points, doublings, slices)
+    if chosen.rest is None and at is None:
+        within = off_graph.range_of(chosen, name, within)
     check_count("starts", starts)
     check_time("longest", longest)
     given = complete(slices, [p for p in chosen.parameters if p.name != name])
@@ -205,7 +209,7 @@ def _check(
     faults = []
     if name in slices:
         faults.append(Fault(name, "a value", "none", "it is followed, and so can't be fixed"))
-    if at is None and name != model.graph and degree_in(model, name) not in (1, 2):
+    if at is None and model.rest is not None and name != model.graph and degree_in(model, name) not in (1, 2):
         able = [n for n in rows if n == model.graph or degree_in(model, n) in (1, 2)]
         hint = "give `at`, to begin with cycles found by simulation"
         faults.append(Fault("along", f'"{name}"', one_of(able), hint))
@@ -224,43 +228,24 @@ def _check(
     check_count("doublings", doublings, least=0)
 
 
-def hopf_points(
-    model: Model, along: str, flat: Mapping[str, Array]
-) -> tuple[Index, Array, dict[str, Array], Array]:
-    """Return slice, rate, all parameters and angular frequency of every Hopf point in a parameter."""
-    path = paths(model, along)[0]
-    found = zeros_along(path, HOPF, flat, None)
-    given = {**part(flat, found.who), along: found.graph if along == model.graph else found.value}
-    square = squared_frequency(model, states(model, found.r, given), given)
-    is_one = np.flatnonzero((square > 0.0) & _is_marginal(model, found.r, given, square))
-    order = is_one[np.lexsort((found.r[is_one], found.who[is_one]))]
-    return found.who[order], found.r[order], part(given, order), np.sqrt(square[order])
-
-
-def _is_marginal(model: Model, r: Array, given: Mapping[str, Array], square: Array) -> Any:
-    """Tell where two eigenvalues are on the axis: at rates of extreme size a determinant is but rounding."""
-    real, imag = eigenvalues(matrices(model, states(model, r, given), given))
-    omega = np.sqrt(square)[:, None]
-    return (np.hypot(np.abs(imag) - omega, real) < 1e-6 * omega).sum(axis=1) > 1
-
-
 def branch_starts(model: Model, along: str, flat: Mapping[str, Array], limits: Extent) -> list[Starts]:
     """Return the Hopf points in the range, with the directions in which their cycles grow."""
-    who, r, given, omega = hopf_points(model, along, flat)
+    who, state, given, omega = hopf_points(model, along, flat, (limits.low, limits.high))
     inside = (given[along] >= limits.low) & (given[along] <= limits.high)
-    who, r, given, omega = who[inside], r[inside], part(given, inside), omega[inside]
+    who, state, given, omega = who[inside], state[inside], part(given, inside), omega[inside]
     found = []
     for first in range(0, len(who), _BLOCK):
         some = slice(first, first + _BLOCK)
-        found.append(_of_hopf(model, along, who[some], r[some], part(given, some), omega[some]))
+        found.append(_of_hopf(model, along, who[some], state[some], part(given, some), omega[some]))
     return found
 
 
-def _of_hopf(model: Model, along: str, who: Index, r: Array, given: dict[str, Array], omega: Array) -> Starts:
-    state = states(model, r, given)
+def _of_hopf(
+    model: Model, along: str, who: Index, state: Array, given: dict[str, Array], omega: Array
+) -> Starts:
     matrix = matrices(model, state, given)
     q, _ = null_vectors(matrix - 1j * omega[:, None, None] * np.eye(state.shape[1]))
-    mesh = np.tile(np.linspace(0.0, 1.0, INTERVALS + 1), (len(r), 1))
+    mesh = np.tile(np.linspace(0.0, 1.0, INTERVALS + 1), (len(state), 1))
     period = 2.0 * math.pi / omega
     scalars = np.stack((period, given[along]), axis=1)
     rest = from_function(mesh, lambda s: state[:, None] + 0.0 * s[..., None], scalars)
@@ -270,13 +255,13 @@ def _of_hopf(model: Model, along: str, who: Index, r: Array, given: dict[str, Ar
     real, imag = eigenvalues(matrix)
     mu = np.exp((real + 1j * imag) * period[:, None])
     nearest = np.argsort(np.abs(np.abs(imag) - omega[:, None]) + np.abs(real), axis=1)
-    row = np.arange(len(r))
+    row = np.arange(len(state))
     # The pair on the axis gives the multiplier 1 twice: that of the flow, and that of the cycle's size.
     for k in range(2):
         mu[row, nearest[:, k]] = 1.0
     rest_mu = np.sort(np.abs(mu), axis=1)
     mu = np.take_along_axis(mu, np.argsort(-np.abs(mu), axis=1, kind="stable"), axis=1)
-    zero = np.zeros(len(r))
+    zero = np.zeros(len(state))
     hopf = {"value": given[along], "period": period, "low": state, "high": state, "mean": state}
     hopf["first"] = state
     exponents = np.take_along_axis(real, np.argsort(-real, axis=1, kind="stable"), axis=1)

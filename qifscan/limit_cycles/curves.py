@@ -17,7 +17,7 @@ from qifscan.errors import Fault, ScanError, check_count, show
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import continuation, homoclinic_curves
 from qifscan.limit_cycles.asked import KINDS, Wanted, refuse, values_at, wanted
-from qifscan.limit_cycles.bautin import Place, bautin_points, beside, nearest, smallest
+from qifscan.limit_cycles.bautin import Place, bautin_points, beside, nearest, smallest, takens_points
 from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
 from qifscan.limit_cycles.branches import Starts, branch_starts, doubled_starts, duplicates, places_on
 from qifscan.limit_cycles.curve_bifurcations import BY_RETURN, CUTS, OnCurves
@@ -67,11 +67,12 @@ def curve(
 ) -> xr.Dataset:
     """Return the curves of bifurcations in the plane of two parameters, in order along each.
 
-    Folds and Hopf points of equilibria are zeros along the graph over the rate. Bifurcations of cycles solve
-    u' = T f(u), v' = T (f_u v + b f), with v(1) = v(0), -v(0) or e^(i theta) v(0) for a direction v of size
-    1, by collocation. Cycles are followed in `along` from every Hopf point at `through` = `at`; from each
-    bifurcation found there, or where the period diverges, a curve goes in both directions. A bifurcation that
-    no branch at `at` meets begins no curve: none found is no proof that there is none.
+    Folds and Hopf points of equilibria are zeros along the graph over the rate; of a model without `rest`
+    they are followed from those that `special_points` finds along either parameter. Bifurcations of cycles
+    solve u' = T f(u), v' = T (f_u v + b f), with v(1) = v(0), -v(0) or e^(i theta) v(0) for a direction v of
+    size 1, by collocation. Cycles are followed in `along` from every Hopf point at `through` = `at`; from
+    each bifurcation found there, or where the period diverges, a curve goes in both directions. A bifurcation
+    that no branch at `at` meets begins no curve: none found is no proof that there is none.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ def curve(
         The first parameter: by default the model's graph parameter (eta; eta_i of qif_pair).
     through
         The second parameter. For "LP" one in which the first is a polynomial of degree 1 or 2 at rest; of a
-        model with a delay for "HB" the delay.
+        model with a delay for "HB" the delay; of a model without `rest` any.
     at
         For cycles: value of `through`, or several, at which curves begin. By default that of the model; then
         curves of folds begin beside every generalised Hopf point of the plane as well, homoclinic ones beside
@@ -93,7 +94,7 @@ def curve(
     period
         For "period": the period, ms.
     between
-        For cycles: range of `along`.
+        Range of `along`: for cycles, and of a model without `rest`, then by default as wide as for `branch`.
     longest
         For cycles: the longest period (ms), by default 20 times that at the start.
     drive
@@ -105,8 +106,8 @@ def curve(
         For "LP" and "HB": range of rates (1/ms), by default [1e-3, 1e3] sqrt(delta)/(pi tau); with a delay up
         to 10/delay or 10 of that unit.
     within
-        Range of `through`. By default for "HB" as wide as the parameter's default asks for, a delay in [0,
-        10] ms.
+        Range of `through`. By default for "HB", and of a model without `rest`, as wide as the parameter's
+        default asks for, a delay in [0, 10] ms.
     points
         For "LP" and "HB" the points while the rate grows tenfold, 100 unless given; for cycles the most of
         each direction of a curve, 200 unless given.
@@ -131,7 +132,7 @@ def curve(
           folds, GH and BT on those of Hopf points, which end at BT: neutral saddles are left out. `converged`
           is of the equilibrium and of the curve's own condition, to 1e-6 of the rate. `certified`: whether
           every fold or Hopf point that is proven at 97 values of `through` lies on a curve; false with a
-          delay.
+          delay, and of a model without `rest`.
         - Of cycles also what `cycles` tells of a cycle with its multipliers, and `angle` (theta of "NS").
           Marked are cusps of cycles (CPC), generalised period doublings (GPD) and Chenciner points (CH),
           where `coefficient`, that of the normal form, is 0, the resonances R1 to R4, and where two
@@ -163,13 +164,12 @@ def curve(
     True
     """
     if not isinstance(kind, str) or kind not in KINDS:
-        only = {"at": at, "period": period, "between": between, "longest": longest, "drive": drive}
+        only = {"at": at, "period": period, "longest": longest, "drive": drive}
         refuse(kind, only | {"record": record, "doublings": doublings or None})
         count = PER_DECADE if points is None else points
-        return of_equilibria.curve(
-            model, kind, along, through, rates=rates, within=within, points=count, **slices
-        )
-    own = model_of(model, along=(along if drive is None else None,))
+        options: dict[str, Any] = {"rates": rates, "between": between, "within": within, "points": count}
+        return of_equilibria.curve(model, kind, along, through, **{**options, **slices})
+    own = model_of(model, restless=True, along=(along if drive is None else None,))
     chosen = own if drive is None else with_sine(own, drive, kind, along, through)
     first = along if along is not None else chosen.graph if drive is None else AMPLITUDE
     pair = (first, through)
@@ -188,7 +188,7 @@ def curve(
         raise ScanError([Fault("slices", "several", "numbers", "call curve for each")])
     values = values_at(chosen, through, at)
     with np.errstate(all="ignore"):
-        places = _places(asked, model, slices) if at is None and drive is None else []
+        places = _places(asked, slices) if at is None and drive is None else []
         lines = _curves(asked, flat, values, places)
     return _dataset(asked, given, lines)
 
@@ -202,11 +202,11 @@ def _taken(model: Model, pair: tuple[str, str]) -> set[str]:
     return found | {"homoclinic", "homoclinic_error", "saddle_rate", "saddle_quantity", "multiplier"}
 
 
-def _places(asked: Wanted, model: str, slices: Mapping[str, Values]) -> list[Place]:
+def _places(asked: Wanted, slices: Mapping[str, Values]) -> list[Place]:
     """Return the points of the plane beside which curves begin."""
     if asked.kind == "homoclinic":
-        return homoclinic_curves.takens_points(model, asked.names, asked.ranges[1], slices)
-    return bautin_points(model, asked.names, asked.ranges[1], slices) if asked.kind == "LPC" else []
+        return takens_points(asked, slices)
+    return bautin_points(asked, slices) if asked.kind == "LPC" else []
 
 
 # From branches to curves

@@ -44,8 +44,8 @@ def cycles(
 
     u' = f(u), u(T) = u(0), by Gauss collocation of order 8 on adapted meshes. Trajectories begin with r
     between 0.1 and 10 sqrt(delta)/(pi tau) and the rest of the state as if at rest there; where one repeats,
-    the cycle is refined. A cycle that attracts none of them is not found: no cycle is no proof that there is
-    none, look at `outcome`.
+    the cycle is refined. Of a model without `rest` they begin where Newton's method of `equilibria` does. A
+    cycle that attracts none of them is not found: no cycle is no proof that there is none, look at `outcome`.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def cycles(
     >>> found["period"].values.round(2)
     array([47.46])
     """
-    chosen = model_of(model)
+    chosen = model_of(model, restless=True)
     check_count("starts", starts)
     check_time("transient", transient)
     check_time("window", window)

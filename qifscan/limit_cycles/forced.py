@@ -82,7 +82,9 @@ def forced_cycles(
     u(0) = u(k period) for the k periods of the drive in one of the response. There are two kinds of starts:
     trajectories with r between 0.1 and 10 sqrt(delta)/(pi tau) and the rest of the state as if at rest there,
     which are looked at for k up to `most_periods`; and every equilibrium without the drive, from which the
-    response of one period is followed as the amplitude grows. What neither leads to is not found.
+    response of one period is followed as the amplitude grows. Of a model without `rest` the equilibria are
+    those that Newton's method of `equilibria` finds, and trajectories begin where that does. What neither
+    kind leads to is not found.
 
     Parameters
     ----------
@@ -133,7 +135,7 @@ def forced_cycles(
     >>> found["stable"].values
     array([ True])
     """
-    chosen = model_of(model)
+    chosen = model_of(model, restless=True)
     if not isinstance(drive, Sine):
         hint = "e.g. drive=qs.Sine(amplitude=1.0, period=50.0)"
         raise ScanError([Fault("drive", show(drive), "a Sine", hint)])

@@ -27,6 +27,7 @@ from qifscan.limit_cycles.orbits import (
 from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.steps import ACCURATE, FINE, quality
 from qifscan.phases import tell
+from qifscan.theory import newton
 from qifscan.theory.normal_forms import states
 from qifscan.theory.rate_curve import rate_unit
 
@@ -76,11 +77,18 @@ def found_cycles(
 
 
 def starting(problem: Problem, starts: int) -> Array:
-    """Return the states that trajectories begin with `(points, n)`: as if at rest, at low to high rates."""
-    unit = rate_unit(problem.model, problem.parameters)
+    """Return the states that trajectories begin with `(points, n)`: as if at rest, at low to high rates.
+
+    Of a model that is no graph over the rate: where Newton's method starts.
+    """
+    model, unit = problem.model, rate_unit(problem.model, problem.parameters)
+    count = len(unit) // starts
+    if model.rest is None:
+        once = problem.chosen(slice(0, None, starts)).parameters
+        return newton.begins(model, once, starts).reshape(len(unit), -1)
     factor = np.geomspace(0.1, 10.0, starts) if starts > 1 else np.array([1.0])
-    state = states(problem.model, unit * np.tile(factor, len(unit) // starts), problem.parameters)
-    for i, variable in enumerate(problem.model.variables):
+    state = states(model, unit * np.tile(factor, count), problem.parameters)
+    for i, variable in enumerate(model.variables):
         if not variable.domain.holds(-1.0):
             state[:, i] = np.maximum(np.abs(state[:, i]), 1e-3 * unit)
     found: Array = np.clip(np.nan_to_num(state), -1e3, 1e3)
@@ -97,13 +105,13 @@ def sizes(problem: Problem) -> Array:
 def durations(problem: Problem, asked: float | None) -> Array:
     """Return how long a trajectory runs until it has settled, in ms."""
     rows = [p.name for p in problem.model.parameters if p.unit == "ms"]
-    own = [problem.parameters[name] for name in rows if name in _POPULATION]
-    other = [problem.parameters[name] for name in rows if name not in _POPULATION]
-    found: Array = 200.0 * np.max(own, axis=0) + (10.0 * np.max(other, axis=0) if other else 0.0)
+    membranes = {f"tau{rate.population}" for rate in problem.model.rates}
+    own = [problem.parameters[name] for name in rows if name in membranes]
+    other = [problem.parameters[name] for name in rows if name not in membranes]
+    found: Array = 10.0 * np.max(other, axis=0) if other else 0.0 * next(iter(problem.parameters.values()))
+    if own:
+        found = 200.0 * np.max(own, axis=0) + found
     return found if asked is None else np.full_like(found, asked)
-
-
-_POPULATION = ("tau", "tau_e", "tau_i")
 
 
 @dataclass(frozen=True)

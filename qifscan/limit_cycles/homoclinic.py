@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from qifscan.limit_cycles.steps import Extent
 from qifscan.theory import equilibria
 from qifscan.theory.zeros import halved
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 DIVERGING = 1e-2
 """Change of the parameter, in its unit, while the period doubles, up to which the period diverges."""
 
@@ -31,6 +34,9 @@ _ROUNDING = 1e-11
 _GROWTH, _CLEAR = 4.0, 30.0
 """Factor between changes of the parameter from one cycle of a fit to the next, and the least of them, in
 roundings."""
+
+_ALIKE = 1e-4
+"""Distance, in ranges of a cycle, up to which two equilibria are one."""
 
 _SAME = 0.02
 """Share by which lambda of two fits may differ: beside a saddle-node on the cycle the parameter approaches
@@ -60,7 +66,7 @@ def divergence(
         diverges[k] = bool((moved < DIVERGING * limits.unit).all()) and len(half) > 0
         if diverges[k]:
             here = {name: float(values[branches["slice"][k]]) for name, values in flat.items()}
-            rest = _saddles(model, here | {along: float(value[-1])})
+            rest = _saddles(model, here | {along: float(value[-1])}, branches["ends"][k])
             saddles[k] = len(rest)
             distance[k] = _nearest(branches["ends"][k], rest)
             if len(rest):
@@ -69,9 +75,22 @@ def divergence(
     return found | dict(zip(("homoclinic", "homoclinic_error", "homoclinic_rate"), fits.T, strict=True))
 
 
-def _saddles(model: Model, here: Mapping[str, float]) -> Array:
-    """Return the states of the saddles and saddle-foci, `(saddles, n)`."""
-    found = equilibria.on_graph(model, here, distances=False)
+def _saddles(model: Model, here: Mapping[str, float], cycle: Array) -> Array:
+    """Return the states of the saddles and saddle-foci, `(saddles, n)`; of a model that is no graph over the
+    rate those that are found, also from within the range of a cycle.
+    """
+    found = [_unstable(model, equilibria.on_graph(model, here, distances=False))]
+    if model.rest is None:
+        ends = zip(cycle.min(axis=0).tolist(), cycle.max(axis=0).tolist(), strict=True)
+        within = dict(zip(model.variable_names, ends, strict=True))
+        more = _unstable(model, equilibria.on_graph(model, here, distances=False, within=within))
+        apart = np.abs(more[:, None] - found[0]) / np.ptp(cycle, axis=0)
+        found.append(more[(apart.max(axis=2) > _ALIKE).all(axis=1)])
+    return np.concatenate(found)
+
+
+def _unstable(model: Model, found: xr.Dataset) -> Array:
+    """Return the states of saddles and saddle-foci among equilibria."""
     rest = np.stack([found[name].values for name in model.variable_names], axis=-1)
     unstable = found["unstable_dimensions"].values
     saddles: Array = rest[(unstable > 0) & (unstable < len(model.variables))]

@@ -20,7 +20,6 @@ import numpy as np
 
 from qifscan.arrays import Array, Index
 from qifscan.dynamics.model import Model
-from qifscan.errors import ScanError
 from qifscan.limit_cycles import continuation
 from qifscan.limit_cycles.branch_bifurcations import OnBranches
 from qifscan.limit_cycles.collocation import Border, linearised
@@ -29,9 +28,6 @@ from qifscan.limit_cycles.curve_bifurcations import BY_HOPF, BY_POINTS, BY_SADDL
 from qifscan.limit_cycles.orbits import Orbits, evaluated, from_function, inverted, joined
 from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.steps import BY_PERIOD, Extent, at_value, conditions, tangents
-from qifscan.scan.labels import Values
-from qifscan.theory.codes import BT
-from qifscan.theory.special_points import special_points
 from qifscan.theory.tables import Words
 
 if TYPE_CHECKING:
@@ -173,19 +169,6 @@ class Lengthening(OnBranches):
         if len(long):
             self.last.append(step.chosen(long))
         return found, beyond
-
-
-def takens_points(
-    model: str, names: tuple[str, str], within: tuple[float, float], slices: Mapping[str, Values]
-) -> list[tuple[float, float]]:
-    """Return the Bogdanov-Takens points in a plane, none where they can't be computed."""
-    try:
-        found = special_points(model, names, rates=None, within=None, **slices)
-    except ScanError:
-        return []
-    here = found.isel(point=found["type"].values == BT)
-    pairs = zip(*(here[name].values.tolist() for name in names), strict=True)
-    return [(x, y) for x, y in pairs if within[0] <= y <= within[1]]
 
 
 def beginnings(

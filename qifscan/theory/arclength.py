@@ -38,9 +38,6 @@ _CAREFUL = 1e-3
 """Length of a step up to which it may go where the curve crosses another: a longer one may change to one that
 only comes near."""
 
-_STEPS = 3000
-"""Steps of a curve at most."""
-
 _CORRECTIONS = 10
 _SMALL = 1e-8
 """Relative size of a step of Newton's method after which one more would change the last digits at most."""
@@ -128,6 +125,21 @@ class Continuation:
         slopes: Any = self.model.field(tuple(x[:, :-1].T), (0.0,) * (x.shape[1] - 1), constants)
         return np.stack([slope + 0.0 * x[:, 0] for slope in slopes], axis=1)
 
+    @property
+    def bounds(self) -> list[tuple[int, Range]]:
+        """The ranges beyond which curves are not followed, each with its column of x."""
+        return [(-1, self.within)]
+
+    @property
+    def most(self) -> int:
+        """Steps of a curve at most, in each direction."""
+        return 3000
+
+    @cached_property
+    def own(self) -> Array:
+        """1 for the columns of x by which points are told apart, else 0: `(n + 1,)`."""
+        return np.ones(len(self.model.variables) + 1)
+
     @cached_property
     def is_positive(self) -> bool:
         """Whether the parameter is above 0 in all of its range, and its logarithm counts."""
@@ -194,7 +206,7 @@ class Continuation:
 
     def matched(self, who: Index, x: Array, other: Array) -> Mask:
         """Tell which pairs of points are one."""
-        return np.asarray((np.abs(x - other) * self.weights(who, x)).max(axis=1) < SAME)
+        return np.asarray((np.abs(x - other) * self.weights(who, x) * self.own).max(axis=1) < SAME)
 
 
 def _bordered(slope: Array, border: Array) -> Array:
@@ -237,7 +249,7 @@ def _ways(of: Continuation, who: Index, begin: tuple[Array, Array], sense: Array
     ends = np.full(len(x), "not_resolved", dtype=object)
     going = np.flatnonzero(np.isfinite(t).all(axis=1))
     h = np.full(len(x), _FIRST)
-    for _ in range(_STEPS):
+    for _ in range(of.most):
         if not len(going):
             break
         now = (x[going], t[going], begin[0][going], begin[1][going])
@@ -291,26 +303,27 @@ def _step(
 
 
 def _back_to_range(of: Continuation, who: Index, x: Array, new: Array, good: Mask, end: Any) -> None:
-    """Put points beyond the range of the parameter on its end."""
-    low, high = of.within
-    out = np.flatnonzero(good & ((new[:, -1] < low) | (new[:, -1] > high)))
-    if not len(out):
-        return
-    bound = np.where(new[out, -1] < low, low, high)
-    share = (bound - x[out, -1]) / (new[out, -1] - x[out, -1])
-    border = np.zeros((len(out), x.shape[1]))
-    border[:, -1] = 1.0
-    start = x[out] + share[:, None] * (new[out] - x[out])
-    new[out], good[out] = of.corrected(who[out], start, border, bound)
-    new[out, -1] = bound
-    end[out] = "within"
+    """Put points beyond a range on its end."""
+    for column, (low, high) in of.bounds:
+        beyond = (new[:, column] < low) | (new[:, column] > high)
+        out = np.flatnonzero(good & beyond & (end == ""))
+        if not len(out):
+            continue
+        bound = np.where(new[out, column] < low, low, high)
+        share = (bound - x[out, column]) / (new[out, column] - x[out, column])
+        border = np.zeros((len(out), x.shape[1]))
+        border[:, column] = 1.0
+        start = x[out] + share[:, None] * (new[out] - x[out])
+        new[out], good[out] = of.corrected(who[out], start, border, bound)
+        new[out, column] = bound
+        end[out] = "within"
 
 
 def _back_to_start(
     of: Continuation, who: Index, x: Array, new: Array, good: Mask, end: Any, first: Array, direction: Array
 ) -> None:
     """Put points that are past the start of their curve on it: the curve is closed."""
-    w = of.weights(who, first)
+    w = of.weights(who, first) * of.own
     normal = w * w * direction
     before, after = _dot(normal, x - first), _dot(normal, new - first)
     near = np.linalg.norm(w * (new - first), axis=1) < 2.0 * _LONGEST

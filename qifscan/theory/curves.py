@@ -12,8 +12,9 @@ from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, complete, labelled
-from qifscan.theory import codes, delay_curves, hopf_curves, hopf_plane
+from qifscan.theory import codes, delay_curves, hopf_curves, hopf_plane, off_graph_curves
 from qifscan.theory.branches import (
+    CUTS,
     PER_DECADE,
     Stretch,
     check_branch,
@@ -22,9 +23,12 @@ from qifscan.theory.branches import (
     with_special,
 )
 from qifscan.theory.certain import along_folds
+from qifscan.theory.off_graph import range_of
+from qifscan.theory.off_graph_curves import SearchPlane, Traced
 from qifscan.theory.on_branch import (
     OnBranch,
     Request,
+    check_range,
     column_names,
     joined,
     rates_of,
@@ -33,7 +37,7 @@ from qifscan.theory.on_branch import (
     taken_at,
 )
 from qifscan.theory.rate_curve import Path, graph_value
-from qifscan.theory.special_points import described, measures, on_folds
+from qifscan.theory.special_points import described, measures, measures_at, on_folds
 from qifscan.theory.tables import Words
 
 if TYPE_CHECKING:
@@ -61,6 +65,7 @@ def curve(
     through: str = "J",
     *,
     rates: Range | None = None,
+    between: Range | None = None,
     within: Range | None = None,
     points: int = PER_DECADE,
     **slices: Values,
@@ -68,7 +73,7 @@ def curve(
     """Return the curves of folds or of Hopf points in the plane of two parameters, in order along each.
 
     The public `curve` has the meaning of each argument and column; this one has `kind` "LP" and "HB" alone.
-    `points` is how many while the rate grows tenfold.
+    `points` is how many while the rate grows tenfold. `between` is for models without `rest` alone.
 
     Examples
     --------
@@ -79,8 +84,13 @@ def curve(
     """
     if kind not in ("LP", "HB"):
         raise ScanError([unknown("kind", kind, ("LP", "HB"))])
-    chosen = model_of(model, delayed=True, along=(along,))
+    chosen = model_of(model, delayed=True, restless=True, along=(along,))
     pair = (along if along is not None else chosen.graph, through)
+    if chosen.rest is None:
+        return _off_graph(_followed_request(chosen, pair, slices), kind, rates, (between, within), points)
+    if between is not None:
+        hint = "the range of rates, or within"
+        raise ScanError([Fault("between", show(between), f"None for {kind} of {model}", f"give {hint}")])
     request = request_of(model, pair, slices) if kind == "LP" else _hopf_request(chosen, pair, slices)
     check_branch(request, rates, within, points)
     _check_allowed(chosen, through, within)
@@ -126,6 +136,59 @@ def _hopf_request(model: Model, pair: tuple[str, str], slices: Mapping[str, Valu
         raise ScanError(faults)
     given = complete(slices, [p for p in model.parameters if p.name not in pair])
     return Request(model, pair, given, {name: a.values.ravel() for name, a in labelled(given).items()})
+
+
+def _followed_request(model: Model, pair: tuple[str, str], slices: Mapping[str, Values]) -> Request:
+    """Return what is asked for of curves of a model without `rest`: any two parameters."""
+    names = column_names(model)
+    faults = [unknown(n, x, names) for n, x in zip(("along", "through"), pair, strict=True) if x not in names]
+    if model.delay:
+        found = f'"{model.name}", which has no `rest`, but a delay'
+        faults = [Fault("model", found, "a graph over the rate, or a model without a delay")]
+    elif pair[0] == pair[1]:
+        faults.append(Fault("through", f'"{pair[1]}"', f"another parameter than {pair[0]}"))
+    faults += [solved_for(name) for name in pair if name in slices]
+    if faults:
+        raise ScanError(faults)
+    given = complete(slices, [p for p in model.parameters if p.name not in pair])
+    return Request(model, pair, given, {name: a.values.ravel() for name, a in labelled(given).items()})
+
+
+def _off_graph(
+    request: Request, kind: str, rates: Range | None, ranges: tuple[Range | None, Range | None], points: int
+) -> xr.Dataset:
+    """Return the curves of a model without `rest` that are found within the ranges of both parameters."""
+    model, (p, q) = request.model, request.along
+    if rates is not None:
+        found = f"none, of {model.name}, which has no `rest`"
+        raise ScanError([Fault("rates", "a value", found, "give between and within")])
+    for name, given in zip(("between", "within"), ranges, strict=True):
+        check_range(name, given, positive=False)
+    check_branch(request, None, None, points)
+    looked = range_of(model, p, ranges[0], "between"), range_of(model, q, ranges[1])
+    lines = off_graph_curves.curves(SearchPlane(model, (p, q), looked, request.slices), kind, points)
+    if not lines:
+        where = f"no {kind} with {p} in [{looked[0][0]:g}, {looked[0][1]:g}]"
+        where += f" and {q} in [{looked[1][0]:g}, {looked[1][1]:g}]"
+        hint = "widen the ranges, or change the slice"
+        raise ScanError([Fault(f"{p}, {q}", where, "at least one", hint)])
+    stretches = [_stretch(request, line) for line in lines]
+    merged, number = _in_order(stretches)
+    with np.errstate(all="ignore"):
+        columns = measures_at(_of_kind(merged, kind), np.concatenate([line.state for line in lines]))
+    words = Words(model, model.reference)
+    table = described(words, (p, q), merged, columns) | piece_columns(words, stretches, number)
+    how = words.meaning(_ON_CURVES) | {"comment": off_graph_curves.METHOD}
+    return words.dataset(request.given, {"certified": ((), False, how)}, apart=table)
+
+
+def _stretch(request: Request, line: Traced) -> Stretch:
+    """Return a curve that was followed."""
+    r = line.state[:, 0]
+    parameters = {name: value[0] + 0.0 * r for name, value in request.slices.items()}
+    parameters |= dict(zip(request.along, line.both.T, strict=True))
+    on = OnBranch(request.model, np.zeros(len(r), dtype=np.intp), r, parameters, line.type)
+    return Stretch(on, (CUTS.index(line.cuts[0]), CUTS.index(line.cuts[1])))
 
 
 def _fold_curves(
@@ -196,7 +259,11 @@ def _in_order(lines: list[Stretch]) -> tuple[OnBranch, Index]:
 
 def _curve_measures(points: OnBranch, kind: str) -> dict[str, Array]:
     """Return the numbers of every point of a curve: those without a type of their own have the curve's."""
-    return measures(replace(points, type=np.where(points.type == 0, codes.OF_EQUILIBRIA[kind], points.type)))
+    return measures(_of_kind(points, kind))
+
+
+def _of_kind(points: OnBranch, kind: str) -> OnBranch:
+    return replace(points, type=np.where(points.type == 0, codes.OF_EQUILIBRIA[kind], points.type))
 
 
 def _no_curve(kind: str, pair: tuple[str, str], rates: Range | None, within: Range | None) -> Fault:

@@ -80,13 +80,12 @@ def equilibria(
     `parameters` may hold constant inputs, as `<variable>_input`. `within`: ranges of variables to start in.
     """
     count = len(next(iter(parameters.values())))
-    places = _even(starts, len(model.variables))
     found = []
     step = max(1, _BLOCK // starts)
     with np.errstate(all="ignore"):
         for first in range(0, count, step):
             here = part(parameters, slice(first, first + step))
-            found.append(_together(model, here, *_ends(model, here, places, within or {})))
+            found.append(_together(model, here, *_ends(model, here, starts, within)))
     most = max((f.states.shape[1] for f in found), default=1)
     return Searched(
         np.concatenate([_wide(f.states, most, np.nan) for f in found]),
@@ -127,13 +126,23 @@ def _begins(variable: Variable, p: Mapping[str, Array], place: Array, within: Ma
     return np.asarray(np.sinh(_SIGNED * (2.0 * place - 1.0)) + like)
 
 
+def begins(
+    model: Model, p: Mapping[str, Array], starts: int, within: Mapping[str, Range] | None = None
+) -> Array:
+    """Return where so many starts begin, `(points, starts, n)`."""
+    places = _even(starts, len(model.variables))
+    each = [_begins(v, p, u, within or {}) for v, u in zip(model.variables, places.T, strict=True)]
+    shape = np.broadcast_shapes(*(y.shape for y in each))
+    return np.stack([np.broadcast_to(y, shape) for y in each], axis=-1)
+
+
 def _ends(
-    model: Model, p: Mapping[str, Array], places: Array, within: Mapping[str, Range]
+    model: Model, p: Mapping[str, Array], starts: int, within: Mapping[str, Range] | None
 ) -> tuple[Array, Any]:
     """Return where the starts end, `(points, starts, n)`, and which of them at an equilibrium."""
-    begins = [_begins(v, p, u, within) for v, u in zip(model.variables, places.T, strict=True)]
-    shape = (*np.broadcast_shapes(*(y.shape for y in begins)), len(begins))
-    state = np.stack([np.broadcast_to(y, shape[:2]) for y in begins], axis=-1).reshape(-1, shape[2])
+    state = begins(model, p, starts, within)
+    shape = state.shape
+    state = state.reshape(-1, shape[2])
     given = {name: np.repeat(values, shape[1]) for name, values in p.items()}
     positive = np.array([v.domain in (POSITIVE, FRACTION) for v in model.variables])
     going, there = np.arange(len(state)), np.zeros(len(state), dtype=bool)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qifscan.errors import Fault, ScanError, show
 from qifscan.theory import codes, newton
 from qifscan.theory.arclength import DIFFERENCE, SAME, Arc, Continuation, filled, follow
 from qifscan.theory.newton import eliminated
@@ -117,6 +118,31 @@ def along_arcs(
     return AlongArcs(OnBranch(model, who, x[:, 0], parameters, types), x[:, :-1], number, arcs)
 
 
+def range_of(model: Model, along: str, within: Range | None, where: str = "within") -> Range:
+    """Return the range of a parameter in which curves are followed; raise `ScanError` if it can't be one."""
+    if within is None:
+        return default_range(model, along)
+    domain = next(p.domain for p in model.parameters if p.name == along)
+    if not all(map(domain.holds, within)):
+        raise ScanError([Fault(where, show(within), f"ends that are {domain.words}, as {along} is")])
+    if not all(map(math.isfinite, within)):
+        raise ScanError([Fault(where, show(within), f"finite ends, of {model.name}, which has no `rest`")])
+    return within
+
+
+def hopf_points(
+    model: Model, along: str, slices: Mapping[str, Array], within: Range
+) -> tuple[Index, Array, dict[str, Array], Array]:
+    """Return slice, state, all parameters and angular frequency of the Hopf points on the curves that are
+    found in slices.
+    """
+    found = along_arcs(model, along, slices, within, PER_DECADE)
+    which = np.flatnonzero(found.points.type == codes.HB)
+    which = which[np.lexsort((found.points.r[which], found.points.who[which]))]
+    here, state = found.points.chosen(which), found.state[which]
+    return here.who, state, here.parameters, np.sqrt(squared_frequency(model, state, here.parameters))
+
+
 def first_ones(of: AlongArcs, which: Index) -> Mask:
     """Tell some points from those that are branch points of another curve, and there before them."""
     here, x = of.points.chosen(which), of.state[which]
@@ -190,15 +216,20 @@ def _beside_crossings(of: Continuation, arcs: list[Arc]) -> tuple[Index, Array]:
     return who[there], found[there]
 
 
-def _starts(
-    model: Model, along: str, within: Range, slices: Mapping[str, Array], chosen: Index
-) -> tuple[Index, Array]:
-    """Return the slice and the point of every equilibrium that was found, slice by slice."""
+def levels(within: Range) -> Array:
+    """Return the values of a parameter at which is looked for starts, the ends of its range among them."""
     low, high = within
     place = (np.arange(_VALUES) + _ASIDE) / _VALUES
     wide = low > 0.0 and high / low > _WIDE
     values = low * (high / low) ** place if wide else low + (high - low) * place
-    values = np.array([low, *values, high])
+    return np.array([low, *values, high])
+
+
+def _starts(
+    model: Model, along: str, within: Range, slices: Mapping[str, Array], chosen: Index
+) -> tuple[Index, Array]:
+    """Return the slice and the point of every equilibrium that was found, slice by slice."""
+    values = levels(within)
     who = np.repeat(chosen, len(values))
     given = {name: array[who] for name, array in slices.items()} | {along: np.tile(values, len(chosen))}
     # Those within come first: a curve through them is then followed once.
@@ -355,7 +386,7 @@ def _located(
 
     close = np.where(kind == _CROSSING, _ROUGH, _CLOSE)
     before, after = (at(np.full(len(a), end), slice(None))[0] for end in (0.0, 1.0))
-    share = _root(at, before, after, close)
+    share = root(at, before, after, close)
     _, x, tangent = at(share, slice(None))
     return share, x, tangent
 
@@ -404,7 +435,7 @@ def _bent(of: Continuation, who: Index, x: Array, w: Array, c: Array) -> Array:
     return found
 
 
-def _root(at: Any, before: Array, after: Array, close: Array) -> Array:
+def root(at: Any, before: Array, after: Array, close: Array) -> Array:
     """Return the zeros in (0, 1) of functions with these values at its ends, of other signs, to `close`."""
     low, high = np.zeros(len(before)), np.ones(len(before))
     f, g, found = before.copy(), after.copy(), np.full(len(before), 0.5)

@@ -151,7 +151,7 @@ def _not_followed(name: str, model: Model, along: tuple[str, ...]) -> list[Fault
     if model.delay:
         return [Fault("model", f"{found}, but a delay", "a graph over the rate, or a model without a delay")]
     if len(along) != 1:
-        hint = "two need a graph over the rate"
+        hint = "two need a graph over the rate; CP, BT and GH are on the curves of qs.curve"
         return [Fault("along", counted(len(along), "parameter"), f"one, of {found}", hint)]
     return []
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.errors import Fault, ScanError, show
+from qifscan.errors import Fault, ScanError
 from qifscan.lazy import LazyModule
 from qifscan.scan.labels import Values, labelled
 from qifscan.theory import codes, hopf_curves, off_graph
@@ -178,10 +178,8 @@ def followed(request: Request, rates: Range | None, within: Range | None, points
         raise ScanError(
             [Fault("rates", "a value", f"none, of {request.model.name}, which has no `rest`", hint)]
         )
-    domain = next(p.domain for p in request.model.parameters if p.name == name)
-    if within is not None and not all(domain.holds(end) for end in within):
-        raise ScanError([Fault("within", show(within), f"ends that are {domain.words}, as {name} is")])
-    return off_graph.along_arcs(request.model, name, request.slices, within, points)
+    looked = off_graph.range_of(request.model, name, within)
+    return off_graph.along_arcs(request.model, name, request.slices, looked, points)
 
 
 def _followed(
