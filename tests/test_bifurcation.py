@@ -528,3 +528,17 @@ def test_hopf_curves_reach_the_borders_of_their_range():
         assert (found["alpha"] == low).sum() == 2
         assert (found["end"] == 1).all()
         assert (found["start"] == 1).all()
+
+
+def test_a_curve_and_a_branch_within_a_range_have_no_special_points_beyond_it():
+    """Of two folds with one rate, one is within: a cusp of the other is at g = 39.9."""
+    given = {"e_s": 3.166584421740133, "g_gap": 0.06439162883157412}
+    found = qs.curve("qif_conductance", "LP", through="g", within=(0.5, 20.0), **given)
+    whole = qs.special_points("qif_conductance", ("eta", "g"), **given)
+    assert np.abs(whole["g"].values - 39.9).min() < 0.1
+    assert found["g"].values.max() <= 20.0
+    assert (found["type"] == CP).sum() == 1
+    # Along a parameter that enters quadratically, too.
+    branch = qs.branch("qif_gap", "g", within=(0.1, 3.0), eta=-3.0, J=20.0)
+    assert branch["g"].values.max() <= 3.0 + 1e-9
+    assert branch["g"].values.min() >= 0.1 - 1e-9

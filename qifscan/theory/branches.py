@@ -136,7 +136,7 @@ def branch(
     if not lines:
         raise ScanError([_nothing(request, rates, within)])
     with np.errstate(all="ignore"):
-        merged, number = with_special(lines, special)
+        merged, number = with_special(lines, special.inside(along, within))
         columns = measures(merged) | _stabilities(merged, states(merged.model, merged.r, merged.parameters))
     return _dataset(request, merged, columns, lines, number, certified=bool(certain.all()))
 

@@ -200,7 +200,7 @@ def _fold_curves(
         for path in request.paths
         for line in lines_along(request, path, through, rates, within, points)
     ]
-    return lines, on_folds(request, rates)[0]
+    return lines, on_folds(request, rates)[0].inside(through, within)
 
 
 def _settled(path: Path, points: OnBranch) -> OnBranch:

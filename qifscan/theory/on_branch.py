@@ -49,6 +49,11 @@ class OnBranch:
             type=self.type[which],
         )
 
+    def inside(self, name: str, within: Range | None) -> OnBranch:
+        """Return those at which a parameter is within a range."""
+        value = self.parameters[name]
+        return self if within is None else self.chosen((value >= within[0]) & (value <= within[1]))
+
     def typed(self, name: str) -> OnBranch:
         """Return the points as ones of a type."""
         return replace(self, type=np.full(len(self.r), OF_EQUILIBRIA[name]))

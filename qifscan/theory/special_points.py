@@ -208,10 +208,7 @@ def special_on(
     points, valid, certain = on_folds(request, rates)
     if len(request.along) == 2 and not request.model.delay:
         points = joined([points, _bautin(request, rates, points)])
-    if within is not None:
-        value = points.parameters[request.along[0]]
-        points = points.chosen((value >= within[0]) & (value <= within[1]))
-    return points.sorted(), valid, certain
+    return points.inside(request.along[0], within).sorted(), valid, certain
 
 
 def _at_delays(request: Request, rates: Range | None, within: Range) -> tuple[OnBranch, Any]:
