@@ -6,6 +6,7 @@ those of a kind of processor. Cells run when the manual is built. Pages are read
 
 import ast
 import contextlib
+import importlib.util
 import io
 import itertools
 import math
@@ -16,7 +17,9 @@ from pathlib import Path
 
 import click
 import matplotlib
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import qifscan as qs
 from qifscan.accessor import Accessor
@@ -187,3 +190,25 @@ def test_a_difference_in_what_is_printed_is_seen():
         with contextlib.suppress(ValueError):
             assert not same("[0.1 2.0] a", other)
     assert ast.parse(next(python(ROOT / "README.md"))[0])
+
+
+def test_a_legend_of_the_gallery_names_what_is_seen_and_nothing_else():
+    specification = importlib.util.spec_from_file_location("drawing", DOCS / "gallery" / "drawing.py")
+    drawing = importlib.util.module_from_spec(specification)
+    with matplotlib.rc_context():
+        specification.loader.exec_module(drawing)
+    axes = Figure().subplots()
+    axes.plot([], [], "v", label="none")
+    axes.plot([np.nan], [1.0], "o", label="no number")
+    axes.plot([0.5], [3.0], "s", label="outside")
+    axes.plot([-1.0, 2.0], [0.5, 0.6], label="passes through")
+    axes.plot([0.5], [0.5], "^", label="inside")
+    axes.axhline(0.2, label="across")
+    axes.axhline(2.0, label="above")
+    axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0))
+    drawing.legend_once(axes)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "passes through",
+        "inside",
+        "across",
+    ]

@@ -90,7 +90,7 @@ def burst(axes):
     axes.plot(found["time"], found["a"] / 5.0, color=GOLD, label="a/5")
     axes.set(xlabel=r"$t/\tau$", ylabel=r"rate $r\tau$", ylim=(0, None))
     axes.set_title(r"$\eta = -2$, $\alpha = 1$", loc="left")
-    axes.legend(loc="upper right")
+    legend_once(axes, loc="upper right")
 
 
 def numbers():

@@ -5,6 +5,7 @@ import itertools
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.path import Path
 
 INK, BLUE, RED, GREEN, GOLD, GREY = (
     "#1b1b1b",
@@ -111,7 +112,28 @@ def draw_cycles(axes, table, x, low, high, factor=1.0, colour=GREEN):
 
 
 def legend_once(axes, **options):
-    """Write a legend with each name once."""
+    """Write a legend with each name once that is seen in the panel."""
     handles, names = axes.get_legend_handles_labels()
-    unique = dict(zip(names, handles, strict=True))
-    axes.legend(unique.values(), unique.keys(), **options)
+    # Matplotlib updates the limits only when it is asked for them.
+    _ = axes.viewLim
+    seen = {}
+    for handle, name in zip(handles, names, strict=True):
+        if name not in seen and is_seen(axes, handle):
+            seen[name] = handle
+    if seen:
+        axes.legend(seen.values(), seen.keys(), **options)
+
+
+def is_seen(axes, drawn):
+    """Tell whether a line or marker is seen within the limits of its panel."""
+    if not hasattr(drawn, "get_xydata"):
+        return True
+    # In pixels, in which a logarithmic axis is straight.
+    points = drawn.get_transform().transform(np.asarray(drawn.get_xydata(), float))
+    points = points[np.isfinite(points).all(axis=1)]
+    panel = axes.bbox.padded(1.0)
+    if drawn.get_linestyle() == "None" or len(points) == 1:
+        return any(panel.contains(x, y) for x, y in points)
+    if not len(points):
+        return False
+    return bool(Path(points).intersects_bbox(panel, filled=False))

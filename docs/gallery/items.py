@@ -1,7 +1,7 @@
 """Working memory: an item that is loaded is silent, comes back by itself, or stays active."""
 
 import numpy as np
-from drawing import BLUE, GOLD, RED, canvas, letters
+from drawing import BLUE, GOLD, RED, canvas, legend_once, letters
 
 import qifscan as qs
 
@@ -50,6 +50,6 @@ def made(full):
         rows.append(("of the other one, Hz", None, float(1e3 * late["r_2"].mean())))
     panels[0, 0].set_ylabel("rates (Hz)")
     panels[1, 0].set_ylabel("facilitation,\nresources")
-    panels[1, 0].legend(loc="lower left", ncols=2)
+    legend_once(panels[1, 0], loc="lower left", ncols=2)
     letters(panels[0])
     return figure, rows

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from drawing import BLUE, GOLD, GREY, INK, RED, canvas, letters
+from drawing import BLUE, GOLD, GREY, INK, RED, canvas, legend_once, letters
 
 import qifscan as qs
 
@@ -101,7 +101,7 @@ def gaussian(axes, full):
     axes.axhline(plain, color=GREY, linestyle="--", label="without noise")
     axes.set(xlabel=r"$\sigma$ of the Gaussian noise", ylabel=r"rate $r\tau$")
     axes.set_title(r"uncoupled, $\eta = 1$, $\Delta = 0.5$", loc="left")
-    axes.legend(loc="upper left")
+    legend_once(axes, loc="upper left")
     k = int(np.argmin(np.abs(sigma - 0.6)))
     return [(rf"rate with Gaussian noise, $\sigma = {sigma[k]:g}$", exact[k], rate[k])]
 
@@ -118,4 +118,4 @@ def beside_network(axes, full):
     axes.plot(time, wanted, "--", color=RED, linewidth=1.2, label="mean field")
     axes.set(xlabel=r"$t/\tau$", ylabel=r"rate $r\tau$", ylim=(0, None))
     axes.set_title(r"coupled, $\sigma = 0.5$", loc="left")
-    axes.legend(loc="lower right")
+    legend_once(axes, loc="lower right")

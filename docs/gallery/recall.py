@@ -39,7 +39,7 @@ def resonance(axes):
         ylim=(0, None),
     )
     axes.set_title("resonance", loc="left")
-    axes.legend(loc="upper right")
+    legend_once(axes, loc="upper right")
     rates = 1e3 * rest["r"].values
     real, imag = (
         1e3 * rest["eigenvalue_real"].values[2, 1],

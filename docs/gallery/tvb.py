@@ -77,7 +77,7 @@ def made(full):
         rows.append((f"`{v}` after 40 ms", wanted[v], float(solved.y[k, at_40])))
     panels[0].set(xlabel="t (ms)", ylabel="rate (Hz)", xlim=(0, 120), ylim=(0, 105))
     panels[0].set_title("one node; circles: TVB's run", loc="left")
-    panels[0].legend(loc="upper right", ncols=2)
+    legend_once(panels[0], loc="upper right", ncols=2)
     diagram(panels[1], dict(scan.fixed), full)
     letters(panels)
     return figure, rows
