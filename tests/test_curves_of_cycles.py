@@ -191,8 +191,73 @@ def test_on_the_curves_of_torus_bifurcations_of_a_driven_oscillation_a_pair_is_o
         assert np.abs(np.angle(mu)) == pytest.approx(point["angle"].item(), abs=1e-9)
     # It ends where the angle of the pair is 0.
     ends = {CUTS[found[side].values[0]]: row for side, row in (("start", 0), ("end", -1))}
-    assert "resonance_1_1" in ends
-    assert 0.0 < found["angle"].values[ends["resonance_1_1"]] < 0.2
+    last = found.isel(point=ends["resonance_1_1"])
+    assert (last["type"].item(), last["angle"].item()) == (codes.R1, pytest.approx(0.0, abs=1e-6))
+
+
+GAP = {"eta": 1.0, "J": 0.0, "g": 2.0}
+
+
+@cache
+def locking(kind, period, **options):
+    """Curves of responses of gap junctions to a sine from one of a period."""
+    options = {
+        "drive": qs.Sine(amplitude=1.0, period=period),
+        "through": "drive_period",
+        "points": 30,
+    } | options
+    return qs.curve("qif_gap", kind, **options, between=(0.0, 4.0), within=(1.5, 6.0), **GAP)
+
+
+def marked(found, code):
+    """The places in the plane at which points of a type are, by the amplitude."""
+    here = found.isel(point=found["type"].values == code)
+    return np.array(sorted(zip(here["drive_amplitude"].values, here["drive_period"].values, strict=True)))
+
+
+def test_curves_of_torus_bifurcations_and_of_folds_meet_at_resonances_and_begin_there():
+    """At the period 2.24 responses meet a torus bifurcation, at 3.5 folds alone."""
+    ending, folds = locking("NS", 2.24, at=2.24), locking("LPC", 3.5, at=3.5)
+    place = marked(ending, codes.R1)
+    meetings = marked(folds, codes.R1)
+    assert len(place) == 1
+    assert len(meetings) == 2
+    assert np.abs(meetings - place).max(axis=1).min() < 1e-8
+    assert marked(locking("LPC", 2.24), codes.R1) == pytest.approx(meetings, abs=1e-8)
+    # From the folds at 3.5 the curve of before, and another one, which ends at a resonance 1:2.
+    begun = locking("NS", 3.5)
+    assert marked(begun, codes.R1) == pytest.approx(meetings, abs=1e-8)
+    assert begun.sizes["pieces"] == 2
+    for code in (codes.R3, codes.R4, codes.CH):
+        known = marked(ending, code)
+        assert np.abs(marked(begun, code)[:, None] - known).max(axis=2).min(axis=0) == pytest.approx(
+            0.0, abs=1e-7
+        )
+    end = marked(begun, codes.R2)
+    assert len(end) == 1
+    assert np.abs(marked(locking("PD", 3.5), codes.R2) - end).max(axis=1).min() < 1e-7
+    for point in some(begun, 6):
+        mu = np.linalg.eigvals(monodromy("qif_gap", point, SINE, **GAP))
+        assert np.abs(mu) == pytest.approx(1.0, abs=1e-9)
+        assert np.abs(np.angle(mu)) == pytest.approx(point["angle"].item(), abs=1e-9)
+
+
+def test_a_point_tells_how_far_its_multipliers_may_be_from_those_of_the_variational_equations():
+    """Beside a canard: there the error of the flow's own multiplier, 1e-5 at most, told nothing of it."""
+    fixed = {"tau": 2.0, "J": 12.5, "alpha": 1.9, "tau_a": 7.0}
+    limits = {"between": (-2.0, 3.0), "within": (0.6, 0.9), "points": 60}
+    model = "qif_adaptation_exponential"
+    found = qs.curve(model, "LPC", through="delta", at=0.696, **limits, **fixed)
+    told, off = found["multiplier_error"].values, np.full(found.sizes["point"], np.nan)
+    for k in np.flatnonzero(found["period"].values < 95.0):
+        matrix, _, _ = check.monodromy(model, found.isel(point=int(k)), ("eta", "delta"), **fixed)
+        off[k] = check.off("LPC", matrix, None)
+    resolved = found["resolved"].values
+    assert (resolved == (told < 1e-3)).all()
+    assert resolved.sum() >= 10
+    assert (off[resolved] <= 2.0 * told[resolved]).all()
+    assert np.nanmax(off[~resolved]) > 0.01
+    assert (off[found["period"].values < 65.0] < 2e-7).all()
 
 
 def test_through_a_parameter_of_the_model_a_curve_of_responses_has_the_period_of_the_sine():

@@ -71,7 +71,7 @@ class OnBranches:
     at_period: float | None = None
     doubled: bool = False
     kept: list[Met] = field(default_factory=list)
-    leaving: int = BY_RANGE
+    leaving: tuple[int, ...] = (BY_RANGE,)
     unmoved: int = UNRESOLVED
 
     @property

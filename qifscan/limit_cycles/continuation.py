@@ -142,8 +142,8 @@ class Rules(Protocol):
         """Of each test function, what is there where it is 0."""
 
     @property
-    def leaving(self) -> int:
-        """The end at which an orbit lies beyond the range."""
+    def leaving(self) -> tuple[int, ...]:
+        """The ends at which an orbit lies beyond a bound that is located."""
 
     @property
     def unmoved(self) -> int:
@@ -391,7 +391,7 @@ def _accept(b: Branches, step: Step, rules: Rules) -> None:
     ended, beyond = rules.ended(b, step)
     b.count[who] += 1
     b.cut[who] = ended
-    leaves = ended == rules.leaving
+    leaves = np.isin(ended, rules.leaving)
     codes: Index = np.where(b.still[who] == 2, rules.unmoved, POINT)
     entry = Waiting(step, b.step[who].copy(), b.count[who].copy(), codes, ~beyond, moved & (~beyond | leaves))
     _note(b, entry, EP, leaves)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,17 +9,18 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.branch_bifurcations import mirrored, returned
+from qifscan.limit_cycles import conditioning
+from qifscan.limit_cycles.branch_bifurcations import Met, mirrored, returned
 from qifscan.limit_cycles.collocation import linearised
 from qifscan.limit_cycles.continuation import Branches, Step
-from qifscan.limit_cycles.cycle_normal_forms import coefficient
+from qifscan.limit_cycles.cycle_normal_forms import angle, coefficient
 from qifscan.limit_cycles.floquet import multipliers
 from qifscan.limit_cycles.located import search
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits, adapted, halves_apart, mesh_error, remeshed
 from qifscan.limit_cycles.recorded import Record, recorded
-from qifscan.limit_cycles.steps import Crossing, doubling, measured, others, stepped, torus
-from qifscan.theory.codes import EP, OF_CURVES_OF_CYCLES, UNRESOLVED
+from qifscan.limit_cycles.steps import RESOLVED, Crossing, doubling, measured, others, stepped, torus
+from qifscan.theory.codes import EP, OF_CURVES_OF_CYCLES, R1, R2, UNRESOLVED
 
 CUTS = (
     "points",
@@ -56,11 +56,25 @@ _TESTS = {
 _OF_ITSELF = ("CPC", "R3", "R4", "GPD", "CH")
 """Those that are told without the multipliers."""
 
-_ANGLES = {"third": 2.0 * math.pi / 3.0, "quarter": 0.5 * math.pi}
+_COSINES = {"third": -0.5, "quarter": 0.0}
+"""Of the angle of the pair at resonances that a curve passes."""
 
-_SURE, _STEEP, _REFINED = 1e-7, 1e3, 2
-"""Distance of a multiplier from where it is on a curve, and growth of a direction on the way around, above
-which a point is solved on a finer mesh; and how often the mesh is made finer."""
+_SURE, _LITTLE = 3e-7, 0.01
+"""Error of the multipliers of a bifurcation above which a point is solved on a finer mesh, unless the mesh's
+part in it is as little a share of that of rounding."""
+
+_MORE = 10.0
+"""How much more multipliers are off than they are on the mesh on which a bifurcation was solved, at most, but
+for rounding: measured as the numbers of `conditioning` were."""
+
+_FINEST = 1024
+"""Intervals beyond which no mesh is made finer."""
+
+_STEEP = 1e3
+"""Growth of a direction on the way around above which a point is solved on a finer mesh once."""
+
+_SAME = 1e-6
+"""Distance of the cosine of a pair from 1 or -1 up to which it is that."""
 
 FLAT = 1e-3
 """Relative range of the variables below which a cycle is about to be an equilibrium."""
@@ -86,9 +100,10 @@ class OnCurves:
     units: Array
     most: int
     longest: Array
-    leaving: int = BY_RANGE
+    leaving: tuple[int, ...] = (BY_RANGE, BY_R1, BY_R2)
     unmoved: int = UNRESOLVED
     record: Mapping[str, Record] = field(default_factory=dict)
+    kept: list[Met] = field(default_factory=list)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -130,8 +145,8 @@ class OnCurves:
             return found
         if what == "form":
             return coefficient(system, new)
-        if what in _ANGLES:
-            return new.scalars[:, -1] - _ANGLES[what]
+        if what in _COSINES:
+            return new.scalars[:, -1] - _COSINES[what]
         if what == "fold":
             return np.asarray(np.prod(1.0 - rest, axis=1).real)
         return doubling(rest) if what == "flip" else torus(rest)
@@ -164,8 +179,8 @@ class OnCurves:
         found[b.still[who] >= 25] = BY_STANDSTILL
         found[new.period > self.longest[who]] = BY_PERIOD
         if self.kind == "NS":
-            theta = new.scalars[:, -1]
-            found[theta <= 0.0], found[theta >= math.pi] = BY_R1, BY_R2
+            cosine = new.scalars[:, -1]
+            found[cosine >= 1.0], found[cosine <= -1.0] = BY_R1, BY_R2
         found[self._outside(new)] = BY_RANGE
         return found, np.isin(found, (BY_RANGE, BY_HOPF, BY_R1, BY_R2))
 
@@ -177,13 +192,12 @@ class OnCurves:
 
     def measured(self, system: Any, orbits: Orbits, tangent: Orbits) -> dict[str, Any]:
         """Return the numbers of the cycles, on finer meshes where their multipliers are off."""
-        forced = _problem(system).drive is not None
         row = self._measured(system, orbits)
         left = np.arange(len(row["period"]))
-        for times in range(_REFINED):
-            unsure = ~(self._off(row, forced)[left] < _SURE)
-            off = np.flatnonzero(unsure | ((times == 0) & (row["growth"][left] > _STEEP)))
-            if not len(off):
+        first = orbits.stages.shape[1]
+        while True:
+            off = np.flatnonzero(self._is_coarse(row, orbits.stages.shape[1] == first)[left])
+            if not len(off) or 2 * orbits.stages.shape[1] > max(_FINEST, 2 * first):
                 break
             left, system = left[off], system.chosen(off)
             orbits, tangent = _finer(system, orbits.chosen(off), tangent.chosen(off))
@@ -194,37 +208,56 @@ class OnCurves:
                 values[left[found.good]] = better[name][found.good]
         return row
 
-    def _off(self, row: Mapping[str, Any], forced: bool) -> Array:
-        """Return how far the multipliers are from those of the bifurcation: of a double one the mean of both
-        and the product of both distances, as each is off by the square root of an error."""
-        mu = row["multipliers"]
+    def _is_coarse(self, row: Mapping[str, Any], first: bool) -> Any:
+        """Tell whose multipliers a finer mesh may make better."""
+        steep = first & (row["growth"] > _STEEP)
         if self.kind in ("period", "homoclinic"):
-            return np.zeros(len(mu))
-        if self.kind != "LPC" or forced:
-            angle = {"PD": np.array([math.pi]), "LPC": np.zeros(1)}.get(self.kind, row["angle"])
-            return np.asarray(np.abs(mu - np.exp(1j * angle)[:, None]).min(axis=1))
-        nearest = np.argsort(np.abs(mu - 1.0), axis=1)[:, :2]
-        apart = np.take_along_axis(mu, nearest, axis=1) - 1.0
-        return np.asarray(np.maximum(np.abs(apart.sum(axis=1)) / 2.0, np.abs(apart.prod(axis=1))))
+            return steep
+        mesh, rounding = row["by_mesh"], row["by_rounding"]
+        helps = (mesh > _LITTLE * rounding) | ~(row["off"] < mesh + rounding)
+        return steep | (~(row["quality"] < _SURE) & helps)
+
+    def _off(self, row: Mapping[str, Any], forced: bool) -> Array:
+        """Return how far the multipliers are from those of the bifurcation: of a pair their mean and their
+        product, at a fold that of both distances."""
+        mu = row["multipliers"]
+        if self.kind == "PD" or (self.kind == "LPC" and forced):
+            return np.asarray(np.abs(mu - (1.0 if self.kind == "LPC" else -1.0)).min(axis=1))
+        # Where two multipliers are about to be the same each is off by the square root of an error.
+        cosine = np.cos(row["angle"]) if self.kind == "NS" else np.ones(len(mu))
+        sine = np.sqrt(1.0 - cosine**2)
+        distance = np.abs(mu - (cosine[:, None] + 1j * np.where(mu.imag < 0.0, -1.0, 1.0) * sine[:, None]))
+        pair = np.take_along_axis(mu, np.argsort(distance, axis=1)[:, :2], axis=1)
+        middle = pair.mean(axis=1) - cosine
+        product = pair.prod(axis=1) - 1.0 if self.kind == "NS" else (pair - 1.0).prod(axis=1)
+        return np.asarray(np.maximum(np.abs(middle), np.abs(product)))
 
     def _measured(self, system: Any, orbits: Orbits) -> dict[str, Any]:
         """Return the numbers of the cycles, and how well their direction is one."""
         cycles = system.cycles(orbits) if isinstance(system, Marginal) else orbits
         row = measured(_problem(system), cycles)
         linear = linearised(system, orbits)
-        extra = orbits.scalars[:, -1] if self.kind == "NS" else np.full(len(orbits.period), np.nan)
+        extra = angle(orbits) if self.kind == "NS" else np.full(len(orbits.period), np.nan)
         size = cycles.u.shape[2]
         error = mesh_error(orbits, system.scales(orbits.u))
+        groups = linear.groups[..., :size, :size]
         own = recorded(_problem(system), cycles, self.record)
         row |= {f"record {name}": values for name, values in own.items()}
-        return row | {
+        row |= {
             "second": orbits.scalars[:, self.plane[1]],
             "angle": extra,
             "residual": linear.residual,
             "mesh_error": error,
             "coefficient": coefficient(system, orbits),
-            "growth": _growth(linear.groups[..., :size, :size]),
+            "growth": _growth(groups),
         }
+        if not isinstance(system, Marginal):
+            return row
+        by_mesh, by_rounding = conditioning.errors(system, orbits, groups, error)
+        off = self._off(row, system.problem.drive is not None)
+        mesh = np.maximum(by_mesh, _MORE * np.nan_to_num(off, nan=np.inf))
+        quality = np.maximum(row["quality"], mesh + by_rounding)
+        return row | {"off": off, "by_mesh": by_mesh, "by_rounding": by_rounding, "quality": quality}
 
     def located(self, b: Branches, crossing: Crossing) -> dict[str, Any]:
         """Return rows of the points at which test functions are 0."""
@@ -237,8 +270,10 @@ class OnCurves:
         def test(which: Index, part: Any, orbits: Orbits, tangent: Orbits) -> Array:
             if crossing.code == EP:
                 both = self._placed(orbits)
-                apart: Array = np.maximum(low / self.sizes - both, both - high / self.sizes)
-                return np.asarray(apart.max(axis=1))
+                apart: Array = np.maximum(low / self.sizes - both, both - high / self.sizes).max(axis=1)
+                if self.kind == "NS":
+                    apart = np.maximum(apart, np.abs(orbits.scalars[:, -1]) - 1.0)
+                return apart
             mu = multipliers(self._states(part, orbits)).mu if name not in _OF_ITSELF else None
             rest = None if mu is None else self._rest(mu, forced)
             return self._test(name, part, rest, orbits, tangent, looked.tangent.chosen(which))
@@ -248,11 +283,32 @@ class OnCurves:
         row = self._measured(system, orbits)
         keep = ~denied & (good | (crossing.code != EP))
         order = crossing.order - 1.0 + np.clip(step / crossing.step, 0.0, 1.0)
-        code = np.where(good, crossing.code, UNRESOLVED)
+        told = np.ones(len(good), dtype=bool)
+        if crossing.code != EP and name not in _OF_ITSELF:
+            # At a resonance two multipliers are the same, and each is off by the square root of rounding.
+            twice = np.sqrt(np.finfo(float).eps * row["growth"])
+            told = (twice if crossing.code in (R1, R2) else row["quality"]) < RESOLVED
+        code = np.where(good & told, crossing.code, UNRESOLVED)
         if name == "LPNS" or name in ("PDNS", "NSNS"):
             keep &= (np.abs(row["multipliers"].imag) > 1e-6).any(axis=1)
+        if self.kind == "NS" and crossing.code == EP:
+            cosine = orbits.scalars[:, -1]
+            code = np.select([cosine > 1.0 - _SAME, cosine < _SAME - 1.0], [R1, R2], code)
+            # There the pair has one direction alone, and another normal form.
+            row["coefficient"][code != EP] = np.nan
         row |= {"number": crossing.number, "order": order, "type": code}
+        self._keep(crossing, system, orbits, looked.tangent, code, keep)
         return {key: values[keep] for key, values in row.items()}
+
+    def _keep(
+        self, crossing: Crossing, system: Any, orbits: Orbits, tangent: Orbits, code: Index, there: Any
+    ) -> None:
+        """Note resonances, at which other curves begin."""
+        for kind in (R1, R2):
+            which = np.flatnonzero(there & (code == kind))
+            if len(which):
+                chosen = orbits.chosen(which), tangent.chosen(which)
+                self.kept.append(Met(kind, crossing.number[which], system.chosen(which), *chosen))
 
     def _states(self, system: Any, orbits: Orbits) -> Array:
         cycles = system.cycles(orbits) if isinstance(system, Marginal) else orbits

@@ -15,7 +15,7 @@ from qifscan.dynamics.model import Model
 from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, check_count, show
 from qifscan.lazy import LazyModule
-from qifscan.limit_cycles import continuation, homoclinic_curves
+from qifscan.limit_cycles import continuation, homoclinic_curves, resonances
 from qifscan.limit_cycles.asked import KINDS, Wanted, refuse, values_at, wanted
 from qifscan.limit_cycles.bautin import Place, bautin_points, beside, nearest, smallest, takens_points
 from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
@@ -28,7 +28,7 @@ from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import AMPLITUDE
 from qifscan.limit_cycles.recorded import Record, checked
-from qifscan.limit_cycles.steps import Extent, at_value, forward, tangents
+from qifscan.limit_cycles.steps import RESOLVED, Extent, at_value, forward, tangents
 from qifscan.phases import phased, tell
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import curves as of_equilibria
@@ -189,7 +189,7 @@ def curve(
     values = values_at(chosen, through, at)
     with np.errstate(all="ignore"):
         places = _places(asked, slices) if at is None and drive is None else []
-        lines = _curves(asked, flat, values, places)
+        lines = _curves(asked, flat, values, places, resonant=at is None)
     return _dataset(asked, given, lines)
 
 
@@ -206,7 +206,7 @@ def _places(asked: Wanted, slices: Mapping[str, Values]) -> list[Place]:
     """Return the points of the plane beside which curves begin."""
     if asked.kind == "homoclinic":
         return takens_points(asked, slices)
-    return bautin_points(asked, slices) if asked.kind == "LPC" else []
+    return bautin_points(asked, slices) if asked.kind in ("LPC", "NS") else []
 
 
 # From branches to curves
@@ -222,19 +222,36 @@ class Lines:
     duplicate_of: Index
 
 
-def _curves(asked: Wanted, flat: Mapping[str, Array], values: Array, places: list[Place]) -> Lines:
+def _curves(
+    asked: Wanted, flat: Mapping[str, Array], values: Array, places: list[Place], *, resonant: bool
+) -> Lines:
     """Return the curves that begin at what branches meet at some values of the second parameter, and beside
-    some places."""
-    found = _beginnings(asked, flat, values, places)
+    some places; at resonances of other curves if `resonant`, or if there is nothing else."""
+    found, met = _beginnings(asked, flat, values, places)
+    if resonant or not found:
+        found += _resonant(asked, met)
     if not found:
         hint = "give other values of `at`, or widen the ranges"
         what = f"no {asked.kind} that a curve can begin with on "
         what += "responses of equilibria" if asked.forced else "branches from Hopf points"
         where = f"{what} at {asked.names[1]} = {show(values.tolist())}"
         raise ScanError([Fault(", ".join(asked.names), where, "at least one", hint)])
+    tables, cuts, _ = _traced(asked, found)
+    table = {name: np.concatenate([rows[name] for rows in tables]) for name in tables[0]}
+    order = np.lexsort((table["order"], table["number"]))
+    table = {name: values[order] for name, values in table.items()}
+    ends = np.concatenate(cuts)
+    return Lines(table, ends, _again(asked, table, ends))
+
+
+def _traced(
+    asked: Wanted, found: list[tuple[Any, Orbits, Orbits]]
+) -> tuple[list[dict[str, Any]], list[Index], list[Met]]:
+    """Return the rows of curves from some beginnings, what ends each curve, and the resonances on them."""
     tables: list[dict[str, Any]] = []
     cuts: list[Index] = []
     lines: list[tuple[Array, Array]] = []
+    kept: list[Met] = []
     for system, orbits, along in found:
         for k in range(len(orbits.period)):
             one = system.chosen([k]), orbits.chosen([k]), along.chosen([k])
@@ -242,15 +259,25 @@ def _curves(asked: Wanted, flat: Mapping[str, Array], values: Array, places: lis
             if known is not None:
                 tables.append(known)
                 continue
-            rows, ends = _both_ways(asked, *one)
+            rows, ends = _both_ways(asked, *one, kept)
             lines.append(_line(rows, closed=bool((ends == BY_RETURN).all())))
             tables += [row | {"number": row["number"] + len(cuts)} for row in rows]
             cuts.append(ends)
-    table = {name: np.concatenate([rows[name] for rows in tables]) for name in tables[0]}
-    order = np.lexsort((table["order"], table["number"]))
-    table = {name: values[order] for name, values in table.items()}
-    ends = np.concatenate(cuts)
-    return Lines(table, ends, _again(asked, table, ends))
+    return tables, cuts, kept
+
+
+def _resonant(asked: Wanted, met: list[Met]) -> list[tuple[Any, Orbits, Orbits]]:
+    """Return the beginnings of curves at resonances of curves of other kinds, which begin at what branches
+    have met."""
+    found = []
+    for kind, code in resonances.OTHERS.get(asked.kind, {}).items():
+        other = replace(asked, kind=kind, record={})
+        for one in _traced(other, _begun_once(other, met))[2]:
+            if one.code == code:
+                torus = asked.kind == "NS"
+                begin = resonances.on_torus(one) if torus else resonances.beside_torus(one, asked.kind)
+                found.append(_settled(asked, *begin))
+    return [one for one in _once(found) if len(one[1].period)]
 
 
 def _known(
@@ -282,16 +309,17 @@ def _line(rows: list[dict[str, Any]], *, closed: bool) -> tuple[Array, Array]:
 
 
 def _both_ways(
-    asked: Wanted, system: Any, orbits: Orbits, along: Orbits
+    asked: Wanted, system: Any, orbits: Orbits, along: Orbits, kept: list[Met]
 ) -> tuple[list[dict[str, Any]], Index]:
-    """Return the rows of curves in both directions, and what ends them: a closed one needs but one."""
+    """Return the rows of curves in both directions, and what ends them: a closed one needs but one. `kept`
+    is given the resonances on them."""
     tell("following curves from points", len(orbits.period), None)
-    rows, forth = _half(asked, system, orbits, along)
+    rows, forth = _half(asked, system, orbits, along, kept)
     back = forth.copy()
     left = np.flatnonzero(forth != BY_RETURN)
     if len(left):
         turned = along.chosen(left).times(-np.ones(len(left)))
-        others, back[left] = _half(asked, system.chosen(left), orbits.chosen(left), turned)
+        others, back[left] = _half(asked, system.chosen(left), orbits.chosen(left), turned, kept)
         rows += [row | {"number": left[row["number"]], "order": -row["order"]} for row in others]
     rules = _rules(asked, system, orbits)
     count = len(forth)
@@ -317,8 +345,9 @@ def _again(asked: Wanted, table: Mapping[str, Any], ends: Index) -> Index:
 
 def _beginnings(
     asked: Wanted, flat: Mapping[str, Array], values: Array, places: list[Place]
-) -> list[tuple[Any, Orbits, Orbits]]:
-    """Return the problems of curves, the cycles they begin with, and their directions."""
+) -> tuple[list[tuple[Any, Orbits, Orbits]], list[Met]]:
+    """Return the problems of curves, the cycles they begin with, and their directions; and what branches
+    have met."""
     row = next(p for p in asked.model.parameters if p.name == asked.names[0])
     limits = Extent(*asked.ranges[0], _ON_BRANCH, abs(row.default or 1.0))
     every = {name: np.repeat(array, len(values)) for name, array in flat.items()} | {asked.names[1]: values}
@@ -327,13 +356,18 @@ def _beginnings(
     else:
         starts = branch_starts(asked.model, asked.names[0], every, limits)
     if asked.kind == "homoclinic":
-        return _homoclinic(asked, starts, flat, limits, places)
+        return _homoclinic(asked, starts, flat, limits, places), []
     met = [one for start in starts for one in _met(asked, start, limits, asked.doublings)]
     short = replace(limits, most=_BESIDE)
     sides, first = beside(asked.model, asked.names, flat, places)
     for start in branch_starts(asked.model, asked.names[0], sides, limits) if len(first) else []:
         own = start.chosen(nearest(start.who, start.orbits.value, first))
         met += smallest(_met(asked, own, short))
+    return _begun_once(asked, met), met
+
+
+def _begun_once(asked: Wanted, met: list[Met]) -> list[tuple[Any, Orbits, Orbits]]:
+    """Return the beginnings of curves of one kind among what branches have met, each once."""
     found = [_begun(asked, one) for one in met if one.code == KINDS[asked.kind] and len(one.number)]
     return [one for one in _once(found) if len(one[1].period)]
 
@@ -407,8 +441,12 @@ def _begun(asked: Wanted, found: Met) -> tuple[Any, Orbits, Orbits]:
         return problem, orbits, tangents(problem, orbits, forward(orbits, 2), asked.units)
     wide = with_direction(found.problem, found.orbits, asked.kind, along)
     extra = wide.scalars[:, found.orbits.scalars.shape[1] :]
-    system = Marginal(problem, asked.kind)
-    settled = at_value(system, wide.with_scalars(np.concatenate((scalars, extra), axis=1)))
+    return _settled(asked, Marginal(problem, asked.kind), wide.with_scalars(np.hstack((scalars, extra))))
+
+
+def _settled(asked: Wanted, system: Marginal, guess: Orbits) -> tuple[Any, Orbits, Orbits]:
+    """Return the bifurcations near guesses, at the second parameter that these have."""
+    settled = at_value(system, guess)
     good = np.flatnonzero(settled.good)
     system, orbits = system.chosen(good), settled.orbits.chosen(good)
     if not len(good):
@@ -440,13 +478,17 @@ def _rules(asked: Wanted, system: Any, orbits: Orbits) -> OnCurves:
     return OnCurves(asked.kind, asked.ranges, *sizes, asked.points, longest, record=asked.record)
 
 
-def _half(asked: Wanted, system: Any, orbits: Orbits, along: Orbits) -> tuple[list[dict[str, Any]], Index]:
-    """Return the rows of curves in one direction, and what ends them."""
+def _half(
+    asked: Wanted, system: Any, orbits: Orbits, along: Orbits, kept: list[Met]
+) -> tuple[list[dict[str, Any]], Index]:
+    """Return the rows of curves in one direction, and what ends them; `kept` is given their resonances."""
     rules = _rules(asked, system, orbits)
     if isinstance(rules, homoclinic_curves.AlongHomoclinic):
         return homoclinic_curves.half(rules, system, orbits, along)
     b = continuation.begun(system, orbits, along, rules.units, len(rules.codes))
-    return continuation.followed(b, rules), b.cut
+    rows = continuation.followed(b, rules)
+    kept += rules.kept
+    return rows, b.cut
 
 
 # The dataset
@@ -455,9 +497,6 @@ def _half(asked: Wanted, system: Any, orbits: Orbits, along: Orbits) -> tuple[li
 def _dataset(asked: Wanted, given: Mapping[str, xr.DataArray], lines: Lines) -> xr.Dataset:
     """Return the dataset of curves, a contiguous ragged array."""
     model, table = asked.model, lines.table
-    if asked.forced:
-        # No multiplier of a response is that of a flow.
-        table.pop("quality")
     words = Words(model, model.reference)
     meant = meanings(model, words)
     point, own = ("point",), ("pieces",)
@@ -477,6 +516,11 @@ def _dataset(asked: Wanted, given: Mapping[str, xr.DataArray], lines: Lines) -> 
     # On a curve of bifurcations no cycle is stable.
     free = asked.kind in ("period", "homoclinic")
     apart["stable"] = (point, apart["stable"][1] & free, apart["stable"][2])
+    if not free:
+        told = "estimated error of the multipliers that make the bifurcation"
+        apart["multiplier_error"] = (*apart["multiplier_error"][:2], words.meaning(told, "1"))
+        told = f"that error is below {RESOLVED:g}"
+        apart["resolved"] = (*apart["resolved"][:2], words.meaning(told))
     if asked.kind == "homoclinic":
         apart |= homoclinic_curves.columns_of(model, asked.names[0], words, table)
     size = words.meaning("number of points of the curve", "1") | {"sample_dimension": "point"}

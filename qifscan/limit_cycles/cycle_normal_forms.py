@@ -135,12 +135,18 @@ class Along:
 
 def coefficient(system: Any, orbits: Orbits) -> Array:
     """Return the real part of the coefficient that decides, in 1/ms for directions of size 1, NaN where none
-    does: at folds, and cycles of which nothing is asked."""
+    does: at folds, cycles of which nothing is asked, and where a pair is no longer one."""
     kind = system.kind if isinstance(system, Marginal) else ""
     if kind not in ("PD", "NS"):
         return np.full(len(orbits.period), np.nan)
     along = Along.of(system, orbits)
     return _of_doubling(along, orbits) if kind == "PD" else _of_torus(along, orbits)
+
+
+def angle(orbits: Orbits) -> Array:
+    """Return the angles of pairs of multipliers, whose cosine is the last scalar."""
+    found: Array = np.arccos(np.clip(orbits.scalars[:, -1], -1.0, 1.0))
+    return found
 
 
 def _of_doubling(along: Along, orbits: Orbits) -> Array:
@@ -156,9 +162,10 @@ def _of_doubling(along: Along, orbits: Orbits) -> Array:
 
 
 def _of_torus(along: Along, orbits: Orbits) -> Array:
-    n, theta = along.system.size, orbits.scalars[:, -1]
-    v: Any = orbits.stages[..., n : 2 * n] + 1j * orbits.stages[..., 2 * n :]
-    points: Any = orbits.u[..., n : 2 * n] + 1j * orbits.u[..., 2 * n :]
+    n, theta = along.system.size, angle(orbits)
+    sine = 1j * np.sin(theta)[:, None, None]
+    v: Any = orbits.stages[..., n : 2 * n] + sine[..., None] * orbits.stages[..., 2 * n :]
+    points: Any = orbits.u[..., n : 2 * n] + sine * orbits.u[..., 2 * n :]
     none = np.empty((*v.shape[:3], 2 * n, 0)), np.empty((len(theta), 0, points.shape[1], 2 * n))
     twice = _doubled(along.jacobian)
     second = Response(twice, _real(along.form(v, v)), *none, _rotation(2.0 * theta, n))
@@ -171,7 +178,11 @@ def _of_torus(along: Along, orbits: Orbits) -> Array:
     rows = np.stack([weights * _real(part * points) for part in (1.0, 1j)], axis=1)
     columns = np.stack([_real(part * v) for part in (1.0, 1j)], axis=-1)
     third = Response(twice, _real(forcing), columns, rows, _rotation(theta, n))
-    return -third.solved(along.cycles)[1][:, 0] / 2.0
+    # For q and w of size 1 v has another one.
+    scales = along.system.problem.scales(along.cycles.u)
+    square = (orbits.weights[..., None] * np.abs(points / scales[:, None]) ** 2).sum(axis=(1, 2))
+    found = -third.solved(along.cycles)[1][:, 0] / (2.0 * square)
+    return np.where(np.abs(orbits.scalars[:, -1]) < 1.0, found, np.nan)
 
 
 def _real(values: Any) -> Array:

@@ -50,8 +50,8 @@ def _size(problem: Problem, orbits: Orbits, u: Array) -> Array:
 
 
 def _eigenvector(linear: Linear, kind: str) -> tuple[Array, Array, Array]:
-    """Return the direction of the multiplier nearest to -1, or of a pair nearest to the circle: at the mesh
-    points, at the stages, and the angle of the pair."""
+    """Return the direction of the multiplier nearest to -1, or both of a pair nearest to the circle: at the
+    mesh points, at the stages, and the cosine of the pair's angle."""
     mu, vectors = np.linalg.eig(multiplied(linear.groups))
     if kind == "PD":
         pick = np.abs(mu + 1.0).argmin(axis=1)
@@ -67,8 +67,9 @@ def _eigenvector(linear: Linear, kind: str) -> tuple[Array, Array, Array]:
         points.append((states[:, k] @ points[-1][..., None])[..., 0])
     whole = np.stack(points, axis=1)
     stages = (linear.stages[..., :n] @ whole[:, :-1, None, :, None])[..., 0]
-    theta = np.angle(mu[row, pick])[:, None]
+    cosine = np.cos(np.angle(mu[row, pick]))[:, None]
     if kind == "PD":
-        return whole.real, stages.real, theta
-    both = np.concatenate((whole.real, whole.imag), axis=-1)
-    return both, np.concatenate((stages.real, stages.imag), axis=-1), theta
+        return whole.real, stages.real, cosine
+    sine = np.sqrt(1.0 - cosine**2)
+    both = np.concatenate((whole.real, whole.imag / sine[..., None]), axis=-1)
+    return both, np.concatenate((stages.real, stages.imag / sine[..., None, None]), axis=-1), cosine

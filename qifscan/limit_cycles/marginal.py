@@ -4,10 +4,14 @@ With a direction v beside the cycle u, on scaled time s in [0, 1]:
 
 fold (LPC)              v' = T (f_u v + b f), v(1) = v(0): b T is the change of the period; with a drive b = 0
 period doubling (PD)    v' = T f_u v,         v(1) = -v(0)
-torus (NS)              v' = T f_u v,         v(1) = e^(i theta) v(0), v complex
+torus (NS)              q' = T f_u q,         q(1) = c q(0) - (1 - c^2) w(0)
+                        w' = T f_u w,         w(1) = q(0) + c w(0)
 
-The size of v, its phase if it is complex, and the multiple of u' in it are fixed by linear conditions against
-a guess. At a fold of cycles this problem is regular, where that of the cycle alone is not.
+A pair e^(+-i theta) of multipliers has c = cos theta and the eigenvector v = q + i w sin theta. In real terms
+nothing special happens where the pair meets at 1 or -1, c = 1 or -1: there w is a generalised eigenvector.
+
+The size of v, what of q is in w, and the multiple of u' in v are fixed by linear conditions against a guess.
+At a fold of cycles this problem is regular, where that of the cycle alone is not.
 
 W. Govaerts, Yu. Kuznetsov, A. Dhooge, SIAM J. Sci. Comput. 27, 231 (2005); E. Doedel et al., AUTO-07P (2007).
 """
@@ -32,7 +36,7 @@ They serve Newton's method alone: what it converges to does not depend on them."
 class Marginal:
     """Cycles of a problem with one multiplier on the unit circle: `kind` "LPC", "PD" or "NS".
 
-    States are u, then v or its real and imaginary part; scalars those of the cycle, then b or theta.
+    States are u, then v, or q and w; scalars those of the cycle, then b or c.
     """
 
     problem: Problem
@@ -55,7 +59,7 @@ class Marginal:
 
     @property
     def has_extra(self) -> bool:
-        """Whether there is a number besides those of the cycle: b or theta."""
+        """Whether there is a number besides those of the cycle: b or c."""
         return self.kind == "NS" or (self.kind == "LPC" and self.problem.drive is None)
 
     def chosen(self, which: Any) -> Marginal:
@@ -118,14 +122,13 @@ class Marginal:
         if self.kind == "PD":
             matrix[:, n:, n:] *= -1.0
             return matrix, slope
-        theta = scalars[:, -1, None, None]
-        real, imag, eye = slice(n, 2 * n), slice(2 * n, None), np.eye(n)
-        matrix[:, real, real] = matrix[:, imag, imag] = np.cos(theta) * eye
-        matrix[:, imag, real] = np.sin(theta) * eye
-        matrix[:, real, imag] = -np.sin(theta) * eye
-        slope[:, real, real, -1] = slope[:, imag, imag, -1] = -np.sin(theta) * eye
-        slope[:, imag, real, -1] = np.cos(theta) * eye
-        slope[:, real, imag, -1] = -np.cos(theta) * eye
+        c = scalars[:, -1, None, None]
+        q, w, eye = slice(n, 2 * n), slice(2 * n, None), np.eye(n)
+        matrix[:, q, q] = matrix[:, w, w] = c * eye
+        matrix[:, w, q] = eye
+        matrix[:, q, w] = (c**2 - 1.0) * eye
+        slope[:, q, q, -1] = slope[:, w, w, -1] = eye
+        slope[:, q, w, -1] = 2.0 * c * eye
         return matrix, slope
 
     def pinned(self, guess: Orbits) -> tuple[Array, Array]:
@@ -138,7 +141,9 @@ class Marginal:
         parts = [guess.u[..., (k + 1) * n : (k + 2) * n] for k in range(self.copies)]
         rows = [parts]
         if self.kind == "NS":
-            rows.append([-parts[1], parts[0]])
+            # How q and w change as v is turned, over sin theta.
+            square = (1.0 - guess.scalars[:, -1] ** 2)[:, None, None]
+            rows.append([-square * parts[1], parts[0]])
         along = [[weights * part for part in row] for row in rows]
         if self.kind == "LPC" and self.problem.drive is None:
             along.append([phase_row(self.problem, cycles, scales)])
