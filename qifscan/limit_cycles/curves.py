@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,21 +20,21 @@ from qifscan.limit_cycles.asked import KINDS, Wanted, refuse, values_at, wanted
 from qifscan.limit_cycles.bautin import Place, bautin_points, beside, nearest, smallest, takens_points
 from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
 from qifscan.limit_cycles.branches import Starts, branch_starts, doubled_starts, duplicates, places_on
-from qifscan.limit_cycles.curve_bifurcations import BY_RETURN, CUTS, OnCurves
-from qifscan.limit_cycles.cycle_columns import columns_of, meanings, multiplier_axis
+from qifscan.limit_cycles.curve_bifurcations import BY_RETURN, OnCurves
+from qifscan.limit_cycles.curve_columns import Lines, dataset
+from qifscan.limit_cycles.cycle_columns import meanings
 from qifscan.limit_cycles.directions import with_direction
 from qifscan.limit_cycles.forced_curves import response_starts, with_sine
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import AMPLITUDE
 from qifscan.limit_cycles.recorded import Record, checked
-from qifscan.limit_cycles.steps import RESOLVED, Extent, at_value, forward, tangents
+from qifscan.limit_cycles.steps import Extent, at_value, forward, tangents
 from qifscan.phases import phased, tell
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import curves as of_equilibria
 from qifscan.theory.branches import PER_DECADE
-from qifscan.theory.codes import OF_CURVES_OF_CYCLES
-from qifscan.theory.tables import Words, flags
+from qifscan.theory.tables import Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -90,7 +90,8 @@ def curve(
     at
         For cycles: value of `through`, or several, at which curves begin. By default that of the model; then
         curves of folds begin beside every generalised Hopf point of the plane as well, homoclinic ones beside
-        every Bogdanov-Takens point.
+        every Bogdanov-Takens point, and curves of torus bifurcations at the resonances R1 and R2 on curves of
+        folds and period doublings, or these where those end. The latter also where nothing else is found.
     period
         For "period": the period, ms.
     between
@@ -136,7 +137,9 @@ def curve(
         - Of cycles also what `cycles` tells of a cycle with its multipliers, and `angle` (theta of "NS").
           Marked are cusps of cycles (CPC), generalised period doublings (GPD) and Chenciner points (CH),
           where `coefficient`, that of the normal form, is 0, the resonances R1 to R4, and where two
-          bifurcations meet (LPPD, LPNS, PDNS, NSNS). A curve ends with "no_amplitude" at a generalised Hopf
+          bifurcations meet (LPPD, LPNS, PDNS, NSNS). `multiplier_error` is an upper estimate of how far the
+          multipliers of the bifurcation are off, from the mesh, rounding, and what errors do to them;
+          `resolved`: below 1e-3. A curve ends with "no_amplitude" at a generalised Hopf
           point (of homoclinic orbits a Bogdanov-Takens point), with "longest_period" where the period
           diverges, with "saddle_node" where the saddle is about to meet a node, with "period_doubling" where
           a doubled cycle becomes another one run through twice. `duplicate_of`: the curve that has all of its
@@ -190,7 +193,7 @@ def curve(
     with np.errstate(all="ignore"):
         places = _places(asked, slices) if at is None and drive is None else []
         lines = _curves(asked, flat, values, places, resonant=at is None)
-    return _dataset(asked, given, lines)
+    return dataset(asked, given, lines, homoclinic_curves.columns_of)
 
 
 def _taken(model: Model, pair: tuple[str, str]) -> set[str]:
@@ -210,16 +213,6 @@ def _places(asked: Wanted, slices: Mapping[str, Values]) -> list[Place]:
 
 
 # From branches to curves
-
-
-@dataclass(frozen=True)
-class Lines:
-    """Curves: the rows of their points in order, what ends each on both sides, and which have all points of
-    another."""
-
-    table: dict[str, Any]
-    cuts: Index
-    duplicate_of: Index
 
 
 def _curves(
@@ -489,51 +482,3 @@ def _half(
     rows = continuation.followed(b, rules)
     kept += rules.kept
     return rows, b.cut
-
-
-# The dataset
-
-
-def _dataset(asked: Wanted, given: Mapping[str, xr.DataArray], lines: Lines) -> xr.Dataset:
-    """Return the dataset of curves, a contiguous ragged array."""
-    model, table = asked.model, lines.table
-    words = Words(model, model.reference)
-    meant = meanings(model, words)
-    point, own = ("point",), ("pieces",)
-    code = words.meaning("type of the point") | flags(OF_CURVES_OF_CYCLES)
-    form = words.meaning("normal form coefficient, below 0 what branches off is stable", "1/ms")
-    apart: dict[str, Any] = {
-        "piece": (point, table["number"], words.meaning("curve that the point is on")),
-        "type": (point, table["type"].astype(np.int8), code),
-        "angle": (point, table["angle"], words.meaning("angle of the pair of multipliers", "rad")),
-        "coefficient": (point, table["coefficient"], form),
-    }
-    for name, key in zip(asked.names, ("value", "second"), strict=True):
-        apart[name] = (point, table[key], words.of_parameter(name, "of the cycle"))
-    apart |= {x: (point, table[f"record {x}"], words.meaning(f"{x}, recorded")) for x in asked.record}
-    for name, values in columns_of(model, table).items():
-        apart[name] = ((*point, "multiplier") if values.ndim > 1 else point, values, meant[name])
-    # On a curve of bifurcations no cycle is stable.
-    free = asked.kind in ("period", "homoclinic")
-    apart["stable"] = (point, apart["stable"][1] & free, apart["stable"][2])
-    if not free:
-        told = "estimated error of the multipliers that make the bifurcation"
-        apart["multiplier_error"] = (*apart["multiplier_error"][:2], words.meaning(told, "1"))
-        told = f"that error is below {RESOLVED:g}"
-        apart["resolved"] = (*apart["resolved"][:2], words.meaning(told))
-    if asked.kind == "homoclinic":
-        apart |= homoclinic_curves.columns_of(model, asked.names[0], words, table)
-    size = words.meaning("number of points of the curve", "1") | {"sample_dimension": "point"}
-    again = words.meaning("curve that has all of its points, -1: none; of two the first counts", "1")
-    apart |= {
-        "row_size": (own, np.bincount(table["number"], minlength=len(lines.cuts)), size),
-        "duplicate_of": (own, lines.duplicate_of, again),
-    }
-    for k, name in enumerate(("start", "end")):
-        text = words.meaning(f"what ends the curve at its {'first' if k == 0 else 'last'} point") | flags(
-            CUTS
-        )
-        apart[name] = (own, lines.cuts[:, k].astype(np.int8), text)
-    found = words.dataset(given, {}, multiplier_axis(words, model), apart)
-    found.attrs["kind"] = asked.kind
-    return found
