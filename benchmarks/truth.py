@@ -304,7 +304,10 @@ def judge(case: Case, points: list[Point], truth: Truth, verdict: Verdict) -> No
         off |= frequency_deviations(case.compared, periods(case.model, points, truth), truth, found)
     names = np.array(list(off))
     status = data["status"].values.astype(int)
-    flagged = (status & ~UNFLAGGED) != 0
+    flags = status & ~UNFLAGGED
+    # Under a mean input a rate may be negative: then that flag is right, and tells no error.
+    flags[_below_zero(case.model, truth)] &= ~int(qs.Status.rate_negative)
+    flagged = flags != 0
     table, highest = _with_highest(off)
     unsolved = highest < 0.0
     verdict.points += len(status)
@@ -329,6 +332,12 @@ def judge(case: Case, points: list[Point], truth: Truth, verdict: Verdict) -> No
     verdict.undecided += int(undecided.sum())
     for i in np.flatnonzero(within & ~undecided):
         verdict.wrongly_flagged.append(_finding(case, i, "", [], truth, data, status[i], highest[i]))
+
+
+def _below_zero(model: str, truth: Truth) -> Array:
+    rates = [MODELS[model].variables[place] for place, _ in MODELS[model].rates]
+    found: Array = np.any([truth.values[f"{rate}_min"] < 0.0 for rate in rates], axis=0)
+    return found
 
 
 def _with_highest(off: dict[str, Array]) -> tuple[Array, Array]:
