@@ -28,8 +28,8 @@ def store(tmp_path_factory):
     [
         "import qifscan, xarray",
         "import xarray, qifscan",
-        "import qifscan; import xarray.core.dataset, xarray",
-        "import qifscan; qifscan.equilibria(); import xarray",
+        pytest.param("import qifscan; import xarray.core.dataset, xarray", marks=pytest.mark.thorough),
+        pytest.param("import qifscan; qifscan.equilibria(); import xarray", marks=pytest.mark.thorough),
         "import qifscan, importlib, xarray; importlib.reload(xarray)",
     ],
 )

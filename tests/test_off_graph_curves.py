@@ -128,6 +128,7 @@ def test_folds_in_parameters_of_which_none_is_additive_are_those_of_the_plain_mo
     np.testing.assert_allclose(mark["J"] + 0.5 * mark["eta"], cusp["J"], rtol=1e-9)
 
 
+@pytest.mark.thorough
 def test_on_curves_of_pseudo_cumulants_numpys_eigenvalues_are_critical():
     """Of the equations in complex numbers, and at a Bogdanov-Takens point both of two."""
 

@@ -48,7 +48,7 @@ def assert_the_same(found, exact, tolerance=1e-6):
     ("name", "given"),
     [
         ("qif_gap", {"within": (0.5, 3.0), "points": 25, "J": 0.0, "g": 2.0}),
-        ("qif_depression_alpha", {"within": (-5.75, -5.6), "points": 60, "alpha": 0.05, **GAST}),
+        slow("qif_depression_alpha", {"within": (-5.75, -5.6), "points": 60, "alpha": 0.05, **GAST}),
         slow("qif_pair", {"within": (-1.0, 2.6), "points": 80}),
         slow("qif_adaptation_alpha", {"within": (-5.0, 0.0), "points": 40, "alpha": 0.6, **GAST}),
     ],
@@ -93,6 +93,7 @@ def test_with_the_graph_hidden_responses_to_a_sine_are_the_same():
     np.testing.assert_array_equal(found["stable"], exact["stable"])
 
 
+@pytest.mark.thorough
 def test_with_the_graph_hidden_simulation_finds_the_same_stable_cycle():
     given = {"eta": -2.0, "alpha": 1.0, "starts": 2, **GAST}
     exact, found = (qs.cycles(f"{of}qif_adaptation_alpha", **given) for of in ("", "own_models:"))

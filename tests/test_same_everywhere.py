@@ -90,8 +90,6 @@ def test_a_wide_batch_gives_the_bits_of_a_narrow_one(reference, tmp_path):
 
 WIDE = [
     ("qif_pair", "float64", "noise"),
-    ("qif_plasticity", "float64", "exponents"),
-    ("qif_delay", "float32", "noise"),
     *(
         pytest.param(model, precision, kind, marks=pytest.mark.thorough)
         for model in MODELS

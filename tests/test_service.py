@@ -733,7 +733,9 @@ def test_a_client_needs_nothing_of_the_extra(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("begun", ["", "signal.signal(signal.SIGINT, signal.SIG_IGN)"])
+@pytest.mark.parametrize(
+    "begun", ["signal.signal(signal.SIGINT, signal.SIG_IGN)", pytest.param("", marks=pytest.mark.thorough)]
+)
 def test_a_job_is_stopped_by_its_own_process_when_its_server_is_gone(tmp_path, begun):
     """The line of input that a job reads is its tie to the server, also where no signal comes, and where a
     shell has started the server in the background, with interrupts ignored."""
