@@ -55,7 +55,7 @@ SAMPLES = 8
 TOGETHER = 20
 """Scans whose points are solved in one batch."""
 
-MOST = {"exponents": 300}
+WITH_EXPONENTS = 300
 """Most steps in windows with exponents: violent points take 2^14 steps for each, with tangents, and are
 compared at finer ones."""
 
@@ -209,7 +209,11 @@ def drawn_case(model: str, number: int, seed: int, count: int, longest: int = 10
     precision = ("float32", "float64")[(number // 2) % 2]
     dt = "auto" if number % 3 else float(rng.choice([0.002, 0.01, 0.02]))
     base = 0.05 if dt == "auto" else dt
-    most = min(longest, MOST.get(asked, longest), DELAYED if model == "qif_delay" else longest)
+    most = longest
+    if asked == "exponents":
+        most = min(most, WITH_EXPONENTS)
+    if model == "qif_delay":
+        most = min(most, DELAYED)
     window = round(float(np.exp(rng.uniform(0.0, np.log(most)))))
     if asked == "frequency":
         window = max(window, min(4096, longest))

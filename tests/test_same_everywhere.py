@@ -96,6 +96,7 @@ WIDE = [
         for precision in ("float32", "float64")
         for kind in ("noise", "exponents", "spectra")
         if not (kind == "exponents" and MODELS[model].delay)
+        and (model, precision, kind) != ("qif_pair", "float64", "noise")
     ),
 ]
 
@@ -110,7 +111,7 @@ def test_a_batch_of_any_width_gives_the_same_bits(tmp_path, monkeypatch, model, 
     names = [variable.name for variable in mean_field.variables]
     parameters = {parameter.name for parameter in mean_field.parameters}
     axis = next(name for name in ("eta", "eta_e", "eta_1") if name in parameters)
-    fixed = {"delay": 1.3, "J": -12.0} if mean_field.delay else {}
+    fixed = {"delay": 10.0, "J": -12.0} if mean_field.delay else {}
     observables = [f"{n}_{what}" for n in names for what in ("mean", "std", "min", "max", "final")]
     if kind == "exponents":
         observables += [f"lyapunov_{k + 1}" for k in range(len(names))]
