@@ -241,7 +241,7 @@ class ObjectPath:
     def bucket(self) -> Any:
         """The bucket, connected."""
         # In a notebook keys may be set after the first try.
-        settings = tuple(sorted((n, v) for n, v in os.environ.items() if n.startswith(_SETTINGS)))
+        settings = tuple(sorted((n, os.environ[n]) for n in os.environ if n.startswith(_SETTINGS)))
         return _bucket(self.root, settings)
 
 

@@ -1,5 +1,6 @@
 """What every test shares."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -11,12 +12,19 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 # The matrices are small, and threads of BLAS that wait for each other take the core from another test.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# A child that writes no bytecode compiles all of JAX, xarray and dask anew, and a hundred are started.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Before jax is imported anywhere: a machine with an accelerator must give the processor's numbers.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from qifscan.engine import backend
 
 backend.prepare()
+
+# All that is imported here is a million objects, and tracing makes garbage fast: by default a twelfth of the
+# time goes to collecting it.
+gc.set_threshold(50_000, 50, 100)
 
 # A shell starts what it puts into the background with interrupts ignored, and what tests start inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

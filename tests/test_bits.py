@@ -27,8 +27,14 @@ LIKE_OTHERS = {
     "model qif_cauchy",
     "model qif_conductance",
     "model qif_izhikevich",
+    "model qif_adaptation_alpha",
+    "model qif_cumulants",
+    "drive constant",
+    "drive ramp",
+    "drive sine",
 }
-"""Models that differ from others in their equations alone, which other tests compare with a solver."""
+"""Models and drives that differ from others in their equations alone, which other tests compare with a
+solver."""
 
 NAMES = [pytest.param(n, marks=pytest.mark.thorough) if n in LIKE_OTHERS else n for n in CASES]
 ANEW = "if that was meant, `python -m tests.bits` makes a new record"

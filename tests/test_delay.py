@@ -182,6 +182,7 @@ def test_a_delay_shorter_than_the_step_is_flagged():
     assert not int(auto["status"][0]) & qs.Status.under_resolved
 
 
+@pytest.mark.thorough
 def test_of_a_delay_no_more_steps_are_remembered_than_memory_has_room_for(monkeypatch):
     """What would have to be compared with finer steps is flagged; others of the scan are as they were."""
     scan = qs.Scan(

@@ -267,11 +267,11 @@ SOON = [name for name in MODELS if exact.MODELS[name].order <= 4]
 
 @pytest.mark.parametrize("model", [name for name in SOON if name not in ("qif_pair", "qif_bimodal")])
 def test_special_points_of_random_slices_are_those_of_exact_algebra(model):
-    """Six slices along every parameter, some next to where two points appear: count, type and place."""
+    """Four slices along every parameter, some next to where two points appear: count, type and place."""
     alongs = exact.alongs(model)
     # Of many parameters, three: make exact has the others.
     for along in alongs if len(alongs) <= 6 else alongs[:3]:
-        assert exact.special_claim(model, along, 6, 0).failures == []
+        assert exact.special_claim(model, along, 4, 0).failures == []
 
 
 @pytest.mark.parametrize("along", exact.alongs("qif_pair"))

@@ -455,7 +455,11 @@ def cusp_of(model):
 
 
 @pytest.mark.parametrize(
-    "model", [pytest.param(m, marks=pytest.mark.thorough) if m == "qif_plasticity" else m for m in CUSPED]
+    "model",
+    [
+        m if m in ("qif", "qif_gap", "qif_adaptation_alpha") else pytest.param(m, marks=pytest.mark.thorough)
+        for m in CUSPED
+    ],
 )
 def test_next_to_a_cusp_or_a_fold_there_are_as_many_equilibria_as_sturm_counts(model):
     """A second parameter within 1e-12 to 1e-2 of the cusp's, and eta such that a rate within 1e-6 to 1e-1 of

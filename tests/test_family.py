@@ -17,6 +17,8 @@ from qifscan.theory.rest import ASIDE, Rest
 # The fields of all models are held against equations of their own in tests/test_more_models.py.
 RUN = ("adaptation", "depression", "plasticity", "qif_synapse", "gap", "qif_pair_alpha", "bimodal")
 RELATIVES = [name for name in FAMILY if name == "qif_pair" or any(part in name for part in RUN)]
+OF_EACH_KIND = ("qif_adaptation_exponential", "qif_bimodal", "qif_gap", "qif_pair")
+"""A slow variable, halves, another term in the rate, and two populations; others have the same parts."""
 PERIOD = 20.0
 
 
@@ -55,7 +57,10 @@ def solved(name, parameters, start, times, drive=None):
     return solve_ivp(slope, times[[0, -1]], begin, "DOP853", times, rtol=1e-10, atol=1e-12).y
 
 
-@pytest.mark.parametrize("name", RELATIVES)
+@pytest.mark.parametrize(
+    "name",
+    [n if n in OF_EACH_KIND else pytest.param(n, marks=pytest.mark.thorough) for n in RELATIVES],
+)
 def test_a_model_agrees_with_dop853_with_and_without_a_drive(name):
     """To 1e-3 of |W| at any time, the tolerance of the runs; typically to 1e-5."""
     given, start = chosen(name, 3)

@@ -46,7 +46,7 @@ def reference(t_end, initial, tau=1.0, eta=-5.0, delta=1.0, J=15.0, current=lamb
 # Orders
 
 
-@pytest.mark.parametrize("driven", [False, True])
+@pytest.mark.parametrize("driven", [pytest.param(False, marks=pytest.mark.thorough), True])
 @pytest.mark.parametrize("name", list(INTEGRATORS))
 def test_an_integrator_converges_with_the_order_that_it_claims(name, driven):
     """Steps of 1/16 to 1/1024 of tau: one dt, and time constants from 1 to 64, each with its own reference.

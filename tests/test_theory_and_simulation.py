@@ -48,6 +48,7 @@ def test_long_simulations_end_at_the_equilibria_and_cycles_that_theory_calls_sta
     assert not count.disagreements
 
 
+@pytest.mark.thorough
 def test_a_stable_state_too_many_and_one_too_few_are_both_seen(compared):
     columns, known, runs = compared
     unstable = np.argwhere(~known.stable & np.isfinite(known.rest[..., 0]))[0]
