@@ -26,6 +26,7 @@ from qifscan.explorer.planes import MapPlane
 from qifscan.explorer.points import input_of
 from qifscan.explorer.source import Source, open_source
 from qifscan.explorer.wire import packed, unpacked
+from qifscan.theory import codes
 
 SCAN = qs.Scan(
     title="for the explorer",
@@ -314,6 +315,22 @@ def test_a_plane_without_the_graph_has_its_folds_as_points(tmp_path):
     assert found["method"] == "points"
     for J, delta in zip(found["across"][::9], found["up"][::9], strict=True):
         assert np.abs(qs.folds(J=J, delta=delta)["eta"].values + 4.0).min() < 1e-6
+
+
+def test_of_a_model_without_a_graph_curves_are_followed_within_the_map(tmp_path):
+    axes = {"eta": np.linspace(-6.0, -3.0, 3), "J": np.linspace(13.0, 14.0, 3)}
+    fixed = {"sigma": 0.3, "v_ou_mean": 0.25, "v_ou_sigma": 0.1}
+    (tmp_path / "s.toml").write_text(qs.Scan(model="qif_cumulants", axes=axes, fixed=fixed).to_toml())
+    source = open_source(tmp_path / "s.toml")
+    found = ask(source, "curves", x="J", y="eta", kind="LP")
+    assert found["method"] == "followed"
+    assert found["up"].min() >= -6.0
+    assert found["up"].max() <= -3.0
+    middle = len(found["up"]) // 2
+    J, eta = found["across"][middle], found["up"][middle]
+    own = qs.special_points("qif_cumulants", "eta", within=(-6.0, -2.0), J=J, sigma=0.3)
+    folds = own["eta"].values[own["type"].values == codes.OF_EQUILIBRIA["LP"]]
+    assert np.abs(folds - (eta + 0.25)).min() < 1e-6, "the mean of the input is in the parameter of theory"
 
 
 # Pyramids

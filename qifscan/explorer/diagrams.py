@@ -211,10 +211,10 @@ def curves(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
     place, model = Place.of(source, asked), source.model
     names = [parameter.name for parameter in model.parameters]
     answer: dict[str, Any] = {"kind": kind, "x": x, "y": y, "method": "none", "special": []}
-    if x not in names or y not in names or model.rest is None:
+    if x not in names or y not in names:
         return answer
     try:
-        if model.graph in (x, y):
+        if model.rest is None or model.graph in (x, y):
             return answer | _curve(source, place, str(kind), str(x), str(y))
         return answer | _points_of_slices(source, place, str(kind), str(x), str(y))
     except ScanError as error:
@@ -222,14 +222,16 @@ def curves(source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _curve(source: Source, place: Place, kind: str, x: str, y: str) -> dict[str, Any]:
-    graph = source.model.graph
-    through = y if x == graph else x
-    given, shifts = _shifted(source, place, graph, through)
-    low, high = (end + shifts[through] for end in _ends(source.scan.axes[through], None))
-    found = qifscan.curve(source.scan.model, kind, graph, through, within=(low, high), **given)
-    moved = {name: found[name].values - shifts[name] for name in (graph, through)}
+    model = source.model
+    along, through = (y, x) if model.rest is not None and y == model.graph else (x, y)
+    given, shifts = _shifted(source, place, along, through)
+    first, second = (_moved(source, name, shifts) for name in (along, through))
+    # Without a graph curves are followed, and not far beyond the map.
+    between = first if model.rest is None else None
+    found = qifscan.curve(source.scan.model, kind, along, through, between=between, within=second, **given)
+    moved = {name: found[name].values - shifts[name] for name in (along, through)}
     return {
-        "method": "curve",
+        "method": "curve" if model.rest is not None else "followed",
         "across": moved[x],
         "up": moved[y],
         "piece": found["piece"].values.astype(np.int32),
@@ -239,6 +241,12 @@ def _curve(source: Source, place: Place, kind: str, x: str, y: str) -> dict[str,
     }
 
 
+def _moved(source: Source, name: str, shifts: Mapping[str, float]) -> tuple[float, float]:
+    """Return the ends of an axis as theory has them: what the inputs add is in the parameter."""
+    low, high = _ends(source.scan.axes[name], None)
+    return low + shifts[name], high + shifts[name]
+
+
 def _points_of_slices(source: Source, place: Place, kind: str, x: str, y: str) -> dict[str, Any]:
     model = source.model
     along = next((n for n in (x, y) if degree_in(model, n) in (1, 2)), None)
@@ -246,11 +254,9 @@ def _points_of_slices(source: Source, place: Place, kind: str, x: str, y: str) -
         return {}
     other = y if along == x else x
     given, shifts = _shifted(source, place, along, other)
-    low, high = (end + shifts[other] for end in _ends(source.scan.axes[other], None))
-    ends = (end + shifts[along] for end in _ends(source.scan.axes[along], None))
-    values = np.linspace(low, high, _SLICES)
+    values = np.linspace(*_moved(source, other, shifts), _SLICES)
     slices: dict[str, Any] = {**given, other: values}
-    within = (next(ends), next(ends))
+    within = _moved(source, along, shifts)
     found = qifscan.special_points(source.scan.model, along, within=within, **slices)
     codes = dict(
         zip(found["type"].attrs["flag_meanings"].split(), found["type"].attrs["flag_values"], strict=True)

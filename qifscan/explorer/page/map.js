@@ -511,7 +511,8 @@ export class MapPanel {
     if (this.plane && !chips.length && Object.keys(counts).length) chips.push(textChip("no flags: every point can be trusted"));
     for (const kind of ["LP", "HB"]) {
       if (view.curves && this.curves[kind]?.across?.length) {
-        const chip = textChip(kind === "LP" ? "folds (exact)" : "Hopf points (exact)");
+        const how = this.curves[kind].method === "followed" ? "followed" : "exact";
+        const chip = textChip(`${kind === "LP" ? "folds" : "Hopf points"} (${how})`);
         const dot = document.createElement("i");
         dot.className = "stroke";
         dot.style.background = THEORY[kind];
