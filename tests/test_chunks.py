@@ -116,7 +116,7 @@ def test_a_chunk_is_about_a_second_of_work_within_its_bounds():
 
 
 def test_a_scan_of_very_many_chunks_is_cut_into_larger_ones():
-    """Each is a dozen files; but four times the usual size is the most."""
+    """Each is a dozen files; but four times the usual size is the most, of 10^11 points eight times."""
 
     def cut(*sizes, steps=800, grain=chunks.GRAINS["cpu"]):
         shape = chunk_shape(sizes, steps, grain=grain)
@@ -126,8 +126,12 @@ def test_a_scan_of_very_many_chunks_is_cut_into_larger_ones():
     points, count = cut(10_000, 10_000)
     assert 150_000 <= points <= 200_000
     assert 512 <= count < 650  # 1526 of the usual size
-    points, count = cut(10**5, 10**6)
+    points, count = cut(10**5, 10**5)
     assert 2**17 < points <= 2**18 + 4096
+    # A thousand workers ask for no more than half of what a scheduler hands out.
+    points, count = cut(10**5, 10**6)
+    assert 2**18 < points <= 2**19
+    assert count <= 200_000
     # Of long runs, too: a chunk is some seconds of work then.
     assert cut(10_000, 10_000, steps=20_000)[0] == 4 * 20_000
     assert cut(10**5, 10**6, grain=chunks.grain_of("gpu: any"))[0] <= 2**20

@@ -52,6 +52,10 @@ MANY = 512
 LARGER = 4
 """How many times as large at most: for the memory, and for what an interrupted run loses."""
 
+VAST = 2**17
+"""A scan of more of these is cut into chunks of up to twice as many points: that is for a thousand workers,
+and Dask's scheduler hands out some 400 chunks a second."""
+
 TRACE_BYTES = 2**26
 """Recorded states of one batch of traces."""
 
@@ -71,7 +75,8 @@ def chunk_shape(
     """
     total = math.prod(sizes)
     usual = min(grain.steps / steps, total / grain.chunks, grain.most)
-    wanted = points or max(grain.least, usual * min(max(total / usual / MANY, 1.0), LARGER))
+    larger = min(max(total / usual / MANY, 1.0), LARGER) * min(max(total / usual / LARGER / VAST, 1.0), 2.0)
+    wanted = points or max(grain.least, usual * larger)
     shape: list[int] = []
     inner = 1
     for size in reversed(sizes):

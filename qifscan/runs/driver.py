@@ -83,7 +83,7 @@ def run(
     chunk_points
         Points wanted in a chunk of a new store; by default about a second's work of the device, at most
         65536 on a processor and 262144 on a GPU, but of a sweep at least 128 and 4096 lines; up to four times
-        that in a scan of more than 512 such chunks.
+        that in a scan of more than 512 such chunks, eight times in one of more than half a million.
     progress
         `"auto"` (a bar in a terminal, nothing in a pipe), None, or a function that is called with a
         `Progress` at the start and after every chunk.

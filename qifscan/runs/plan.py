@@ -177,7 +177,7 @@ def plan(
     chunk_points
         Points wanted in a chunk; by default about a second's work of the device, at most 65536 on a
         processor and 262144 on a GPU, but of a sweep at least 128 and 4096 lines; up to four times that in a
-        scan of more than 512 such chunks.
+        scan of more than 512 such chunks, eight times in one of more than half a million.
     checkpoint
         Whether the run keeps what a longer window goes on from.
     probe
