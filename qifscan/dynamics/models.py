@@ -121,6 +121,6 @@ def model_of(
         hint = "its equilibria are given by qs.equilibria and qs.branch"
         raise ScanError([Fault("model", f'"{name}", which has no `rest`', "a graph over the rate", hint)])
     if model.delay and not delayed:
-        hint = "its cycles can be simulated: qs.simulate, qs.run"
+        hint = "its cycles are those of qs.cycles and qs.cycle_branches"
         raise ScanError([Fault("model", f'"{name}", which has a delay', "a model without one", hint)])
     return next((graph for graph in (model, *model.others) if graph.graph in along), model)

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import linearised
+from qifscan.limit_cycles.collocation import linear_of
 from qifscan.limit_cycles.continuation import Branches, Step, summary
-from qifscan.limit_cycles.floquet import quick, resolved
 from qifscan.limit_cycles.located import Search, Test, search
 from qifscan.limit_cycles.orbits import Orbits, halves_apart
 from qifscan.limit_cycles.problem import Problem
@@ -28,7 +27,7 @@ from qifscan.limit_cycles.steps import (
     doubling,
     measured,
     others,
-    quality,
+    stability,
     torus,
     units_of,
 )
@@ -156,10 +155,9 @@ class OnBranches:
         sides = []
         for step in (0.0 * width, width):
             _, orbits, good = looked.trial(everyone, step, None)
-            linear = linearised(problem, orbits)
-            mu = resolved(problem, orbits, linear.states).mu
-            sure = good & (self.forced | (quality(problem, orbits, linear.groups, mu) < _NEAR))
-            sides.append(np.where(sure, _side(self.others(mu)), 0.0))
+            found = stability(problem, orbits, linear_of(problem, orbits))
+            sure = good & (self.forced | (found.error < _NEAR))
+            sides.append(np.where(sure, _side(self.others(found.mu)), 0.0))
         return sides[0] * sides[1] > 0.0
 
     def _known(self, code: int, row: dict[str, Any], good: Any, moved: Array) -> tuple[Any, Any]:
@@ -193,11 +191,10 @@ class OnBranches:
                 return tangent.value
             if code == UZ:
                 return orbits.period - float(self.at_period or 0.0)
-            groups = linearised(problem, orbits).groups
-            mu = quick(groups)
-            rest = self.others(mu)
+            of = stability(problem, orbits, linear_of(problem, orbits), quickly=True)
+            rest = self.others(of.mu)
             found = doubling(rest) if code == PD else torus(rest, _ALIKE)
-            sure: Any = self.forced | (quality(problem, orbits, groups, mu) < RESOLVED)
+            sure: Any = self.forced | (of.error < RESOLVED)
             return np.where(sure, found, np.nan)
 
         return test

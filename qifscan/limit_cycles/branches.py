@@ -32,10 +32,11 @@ from qifscan.limit_cycles import collocation, continuation, steps
 from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
 from qifscan.limit_cycles.collocation import INTERVALS
 from qifscan.limit_cycles.cycle_columns import STATUS, columns_of, meanings, multiplier_axis
+from qifscan.limit_cycles.delayed_multipliers import problem_of
 from qifscan.limit_cycles.doubled import twice
 from qifscan.limit_cycles.found import SAME, found_cycles, no_rows
 from qifscan.limit_cycles.homoclinic import divergence
-from qifscan.limit_cycles.hopf_points import hopf_points
+from qifscan.limit_cycles.hopf_points import hopf_modes, hopf_points
 from qifscan.limit_cycles.orbits import Orbits, from_function
 from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.steps import CUTS, Extent
@@ -43,7 +44,6 @@ from qifscan.phases import phased
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import off_graph
 from qifscan.theory.codes import HB, OF_CYCLES, PD, UNRESOLVED
-from qifscan.theory.normal_forms import eigenvalues, matrices, null_vectors
 from qifscan.theory.rate_curve import degree_in
 from qifscan.theory.tables import Words, flags
 from qifscan.theory.zeros import part
@@ -171,7 +171,7 @@ def cycle_branches(
     >>> int(found["branch_count"])
     1
     """
-    chosen = model_of(model, restless=True, along=(along,))
+    chosen = model_of(model, delayed=True, restless=True, along=(along,))
     name = chosen.graph if along is None else along
     _check(chosen, name, at, within, points, doublings, slices)
     if chosen.rest is None and at is None:
@@ -243,8 +243,7 @@ def branch_starts(model: Model, along: str, flat: Mapping[str, Array], limits: E
 def _of_hopf(
     model: Model, along: str, who: Index, state: Array, given: dict[str, Array], omega: Array
 ) -> Starts:
-    matrix = matrices(model, state, given)
-    q, _ = null_vectors(matrix - 1j * omega[:, None, None] * np.eye(state.shape[1]))
+    q, real, imag = hopf_modes(model, state, given, omega)
     mesh = np.tile(np.linspace(0.0, 1.0, INTERVALS + 1), (len(state), 1))
     period = 2.0 * math.pi / omega
     scalars = np.stack((period, given[along]), axis=1)
@@ -252,7 +251,6 @@ def _of_hopf(
     turning = from_function(
         mesh, lambda s: (q[:, None] * np.exp(2j * math.pi * s)[..., None]).real, 0.0 * scalars
     )
-    real, imag = eigenvalues(matrix)
     mu = np.exp((real + 1j * imag) * period[:, None])
     nearest = np.argsort(np.abs(np.abs(imag) - omega[:, None]) + np.abs(real), axis=1)
     row = np.arange(len(state))
@@ -268,7 +266,7 @@ def _of_hopf(
     hopf |= {"multipliers": mu, "exponents": exponents}
     hopf |= {"trivial_error": zero, "quality": zero, "residual": zero, "mesh_error": zero}
     hopf |= {"intervals": zero.astype(np.intp), "unstable": (rest_mu > 1.0).sum(axis=1)}
-    return Starts(who, Problem(model, given, (along,)), rest, turning, hopf)
+    return Starts(who, problem_of(model, given, (along,)), rest, turning, hopf)
 
 
 def _simulated_starts(
@@ -280,13 +278,13 @@ def _simulated_starts(
     for first in range(0, count, _BLOCK):
         some = np.arange(first, min(count, first + _BLOCK))
         given = {name: values[some] for name, values in flat.items()} | {along: np.full(len(some), at)}
-        _, groups = found_cycles(Problem(model, given), starts, None, None)
+        _, groups = found_cycles(problem_of(model, given), starts, None, None)
         for group, cycles in groups:
-            problem = Problem(model, part(given, group), (along,))
+            problem = problem_of(model, part(given, group), (along,))
             scalars = np.stack((cycles.period, np.full(len(group), at)), axis=1)
             orbits = cycles.with_scalars(scalars)
             border = steps.conditions(problem, orbits, None, np.empty(0))
-            _, tangent = collocation.linearised(problem, orbits).solved(border, orbits)
+            _, tangent = collocation.linear_of(problem, orbits).solved(border, orbits)
             for sign in (1.0, -1.0):
                 way = tangent.times(np.full(len(group), sign))
                 found.append(Starts(some[group], problem, orbits, way, None))
@@ -355,7 +353,9 @@ def _with_ends(table: dict[str, Any], heads: list[dict[str, Any]], who: Index, c
     """Return the rows with the Hopf points in which branches end: those that others begin with."""
     added = []
     for k in np.flatnonzero(cuts == steps.BY_HOPF).tolist():
-        last = np.flatnonzero((table["number"] == k) & (table["type"] == 0))[-1:]
+        own = np.flatnonzero((table["number"] == k) & (table["type"] == 0))
+        # Points are in the order in which they were measured.
+        last = own[np.argsort(table["order"][own])[-1:]]
         for rows in heads:
             near = np.abs(rows["period"] / table["period"][last] - 1.0) < 0.1
             near &= (who[rows["number"]] == who[k]) & (rows["number"] != k)

@@ -21,7 +21,7 @@ import numpy as np
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.gauss import END, MATRIX, STAGES
 from qifscan.limit_cycles.orbits import Orbits
-from qifscan.limit_cycles.problem import OrbitProblem
+from qifscan.limit_cycles.problem import OrbitProblem, WithMemory
 
 INTERVALS = 64
 """Intervals of an orbit unless asked for otherwise; always a power of two, or one and a half of that."""
@@ -208,6 +208,11 @@ def solve(matrix: Array, right: Array) -> Any:
     return found
 
 
+def linear_of(system: OrbitProblem, orbits: Orbits) -> Any:
+    """Return the equations linearised at orbits, in the way of the system if it has one."""
+    return system.linear(orbits) if isinstance(system, WithMemory) else linearised(system, orbits)
+
+
 def linearised(system: OrbitProblem, orbits: Orbits) -> Linear:
     """Return the equations linearised at orbits, condensed."""
     found, transfer, wrong, jump = condensed(system, orbits)
@@ -361,7 +366,7 @@ def corrected(
     direction, groups = guess.copy(), np.empty(0)
     for step in range(most):
         here, whose = orbits.chosen(left), system.chosen(left)
-        linear = linearised(whose, here)
+        linear = linear_of(whose, here)
         change, along = linear.solved(border.seen_from(guess, here, left), here)
         scales = whose.scales(here.u)
         size = (np.abs(change.stages).max(axis=(1, 2)) / scales).max(axis=1)

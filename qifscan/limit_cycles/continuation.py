@@ -19,13 +19,16 @@ from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import INTERVALS
 from qifscan.limit_cycles.gauss import WEIGHTS
 from qifscan.limit_cycles.orbits import Orbits, adapted, all_remeshed, inner, joined, mesh_error
-from qifscan.limit_cycles.problem import OrbitProblem
-from qifscan.limit_cycles.steps import BY_FAILURE, Crossing, stepped, unit_length, units_of
+from qifscan.limit_cycles.problem import OrbitProblem, WithMemory
+from qifscan.limit_cycles.steps import BY_FAILURE, FINE, Crossing, stepped, unit_length, units_of
 from qifscan.phases import tell
 from qifscan.theory.codes import EP, POINT
 
 FIRST, LARGEST, SMALLEST = 0.02, 0.2, 1e-7
 """Steps, in sizes of the states: at the start, at most, and the one below which a branch is given up."""
+
+_LARGEST_WITH_PAST = 0.1
+"""Largest step where the past counts: multipliers can meet, and come back, within a larger one."""
 
 COSINE = 0.95
 """Cosine of the angle between two tangents below which a step is taken back."""
@@ -315,7 +318,8 @@ def _one_step(b: Branches, pool: Pool, rules: Rules) -> None:
         pool.bend.put(done, turned.times(1.0 / length[done]))
         pool.tangent.put(done, after)
         wanted = np.minimum(_ANGLE / (angle + 1e-9), np.sqrt(_NEWTON / (found.first[done] + 1e-9)))
-        b.step[who[done]] = np.minimum(b.step[who[done]] * np.clip(wanted, 0.5, 1.5), LARGEST)
+        largest = _LARGEST_WITH_PAST if isinstance(system, WithMemory) else LARGEST
+        b.step[who[done]] = np.minimum(b.step[who[done]] * np.clip(wanted, 0.5, 1.5), largest)
     _back(b, pool, done, coarse, fewer & (intervals > INTERVALS))
 
 
@@ -379,8 +383,10 @@ def needs(system: OrbitProblem, orbits: Orbits, groups: Array) -> tuple[Any, Any
     error = mesh_error(orbits, scales)
     intervals = orbits.stages.shape[1]
     longer = intervals / _coarser(intervals)
-    fewer = (error * longer**5 < _COARSER * LOOSE) & (growth**longer < _COARSER * STEEP)
-    return (error > LOOSE) | ~(growth < STEEP), fewer
+    # With a past states at mesh points are no better than those between them.
+    loose = FINE if isinstance(system, WithMemory) else LOOSE
+    fewer = (error * longer**5 < _COARSER * loose) & (growth**longer < _COARSER * STEEP)
+    return (error > loose) | ~(growth < STEEP), fewer
 
 
 def _accept(b: Branches, step: Step, rules: Rules) -> None:

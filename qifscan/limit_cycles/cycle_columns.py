@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.lazy import LazyModule
+from qifscan.limit_cycles.delayed_multipliers import MULTIPLIERS
 from qifscan.limit_cycles.steps import RESOLVED
 from qifscan.theory.codes import HB, LPC, PD, TR
 from qifscan.theory.tables import Attributes, Words, flags
@@ -37,11 +38,12 @@ def columns_of(model: Model, table: Mapping[str, Any]) -> dict[str, Any]:
     found = {"period": table["period"], "frequency": 1.0 / table["period"]}
     for i, name in enumerate(model.variable_names):
         found |= {f"{name}_{kind}": table[key][..., i] for kind, key in _EXTREMES.items()}
-    mu = table["multipliers"]
+    # 0: too small to be told from rounding, with a delay.
+    mu = np.where(table["multipliers"] == 0.0, complex(np.nan, np.nan), table["multipliers"])
     found |= {
         "multiplier_real": mu.real,
         "multiplier_imag": mu.imag,
-        "exponent": table["exponents"],
+        "exponent": np.where(np.isnan(mu), np.nan, table["exponents"]),
         "unstable_multipliers": table["unstable"],
         "stable": table["unstable"] == 0,
     }
@@ -95,7 +97,12 @@ def meanings(model: Model, words: Words) -> dict[str, Attributes]:
 def multiplier_axis(words: Words, model: Model) -> dict[str, Any]:
     """Return the coordinate of the dimension `multiplier`."""
     meant = words.meaning("position among the multipliers, by descending modulus")
-    return {"multiplier": (np.arange(len(model.variables)), meant)}
+    return {"multiplier": (np.arange(multiplier_count(model)), meant)}
+
+
+def multiplier_count(model: Model) -> int:
+    """Return how many multipliers a cycle has, or with a delay how many are computed."""
+    return MULTIPLIERS if model.delay else len(model.variables)
 
 
 def grid(

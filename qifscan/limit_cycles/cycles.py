@@ -14,8 +14,8 @@ from qifscan.errors import check_count, check_time
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import steps
 from qifscan.limit_cycles.cycle_columns import columns_of, grid
+from qifscan.limit_cycles.delayed_multipliers import problem_of
 from qifscan.limit_cycles.found import found_cycles, no_rows
-from qifscan.limit_cycles.problem import Problem
 from qifscan.phases import phased, tell
 from qifscan.scan.labels import Values, complete, labelled
 
@@ -26,6 +26,7 @@ else:
 
 
 _BLOCK = 128
+"""Points whose trajectories run together; an eighth of them with a delay, of which the past is remembered."""
 
 
 # Cycles by simulation
@@ -91,7 +92,7 @@ def cycles(
     >>> found["period"].values.round(2)
     array([47.46])
     """
-    chosen = model_of(model, restless=True)
+    chosen = model_of(model, delayed=True, restless=True)
     check_count("starts", starts)
     check_time("transient", transient)
     check_time("window", window)
@@ -110,15 +111,19 @@ def simulated_cycles(
     """Return the outcome of every start, `(points, starts)`, and of each cycle its point and its numbers."""
     count = len(next(iter(flat.values())))
     outcomes, whose, tables = [], [], []
-    for first in range(0, count, _BLOCK):
+    block = _BLOCK // 8 if model.delay else _BLOCK
+    for first in range(0, count, block):
         tell("simulating, points", first, count)
-        some = np.arange(first, min(count, first + _BLOCK))
+        some = np.arange(first, min(count, first + block))
         ends, orbits = found_cycles(
-            Problem(model, {name: values[some] for name, values in flat.items()}), starts, transient, window
+            problem_of(model, {name: values[some] for name, values in flat.items()}),
+            starts,
+            transient,
+            window,
         )
         outcomes.append(ends)
         for group, now in orbits:
-            problem = Problem(model, {name: values[some[group]] for name, values in flat.items()})
+            problem = problem_of(model, {name: values[some[group]] for name, values in flat.items()})
             whose.append(some[group])
             tables.append(steps.measured(problem, now))
     if not tables:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles import settling, steps
-from qifscan.limit_cycles.collocation import INTERVALS, linearised
+from qifscan.limit_cycles import delayed_settling, settling, steps
+from qifscan.limit_cycles.collocation import INTERVALS, linear_of
 from qifscan.limit_cycles.continuation import FINEST
-from qifscan.limit_cycles.cycle_columns import OUTCOMES
-from qifscan.limit_cycles.floquet import quick
+from qifscan.limit_cycles.cycle_columns import OUTCOMES, multiplier_count
+from qifscan.limit_cycles.delayed_multipliers import DelayedProblem
 from qifscan.limit_cycles.orbits import (
     Orbits,
     adapted,
@@ -25,7 +25,7 @@ from qifscan.limit_cycles.orbits import (
     remeshed,
 )
 from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.steps import ACCURATE, FINE, quality
+from qifscan.limit_cycles.steps import ACCURATE, FINE, stability
 from qifscan.phases import tell
 from qifscan.theory import newton
 from qifscan.theory.normal_forms import states
@@ -50,14 +50,9 @@ def found_cycles(
     several = problem.chosen(points)
     begin = starting(several, starts)
     lengths = durations(several, transient), durations(several, window if window else transient)
-    scale = sizes(several)
-    zero = np.zeros(len(points))
-    settled, _ = settling.simulated(several, begin, zero, lengths[0], scale, record=False)
-    scale = np.maximum(np.abs(settled), scale)
+    settled, kept = _settled(several, begin, lengths)
+    scale = np.maximum(np.abs(settled), sizes(several))
     lost: Any = np.isnan(settled).any(axis=1)
-    settled = np.where(lost[:, None], begin, settled)
-    _, kept = settling.simulated(several, settled, zero, np.where(lost, 0.0, lengths[1]), scale, record=True)
-    assert kept is not None
     ends = [settling.repeats(kept, k, scale[k]) for k in range(len(points))]
     outcome = np.array([end[0] for end in ends])
     outcome[lost] = settling.DIVERGED
@@ -74,6 +69,25 @@ def found_cycles(
     kept_groups = different(several, points, groups, outcome)
     outcome = outcome.reshape(count, starts)
     return outcome, [(points[which], orbits) for which, orbits in kept_groups]
+
+
+def _settled(
+    several: Problem, begin: Array, lengths: tuple[Array, Array]
+) -> tuple[Array, settling.Trajectories]:
+    """Return the states of trajectories after a first time, NaN where one diverges, and their steps in a
+    second one after it."""
+    scale, zero = sizes(several), np.zeros(len(begin))
+    if isinstance(several, DelayedProblem):
+        return delayed_settling.settled(several, begin, lengths, scale)
+    settled, _ = settling.simulated(several, begin, zero, lengths[0], scale, record=False)
+    lost: Any = np.isnan(settled).any(axis=1)
+    second = np.where(lost, 0.0, lengths[1])
+    scale = np.maximum(np.abs(settled), scale)
+    _, kept = settling.simulated(
+        several, np.where(lost[:, None], begin, settled), zero, second, scale, record=True
+    )
+    assert kept is not None
+    return settled, kept
 
 
 def starting(problem: Problem, starts: int) -> Array:
@@ -123,9 +137,9 @@ class Method:
 
 
 def _is_coarse(problem: Problem, orbits: Orbits) -> Any:
-    groups = linearised(problem, orbits).groups
     error = mesh_error(orbits, problem.scales(orbits.u))
-    return (error > FINE) | (quality(problem, orbits, groups, quick(groups)) > ACCURATE)
+    sure = stability(problem, orbits, linear_of(problem, orbits), quickly=True).error
+    return (error > FINE) | (sure > ACCURATE)
 
 
 AUTONOMOUS = Method(_is_coarse, FINEST)
@@ -248,4 +262,5 @@ def no_rows(model: Model) -> dict[str, Any]:
     found: dict[str, Any] = {name: np.empty(0) for name in one}
     found |= {name: np.empty((0, size)) for name in ("low", "high", "mean", "first")}
     found |= {name: np.empty(0, dtype=np.intp) for name in ("intervals", "unstable", "type", "number")}
-    return found | {"multipliers": np.empty((0, size), dtype=complex), "exponents": np.empty((0, size))}
+    several = multiplier_count(model)
+    return found | {"multipliers": np.empty((0, several), dtype=complex), "exponents": np.empty((0, several))}

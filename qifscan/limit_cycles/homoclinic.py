@@ -93,7 +93,9 @@ def _unstable(model: Model, found: xr.Dataset) -> Array:
     """Return the states of saddles and saddle-foci among equilibria."""
     rest = np.stack([found[name].values for name in model.variable_names], axis=-1)
     unstable = found["unstable_dimensions"].values
-    saddles: Array = rest[(unstable > 0) & (unstable < len(model.variables))]
+    # With a delay there are infinitely many directions, and never all of them are unstable.
+    most = np.inf if model.delay else len(model.variables)
+    saddles: Array = rest[(unstable > 0) & (unstable < most)]
     return saddles
 
 

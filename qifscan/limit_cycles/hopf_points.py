@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,11 +10,23 @@ import numpy as np
 
 from qifscan.arrays import Array, Index, Range
 from qifscan.dynamics.model import Model
-from qifscan.theory import off_graph
+from qifscan.limit_cycles.delayed_multipliers import MULTIPLIERS
+from qifscan.theory import crossings, off_graph
 from qifscan.theory.certain import zeros_along
+from qifscan.theory.codes import HB
 from qifscan.theory.conditions import HOPF
-from qifscan.theory.normal_forms import eigenvalues, matrices, squared_frequency, states
+from qifscan.theory.normal_forms import (
+    Linearised,
+    eigenvalues,
+    matrices,
+    null_vectors,
+    squared_frequency,
+    states,
+)
+from qifscan.theory.on_branch import Request
 from qifscan.theory.rate_curve import paths
+from qifscan.theory.special_points import special_on
+from qifscan.theory.spectrum import spectrum_of
 from qifscan.theory.zeros import part
 
 
@@ -24,6 +37,8 @@ def hopf_points(
 
     On a graph over the rate at any value of it, else of those that are found within the range.
     """
+    if model.delay:
+        return _with_delay(model, along, flat, within)
     if model.rest is None:
         return off_graph.hopf_points(model, along, flat, within)
     path = paths(model, along)[0]
@@ -34,6 +49,33 @@ def hopf_points(
     is_one = np.flatnonzero((square > 0.0) & _is_marginal(model, state, given, square))
     order = is_one[np.lexsort((found.r[is_one], found.who[is_one]))]
     return found.who[order], state[order], part(given, order), np.sqrt(square[order])
+
+
+def _with_delay(
+    model: Model, along: str, flat: Mapping[str, Array], within: Range
+) -> tuple[Index, Array, dict[str, Array], Array]:
+    """Return the same of a model with a delay: of those that `special_points` finds."""
+    asked = Request(model, (along,), {}, {**flat})
+    known = within if all(map(math.isfinite, within)) else None
+    points, _, _ = special_on(asked, None, known)
+    points = points.inside(along, within).chosen(points.inside(along, within).type == HB)
+    state = states(model, points.r, points.parameters)
+    omega = np.sqrt(crossings.squared_frequency(model, state, points.parameters))
+    return points.who, state, points.parameters, omega
+
+
+def hopf_modes(model: Model, state: Array, given: dict[str, Array], omega: Array) -> tuple[Any, Array, Array]:
+    """Return the direction in which cycles grow at Hopf points `(points, n)`, complex, and the real and
+    imaginary parts of the eigenvalues there; with a delay of the rightmost ones."""
+    if model.delay:
+        q, _ = Linearised.of(model, state, given).critical(1j * omega)
+        modes = spectrum_of(model).modes(model, state, given)
+        missing = ((0, 0), (0, MULTIPLIERS - modes.real.shape[1]))
+        real = np.pad(modes.real, missing, constant_values=-np.inf)
+        return q, real, np.pad(modes.imag, missing)
+    matrix = matrices(model, state, given)
+    q, _ = null_vectors(matrix - 1j * omega[:, None, None] * np.eye(state.shape[1]))
+    return q, *eigenvalues(matrix)
 
 
 def _is_marginal(model: Model, state: Array, given: Mapping[str, Array], square: Array) -> Any:

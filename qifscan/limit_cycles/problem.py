@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -50,6 +50,17 @@ class OrbitProblem(Protocol):
         """Return the conditions that make an orbit one of a branch: rows of mesh points, and of scalars."""
 
 
+@runtime_checkable
+class WithMemory(Protocol):
+    """Equations that depend on the past of the orbit as well: so parts of it that are apart are tied."""
+
+    def linear(self, orbits: Orbits) -> Any:
+        """Return the equations linearised at orbits, with what `collocation.Linear` is asked for."""
+
+    def stability(self, orbits: Orbits, linear: Any) -> tuple[Any, Array, Array]:
+        """Return the multipliers, the logarithms of their moduli, and the error of the flow's own."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """A model, its parameters `(orbits,)` each, and which of them vary.
@@ -76,7 +87,7 @@ class Problem:
         """Number of parameters that vary."""
         return len(self.along)
 
-    def chosen(self, which: Any) -> Problem:
+    def chosen(self, which: Any) -> Self:
         """Return the problem of some of the orbits."""
         parameters = {name: values[which] for name, values in self.parameters.items()}
         drive = None if self.drive is None else tuple(values[which] for values in self.drive)
@@ -126,6 +137,10 @@ class Problem:
             found[..., i] = np.asarray(slope)
         return found
 
+    def velocity(self, orbits: Orbits) -> Array:
+        """Return the rates of change at the mesh points of orbits `(orbits, N + 1, n)`."""
+        return self.slopes(orbits.s, orbits.u, orbits.scalars)
+
     def derivatives(self, s: Array, u: Array, scalars: Array) -> tuple[Array, Array, Array]:
         """Return the rates of change, their Jacobians `(..., n, n)`, and by the parameters `(..., n, k)`."""
         size, free = u.shape[-1], len(self.along)
@@ -149,9 +164,9 @@ class Problem:
         return f, jacobian, by_parameters
 
 
-def phase_row(system: OrbitProblem, guess: Orbits, scales: Array) -> Array:
+def phase_row(problem: Problem, guess: Orbits, scales: Array) -> Array:
     """Return the row of the condition that the orbit is not shifted in time against a guess."""
-    slopes = system.slopes(guess.s, guess.u, guess.scalars) / scales[:, None]
+    slopes = problem.velocity(guess) / scales[:, None]
     weights = guess.weights[..., None]
     size = np.sqrt((weights * slopes**2).sum(axis=(1, 2)))
     return weights * slopes / (scales[:, None] * spread(size, 3))

@@ -3,7 +3,8 @@
 The method of Dormand and Prince, order 5(4), each trajectory with its own step; between steps the trajectory
 is Hermite's cubic.
 
-J. Dormand, P. Prince, J. Comput. Appl. Math. 6, 19 (1980).
+J. Dormand, P. Prince, J. Comput. Appl. Math. 6, 19 (1980); E. Hairer, S. Norsett, G. Wanner, Solving Ordinary
+Differential Equations I, Springer 1993, section II.6.
 """
 
 from __future__ import annotations
@@ -33,8 +34,18 @@ _A = (
     (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
     (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
 )
-_C = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
+NODES_IN_STEP = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
 _ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
+
+_DENSE = (
+    -12715105075 / 11282082432,
+    0.0,
+    87487479700 / 32700410799,
+    -10690763975 / 1880347072,
+    701980252875 / 199316789632,
+    -1453857185 / 822651844,
+    69997945 / 29380423,
+)
 
 _RETURNS = 96
 """Returns to a section that are compared; the longest period that is found has half of them."""
@@ -84,7 +95,7 @@ def simulated(
     `scale` are the sizes `(trajectories, n)` that errors are relative to. With a drive, its period is 1 in
     the problem's scaled time, and `turns` are per ms.
     """
-    now = _Now(begin.copy(), start.copy(), np.empty_like(start), np.empty_like(begin))
+    now = Now(begin.copy(), start.copy(), np.empty_like(start), np.empty_like(begin))
     left = np.flatnonzero(end > begin)
     now.slope[:] = _flow(problem)(now.t, now.y)
     now.h[:] = 0.01 * (scale / (np.abs(now.slope) + 1e-300)).min(axis=1)
@@ -94,7 +105,7 @@ def simulated(
         # The constants of those that are left are made anew only when some have ended.
         while len(going) == len(left) > 0:
             tell("simulating, trajectories", len(begin) - len(left), len(begin))
-            going = _stepped(flow, now, left, end, scale)
+            going, _ = stepped(flow, now, left, end, scale)
             if record:
                 steps.append((now.t.copy(), now.y.copy(), now.slope.copy()))
         left = going
@@ -103,7 +114,7 @@ def simulated(
 
 
 @dataclass(frozen=True)
-class _Now:
+class Now:
     """Where trajectories are: time, state, slope, and the length of the next step."""
 
     t: Array
@@ -126,12 +137,16 @@ def _flow(problem: Problem) -> Flow:
     return flow
 
 
-def _stepped(flow: Flow, now: _Now, left: Index, end: Array, scale: Array) -> Index:
-    """Try one step of the trajectories that are left, in place; return which are left then."""
+def stepped(flow: Flow, now: Now, left: Index, end: Array, scale: Array) -> tuple[Index, Array]:
+    """Try one step of the trajectories that are left, in place; return which are left then, and what a step
+    adds to Hermite's cubic in x^2 (1 - x)^2, to make it right to order 4.
+
+    `end` are the times at which they end, `scale` the sizes that errors are relative to.
+    """
     t, y, rest = now.t[left], now.y[left], (end - now.t)[left]
     step = np.minimum(now.h[left], rest)
     k = [now.slope[left]]
-    for c, row in zip(_C[1:], _A[1:], strict=True):
+    for c, row in zip(NODES_IN_STEP[1:], _A[1:], strict=True):
         moved = y + step[:, None] * sum(a * b for a, b in zip(row, k, strict=True) if a)
         k.append(flow(t + c * step, moved))
     error = step[:, None] * sum(e * b for e, b in zip(_ERROR, k, strict=True) if e)
@@ -145,7 +160,8 @@ def _stepped(flow: Flow, now: _Now, left: Index, end: Array, scale: Array) -> In
     now.h[left] = step * np.clip(0.9 * np.maximum(size, 1e-10) ** -0.2, 0.2, 5.0)
     lost = left[now.h[left] < 1e-13 * np.maximum(1.0, np.abs(t))]
     now.y[lost], now.t[lost] = np.nan, end[lost]
-    return left[now.t[left] < end[left]]
+    bulge = step[:, None] * sum(d * b for d, b in zip(_DENSE, k, strict=True) if d)
+    return left[now.t[left] < end[left]], np.where(good[:, None], bulge, 0.0)
 
 
 def repeats(kept: Trajectories, which: int, scale: Array) -> tuple[int, float, float]:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import Border, Corrected, corrected, linearised
-from qifscan.limit_cycles.floquet import resolved
+from qifscan.limit_cycles.collocation import Border, Corrected, corrected, linear_of
+from qifscan.limit_cycles.floquet import quick, resolved
 from qifscan.limit_cycles.orbits import Orbits, extremes, inner, means, mesh_error
-from qifscan.limit_cycles.problem import OrbitProblem, Problem
+from qifscan.limit_cycles.problem import OrbitProblem, Problem, WithMemory
 from qifscan.theory.codes import POINT
 
 CUTS = (
@@ -91,6 +91,29 @@ def quality(system: OrbitProblem, orbits: Orbits, groups: Array, mu: Any) -> Arr
     return np.minimum(drift(system, orbits, groups), others(mu)[1])
 
 
+@dataclass(frozen=True)
+class Stability:
+    """Multipliers by descending modulus, the logarithms of their moduli, and the error of the flow's own."""
+
+    mu: Any
+    log: Array
+    error: Array
+
+
+def stability(system: OrbitProblem, orbits: Orbits, linear: Any, *, quickly: bool = False) -> Stability:
+    """Return the multipliers of orbits; `quickly`: those that are much smaller than the largest may be but
+    rounding."""
+    if isinstance(system, WithMemory):
+        return Stability(*system.stability(orbits, linear))
+    if quickly:
+        mu = quick(linear.groups)
+        log = np.log(np.abs(mu))
+    else:
+        floquet = resolved(system, orbits, linear.states)
+        mu, log = floquet.mu, floquet.log
+    return Stability(mu, log, quality(system, orbits, linear.groups, mu))
+
+
 def others(mu: Any) -> tuple[Any, Array]:
     """Return the multipliers without the one nearest to 1, and how far from 1 that is."""
     distance = np.abs(mu - 1.0)
@@ -121,12 +144,12 @@ def torus(rest: Any, alike: float = np.inf) -> Array:
 
 def measured(problem: Problem, orbits: Orbits) -> dict[str, Any]:
     """Return the numbers of orbits, one row each."""
-    linear = linearised(problem, orbits)
+    linear = linear_of(problem, orbits)
     low, high = extremes(orbits)
-    found = resolved(problem, orbits, linear.states)
+    found = stability(problem, orbits, linear)
     mu = found.mu
     rest, error = others(mu)
-    sure = quality(problem, orbits, linear.groups, mu)
+    sure = found.error
     if problem.drive is not None:
         # With a drive no multiplier is that of a flow.
         rest, error, sure = mu, 0.0 * error, 0.0 * sure
@@ -186,7 +209,7 @@ def forward(orbits: Orbits, which: int) -> Orbits:
 def tangents(system: OrbitProblem, orbits: Orbits, before: Orbits, units: Array) -> Orbits:
     """Return the tangents of the branches at orbits, in the direction of those before."""
     border = conditions(system, orbits, before, units)
-    _, found = linearised(system, orbits).solved(border, orbits)
+    _, found = linear_of(system, orbits).solved(border, orbits)
     return unit_length(system, found, orbits, units)
 
 
