@@ -285,11 +285,13 @@ def test_distances_lead_to_the_hopf_points_with_a_delay():
     ("call", "line"),
     [
         (
-            lambda: qs.cycles("qif_delay"),
-            'model: found "qif_delay", which has a delay, expected a model without one',
+            lambda: qs.curve("qif_delay", "LPC", through="delay"),
+            'model: found "qif_delay", which has a delay, expected a model without one; its cycles are those',
         ),
-        (lambda: qs.cycle_branches("qif_delay"), "which has a delay"),
-        (lambda: qs.forced_cycles("qif_delay"), "which has a delay"),
+        (
+            lambda: qs.cycle_branches("qif_delay", "tau"),
+            'along: found "tau", expected one of eta, delta, J, delay',
+        ),
         (
             lambda: qs.branch("qif_delay", along="delay"),
             'along: found "delay", expected one of eta, delta, J;',

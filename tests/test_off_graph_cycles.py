@@ -347,7 +347,10 @@ def test_what_cycles_of_such_models_are_not_asked_for_is_refused_in_a_line():
             lambda: qs.curve(model, "LPC", between=(0.0, float("inf"))),
             "between: found [0.0, Infinity], expected finite ends",
         ),
-        (lambda: qs.cycle_branches("own_models:delayed"), "which has a delay, expected a model without one"),
+        (
+            lambda: qs.cycle_branches("own_models:delayed"),
+            'model: found "own_models:delayed", which has no `rest`, but a delay, expected a graph over the rate',
+        ),
     ):
         with pytest.raises(qs.ScanError) as error:
             call()

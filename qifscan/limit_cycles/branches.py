@@ -207,10 +207,14 @@ def _check(
     if not isinstance(name, str) or name not in rows:
         raise ScanError([unknown("along", name, rows)])
     faults = []
+    if at is None and model.delay and model.rest is None:
+        hint = "give `at`, to begin with cycles found by simulation"
+        found = f'"{model.name}", which has no `rest`, but a delay'
+        faults.append(Fault("model", found, "a graph over the rate, or a model without a delay", hint))
     if name in slices:
         faults.append(Fault(name, "a value", "none", "it is followed, and so can't be fixed"))
-    if at is None and model.rest is not None and name != model.graph and degree_in(model, name) not in (1, 2):
-        able = [n for n in rows if n == model.graph or degree_in(model, n) in (1, 2)]
+    if at is None and model.rest is not None and not _has_hopf_points(model, name):
+        able = [n for n in rows if _has_hopf_points(model, n)]
         hint = "give `at`, to begin with cycles found by simulation"
         faults.append(Fault("along", f'"{name}"', one_of(able), hint))
     if at is not None and not (is_number(at) and rows[name].domain.holds(at)):
@@ -226,6 +230,11 @@ def _check(
         raise ScanError(faults)
     check_count("points", points)
     check_count("doublings", doublings, least=0)
+
+
+def _has_hopf_points(model: Model, name: str) -> bool:
+    """Tell whether Hopf points can be looked for along a parameter, of a graph over the rate."""
+    return name in (model.graph, model.delay) or degree_in(model, name) in (1, 2)
 
 
 def branch_starts(model: Model, along: str, flat: Mapping[str, Array], limits: Extent) -> list[Starts]:

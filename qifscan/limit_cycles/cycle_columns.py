@@ -38,12 +38,14 @@ def columns_of(model: Model, table: Mapping[str, Any]) -> dict[str, Any]:
     found = {"period": table["period"], "frequency": 1.0 / table["period"]}
     for i, name in enumerate(model.variable_names):
         found |= {f"{name}_{kind}": table[key][..., i] for kind, key in _EXTREMES.items()}
-    # 0: too small to be told from rounding, with a delay.
-    mu = np.where(table["multipliers"] == 0.0, complex(np.nan, np.nan), table["multipliers"])
+    mu, exponent = table["multipliers"], table["exponents"]
+    if model.delay:
+        # 0: too small to be told from rounding.
+        mu, exponent = (np.where(table["multipliers"] == 0.0, np.nan, values) for values in (mu, exponent))
     found |= {
         "multiplier_real": mu.real,
         "multiplier_imag": mu.imag,
-        "exponent": np.where(np.isnan(mu), np.nan, table["exponents"]),
+        "exponent": exponent,
         "unstable_multipliers": table["unstable"],
         "stable": table["unstable"] == 0,
     }

@@ -210,5 +210,4 @@ def _solve(matrix: Array, right: Array) -> Array:
         found: Any = np.linalg.solve(np.where(good[..., None, None], matrix, np.eye(matrix.shape[-1])), right)
     except np.linalg.LinAlgError:
         found = np.full_like(right, np.nan)
-    found[~good] = np.nan
-    return found
+    return np.where(good[..., None, None], found, np.nan)

@@ -1,7 +1,7 @@
 """Simulation of many trajectories with a delay until they repeat.
 
-The steps are those of `settling`; r a delay ago is Hermite's cubic through the steps that are remembered, and
-before t = 0 it is constant. No step is longer than the delay.
+The steps are those of `settling`; r a delay ago is read off the steps that are remembered, and before t = 0
+it is constant. No step is longer than the delay, if that is not very short.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from qifscan.phases import tell
 
 _TRIMMED = 4096
 """Steps after which those are forgotten that no delay reaches back to."""
+
+_SHORT = 5e-5
+"""Share of the time that trajectories run up to which a delay D is very short: then r(t - D) is r - D r'."""
 
 
 class _Memory:
@@ -89,10 +92,11 @@ def settled(
     delay = problem.parameters[problem.model.delay] + zero
     now = Now(zero.copy(), start.copy(), np.empty_like(start), np.empty_like(zero))
     memory = _Memory(Now(now.t, now.y, np.zeros_like(start), now.h), delay)
-    now.slope[:] = _rates(problem)(now.y[:, 0], now.t, now.y)
+    short = delay < _SHORT * lengths[0]
+    now.slope[:] = _rates(problem, short)(now.y[:, 0], now.t, now.y)
     memory.slope[memory.size - 1] = now.slope[:, 0]
     now.h[:] = 0.01 * (scale / (np.abs(now.slope) + 1e-300)).min(axis=1)
-    _run(problem, memory, now, lengths[0], scale, None)
+    _run(problem, memory, now, short, lengths[0], scale, None)
     first = now.y.copy()
     lost = np.isnan(first).any(axis=1)
     steps = [(now.t.copy(), now.y.copy(), now.slope.copy())]
@@ -100,6 +104,7 @@ def settled(
         problem,
         memory,
         now,
+        short,
         np.where(lost, now.t, now.t + lengths[1]),
         np.maximum(np.abs(first), scale),
         steps,
@@ -111,6 +116,7 @@ def _run(
     problem: DelayedProblem,
     memory: _Memory,
     now: Now,
+    short: Any,
     end: Array,
     scale: Array,
     steps: list[tuple[Array, Array, Array]] | None,
@@ -119,8 +125,8 @@ def _run(
     left = np.flatnonzero(end > now.t)
     inside = np.array(NODES_IN_STEP)[:, None]
     while len(left):
-        rates, going = _rates(problem.chosen(left)), left
-        longest = np.where(memory.delay[left] > 0.0, memory.delay[left], np.inf)
+        rates, going = _rates(problem.chosen(left), short[left]), left
+        longest = np.where(short[left], np.inf, memory.delay[left])
         while len(going) == len(left) > 0:
             tell("simulating, trajectories", len(end) - len(left), len(end))
             now.h[left] = np.minimum(now.h[left], longest)
@@ -143,12 +149,16 @@ def _next(rates: _Rates, past: Iterator[Array], t: Array, y: Array) -> Array:
     return rates(next(past), t, y)
 
 
-def _rates(problem: DelayedProblem) -> _Rates:
+def _rates(problem: DelayedProblem, short: Any) -> _Rates:
     """Return the rates of change of trajectories as a function of the rates a delay ago, times and states."""
     constants = problem.model.constants(problem.parameters)
+    delay = problem.parameters[problem.model.delay]
 
     def rates(past: Array, t: Array, y: Array) -> Array:
         inputs = problem.inputs(t)
+        if short.any():
+            slope: Any = problem.model.field(tuple(y.T), tuple(inputs), constants)[0]
+            past = np.where(short, y[:, 0] - delay * slope, past)
         inputs[problem.driven] = inputs[problem.driven] + constants["past"] * past
         slopes: Any = problem.model.field(tuple(y.T), tuple(inputs), constants)
         return np.stack(slopes, axis=1)

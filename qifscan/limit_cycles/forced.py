@@ -7,7 +7,7 @@ the phase.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,10 @@ from qifscan.dynamics.model import Model
 from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, check_count, check_time, show
 from qifscan.lazy import LazyModule
-from qifscan.limit_cycles import settling
-from qifscan.limit_cycles.collocation import INTERVALS, linearised
-from qifscan.limit_cycles.cycle_columns import columns_of, grid
-from qifscan.limit_cycles.floquet import resolved
+from qifscan.limit_cycles import delayed_settling, settling
+from qifscan.limit_cycles.collocation import INTERVALS, linear_of
+from qifscan.limit_cycles.cycle_columns import columns_of, grid, multiplier_count
+from qifscan.limit_cycles.delayed_multipliers import DelayedProblem, problem_of
 from qifscan.limit_cycles.found import (
     Group,
     Method,
@@ -45,7 +45,7 @@ from qifscan.limit_cycles.orbits import (
     remeshed,
 )
 from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.steps import FINE, at_value
+from qifscan.limit_cycles.steps import FINE, at_value, stability
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import equilibria
 from qifscan.theory.codes import POINT
@@ -135,7 +135,7 @@ def forced_cycles(
     >>> found["stable"].values
     array([ True])
     """
-    chosen = model_of(model, restless=True)
+    chosen = model_of(model, delayed=True, restless=True)
     if not isinstance(drive, Sine):
         hint = "e.g. drive=qs.Sine(amplitude=1.0, period=50.0)"
         raise ScanError([Fault("drive", show(drive), "a Sine", hint)])
@@ -184,7 +184,8 @@ FORCED = Method(_is_coarse, _FINEST)
 def _problem(model: Model, flat: Mapping[str, Array], turns: Array) -> Problem:
     """Return the problem of orbits with so many periods of the drive each."""
     own = {p.name: flat[p.name] for p in model.parameters}
-    return Problem(model, own, (), (flat["drive_amplitude"], flat["drive_phase"], turns), fixed=True)
+    drive = flat["drive_amplitude"], flat["drive_phase"], turns
+    return replace(problem_of(model, own), drive=drive, fixed=True)
 
 
 def _responses(model: Model, flat: Mapping[str, Array], asked: _Asked) -> tuple[Index, Index, dict[str, Any]]:
@@ -216,37 +217,69 @@ def _settled(model: Model, flat: Mapping[str, Array], asked: _Asked) -> tuple[In
     moving = _problem(model, flat, 1.0 / period)
     scale = sizes(moving)
     laps = np.maximum(1.0, np.ceil(durations(moving, asked.transient) / period))
-    y, _ = settling.simulated(
-        moving, starting(moving, asked.starts), 0.0 * period, laps * period, scale, record=False
-    )
-    strobe = [y]
-    for _ in range(2 * asked.most):
-        gone: Any = np.isnan(strobe[-1]).any(axis=1)
-        y = np.where(gone[:, None], 1.0, strobe[-1])
-        y, _ = settling.simulated(moving, y, 0.0 * period, np.where(gone, 0.0, period), scale, record=False)
-        strobe.append(np.where(gone[:, None], np.nan, y))
-    states = np.stack(strobe)
+    if isinstance(moving, DelayedProblem):
+        states, runs = _with_past(moving, laps, asked)
+    else:
+        states, runs = _strobed(moving, laps, asked)
     turns = _periods_of(states, scale, asked.most)
     lost: Any = np.isnan(states[-1]).any(axis=1)
     outcome = np.where(lost, DIVERGED, np.where(turns == 0, NOT_PERIODIC, RESPONSE))
     ways = np.flatnonzero(outcome == RESPONSE)
     turns = np.maximum(turns, 1.0)
-    begin, end = np.where(lost[:, None], 1.0, states[-1]), np.where(outcome == RESPONSE, turns * period, 0.0)
-    _, kept = settling.simulated(moving, begin, 0.0 * period, end, scale, record=True)
-    assert kept is not None
-    trajectories = kept
+    last = np.where(lost[:, None], 1.0, states[-1])
+    kept, begin = runs(last, np.where(outcome == RESPONSE, turns * period, 0.0))
 
     def guess(which: Index, intervals: int) -> Orbits:
-        sizes_ = np.maximum(scale, np.abs(begin))
-        return joined(
-            [of_lap(trajectories, k, 0.0, float(end[k]), sizes_[k], intervals) for k in which.tolist()]
-        )
+        sizes_, end = np.maximum(scale, np.abs(last)), turns * period
+        laps = [(k, float(begin[k]), float(end[k]), sizes_[k]) for k in which.tolist()]
+        return joined([of_lap(kept, *lap, intervals) for lap in laps])
 
     groups, _ = refined(_problem(model, flat, turns), ways, guess, FORCED)
     groups, times = shortened(_problem(model, flat, turns), groups, FORCED)
     found = np.concatenate([which for which, _ in groups] or [ways[:0]])
     outcome[np.setdiff1d(ways, found)] = NOT_CONVERGED
     return outcome, turns / times, groups
+
+
+_Runs = Callable[[Array, Array], tuple[settling.Trajectories, Array]]
+"""Runs from states for times: the trajectories, and when each begins."""
+
+
+def _strobed(moving: Problem, laps: Array, asked: _Asked) -> tuple[Array, _Runs]:
+    """Return the states of trajectories after each of the last periods of the drive, NaN where one diverges,
+    and what goes on from the last of them."""
+    scale, zero = sizes(moving), np.zeros(len(laps))
+    assert moving.drive is not None
+    period = 1.0 / moving.drive[2]
+    y, _ = settling.simulated(
+        moving, starting(moving, asked.starts), zero, laps * period, scale, record=False
+    )
+    strobe = [y]
+    for _ in range(2 * asked.most):
+        gone: Any = np.isnan(strobe[-1]).any(axis=1)
+        y = np.where(gone[:, None], 1.0, strobe[-1])
+        y, _ = settling.simulated(moving, y, zero, np.where(gone, 0.0, period), scale, record=False)
+        strobe.append(np.where(gone[:, None], np.nan, y))
+
+    def runs(states: Array, lengths: Array) -> tuple[settling.Trajectories, Array]:
+        _, kept = settling.simulated(moving, states, zero, lengths, scale, record=True)
+        assert kept is not None
+        return kept, zero
+
+    return np.stack(strobe), runs
+
+
+def _with_past(moving: DelayedProblem, laps: Array, asked: _Asked) -> tuple[Array, _Runs]:
+    """Return the same with a delay: a last lap is read off the trajectory that has led to the last state."""
+    assert moving.drive is not None
+    period, count = 1.0 / moving.drive[2], 2 * asked.most
+    lengths = laps * period, count * period
+    _, kept = delayed_settling.settled(moving, starting(moving, asked.starts), lengths, sizes(moving))
+    end = kept.t[-1]
+    back = np.arange(count, -1, -1.0)[:, None] * period
+    states = np.stack([kept.at(k, (end - back)[:, k]) for k in range(len(laps))], axis=1)
+    states[-1] = kept.y[-1]
+    return states, lambda _, lengths: (kept, end - lengths)
 
 
 def _periods_of(states: Array, scale: Array, most: int) -> Array:
@@ -305,11 +338,12 @@ def _from_equilibria(model: Model, flat: Mapping[str, Array]) -> _Followed:
 
 def _measured(problem: Problem, turns: Array, groups: list[Group]) -> dict[str, Any]:
     """Return the numbers of responses, one row each."""
-    rows = [_no_responses(len(problem.model.variables))]
+    rows = [_no_responses(problem.model)]
     for which, orbits in groups:
         whose = problem.chosen(which)
-        linear = linearised(whose, orbits)
-        floquet = resolved(whose, orbits, linear.states)
+        linear = linear_of(whose, orbits)
+        floquet = stability(whose, orbits, linear)
+        unknown = np.isnan(floquet.mu).all(axis=1)
         low, high = extremes(orbits)
         rows.append(
             {
@@ -324,15 +358,16 @@ def _measured(problem: Problem, turns: Array, groups: list[Group]) -> dict[str, 
                 "residual": linear.residual,
                 "mesh_error": mesh_error(orbits, whose.scales(orbits.u)),
                 "intervals": np.full(len(which), orbits.stages.shape[1]),
-                "unstable": (np.abs(floquet.mu) > 1.0).sum(axis=1),
+                "unstable": np.where(unknown, -1, (np.abs(floquet.mu) > 1.0).sum(axis=1)),
                 "type": np.full(len(which), POINT),
             }
         )
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
-def _no_responses(size: int) -> dict[str, Any]:
+def _no_responses(model: Model) -> dict[str, Any]:
+    size, several = len(model.variables), multiplier_count(model)
     found: dict[str, Any] = {name: np.empty(0) for name in ("turns", "period", "residual", "mesh_error")}
-    found |= {name: np.empty((0, size)) for name in ("low", "high", "mean", "first", "exponents")}
+    found |= {name: np.empty((0, size)) for name in ("low", "high", "mean", "first")}
     found |= {name: np.empty(0, dtype=np.intp) for name in ("intervals", "unstable", "type")}
-    return found | {"multipliers": np.empty((0, size), dtype=complex)}
+    return found | {"multipliers": np.empty((0, several), dtype=complex), "exponents": np.empty((0, several))}
