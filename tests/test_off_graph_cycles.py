@@ -349,7 +349,7 @@ def test_what_cycles_of_such_models_are_not_asked_for_is_refused_in_a_line():
         ),
         (
             lambda: qs.cycle_branches("own_models:delayed"),
-            'model: found "own_models:delayed", which has no `rest`, but a delay, expected a graph over the rate',
+            'model: found "own_models:delayed", which has no `rest`, but a delay, expected a graph',
         ),
     ):
         with pytest.raises(qs.ScanError) as error:
