@@ -113,7 +113,7 @@ def cycle_branches(
         Name of the model.
     along
         The parameter, by default the model's graph parameter (eta; eta_i of qif_pair); with `at`, and of a
-        model without `rest`, any.
+        model without `rest`, any. Of a model with a delay also that, by default within [0, 10] ms.
     at
         Value of the parameter at which `cycles` looks for beginnings.
     within

@@ -73,6 +73,7 @@ def cycles(
           the log of the modulus over the period (1/ms): a number also where the multiplier is too small for
           one. Exponents add up to the mean of the divergence;
         - `stable`, `unstable_multipliers`, and `multiplier_error`, |mu - 1| of the multiplier of the flow;
+          with a delay the twelve largest are there, NaN where they can't be told from rounding;
         - `resolved`, `residual`, `mesh_error`, `intervals` (of the mesh), `converged`.
 
     Raises
@@ -82,7 +83,8 @@ def cycles(
 
     Notes
     -----
-    Ascher, Mattheij, Russell, Numerical Solution of Boundary Value Problems for ODEs (1995).
+    Ascher, Mattheij, Russell, Numerical Solution of Boundary Value Problems for ODEs (1995). With a delay the
+    order is 5: Engelborghs, Luzyanina, in 't Hout, Roose, SIAM J. Sci. Comput. 22, 1593 (2001).
 
     Examples
     --------
