@@ -404,3 +404,51 @@ def test_random_cycles_come_back_and_have_the_multipliers_of_the_linearised_equa
         # Chebyshev's polynomials follow sharp spikes to some digits.
         for one_mu in mu[np.abs(mu) > 0.3]:
             assert np.nanmin(np.abs(exact - one_mu)) < 2e-2 * max(1.0, np.abs(mu).max())
+
+
+def on_branches(found, eta):
+    """Return period and largest rate of the stable cycles of branches at a value, between their points."""
+    cycles = []
+    for k in np.flatnonzero(found["duplicate_of"].values < 0):
+        rows = found.isel(point=np.flatnonzero(found["branch"].values == k))
+        at, stable = rows["eta"].values, rows["stable"].values
+        for i in np.flatnonzero((at[:-1] - eta) * (at[1:] - eta) < 0.0):
+            x = (eta - at[i]) / (at[i + 1] - at[i])
+            pair = [(1.0 - x) * v[i] + x * v[i + 1] for v in (rows["period"].values, rows["r_max"].values)]
+            cycles += [pair] if stable[i] and stable[i + 1] else []
+    return np.array(cycles).reshape(-1, 2)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("seed", range(5))
+def test_long_runs_in_random_slices_end_on_the_stable_cycles_of_branches(seed):
+    """Where there are any, and nothing else is stable; else they do not settle on an equilibrium."""
+    rng = np.random.default_rng(100 + seed)
+    given = {
+        "J": rng.choice([-1.0, 1.0]) * rng.uniform(3.0, 10.0),
+        "delta": rng.uniform(0.3, 1.5),
+        "delay": rng.uniform(0.3, 2.5),
+    }
+    found = qs.cycle_branches("qif_delay", within=(-8.0, 12.0), points=150, **given)
+    assert found["branch_count"].item() > 0
+    eta = rng.uniform(found["eta"].values.min(), found["eta"].values.max())
+    rest = qs.equilibria("qif_delay", eta=eta, **given)
+    start = rng.uniform(0.05, 2.0), rng.uniform(-1.0, 1.0)
+    pieces = settled(given | {"eta": eta}, int(200.0 / given["delay"]) + 1, start=start)
+    pieces = pieces[-int(20.0 / given["delay"]) - 8 :]
+    parts = [np.linspace(times[0], times[-1], 1001)[1:] for times, _ in pieces]
+    t = np.concatenate(parts)
+    r = np.concatenate([sol(t)[0] for t, (_, sol) in zip(parts, pieces, strict=True)])
+    if np.ptp(r) < 1e-3 * r.mean():
+        assert rest["stable"].values.any()
+        return
+    level = 0.5 * (r.max() + r.min())
+    k = np.flatnonzero((r[:-1] < level) & (r[1:] >= level))
+    laps = np.diff(t[k] + (level - r[k]) / (r[k + 1] - r[k]) * (t[k + 1] - t[k]))
+    if np.ptp(laps) < 5e-3 * laps.mean():
+        here = on_branches(found, eta)
+        near = np.abs(here / [laps.mean(), r.max()] - 1.0)
+        assert (near < [2e-3, 2e-2]).all(axis=1).any()
+    else:
+        # Doubled cycles, tori and chaos, where no cycle of a branch is the only attractor.
+        assert len(on_branches(found, eta)) != 1
