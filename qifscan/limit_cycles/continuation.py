@@ -18,9 +18,9 @@ import numpy as np
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import INTERVALS
 from qifscan.limit_cycles.gauss import WEIGHTS
-from qifscan.limit_cycles.orbits import Orbits, adapted, all_remeshed, inner, joined, mesh_error
+from qifscan.limit_cycles.orbits import Orbits, adapted, all_remeshed, inner, joined
 from qifscan.limit_cycles.problem import OrbitProblem, WithMemory
-from qifscan.limit_cycles.steps import BY_FAILURE, FINE, Crossing, stepped, unit_length, units_of
+from qifscan.limit_cycles.steps import BY_FAILURE, FINE, Crossing, own_error, stepped, unit_length, units_of
 from qifscan.phases import tell
 from qifscan.theory.codes import EP, POINT
 
@@ -380,10 +380,9 @@ def needs(system: OrbitProblem, orbits: Orbits, groups: Array) -> tuple[Any, Any
     scales = system.scales(orbits.u)
     ratio = scales[:, None] / (scales[..., None] + 1e-300)
     growth = (np.abs(groups) * ratio[:, None]).max(axis=(1, 2, 3))
-    error = mesh_error(orbits, scales)
+    error = own_error(system, orbits)
     intervals = orbits.stages.shape[1]
     longer = intervals / _coarser(intervals)
-    # With a past states at mesh points are no better than those between them.
     loose = FINE if isinstance(system, WithMemory) else LOOSE
     fewer = (error * longer**5 < _COARSER * loose) & (growth**longer < _COARSER * STEEP)
     return (error > loose) | ~(growth < STEEP), fewer

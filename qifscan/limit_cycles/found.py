@@ -25,7 +25,7 @@ from qifscan.limit_cycles.orbits import (
     remeshed,
 )
 from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.steps import ACCURATE, FINE, stability
+from qifscan.limit_cycles.steps import ACCURATE, FINE, own_error, stability
 from qifscan.phases import tell
 from qifscan.theory import newton
 from qifscan.theory.normal_forms import states
@@ -137,7 +137,7 @@ class Method:
 
 
 def _is_coarse(problem: Problem, orbits: Orbits) -> Any:
-    error = mesh_error(orbits, problem.scales(orbits.u))
+    error = own_error(problem, orbits)
     sure = stability(problem, orbits, linear_of(problem, orbits), quickly=True).error
     return (error > FINE) | (sure > ACCURATE)
 

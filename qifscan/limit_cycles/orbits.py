@@ -232,6 +232,12 @@ def means(orbits: Orbits) -> Array:
     return found
 
 
+def quadratic_means(orbits: Orbits) -> Array:
+    """Return the quadratic mean of every variable over the period, `(orbits, n)`."""
+    found: Array = np.sqrt((orbits.steps[..., None] * (WEIGHTS @ orbits.stages**2)).sum(axis=1))
+    return found
+
+
 def halves_apart(orbits: Orbits) -> Array:
     """Return by how much the second lap differs from the first at the mesh points `(orbits, N + 1, n)`."""
     return orbits.u - evaluated(orbits, (orbits.s + 0.5) % 1.0)

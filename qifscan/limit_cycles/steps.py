@@ -10,7 +10,7 @@ import numpy as np
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import Border, Corrected, corrected, linear_of
 from qifscan.limit_cycles.floquet import quick, resolved
-from qifscan.limit_cycles.orbits import Orbits, extremes, inner, means, mesh_error
+from qifscan.limit_cycles.orbits import Orbits, extremes, inner, means, mesh_error, quadratic_means
 from qifscan.limit_cycles.problem import OrbitProblem, Problem, WithMemory
 from qifscan.theory.codes import POINT
 
@@ -232,6 +232,17 @@ def stepped(
     border = conditions(system, guess, tangent, units)
     found = corrected(system, guess, border, start=start, far=FAR, most=MOST)
     return replace(found, direction=unit_length(system, found.direction, found.orbits, units))
+
+
+def own_error(system: OrbitProblem, orbits: Orbits) -> Array:
+    """Return the estimated error of orbits relative to the sizes of their variables.
+
+    Where the past counts, relative to their quadratic means: states at mesh points are no better than those
+    between them, and between high spikes much smaller ones go on.
+    """
+    if isinstance(system, WithMemory):
+        return mesh_error(orbits, quadratic_means(orbits) + 1e-300)
+    return mesh_error(orbits, system.scales(orbits.u))
 
 
 def at_value(system: OrbitProblem, guess: Orbits) -> Corrected:
