@@ -36,6 +36,9 @@ the largest one, or to 1."""
 _MINOR = 0.1
 """Size of a multiplier that need not be known."""
 
+_MOST_PERIODS = 64
+"""Most periods within a delay: of more the multipliers are not told."""
+
 
 @dataclass(frozen=True)
 class DelayedProblem(ProblemWithPast):
@@ -59,13 +62,9 @@ class DelayedProblem(ProblemWithPast):
             entries = linear.entries(orbit)
             size = np.append(scales[orbit], np.full(linear.block - scales.shape[1], scales[orbit, 0]))
             size = np.tile(size, entries.size // len(size))
-            if not (np.isfinite(entries.value).all() and (size > 0.0).all()):
-                continue
-            step, periods = _map(entries, size)
-            mu[orbit] = _largest(step, periods * entries.size)
-            own = flow[orbit].ravel() / size
-            image = step(np.tile(own, periods))[: entries.size]
-            drift[orbit] = np.linalg.norm(image - own) / np.linalg.norm(own)
+            finite = np.isfinite(entries.value).all() and bool((size > 0.0).all())
+            if finite and entries.periods.max() <= _MOST_PERIODS:
+                mu[orbit], drift[orbit] = _multipliers(entries, size, flow[orbit].ravel() / size)
         with np.errstate(invalid="ignore", divide="ignore"):
             nearest = np.abs(mu - 1.0).min(axis=1)
             error = np.where(np.isfinite(nearest), np.minimum(drift, nearest), np.inf)
@@ -90,7 +89,8 @@ def doubled_direction(problem: DelayedProblem, orbits: Orbits) -> tuple[Array, A
     y = np.empty((count, intervals, wide))
     for orbit in range(count):
         entries = linear.entries(orbit)
-        solver = splu(eye_array(entries.size, format="csc") - entries.matrix(lambda k: (-1.0) ** k))
+        # Beside -1, where the matrix would be singular.
+        solver = splu(eye_array(entries.size, format="csc") - entries.matrix(lambda k: (-1.0 - 1e-9) ** -k))
         found = np.random.default_rng(0).standard_normal(entries.size)
         for _ in range(3):
             found = solver.solve(found)
@@ -110,6 +110,18 @@ def _flow(problem: DelayedProblem, orbits: Orbits, linear: DelayedLinear) -> Arr
     orbit = np.arange(len(mesh))[:, None, None]
     past = (inner.weights * rates[orbit, inner.interval]).sum(axis=-1)
     return np.concatenate((mesh[:, :-1], past), axis=2)
+
+
+def _multipliers(entries: Entries, size: Array, own: Array) -> tuple[Any, float]:
+    """Return the multipliers of one cycle, and by how much its flow's direction is not mapped onto itself."""
+    try:
+        step, periods = _map(entries, size)
+        mu = _largest(step, periods * entries.size)
+    except (RuntimeError, np.linalg.LinAlgError):
+        # A matrix is singular, or its eigenvalues are not found: neither is seen where a cycle was found.
+        return np.full(MULTIPLIERS, complex(np.nan, np.nan)), np.inf
+    image = step(np.tile(own, periods))[: entries.size]
+    return mu, float(np.linalg.norm(image - own) / np.linalg.norm(own))
 
 
 def _map(entries: Entries, size: Array) -> tuple[Callable[[Array], Array], int]:
