@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
+from qifscan.limit_cycles.elimination import eliminated, grouped, halved, solve, to_ends
 from qifscan.limit_cycles.gauss import END, MATRIX, STAGES
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import OrbitProblem, WithMemory
@@ -31,13 +32,6 @@ SMALL_STEP, SMALL_NEXT = 1e-6, 1e-11
 last two, that need not be taken."""
 
 MOST_STEPS = 10
-
-_GROUP, _FEW = 4, 16
-"""Intervals in a group: along a canard a direction can grow tenfold in each. And of how many blocks it is
-quicker to solve for all at once than to halve them."""
-
-_CACHED = 65_536
-"""Entries of the matrices of stages that are built and solved together: half a megabyte."""
 
 
 @dataclass(frozen=True)
@@ -193,21 +187,6 @@ def _with(states: Array, rest: Array) -> Array:
     return np.concatenate((states, wide), axis=2)
 
 
-def solve(matrix: Array, right: Array) -> Any:
-    """Return the solutions of stacked linear systems, NaN where one is singular or not finite."""
-    try:
-        found: Any = np.linalg.solve(matrix, right)
-    except np.linalg.LinAlgError:
-        shape = matrix.shape[:-2]
-        found = np.full(right.shape, np.nan)
-        for where in np.ndindex(*shape):
-            try:
-                found[where] = np.linalg.solve(matrix[where], right[where])
-            except np.linalg.LinAlgError:
-                found[where] = np.nan
-    return found
-
-
 def linear_of(system: OrbitProblem, orbits: Orbits) -> Any:
     """Return the equations linearised at orbits, in the way of the system if it has one."""
     return system.linear(orbits) if isinstance(system, WithMemory) else linearised(system, orbits)
@@ -222,8 +201,8 @@ def linearised(system: OrbitProblem, orbits: Orbits) -> Linear:
     gap = orbits.u[:, -1] - begin
     residual = np.maximum(wrong, np.abs(jump).max(axis=1))
     residual = (np.maximum(residual, np.abs(gap)) / scales).max(axis=1)
-    partial = _grouped(transfer)
-    return Linear(found, transfer, partial, *_halved(partial[:, :, -1]), gap, turn, residual)
+    partial = grouped(transfer)
+    return Linear(found, transfer, partial, *halved(partial[:, :, -1]), gap, turn, residual)
 
 
 def condensed(system: OrbitProblem, orbits: Orbits) -> tuple[Array, Array, Array, Array]:
@@ -242,93 +221,16 @@ def condensed(system: OrbitProblem, orbits: Orbits) -> tuple[Array, Array, Array
         right[..., 1:k] = (time * varied).reshape(by_parameters.shape)
     wrong = orbits.stages - orbits.u[:, :-1, None] - time * summed
     right[..., -1] = -wrong
-    found = _eliminated(
-        jacobian.reshape(-1, stages, size, size), time.ravel(), right.reshape(-1, stages, size, k + 1)
+    found = eliminated(
+        jacobian.reshape(-1, stages, size, size),
+        time.ravel(),
+        right.reshape(-1, stages, size, k + 1),
+        system.size,
     ).reshape(count, intervals, stages, size, -1)
-    transfer = _to_ends(found)
+    transfer = to_ends(found)
     jump = END[0] * orbits.u[:, :-1] + END[1:] @ orbits.stages - orbits.u[:, 1:]
     transfer[..., -1] += jump
     return found, transfer, np.abs(wrong).max(axis=(1, 2)), jump
-
-
-def transfers(jacobian: Array, time: Array) -> Array:
-    """Return the transfer matrices `(orbits, N, n, n)` of intervals so many ms long, from the Jacobians at
-    their Gauss points."""
-    count, intervals, stages, size, _ = jacobian.shape
-    flat = jacobian.reshape(-1, stages, size, size)
-    found = _eliminated(flat, time.ravel(), np.empty((len(flat), stages, size, 0)))
-    return _to_ends(found.reshape(count, intervals, stages, size, -1))
-
-
-def _to_ends(stages: Array) -> Array:
-    """Return the changes of the right mesh points from those of the stages `(orbits, N, 4, n, c)`."""
-    count, intervals, places, size, wide = stages.shape
-    found: Array = (END[1:] @ stages.reshape(count, intervals, places, -1)).reshape(
-        count, intervals, size, wide
-    )
-    found[..., np.arange(size), np.arange(size)] += END[0]
-    return found
-
-
-def _eliminated(jacobian: Array, time: Array, rest: Array) -> Array:
-    """Return the changes of the stages of intervals by those of (left mesh point, scalars, 1).
-
-    `jacobian` `(intervals, 4, n, n)`, `time` the lengths of the intervals in ms, `rest` the right sides of
-    (scalars, 1). So many at a time that their matrices stay in the cache.
-    """
-    count, stages, size, wide = rest.shape
-    found = np.empty((count, stages, size, size + wide))
-    some = max(16, _CACHED // (stages * size) ** 2)
-    rows = np.repeat(MATRIX, size, axis=1)
-    diagonal = np.arange(stages * size)
-    for begin in range(0, count, some):
-        part = slice(begin, begin + some)
-        turned = jacobian[part].swapaxes(1, 2) * -time[part, None, None, None]
-        flat = turned.reshape(len(turned), size, stages * size)
-        matrix = np.empty((len(turned), stages, size, stages * size))
-        for j, row in enumerate(rows):
-            np.multiply(flat, row, out=matrix[:, j])
-        square = matrix.reshape(-1, stages * size, stages * size)
-        square[:, diagonal, diagonal] += 1.0
-        right = np.empty((len(turned), stages, size, size + wide))
-        right[..., :size], right[..., size:] = np.eye(size), rest[part]
-        found[part] = solve(square, right.reshape(len(turned), stages * size, -1)).reshape(right.shape)
-    return found
-
-
-def _grouped(transfer: Array) -> Array:
-    """Return the changes of the mesh points of groups by those of their first ones and of the rest."""
-    count, intervals, size, wide = transfer.shape
-    groups = max(1, intervals // _GROUP)
-    steps = transfer.reshape(count, groups, -1, size, wide)
-    partial = np.zeros((count, groups, steps.shape[2] + 1, size, wide))
-    partial[:, :, 0, :, :size] = np.eye(size)
-    for k in range(steps.shape[2]):
-        partial[:, :, k + 1] = steps[:, :, k, :, :size] @ partial[:, :, k]
-        partial[:, :, k + 1, :, size:] += steps[:, :, k, :, size:]
-    return partial
-
-
-def _halved(ends: Array) -> tuple[tuple[Array, ...], Array]:
-    """Return `levels` and `blocks` from the changes of the ends of groups, by cyclic reduction."""
-    size = ends.shape[2]
-    right = np.broadcast_to(-np.eye(size), ends[..., :size].shape)
-    blocks = np.concatenate((ends[..., :size], right, ends[..., size:]), axis=-1)
-    levels = []
-    while blocks.shape[1] > _FEW:
-        first, second = blocks[:, 0::2], blocks[:, 1::2]
-        own = slice(size, 2 * size)
-        q, r = np.linalg.qr(np.concatenate((first[..., own], second[..., :size]), axis=2), mode="complete")
-        others = np.zeros((*first.shape[:2], 2 * size, blocks.shape[3]))
-        others[:, :, :size, :size], others[:, :, size:, own] = first[..., :size], second[..., own]
-        others[..., :size, 2 * size :], others[..., size:, 2 * size :] = (
-            first[..., 2 * size :],
-            second[..., 2 * size :],
-        )
-        turned = q.swapaxes(-1, -2) @ others
-        levels.append(-solve(r[:, :, :size], turned[:, :, :size]))
-        blocks = turned[:, :, size:]
-    return tuple(levels), blocks
 
 
 @dataclass(frozen=True)

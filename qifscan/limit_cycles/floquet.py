@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import transfers
+from qifscan.limit_cycles.elimination import transfers
 from qifscan.limit_cycles.orbits import Orbits, remeshed, spread
 from qifscan.limit_cycles.problem import OrbitProblem
 
