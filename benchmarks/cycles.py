@@ -125,7 +125,7 @@ def main():
     for slices in (1, 16, 64):
         begin = process_time()
         J_ie = np.linspace(12.0, 18.0, slices)
-        d = qs.cycle_branches("qif_pair", within=(-60.0, 30.0), points=40, J_ie=J_ie)
+        d = qs.cycle_branches("qif_pair", within=(-60.0, 30.0), points=100, J_ie=J_ie)
         took = process_time() - begin
         print(
             f"{slices:5} slices: {d.sizes['branches']} branches, {d.sizes['point']} cycles in {took:.1f} s, "

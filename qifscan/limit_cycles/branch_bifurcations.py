@@ -9,8 +9,8 @@ import numpy as np
 
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import linear_of
-from qifscan.limit_cycles.continuation import Branches, Step, summary
-from qifscan.limit_cycles.located import Search, Test, search
+from qifscan.limit_cycles.continuation import Branches
+from qifscan.limit_cycles.located import Bracket, Test, search
 from qifscan.limit_cycles.orbits import Orbits, halves_apart
 from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.steps import (
@@ -24,12 +24,14 @@ from qifscan.limit_cycles.steps import (
     RESOLVED,
     Crossing,
     Extent,
+    Step,
     doubling,
     measured,
     others,
     stability,
+    summary,
+    summary_sizes,
     torus,
-    units_of,
 )
 from qifscan.theory.codes import EP, LPC, PD, TR, UNRESOLVED, UZ
 
@@ -82,13 +84,33 @@ class OnBranches:
         """Return the multipliers but that of the flow; a drive leaves none."""
         return mu if self.forced else others(mu)[0]
 
-    def tests(self, b: Branches, step: Step, mu: Any) -> Array:
+    def tests(self, b: Branches, step: Step, row: dict[str, Any]) -> Array:
         """Return what is 0 at a fold, a period doubling, a torus bifurcation, and at a period asked for."""
-        rest = self.others(mu)
+        rest = self.others(row["multipliers"])
         found = [step.after.value, doubling(rest), torus(rest)]
         if self.at_period is not None:
             found.append(step.new.period - self.at_period)
-        return np.stack(found, axis=1)
+        sure: Any = self.forced | (row["quality"] < RESOLVED)
+        outside = np.where(sure, row["unstable"], np.nan)
+        largest = np.take_along_axis(rest, np.abs(rest).argmax(axis=1)[:, None], axis=1)[:, 0]
+        return np.stack([*found, outside, np.where(largest.imag == 0.0, largest.real, np.nan)], axis=1)
+
+    @property
+    def columns(self) -> int:
+        """How many columns `tests` have: the last are how many multipliers are outside of the unit circle,
+        and the largest one if that is real."""
+        return len(self.codes) + 2
+
+    def changed(self, before: Array, after: Array) -> Any:
+        """Tell which test functions have changed their sign on steps.
+
+        That of a torus bifurcation does also where two real multipliers have the product 1. There none of
+        them crosses the unit circle, and if nothing else does it is sure that it is no bifurcation.
+        """
+        found: Any = before[:, :-2] * after[:, :-2] < 0.0
+        alone = found.sum(axis=1) == 1
+        found[:, self.codes.index(TR)] &= ~(alone & (before[:, -2] == after[:, -2]))
+        return found
 
     def goes_on(self, step: Step) -> Any:
         """Tell where the rate is positive."""
@@ -111,6 +133,8 @@ class OnBranches:
         found[b.still[who] >= PATIENCE] = BY_STANDSTILL
         found[new.period > self.longest[who]] = BY_PERIOD
         found[(new.value < limits.low) | (new.value > limits.high)] = BY_RANGE
+        if b.fronts is not None:
+            found[b.fronts.partner[who] >= 0] = BY_HOPF
         return found, np.isin(found, (BY_RANGE, BY_HOPF, BY_DOUBLING))
 
     def measured(self, system: Problem, orbits: Orbits, tangent: Orbits) -> dict[str, Any]:
@@ -123,10 +147,11 @@ class OnBranches:
         finer = 1 if crossing.code == EP else 2
         system: Any = b.system.chosen(crossing.number)
         looked = search(system, crossing, self._test(crossing), limits.units, finer)
-        step, orbits, good, denied = looked.root(crossing.step)
+        ends = looked.ends(crossing.step)
+        step, orbits, good, denied = looked.root(crossing.step, ends)
         there = ~denied
         if crossing.code == LPC:
-            there &= ~self._goes_straight_on(looked, crossing.step)
+            there &= ~self._goes_straight_on(system, ends)
         if crossing.code != EP:
             # A step that leaves the range may cross something before it does.
             there &= (orbits.value >= limits.low) & (orbits.value <= limits.high)
@@ -144,19 +169,17 @@ class OnBranches:
         self.kept.append(Met(crossing.code, row["number"][certain], *which))
         return {name: values[keep] for name, values in row.items()}
 
-    def _goes_straight_on(self, looked: Search, width: Array) -> Any:
-        """Tell on which steps multipliers deny a fold.
+    def _goes_straight_on(self, problem: Problem, ends: Bracket) -> Any:
+        """Tell between which ends multipliers deny a fold.
 
         By Cramer's rule the parameter's change along a branch is the product of 1 - mu over the other
         multipliers but for a factor of one sign: it can't change its sign alone. Beside a homoclinic orbit
         that change is but rounding, while the multipliers are far from 1.
         """
-        everyone, problem = np.arange(len(width)), looked.system
         sides = []
-        for step in (0.0 * width, width):
-            _, orbits, good = looked.trial(everyone, step, None)
+        for orbits in (ends.below, ends.above):
             found = stability(problem, orbits, linear_of(problem, orbits))
-            sure = good & (self.forced | (found.error < _NEAR))
+            sure = ends.good & (self.forced | (found.error < _NEAR))
             sides.append(np.where(sure, _side(self.others(found.mu)), 0.0))
         return sides[0] * sides[1] > 0.0
 
@@ -211,9 +234,7 @@ def _side(rest: Any) -> Array:
 def returned(b: Branches, step: Step) -> Any:
     """Tell which steps pass by the orbit that their branch began with, after it has been far from that."""
     new, who, system = step.new, step.who, step.system
-    sizes = units_of(new, b.units)[:, : 1 + system.free]
-    own = system.scales(new.u)[:, : system.size]
-    scale = np.concatenate((own, own, sizes), axis=1)
+    scale = summary_sizes(step, b.units)
     here, before = summary(system, new) / scale, summary(system, step.before) / scale
     to_first, way = b.first[who] / scale - before, here - before
     length = np.sqrt((way**2).sum(axis=1))

@@ -37,6 +37,7 @@ from qifscan.limit_cycles.doubled import twice
 from qifscan.limit_cycles.found import SAME, found_cycles, no_rows
 from qifscan.limit_cycles.homoclinic import divergence
 from qifscan.limit_cycles.hopf_points import hopf_modes, hopf_points
+from qifscan.limit_cycles.meeting import Fronts, completed
 from qifscan.limit_cycles.orbits import Orbits, from_function
 from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.steps import CUTS, Extent
@@ -104,8 +105,8 @@ def cycle_branches(
 
     u' = T f(u; p), u(0) = u(1), followed by pseudo-arclength with the period T as an unknown, from every Hopf
     point of every slice; with `at`, from the cycles that simulation finds there, in both directions. A branch
-    that joins two Hopf points is there twice: see `duplicate_of`. What lies beyond an end is not known: no
-    bifurcation on a branch that was cut off means none so far.
+    that joins two Hopf points is there twice, with the same cycles: see `duplicate_of`. What lies beyond an
+    end is not known: no bifurcation on a branch that was cut off means none so far.
 
     Parameters
     ----------
@@ -314,8 +315,13 @@ def _followed(
         number = first + np.arange(len(start.who))
         most = _PERIODS * start.orbits.period if longest is None else np.full(len(number), float(longest))
         rules = OnBranches(limits, most, doubled=start.laps > 1)
-        group = continuation.begun(start.problem, start.orbits, start.tangent, limits.units, len(rules.codes))
-        rows = [row | {"number": first + row["number"]} for row in continuation.followed(group, rules)]
+        group = continuation.begun(start.problem, start.orbits, start.tangent, limits.units, rules.columns)
+        if start.hopf is not None:
+            group.fronts = Fronts.of(start.who, most, group.first.shape[1])
+        rows = continuation.followed(group, rules)
+        if group.fronts is not None and rows:
+            rows = completed(rows, group.fronts, limits.most, group.cut, group.ends)
+        rows = [row | {"number": first + row["number"]} for row in rows]
         head = start.hopf or steps.measured(start.problem, start.orbits)
         code = np.full(len(number), HB if start.hopf is not None else 0)
         rows.append(head | {"number": number, "order": np.zeros(len(number)), "type": code})

@@ -17,10 +17,21 @@ import numpy as np
 
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import INTERVALS
-from qifscan.limit_cycles.gauss import WEIGHTS
+from qifscan.limit_cycles.meeting import Fronts
 from qifscan.limit_cycles.orbits import Orbits, adapted, all_remeshed, inner, joined
 from qifscan.limit_cycles.problem import OrbitProblem, WithMemory
-from qifscan.limit_cycles.steps import BY_FAILURE, FINE, Crossing, own_error, stepped, unit_length, units_of
+from qifscan.limit_cycles.steps import (
+    BY_FAILURE,
+    BY_HOPF,
+    FINE,
+    Crossing,
+    Step,
+    own_error,
+    stepped,
+    summary,
+    unit_length,
+    units_of,
+)
 from qifscan.phases import tell
 from qifscan.theory.codes import EP, POINT
 
@@ -109,32 +120,7 @@ class Branches:
     waiting: list[Waiting] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     crossings: list[Crossing] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step: from which orbits along which bent tangents, to which with what tangents there, and whose it
-    is."""
-
-    system: OrbitProblem
-    before: Orbits
-    tangent: Orbits
-    bend: Orbits
-    new: Orbits
-    after: Orbits
-    who: Index
-
-    def chosen(self, which: Any) -> Step:
-        """Return some of the steps."""
-        return Step(
-            self.system.chosen(which),
-            self.before.chosen(which),
-            self.tangent.chosen(which),
-            self.bend.chosen(which),
-            self.new.chosen(which),
-            self.after.chosen(which),
-            self.who[which],
-        )
+    fronts: Fronts | None = None
 
 
 class Rules(Protocol):
@@ -152,8 +138,16 @@ class Rules(Protocol):
     def unmoved(self) -> int:
         """What is there where parameters stand still to rounding: in a canard, or near a homoclinic."""
 
-    def tests(self, b: Branches, step: Step, mu: Any) -> Array:
-        """Return the test functions `(orbits, codes)`, `mu` the multipliers `(orbits, n)`."""
+    def tests(self, b: Branches, step: Step, row: dict[str, Any]) -> Array:
+        """Return the test functions `(orbits, codes)`, `row` the numbers of the new orbits; further columns
+        are for `changed`."""
+
+    @property
+    def columns(self) -> int:
+        """How many columns `tests` have."""
+
+    def changed(self, before: Array, after: Array) -> Any:
+        """Tell from `tests` at both ends of steps which test functions have changed their sign on the way."""
 
     def ended(self, b: Branches, step: Step) -> tuple[Index, Any]:
         """Return what ends the branches at new orbits, -1: nothing, and whether these are no longer of the
@@ -192,23 +186,17 @@ def begun(system: OrbitProblem, orbits: Orbits, tangent: Orbits, units: Array, t
     )
 
 
-def summary(system: OrbitProblem, orbits: Orbits) -> Array:
-    """Return numbers that don't depend on where an orbit begins: mean and mean square root of the states,
-    period, parameters. Highest states at mesh points would depend on the mesh."""
-    states = orbits.stages[..., : system.size]
-    mean, square = (
-        (orbits.steps[..., None] * (WEIGHTS @ values)).sum(axis=1) for values in (states, states**2)
-    )
-    return np.concatenate((mean, np.sqrt(square), orbits.scalars[:, : 1 + system.free]), axis=1)
-
-
 def followed(b: Branches, rules: Rules) -> list[dict[str, Any]]:
     """Follow branches to their ends, told in `cut`; return rows of points and bifurcations."""
     _test_beginnings(b, rules)
     while b.pools:
         for intervals in sorted(b.pools):
             tell("following branches, cycles", int(b.count.sum()), None)
-            _one_step(b, b.pools.pop(intervals), rules)
+            pool = b.pools.pop(intervals)
+            # One that another branch has met is not followed further.
+            going = b.cut[pool.who] < 0
+            if going.any():
+                _one_step(b, pool if going.all() else pool.chosen(going), rules)
         if sum(len(entry.order) for entry in b.waiting) >= _MANY:
             _measure(b, rules)
     _measure(b, rules)
@@ -228,8 +216,7 @@ def _test_beginnings(b: Branches, rules: Rules) -> None:
         if len(some.who):
             way = some.now, some.tangent
             step = Step(b.system.chosen(some.who), *way, some.bend, *way, some.who)
-            mu = rules.measured(step.system, *way)["multipliers"]
-            b.tests[some.who] = rules.tests(b, step, mu)
+            b.tests[some.who] = rules.tests(b, step, rules.measured(step.system, *way))
 
 
 def _together(crossings: list[Crossing]) -> list[Crossing]:
@@ -257,16 +244,18 @@ def _measure(b: Branches, rules: Rules) -> None:
     sizes: dict[int, list[int]] = {}
     for place, entry in enumerate(b.waiting):
         sizes.setdefault(entry.step.new.stages.shape[1], []).append(place)
-    mu: dict[int, Any] = {}
+    own: dict[int, dict[str, Any]] = {}
     for places in sizes.values():
         entries = [b.waiting[place] for place in places]
         rows = _rows(b, entries, rules)
-        ends = np.cumsum([len(entry.order) for entry in entries])[:-1]
-        mu |= dict(zip(places, np.split(rows["multipliers"], ends), strict=True))
+        ends = np.cumsum([len(entry.order) for entry in entries])
+        for place, end in zip(places, ends.tolist(), strict=True):
+            begin = end - len(b.waiting[place].order)
+            own[place] = {name: values[begin:end] for name, values in rows.items()}
         kept = np.concatenate([entry.kept for entry in entries])
         b.rows.append({name: values[kept] for name, values in rows.items()})
     for place, entry in enumerate(b.waiting):
-        _look(b, entry, rules, mu[place])
+        _look(b, entry, rules, own[place])
     b.waiting.clear()
 
 
@@ -286,12 +275,15 @@ def _rows(b: Branches, entries: list[Waiting], rules: Rules) -> dict[str, Any]:
     return rows | {"number": who, "order": order + 0.0, "type": code}
 
 
-def _look(b: Branches, entry: Waiting, rules: Rules, mu: Any) -> None:
+def _look(b: Branches, entry: Waiting, rules: Rules, row: dict[str, Any]) -> None:
     """Note which test functions have changed their sign on steps."""
     who = entry.step.who
-    tests = rules.tests(b, entry.step, mu)
+    tests = rules.tests(b, entry.step, row)
+    changed = rules.changed(b.tests[who], tests)
     for k, code in enumerate(rules.codes):
-        _note(b, entry, code, (tests[:, k] * b.tests[who, k] < 0.0) & entry.sighted)
+        _note(b, entry, code, changed[:, k] & entry.sighted)
+    if b.fronts is not None:
+        b.fronts.look(who, b.tests[who, -1], tests[:, -1])
     b.tests[who] = tests
 
 
@@ -309,6 +301,8 @@ def _one_step(b: Branches, pool: Pool, rules: Rules) -> None:
     done = np.flatnonzero(good & ~coarse)
     b.step[who[~good]] *= 0.5
     b.cut[who[~good & (b.step[who] < SMALLEST)]] = BY_FAILURE
+    if b.fronts is not None and b.fronts.pairs.size and len(done):
+        done = _without_met(b, b.fronts, step, done, rules)
     if len(done):
         _accept(b, step.chosen(done), rules)
         angle = np.arccos(np.clip(cosine[done], -1.0, 1.0))
@@ -321,6 +315,17 @@ def _one_step(b: Branches, pool: Pool, rules: Rules) -> None:
         largest = _LARGEST_WITH_PAST if isinstance(system, WithMemory) else LARGEST
         b.step[who[done]] = np.minimum(b.step[who[done]] * np.clip(wanted, 0.5, 1.5), largest)
     _back(b, pool, done, coarse, fewer & (intervals > INTERVALS))
+
+
+def _without_met(b: Branches, fronts: Fronts, step: Step, done: Index, rules: Rules) -> Index:
+    """Return the steps that are to be taken, where other branches may have been met."""
+    some = step.chosen(done)
+    taken, length = fronts.met(some, b.step[some.who], b.count, b.units, lambda: _measure(b, rules))
+    step.new.put(done, some.new)
+    step.after.put(done, some.after)
+    b.step[some.who] = length
+    b.cut[(fronts.partner >= 0) & (b.cut < 0)] = BY_HOPF
+    return np.asarray(done[taken])
 
 
 def _back(b: Branches, pool: Pool, done: Index, coarse: Any, fewer: Any) -> None:
@@ -398,9 +403,13 @@ def _accept(b: Branches, step: Step, rules: Rules) -> None:
     b.cut[who] = ended
     leaves = np.isin(ended, rules.leaving)
     codes: Index = np.where(b.still[who] == 2, rules.unmoved, POINT)
-    entry = Waiting(step, b.step[who].copy(), b.count[who].copy(), codes, ~beyond, moved & (~beyond | leaves))
+    joins = np.zeros(len(who), dtype=bool) if b.fronts is None else b.fronts.partner[who] >= 0
+    seen = moved & (~beyond | leaves | joins)
+    entry = Waiting(step, b.step[who].copy(), b.count[who].copy(), codes, ~beyond, seen)
     _note(b, entry, EP, leaves)
     b.waiting.append(entry)
+    if b.fronts is not None and b.fronts.pairs.size and not beyond.all():
+        b.fronts.moved(step.chosen(~beyond))
     last = np.flatnonzero(~beyond & (ended >= 0))
     b.ends |= {int(who[k]): step.new.u[k].copy() for k in last.tolist()}
 

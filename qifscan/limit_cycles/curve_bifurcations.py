@@ -12,14 +12,14 @@ from qifscan.arrays import Array, Index
 from qifscan.limit_cycles import conditioning
 from qifscan.limit_cycles.branch_bifurcations import Met, mirrored, returned
 from qifscan.limit_cycles.collocation import linearised
-from qifscan.limit_cycles.continuation import Branches, Step
+from qifscan.limit_cycles.continuation import Branches
 from qifscan.limit_cycles.cycle_normal_forms import angle, coefficient
 from qifscan.limit_cycles.floquet import multipliers
 from qifscan.limit_cycles.located import search
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits, adapted, halves_apart, mesh_error, remeshed
 from qifscan.limit_cycles.recorded import Record, recorded
-from qifscan.limit_cycles.steps import RESOLVED, Crossing, doubling, measured, others, stepped, torus
+from qifscan.limit_cycles.steps import RESOLVED, Crossing, Step, doubling, measured, others, stepped, torus
 from qifscan.theory.codes import EP, OF_CURVES_OF_CYCLES, R1, R2, UNRESOLVED
 
 CUTS = (
@@ -115,9 +115,18 @@ class OnCurves:
         """Their codes."""
         return tuple(OF_CURVES_OF_CYCLES[name] for name in self.names)
 
-    def tests(self, b: Branches, step: Step, mu: Any) -> Array:
+    @property
+    def columns(self) -> int:
+        """How many test functions there are."""
+        return len(self.names)
+
+    def changed(self, before: Array, after: Array) -> Any:
+        """Tell which test functions have changed their sign on steps."""
+        return before * after < 0.0
+
+    def tests(self, b: Branches, step: Step, row: dict[str, Any]) -> Array:
         """Return the test functions `(orbits, tests)`; that of a cusp changes its sign where it is passed."""
-        rest = self._rest(mu, _problem(step.system).drive is not None)
+        rest = self._rest(row["multipliers"], _problem(step.system).drive is not None)
         found = np.empty((len(rest), len(self.names)))
         for k, name in enumerate(self.names):
             found[:, k] = self._test(name, step.system, rest, step.new, step.after, step.tangent)
@@ -279,7 +288,7 @@ class OnCurves:
             return self._test(name, part, rest, orbits, tangent, looked.tangent.chosen(which))
 
         looked = search(system, crossing, test, self.units, 1)
-        step, orbits, good, denied = looked.root(crossing.step)
+        step, orbits, good, denied = looked.root(crossing.step, looked.ends(crossing.step))
         row = self._measured(system, orbits)
         keep = ~denied & (good | (crossing.code != EP))
         order = crossing.order - 1.0 + np.clip(step / crossing.step, 0.0, 1.0)

@@ -26,6 +26,7 @@ from qifscan.limit_cycles.cycle_columns import meanings
 from qifscan.limit_cycles.directions import with_direction
 from qifscan.limit_cycles.forced_curves import response_starts, with_sine
 from qifscan.limit_cycles.marginal import Marginal
+from qifscan.limit_cycles.meeting import Fronts
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import AMPLITUDE
 from qifscan.limit_cycles.recorded import Record, checked
@@ -397,7 +398,9 @@ def _met(asked: Wanted, start: Starts, limits: Extent, doublings: int = 0) -> li
             longest = np.full(len(longest), max(1.5 * asked.period, float(longest.max())))
         doubled = one.laps > 1
         rules = OnBranches(limits, longest, forced=asked.forced, at_period=asked.period, doubled=doubled)
-        begun = continuation.begun(one.problem, one.orbits, one.tangent, limits.units, len(rules.codes))
+        begun = continuation.begun(one.problem, one.orbits, one.tangent, limits.units, rules.columns)
+        if one.hopf is not None:
+            begun.fronts = Fronts.of(one.who, longest, begun.first.shape[1])
         continuation.followed(begun, rules)
         found += rules.kept
         if one.laps < 2**doublings:
@@ -478,7 +481,7 @@ def _half(
     rules = _rules(asked, system, orbits)
     if isinstance(rules, homoclinic_curves.AlongHomoclinic):
         return homoclinic_curves.half(rules, system, orbits, along)
-    b = continuation.begun(system, orbits, along, rules.units, len(rules.codes))
+    b = continuation.begun(system, orbits, along, rules.units, rules.columns)
     rows = continuation.followed(b, rules)
     kept += rules.kept
     return rows, b.cut

@@ -23,11 +23,11 @@ from qifscan.dynamics.model import Model
 from qifscan.limit_cycles import continuation
 from qifscan.limit_cycles.branch_bifurcations import OnBranches
 from qifscan.limit_cycles.collocation import Border, linearised
-from qifscan.limit_cycles.continuation import Branches, Step
+from qifscan.limit_cycles.continuation import Branches
 from qifscan.limit_cycles.curve_bifurcations import BY_HOPF, BY_POINTS, BY_SADDLE, CUTS, FLAT, OnCurves
 from qifscan.limit_cycles.orbits import Orbits, evaluated, from_function, inverted, joined
 from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.steps import BY_PERIOD, Extent, at_value, conditions, tangents
+from qifscan.limit_cycles.steps import BY_PERIOD, Extent, Step, at_value, conditions, tangents
 from qifscan.theory.tables import Words
 
 if TYPE_CHECKING:
@@ -158,7 +158,16 @@ class Lengthening(OnBranches):
         """Nothing is looked for."""
         return ()
 
-    def tests(self, b: Branches, step: Step, mu: Any) -> Array:
+    @property
+    def columns(self) -> int:
+        """No test functions."""
+        return 0
+
+    def changed(self, before: Array, after: Array) -> Any:
+        """Tell that none has changed its sign."""
+        return before * after < 0.0
+
+    def tests(self, b: Branches, step: Step, row: dict[str, Any]) -> Array:
         """Return no test functions."""
         return np.empty((len(step.who), 0))
 

@@ -26,6 +26,20 @@ can't be told: then nothing is located."""
 
 
 @dataclass(frozen=True)
+class Bracket:
+    """Two steps between which a test function is looked for, the function and the orbits there, and whether
+    these are ones."""
+
+    low: Array
+    f_low: Array
+    below: Orbits
+    high: Array
+    f_high: Array
+    above: Orbits
+    good: Any
+
+
+@dataclass(frozen=True)
 class Search:
     """Where a test function is 0 along bent tangents."""
 
@@ -43,14 +57,15 @@ class Search:
         found = stepped(system, *way, step, self.units, start, self.bend.chosen(which))
         return self.test(which, system, found.orbits, found.direction), found.orbits, found.good
 
-    def root(self, width: Array) -> tuple[Array, Orbits, Any, Any]:
-        """Return the steps at which it is 0 from 0 to a width, the orbits, whether they were found, and
-        whether the function has the same sign at both ends instead, and next to them.
+    def root(self, width: Array, ends: Bracket) -> tuple[Array, Orbits, Any, Any]:
+        """Return the steps at which it is 0 between the ends of a width, the orbits, whether they were found,
+        and whether the function has the same sign at both ends instead.
 
         The Illinois variant of the regula falsi; not SciPy's, as each trial is an orbit, which
         Newton's method finds from the two around it, and a trial can fail.
         """
-        low, f_low, below, high, f_high, above, good = self._ends(width)
+        low, high, f_low, f_high = (x.copy() for x in (ends.low, ends.high, ends.f_low, ends.f_high))
+        below, above, good = ends.below.copy(), ends.above.copy(), ends.good
         found = above.copy()
         denied = good & (f_low * f_high > 0.0)
         good = good & (f_low * f_high <= 0.0)
@@ -78,9 +93,8 @@ class Search:
         good[left] = False
         return at, found, good, denied
 
-    def _ends(self, width: Array) -> tuple[Array, Array, Orbits, Array, Array, Orbits, Any]:
-        """Return two steps, the test function and the orbits there, and whether they are ones: 0 and a
-        width, or beyond that end next to which the chord says that the function is 0."""
+    def ends(self, width: Array) -> Bracket:
+        """Return 0 and a width, or beyond that end next to which the chord says that the function is 0."""
         everyone = np.arange(len(width))
         low, high = np.zeros(len(width)), width.copy()
         f_low, below, fine = self.trial(everyone, low, None)
@@ -95,7 +109,7 @@ class Search:
                 f[near], orbits, fine = self.trial(near, end[near], None)
                 there.put(near, orbits)
                 good[near] &= fine
-        return low, f_low, below, high, f_high, above, good
+        return Bracket(low, f_low, below, high, f_high, above, good)
 
 
 def search(system: OrbitProblem, crossing: Crossing, test: Test, units: Array, finer: int) -> Search:

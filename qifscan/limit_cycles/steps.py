@@ -10,6 +10,7 @@ import numpy as np
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.collocation import Border, Corrected, corrected, linear_of
 from qifscan.limit_cycles.floquet import quick, resolved
+from qifscan.limit_cycles.gauss import WEIGHTS
 from qifscan.limit_cycles.orbits import Orbits, extremes, inner, means, mesh_error, quadratic_means
 from qifscan.limit_cycles.problem import OrbitProblem, Problem, WithMemory
 from qifscan.theory.codes import POINT
@@ -57,6 +58,32 @@ class Extent:
 
 
 @dataclass(frozen=True)
+class Step:
+    """A step: from which orbits along which bent tangents, to which with what tangents there, and whose it
+    is."""
+
+    system: OrbitProblem
+    before: Orbits
+    tangent: Orbits
+    bend: Orbits
+    new: Orbits
+    after: Orbits
+    who: Index
+
+    def chosen(self, which: Any) -> Step:
+        """Return some of the steps."""
+        return Step(
+            self.system.chosen(which),
+            self.before.chosen(which),
+            self.tangent.chosen(which),
+            self.bend.chosen(which),
+            self.new.chosen(which),
+            self.after.chosen(which),
+            self.who[which],
+        )
+
+
+@dataclass(frozen=True)
 class Crossing:
     """Test functions that change their sign on a step: from which orbits, along which bent tangents,
     how far."""
@@ -68,6 +95,23 @@ class Crossing:
     tangent: Orbits
     bend: Orbits
     step: Array
+
+
+def summary(system: OrbitProblem, orbits: Orbits) -> Array:
+    """Return numbers that don't depend on where an orbit begins: mean and mean square root of the states,
+    period, parameters. Highest states at mesh points would depend on the mesh."""
+    states = orbits.stages[..., : system.size]
+    mean, square = (
+        (orbits.steps[..., None] * (WEIGHTS @ values)).sum(axis=1) for values in (states, states**2)
+    )
+    return np.concatenate((mean, np.sqrt(square), orbits.scalars[:, : 1 + system.free]), axis=1)
+
+
+def summary_sizes(step: Step, units: Array) -> Array:
+    """Return the sizes of these numbers at the ends of steps."""
+    new, system = step.new, step.system
+    own = system.scales(new.u)[:, : system.size]
+    return np.concatenate((own, own, units_of(new, units)[:, : 1 + system.free]), axis=1)
 
 
 def drift(system: OrbitProblem, orbits: Orbits, groups: Array) -> Array:
