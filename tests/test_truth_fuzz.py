@@ -174,3 +174,26 @@ def test_cases_of_every_kind_of_every_model_are_scans_and_points(model):
     for number in range(11):
         case = truth.drawn_case(model, number, 53, 3, longest=600)
         assert case.scan().size == len(case.points()) == 3
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["qif", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("qif_delay", "qif_pair"))],
+)
+def test_means_and_deviations_under_noise_are_those_of_a_heun_code(model):
+    """Noise on both variables of each population. One of these tests is wrong with probability 1e-4."""
+    found = truth._noisy(model, truth.NOISY[3], np.random.default_rng(1))
+    assert min(row["p"] for row in found) > 1e-4 / len(found)
+    assert not any(row["flagged"] for row in found)
+
+
+def test_a_heun_code_with_another_noise_is_told_from_it(monkeypatch):
+    """The test can fail: noise a quarter stronger is seen."""
+    ours = truth.heun
+
+    def stronger(model, p, *others):
+        return ours(model, p | {"v_ou_sigma": 1.25 * p["v_ou_sigma"]}, *others)
+
+    monkeypatch.setattr(truth, "heun", stronger)
+    found = truth._noisy("qif", truth.NOISY[3], np.random.default_rng(1))
+    assert min(row["p"] for row in found) < 1e-6
