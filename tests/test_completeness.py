@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
@@ -215,6 +215,7 @@ def test_neutral_saddles_that_lie_close_together_beside_a_wall_are_found():
     power=st.integers(-12, 12),
     wall=st.floats(0.001, 0.5),
 )
+@example(at=0.0, apart=-7.0, power=7, wall=0.12109375)
 @settings(max_examples=30, deadline=None)
 def test_two_zeros_in_one_cell_are_found_however_steep_the_function_is(at, apart, power, wall):
     """f = r^power (x - a) (x - b) / (x - c)^2 in x = log r: a and b down to 1e-4 apart, c a wall."""

@@ -136,18 +136,25 @@ def _is_plain(
     middle: Array,
     high: Array,
 ) -> Any:
-    """Tell the cells in whose middle a function is where its values and slopes at both ends lead.
+    """Tell the cells in whose middle a function and its slope are what values and slopes at both ends lead to.
 
-    Of one sign, its logarithm; where it crosses 0, itself. Cells where it is unknown count as such."""
-    (a, da), (m, _), (b, db) = (function(x, here, 1)[:2] for x in (low, middle, high))
-    known = np.isfinite(a + da + m + b + db)
+    Of one sign, its logarithm; where it crosses 0, itself. Cells where it is unknown count as such. Two zeros
+    a quarter of a cell from an end leave the value in the middle as it would be without them, not the slope.
+    """
+    (a, da), (m, dm), (b, db) = (function(x, here, 1)[:2] for x in (low, middle, high))
+    known = np.isfinite(a + da + m + dm + b + db)
     for x, value in ((low, a), (middle, m), (high, b)):
         known &= np.abs(value) > error(x, here)
     lever = np.log(high / low) / 8.0
     with np.errstate(all="ignore"):
-        expected = 0.5 * (np.log(np.abs(a)) + np.log(np.abs(b))) + lever * (da / a - db / b)
+        first, last = np.log(np.abs(a)), np.log(np.abs(b))
+        expected = 0.5 * (first + last) + lever * (da / a - db / b)
+        turned = lever * (dm / m + 0.25 * (da / a + db / b)) - 0.1875 * (last - first)
         apart = ((m > 0.0) == (a > 0.0)) & (np.abs(np.log(np.abs(m)) - expected) < _BENT)
-        through = np.abs(m - mean(a, b) - lever * (da - db)) < _BENT * np.maximum(np.abs(a), np.abs(b))
+        apart &= np.abs(turned) < _BENT
+        most = _BENT * np.maximum(np.abs(a), np.abs(b))
+        through = np.abs(m - mean(a, b) - lever * (da - db)) < most
+        through &= np.abs(lever * (dm + 0.25 * (da + db)) - 0.1875 * (b - a)) < most
         through &= ((da > 0.0) == (b > 0.0)) & ((db > 0.0) == (b > 0.0))
     return ~known | np.where((a > 0.0) == (b > 0.0), apart, through)
 
