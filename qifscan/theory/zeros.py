@@ -136,7 +136,7 @@ def _is_plain(
     middle: Array,
     high: Array,
 ) -> Any:
-    """Tell the cells in whose middle a function and its slope are what values and slopes at both ends lead to.
+    """Tell the cells in whose middle a function and its slope are as values and slopes at both ends say.
 
     Of one sign, its logarithm; where it crosses 0, itself. Cells where it is unknown count as such. Two zeros
     a quarter of a cell from an end leave the value in the middle as it would be without them, not the slope.
