@@ -11,6 +11,7 @@ import tomllib
 import urllib.error
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ import qifscan as qs
 from qifscan.cli import main
 from qifscan.dynamics.drive import DRIVES
 from qifscan.errors import ScanError, StoreError
+from qifscan.explorer import routes
 from qifscan.explorer.answers import ANSWERS, answer, warm
 from qifscan.explorer.place import TIMES, Place
 from qifscan.explorer.planes import MapPlane
@@ -524,6 +526,28 @@ def server(store):
         explorer = qs.explore(store)
     yield explorer
     explorer.close()
+
+
+def test_curves_that_take_long_hold_up_no_other_answer(server, monkeypatch):
+    """Four of them wait for one that goes on until the equilibria of a point have come."""
+    begun, over, own = threading.Event(), threading.Event(), routes._body
+
+    def slow(path, what, asked):
+        if what == "curves":
+            begun.set()
+            assert over.wait(30.0)
+        return own(path, what, asked)
+
+    monkeypatch.setattr(routes, "_body", slow)
+    told = urllib.parse.quote(json.dumps({"x": "eta", "y": "J", "kind": "LP"}))
+    with ThreadPoolExecutor(4) as pool:
+        curves = [pool.submit(fetched, f"{server.url}curves?ask={told}") for _ in range(4)]
+        assert begun.wait(30.0)
+        try:
+            assert fetched(f"{server.url}point")[0] == 200
+        finally:
+            over.set()
+        assert [each.result()[0] for each in curves] == [200] * 4
 
 
 def test_what_a_first_click_needs_is_compiled_before(source, monkeypatch):

@@ -31,7 +31,8 @@ Lookup = Callable[[str], Where]
 Chosen = Callable[[str, Mapping[str, Any]], None]
 
 AT_ONCE = 3
-"""Answers that are computed at a time; of those that wait, the ones that nobody waits for are dropped."""
+"""Answers that are computed at a time, beside curves over the map; of those that wait, the ones that nobody
+waits for are dropped."""
 
 LONGEST = 8192
 """Characters of a request."""
@@ -79,9 +80,10 @@ class _Pages:
         self._lookup, self._chosen = lookup, chosen
         # Before any thread reads a store: if two import dask at once, one finds it half imported.
         importlib.import_module("dask.array")
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        # Curves of a model without a graph take up to half a minute: one at a time, which holds up no other.
+        self._turns, self._curves = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(1)
         # Python waits for these threads when it ends; one that is killed within XLA aborts the process.
-        self._threads = ThreadPoolExecutor(AT_ONCE, "qifscan answer")
+        self._threads = ThreadPoolExecutor(AT_ONCE + 1, "qifscan answer")
 
     async def without_slash(self, request: Request) -> Response:
         return RedirectResponse(f"{request.path_params['name']}/")
@@ -100,7 +102,7 @@ class _Pages:
         name, what = request.path_params["name"], request.path_params["answer"]
         if what not in ANSWERS:
             return _refused(404, "no such answer")
-        async with self._turns:
+        async with self._curves if what == "curves" else self._turns:
             if await request.is_disconnected():
                 return Response(status_code=499)
             try:
