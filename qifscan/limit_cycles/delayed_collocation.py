@@ -18,6 +18,7 @@ import numpy as np
 
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.delayed_problem import CyclePast, ProblemWithPast
+from qifscan.limit_cycles.elimination import solve
 from qifscan.limit_cycles.gauss import END, MATRIX, STAGES
 from qifscan.limit_cycles.orbits import Orbits
 
@@ -182,7 +183,7 @@ def delayed_linear(problem: ProblemWithPast, orbits: Orbits) -> DelayedLinear:
     right[..., -1] = -wrong
     within = np.einsum("jl,oilab->oijalb", MATRIX, jacobian) * -time[..., None, None]
     matrix = within.reshape(count, intervals, stages * size, stages * size) + np.eye(stages * size)
-    found = _solve(matrix, right.reshape(count, intervals, stages * size, -1)).reshape(right.shape)
+    found = solve(matrix, right.reshape(count, intervals, stages * size, -1)).reshape(right.shape)
     transfer = np.einsum("j,oijac->oiac", END[1:], found)
     transfer[..., :size] += END[0] * np.eye(size)
     jump = END[0] * orbits.u[:, :-1] + END[1:] @ orbits.stages - orbits.u[:, 1:]
@@ -201,13 +202,3 @@ def _shift(problem: ProblemWithPast, orbits: Orbits, past: CyclePast) -> Array:
     if problem.model.delay in problem.along:
         found[..., 1 + problem.along.index(problem.model.delay)] = -past.slope / period
     return found
-
-
-def _solve(matrix: Array, right: Array) -> Array:
-    """Return the solutions of the systems of the intervals, NaN where they are not finite or singular."""
-    good: Any = np.isfinite(matrix).all(axis=(2, 3))
-    try:
-        found: Any = np.linalg.solve(np.where(good[..., None, None], matrix, np.eye(matrix.shape[-1])), right)
-    except np.linalg.LinAlgError:
-        found = np.full_like(right, np.nan)
-    return np.where(good[..., None, None], found, np.nan)
