@@ -142,9 +142,24 @@ def _node(file: Where) -> Any:
         return None
 
 
-def seal(path: Where, attributes: Mapping[str, Any]) -> None:
-    """Write the metadata of the root: attributes, and a copy of all others for those who can't list."""
-    files.write(path / METADATA, json.dumps(root(path, attributes)).encode())
+def seal(path: Where, attributes: Mapping[str, Any], copied: bool = False) -> None:
+    """Write the metadata of the root: attributes, and a copy of all others for those who can't list. With
+    `copied` the second copy of a store's attributes and of the metadata of its arrays is written before it.
+    """
+    # Read once: each is a file, or a question to a server.
+    found = dict(nodes(path))
+    if copied:
+        found[RECORD] = _second_copy(found, attributes)
+        files.write(path / RECORD / METADATA, json.dumps(found[RECORD]).encode())
+    files.write(path / METADATA, json.dumps(root_of(found, attributes)).encode())
+
+
+def _second_copy(nodes: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str, Any]:
+    own = {name: node for name, node in nodes.items() if name.split("/")[0] not in {RECORD, "theory"}}
+    own |= {name: node for name, node in nodes.items() if name.startswith(f"{RECORD}/")}
+    kept = {"attributes": dict(attributes), "nodes": own}
+    head = {"zarr_format": 3, "node_type": "group"}
+    return {**head, "attributes": {**kept, "digest": _of_json(kept)}}
 
 
 def root(path: Where, attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,16 +172,6 @@ def root_of(nodes: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str
     consolidated = {"kind": "inline", "must_understand": False, "metadata": dict(nodes)}
     head = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
     return {**head, "consolidated_metadata": consolidated}
-
-
-def write(path: Where, attributes: Mapping[str, Any]) -> None:
-    """Keep a second copy of a store's attributes and of the metadata of its arrays."""
-    own = {name: node for name, node in nodes(path) if name.split("/")[0] not in {RECORD, "theory"}}
-    own |= {name: node for name, node in nodes(path) if name.startswith(f"{RECORD}/")}
-    kept = {"attributes": dict(attributes), "nodes": own}
-    head = {"zarr_format": 3, "node_type": "group"}
-    data = {**head, "attributes": {**kept, "digest": _of_json(kept)}}
-    files.write(path / RECORD / METADATA, json.dumps(data).encode())
 
 
 @contextmanager

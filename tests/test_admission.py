@@ -134,8 +134,7 @@ def test_a_process_that_computes_other_bits_goes_on_only_if_allowed_and_each_chu
 def test_a_store_of_the_time_before_is_gone_on_with(half, caplog):
     opened = store.load(half)
     attributes = {n: v for n, v in store.attributes_of(opened).items() if n != admission.ORIGIN}
-    record.write(half, attributes)
-    record.seal(half, attributes | {"device": "cpu: another"})
+    record.seal(half, attributes | {"device": "cpu: another"}, copied=True)
     assert qs.run(SCAN, half, client="serial")["status"].values.all()
     assert "was begun elsewhere (device" in caplog.text
 

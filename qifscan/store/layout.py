@@ -85,8 +85,7 @@ def write_template(path: Path, chunks: Chunks, device: str) -> None:
             compressors=None,
         )
     attributes = template_attributes(chunks) | provenance(device)
-    record.write(path, attributes)
-    record.seal(path, attributes)
+    record.seal(path, attributes, copied=True)
 
 
 def rows_of(chunks: Chunks) -> Iterator[tuple[str, tuple[int, ...], tuple[str, ...]]]:

@@ -214,9 +214,7 @@ def change_attributes(store: Store, changes: Mapping[str, Any], anew: bool = Fal
     """Change attributes of a store, and bring the copies of its metadata up to date; `anew` where the second
     copy itself is damaged."""
     attributes = attributes_of(store) | dict(changes)
-    if store.recorded and (anew or kept(store) is not None):
-        record.write(store.path, attributes)
-    record.seal(store.path, attributes)
+    record.seal(store.path, attributes, copied=store.recorded and (anew or kept(store) is not None))
 
 
 def options_of(store: Store) -> str | None:
