@@ -5,7 +5,12 @@ BIN := .venv/bin
 # Only what is imported is compiled, then: a third of the time.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
-.PHONY: demo test thorough lint docs gallery bench proof battery exact same truth faults load clean
+.PHONY: ready demo test thorough lint docs gallery bench proof battery exact same truth faults load clean
+
+# What test, lint and docs need, at once: each call of pip takes ten seconds to see that all is there.
+ready: .venv/python.stamp
+	@$(PIP) --editable '.[test,lint,docs]'
+	@touch .venv/run.stamp .venv/test.stamp .venv/lint.stamp .venv/docs.stamp
 
 demo: .venv/demo.stamp
 	$(BIN)/qifscan run scans/quickstart.toml

@@ -123,6 +123,7 @@ def driven(tmp_path_factory):
     return qs.run(scan, tmp_path_factory.mktemp("driven") / "scan.zarr", progress=None)
 
 
+@pytest.mark.thorough
 def test_what_one_simulates_has_the_drive_and_the_start_of_the_point(driven):
     made = driven.sel(drive_amplitude=0.5, r_initial=1.0).qs.simulate(t_end=2.0)
     begin = {"r": 1.0, "v": 0.0}

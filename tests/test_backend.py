@@ -85,7 +85,10 @@ def test_where_one_option_is_refused_the_others_are_set(tmp_path):
     assert out == f"set {backend.FLAG}={backend.LOOP}\n"
 
 
-@pytest.mark.parametrize("broken", ["[1, 2]", "{", '{"another": 1}'])
+@pytest.mark.parametrize(
+    "broken",
+    ["{", *(pytest.param(each, marks=pytest.mark.thorough) for each in ("[1, 2]", '{"another": 1}'))],
+)
 def test_what_is_remembered_may_be_broken_or_not_writable(tmp_path, broken):
     (tmp_path / "qifscan").mkdir()
     (tmp_path / "qifscan" / "xla.json").write_text(broken)
@@ -93,7 +96,13 @@ def test_what_is_remembered_may_be_broken_or_not_writable(tmp_path, broken):
     assert run(PREPARE, tmp_path, XDG_CACHE_HOME="/dev/null")[0].startswith("set")
 
 
-@pytest.mark.parametrize("name", ["random.py", "glob.py", "jax.py", "numpy.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(f"{each}.py", marks=pytest.mark.thorough) for each in ("random", "glob", "jax")),
+        "numpy.py",
+    ],
+)
 def test_the_probe_runs_no_file_of_the_folder_it_is_called_in(tmp_path, name):
     """A file that has the name of a module ends what imports it: the probe must not see it."""
     folder, home = tmp_path / "work", tmp_path / "home"
@@ -246,7 +255,7 @@ def test_blocks_side_by_side_as_on_a_gpu_give_the_numbers_of_blocks_one_by_one(m
 OPERATIONS = re.compile(r"^%\S+ \(.*?^}$", re.M | re.S)
 
 
-@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("keep", [pytest.param(False, marks=pytest.mark.thorough), True])
 @pytest.mark.parametrize("fixed", [{}, {"v_ou_sigma": 0.5, "r_ou_sigma": 0.01}])
 @pytest.mark.parametrize(
     "observables",

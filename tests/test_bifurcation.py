@@ -141,7 +141,13 @@ def densely(model, slices, r):
     return value
 
 
-@pytest.mark.parametrize("model", FAMILY)
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(n, marks=pytest.mark.thorough) if n in ("qif_pair_alpha", "qif_pair_couplings") else n
+        for n in FAMILY
+    ],
+)
 def test_a_dense_search_finds_the_same_number_of_equilibria_and_folds(model):
     """Sign changes of eta(r) - eta and turns of eta(r) on 100,000 rates, 12 random slices of a model."""
     count = 12

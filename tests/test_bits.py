@@ -32,9 +32,15 @@ LIKE_OTHERS = {
     "drive constant",
     "drive ramp",
     "drive sine",
+    "integrator euler",
+    "integrator heun",
+    "integrator riccati",
+    "noise on both variables",
+    "QIF heun",
+    "QIF rk4",
 }
-"""Models and drives that differ from others in their equations alone, which other tests compare with a
-solver."""
+"""Cases that are parts of others, or differ from them in their equations alone, which other tests compare
+with a solver."""
 
 NAMES = [pytest.param(n, marks=pytest.mark.thorough) if n in LIKE_OTHERS else n for n in CASES]
 ANEW = "if that was meant, `python -m tests.bits` makes a new record"

@@ -155,7 +155,14 @@ def growth(field, rest, given, amplitude):
     return -(1 / second - 1 / first) / (2 * omega * TURNS * turn)
 
 
-@pytest.mark.parametrize("model", GROWING)
+@pytest.mark.parametrize(
+    "model",
+    [
+        "qif_plasticity",
+        "qif_adaptation_exponential",
+        pytest.param("qif_depression_alpha", marks=pytest.mark.thorough),
+    ],
+)
 def test_the_first_lyapunov_coefficient_is_the_rate_at_which_small_oscillations_grow(model):
     """Random Hopf points, the other eigenvalues well to the left: two amplitudes, extrapolated to 0."""
     field, ranges = GROWING[model]

@@ -215,6 +215,7 @@ def marked(found, code):
     return np.array(sorted(zip(here["drive_amplitude"].values, here["drive_period"].values, strict=True)))
 
 
+@pytest.mark.thorough
 def test_curves_of_torus_bifurcations_and_of_folds_meet_at_resonances_and_begin_there():
     """At the period 2.24 responses meet a torus bifurcation, at 3.5 folds alone."""
     ending, folds = locking("NS", 2.24, at=2.24), locking("LPC", 3.5, at=3.5)

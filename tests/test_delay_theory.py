@@ -189,6 +189,7 @@ def test_without_heterogeneity_hopf_points_are_at_the_published_couplings(delay)
     assert len(J) >= 4
 
 
+@pytest.mark.thorough
 def test_the_cycle_beyond_a_hopf_point_has_the_size_that_l1_says_and_below_it_there_is_none():
     """r - r0 = 2 |q_1| sqrt(-Re l/(l1 w)) cos(w t): of the amplitude the error is that of an excess of 1 %.
 

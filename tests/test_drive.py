@@ -273,7 +273,7 @@ def in_pieces(edges, currents, t_end):
     return state
 
 
-@pytest.mark.parametrize("integrator", ["heun", "rk4", "riccati"])
+@pytest.mark.parametrize("integrator", ["heun", pytest.param("rk4", marks=pytest.mark.thorough), "riccati"])
 def test_a_pulse_whose_edges_fall_inside_a_step_keeps_second_order(integrator):
     """Edges half-way in a step at every dt, a third each time."""
     drive = qs.Pulse(amplitude=3.0, start=0.3, length=2.4)

@@ -263,9 +263,17 @@ def test_extreme_places_are_those_of_exact_algebra(model, along, values, eta):
 
 # Of pairs with synapses a slice takes seconds: `make exact` has them.
 SOON = [name for name in MODELS if exact.MODELS[name].order <= 4]
+LONGER = ("qif_conductance", "qif_depression_alpha", "qif_izhikevich")
 
 
-@pytest.mark.parametrize("model", [name for name in SOON if name not in ("qif_pair", "qif_bimodal")])
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(name, marks=pytest.mark.thorough) if name in LONGER else name
+        for name in SOON
+        if name not in ("qif_pair", "qif_bimodal")
+    ],
+)
 def test_special_points_of_random_slices_are_those_of_exact_algebra(model):
     """Four slices along every parameter, some next to where two points appear: count, type and place."""
     alongs = exact.alongs(model)

@@ -456,10 +456,7 @@ def cusp_of(model):
 
 @pytest.mark.parametrize(
     "model",
-    [
-        m if m in ("qif", "qif_gap", "qif_adaptation_alpha") else pytest.param(m, marks=pytest.mark.thorough)
-        for m in CUSPED
-    ],
+    [m if m in ("qif", "qif_gap") else pytest.param(m, marks=pytest.mark.thorough) for m in CUSPED],
 )
 def test_next_to_a_cusp_or_a_fold_there_are_as_many_equilibria_as_sturm_counts(model):
     """A second parameter within 1e-12 to 1e-2 of the cusp's, and eta such that a rate within 1e-6 to 1e-1 of
@@ -530,7 +527,9 @@ BESIDE = {
 @pytest.mark.parametrize(
     "model",
     [
-        pytest.param(name, marks=pytest.mark.thorough) if name == "qif_pair_couplings" else name
+        pytest.param(name, marks=pytest.mark.thorough)
+        if name in ("qif_pair_couplings", "qif_pair_synapse")
+        else name
         for name in FAMILY
         if name not in ("qif_pair_alpha", "qif_bimodal")
     ],

@@ -96,7 +96,17 @@ EXTENSIONS = {
 }
 
 
-@pytest.mark.parametrize(("changes", "new"), EXTENSIONS.values(), ids=EXTENSIONS.keys())
+RELATIVES = ("fewer replicates", "an axis fixed", "sigma an axis", "the default state an axis")
+"""Extensions that are others once more."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "new"),
+    [
+        pytest.param(*case, id=name, marks=[pytest.mark.thorough] if name in RELATIVES else [])
+        for name, case in EXTENSIONS.items()
+    ],
+)
 def test_an_extension_equals_the_scan_at_once_and_computes_only_what_is_new(
     old, tmp_path, computed, changes, new
 ):
@@ -113,10 +123,20 @@ def test_an_extension_equals_the_scan_at_once_and_computes_only_what_is_new(
     ("before", "after", "new"),
     [
         ({"axes": {"pair": {"eta": [-6.0, -3.0], "J": [10.0, 15.0]}}}, {}, 12),
-        ({"points": PAIRS, "axes": {}}, {"points": [*PAIRS[::-1], {"eta": -4.0, "J": 10.0}], "axes": {}}, 2),
+        pytest.param(
+            {"points": PAIRS, "axes": {}},
+            {"points": [*PAIRS[::-1], {"eta": -4.0, "J": 10.0}], "axes": {}},
+            2,
+            marks=pytest.mark.thorough,
+        ),
         ({"points": PAIRS, "axes": {}}, {"axes": {"both": {"J": [10.0, 20.0], "eta": [-5.2, 0.0]}}}, 2),
-        ({"replicates": 1}, {}, 8),
-        ({"axes": {}, "fixed": {"r_ou_sigma": 0.002, "v_ou_sigma": 0.4, "eta": -3.0}}, {}, 14),
+        pytest.param({"replicates": 1}, {}, 8, marks=pytest.mark.thorough),
+        pytest.param(
+            {"axes": {}, "fixed": {"r_ou_sigma": 0.002, "v_ou_sigma": 0.4, "eta": -3.0}},
+            {},
+            14,
+            marks=pytest.mark.thorough,
+        ),
         ({"axes": {}, "replicates": 1, "fixed": {**scan_of().fixed, "eta": -3.0, "J": 10.0}}, {}, 15),
         (
             {"noise": "common"},
@@ -325,7 +345,7 @@ def bare(old, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("float64", marks=pytest.mark.thorough)])
 def test_a_longer_window_over_points_that_move_equals_the_scan_at_once(tmp_path, precision):
     """Those that were run again at a finer step, until two runs agreed, have no state to go on from."""
 

@@ -390,7 +390,7 @@ def test_the_riccati_step_keeps_the_rate_above_zero_at_any_dt(dt):
 # At the step that a point is given
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("float64", marks=pytest.mark.thorough)])
 def test_a_trajectory_at_the_automatic_step_is_that_of_dop853_or_is_flagged(precision):
     """60 random points, half of them driven by a sine, from random states; 1e-3 of |W| at the end of 6 tau.
 

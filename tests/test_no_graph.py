@@ -72,7 +72,13 @@ def at_random(name, count, seed):
     return {key: xr.DataArray(values, dims="n") for key, values in given.items()}
 
 
-@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.thorough) if n in ("qif_pair_alpha", "qif_pair_couplings") else n
+        for n in FAMILY
+    ],
+)
 def test_newton_finds_the_equilibria_of_the_family_and_no_false_ones(name):
     """100 random points of each model with its graph hidden: at least 99 % of all, each to 1e-6."""
     given = at_random(name, 100, seed=8)

@@ -97,7 +97,9 @@ def box_and_muller(first, second):
     return radius * np.where(swapped, across, along), radius * np.where(swapped, along, across), radius
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [("float32", 3e-7), ("float64", 1e-15)])
+@pytest.mark.parametrize(
+    ("dtype", "bound"), [("float32", 3e-7), pytest.param("float64", 1e-15, marks=pytest.mark.thorough)]
+)
 def test_the_normals_are_box_and_mullers_over_the_whole_range(dtype, bound):
     """Of 2^21 random words, the 2^18 outermost and the 2^18 innermost, and all pairs of special ones; their
     mirror images exactly."""
@@ -461,7 +463,9 @@ def test_noise_that_a_step_does_not_resolve_drives_it_by_its_mean_given_both_end
             assert_standard_mean(normal * z)
 
 
-@pytest.mark.parametrize("integrator", ["riccati", "rk4", "heun"])
+@pytest.mark.parametrize(
+    "integrator", ["riccati", *(pytest.param(n, marks=pytest.mark.thorough) for n in ("rk4", "heun"))]
+)
 def test_noise_faster_than_a_given_step_moves_v_as_white_noise_of_its_power_does(integrator):
     """At rest, for weak noise, the variances of r and v under white noise q on v solve Lyapunov's equation.
 
@@ -615,6 +619,7 @@ def test_a_path_that_is_filled_in_is_that_of_independent_normals_by_the_exact_st
     assert_uncorrelated(white["r"][1:], white["v"][:-1])
 
 
+@pytest.mark.thorough
 def test_a_path_that_is_filled_in_is_the_same_in_float32_to_rounding():
     """To 1e-5 of its std: rounding adds up along 100 steps."""
     single, double = (filled_paths(ou_scan(p, replicates=64), FINEST) for p in ("float32", "float64"))

@@ -366,7 +366,15 @@ def test_everything_works_on_a_store_that_is_no_folder(in_memory, on_disk, tmp_p
     assert "URLs are not read" in CliRunner().invoke(main, ["serve", url]).stderr
 
 
-@pytest.mark.parametrize("lost", ["r_mean/c/1/0", "status/c/1/0", "qifscan-record/points/c/1/0/0", "eta/c/0"])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "r_mean/c/1/0",
+        pytest.param("status/c/1/0", marks=pytest.mark.thorough),
+        "qifscan-record/points/c/1/0/0",
+        pytest.param("eta/c/0", marks=pytest.mark.thorough),
+    ],
+)
 def test_what_is_lost_there_is_seen_and_mended(in_memory, on_disk, lost):
     (in_memory / lost).unlink()
     assert not qs.verify(str(in_memory), points=0).sound
@@ -375,7 +383,14 @@ def test_what_is_lost_there_is_seen_and_mended(in_memory, on_disk, lost):
     assert qs.verify(str(in_memory), points=0).sound
 
 
-@pytest.mark.parametrize("lost", ["zarr.json", "r_mean/zarr.json", "theory/equilibria/r/c/0/0/0"])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "zarr.json",
+        pytest.param("r_mean/zarr.json", marks=pytest.mark.thorough),
+        pytest.param("theory/equilibria/r/c/0/0/0", marks=pytest.mark.thorough),
+    ],
+)
 def test_what_follows_from_the_scan_is_written_anew(in_memory, on_disk, lost):
     if lost == "zarr.json":
         data = json.loads((in_memory / lost).read_bytes())

@@ -273,7 +273,10 @@ def test_every_observable_is_what_numpy_makes_of_the_trajectory_in_float64(
     assert found["switch_count"].sum() >= 10
 
 
-@pytest.mark.parametrize(("transient_steps", "window_steps"), [(0, 1), (5, 1), (0, 128), (3, 1001)])
+@pytest.mark.parametrize(
+    ("transient_steps", "window_steps"),
+    [(0, 1), *(pytest.param(*n, marks=pytest.mark.thorough) for n in ((5, 1), (0, 128))), (3, 1001)],
+)
 def test_a_window_of_any_length_after_a_transient_of_any_length_is_measured_whole(
     transient_steps, window_steps
 ):
@@ -404,6 +407,7 @@ def test_the_window_decides_which_rhythms_have_a_frequency(window, protocol):
         assert error[many].max() < 1e-3
 
 
+@pytest.mark.thorough
 def test_a_slow_rhythm_of_strong_bursts_has_the_frequency_of_its_period():
     """Bursts every period of a strong drive: harmonics as high as the ground do not shift it. tau = 10 ms."""
     scan = qs.Scan(
@@ -420,6 +424,7 @@ def test_a_slow_rhythm_of_strong_bursts_has_the_frequency_of_its_period():
         np.testing.assert_allclose(found[name] * periods, 1.0, atol=3e-3)
 
 
+@pytest.mark.thorough
 def test_the_noisy_upper_focus_has_the_frequency_of_its_linear_response():
     """The peak of |transfer|^2 times the noise's spectrum; eigenvalues -0.30886 +- 3.31863i.
 

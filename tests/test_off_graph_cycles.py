@@ -134,6 +134,7 @@ def rows(found, number):
 NAMES = [v.name for v in qs.models()["qif_memory"].variables]
 
 
+@pytest.mark.thorough
 def test_cycles_of_working_memory_begin_with_the_period_of_numpys_eigenvalues():
     found = items()
     assert found.sizes["branches"] == 2
@@ -180,6 +181,7 @@ def test_multipliers_of_cycles_of_working_memory_are_those_of_the_variational_eq
             assert point["stable"].item() == (k > fold)
 
 
+@pytest.mark.thorough
 def test_a_stable_cycle_of_working_memory_is_where_a_long_simulation_goes():
     point = rows(items(), 0).isel(point=-2)
     assert point["stable"].item()
@@ -322,6 +324,7 @@ def test_on_a_curve_of_torus_bifurcations_a_pair_of_multipliers_is_on_the_circle
     assert np.abs(mu - np.exp(1j * at["angle"].item())).min() < 1e-6
 
 
+@pytest.mark.thorough
 def test_simulation_finds_the_stable_cycle_of_pseudo_cumulants_that_is_on_the_branch():
     found = qs.cycles("qif_cumulants", eta=0.3, starts=3, **INHIBITED)
     assert int(found["count"]) == 1

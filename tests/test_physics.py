@@ -111,7 +111,9 @@ def test_the_lyapunov_exponents_sum_to_four_times_the_mean_of_v(noise):
     assert np.log(area / edge**2) / length == pytest.approx(expected, abs=2e-4)
 
 
-@pytest.mark.parametrize(("delta", "bound"), [(1.0, 3e-5), (0.01, 1e-3)])
+@pytest.mark.parametrize(
+    ("delta", "bound"), [pytest.param(1.0, 3e-5, marks=pytest.mark.thorough), (0.01, 1e-3)]
+)
 def test_float32_is_float64_over_the_standard_map(delta, bound):
     """Worst relative difference of r at t = 200 ms: 9e-6 at delta = 1; the weaker the damping, the more
     rounding a point collects."""

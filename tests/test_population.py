@@ -290,6 +290,7 @@ def ou():
     return np.array(values).swapaxes(0, 1)
 
 
+@pytest.mark.thorough
 def test_the_noise_has_its_stationary_std_from_the_first_step_on_at_a_long_step(ou):
     """sigma sqrt(ou_tau/2) at dt = ou_tau/5 and 2 ou_tau; the reference starts at 0, and has 10 % more."""
     for variable in ou:

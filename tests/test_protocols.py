@@ -374,6 +374,7 @@ def grid(tmp_path_factory):
     return qs.run(qs.Scan(axes=axes, protocol=REST, observables=["r_final"]), path).load()
 
 
+@pytest.mark.thorough
 def test_the_share_of_the_upper_state_is_that_of_brute_force(grid):
     found = qs.basins(grid)
     # Of 101 x 101 starts at eta = -5, J = 15, 2175 go up (counted with another program).

@@ -163,6 +163,7 @@ def test_bursts_of_the_sweep_end_at_the_folds_of_cycles(tmp_path):
     assert -0.5341 - step <= eta["down"].max() < 1.5017
 
 
+@pytest.mark.thorough
 def test_the_wedge_also_appears_from_starts_that_know_no_theory(tmp_path):
     """Every point from a silent start and from an active one; brute force finds the exact wedge."""
     eta, J = np.linspace(-10.0, 5.0, 61), np.linspace(0.0, 30.0, 31)

@@ -126,6 +126,7 @@ def test_a_slow_variable_does_not_stop_in_float32():
     assert (found.variables["precision"], found.status) == (64, COMPUTED)
 
 
+@pytest.mark.thorough
 def test_a_slow_variable_that_float32_leaves_aside_has_its_standard_deviation():
     """7e-5 beside where it should be, which is a thousandth of the standard deviation."""
     found = ran(
