@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,7 +172,7 @@ def test_threads_give_the_same_bits_as_one_thread(reference, tmp_path):
 
 def test_chunks_in_any_order_give_the_same_bits(reference, tmp_path):
     path = tmp_path / "scan.zarr"
-    chunks = Chunks.of(noisy_scan(), 16)
+    chunks = replace(Chunks.of(noisy_scan(), 16), checkpoint=reference["checkpoint"].shape[-1])
     store.create(path, chunks, "cpu: any")
     for chunk in np.random.default_rng(3).permutation(len(chunks)):
         compute_chunk(str(path), int(chunk))
