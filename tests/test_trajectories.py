@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 import qifscan as qs
+from qifscan.engine import batch, compiler
 
 mpl.use("agg")
 
@@ -55,6 +56,27 @@ def test_common_noise_is_the_same_at_every_point_and_another_in_every_replicate(
     assert np.abs(common[0, 0] - common[1, 0]).max() < 1e-9
     assert np.abs(common[0, 0] - common[0, 1]).max() > 1e-6
     assert np.abs(apart[0, 0] - apart[1, 0]).max() > 1e-6
+
+
+def test_trajectories_of_many_lengths_are_one_program_and_have_the_states_that_were_asked_for(monkeypatch):
+    """Each length was a program of its own, a second of compiling for whoever tries one after another."""
+    monkeypatch.setattr(compiler, "_executables", {})
+    longest = qs.simulate(t_end=40.0, every=1, eta=2.0, dt=0.05)
+    count = compiler.compile_count()
+    for t_end, every in ((2.0, 1), (33.0, 3), (40.0, 7)):
+        found = qs.simulate(t_end=t_end, every=every, eta=2.0, dt=0.05)
+        assert compiler.compile_count() == count
+        for name in "rv":
+            expected = longest[name].values[: round(t_end / 0.05) + 1 : every]
+            assert found[name].values.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("blocks", [1, 5])
+def test_a_record_has_room_for_its_rows_and_little_more(blocks):
+    rooms = [batch._room(rows, blocks) for rows in range(2, 100_000)]
+    assert all(room >= rows for rows, room in enumerate(rooms, 2))
+    assert all(8 * room <= 9 * rows + 8 for rows, room in enumerate(rooms, 2) if rows > 4096)
+    assert len(set(rooms)) < 50
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 else:
     jax = LazyModule("jax")
 
+LEAST_ROWS, ROUNDED_UP = 256, 4096
+"""Rows that a record has room for at least, and up to which they are rounded up to a power of 2, above that
+by an eighth at most. A single block has room for the latter at least: 4 MB of 64 lanes of two variables."""
+
 WORTH_COMPILING = 2.0**28
 """Steps of lanes that a narrow batch has to save: 3 s of a pair in float64, with its exponents 40."""
 
@@ -83,7 +87,7 @@ def run_batch(
         merged.final,
         np.sqrt(merged.estimate.astype(np.float64)),
         merged.negative_steps,
-        None if merged.record is None else merged.record[:, : schedule.rows],
+        merged.record,
         None if merged.checkpoint is None else as_bytes(merged.checkpoint),
         merged.past,
     )
@@ -141,13 +145,15 @@ def _run_blocks(
     rows = np.stack([_filled_up(rows, lanes) for _, _, rows in blocks])
     # A call has its full number of blocks; those beyond take no steps.
     rows = np.concatenate([rows, np.repeat(rows[-1:], count - len(blocks), axis=0)])
-    arguments = (_gathered(inputs, rows), _pace(blocks, schedule, count), *_extras(schedule, drive))
+    arguments = (_gathered(inputs, rows), _pace(blocks, schedule, count), *_extras(schedule, drive, shape[0]))
     late = backend.prepare() == "late"
     request = (program, arguments)
     output: Outcomes = child.ask(request, backend.environment()) if late else _executed(request)
     filled = np.zeros(shape, dtype=bool)
     for index, (_, _, taken) in enumerate(blocks):
         filled[index, : len(taken)] = True
+    if output.record is not None:
+        output = output._replace(record=output.record[:, : schedule.rows])
     points: Outcomes = jax.tree.map(lambda value: value[filled], _lanes_first(output))
     return points
 
@@ -189,11 +195,22 @@ def _pace(blocks: list[Packed], schedule: Schedule, count: int) -> Pace:
     return Pace(**whole | {"dt": schedule.base * 0.5**halvings})
 
 
-def _extras(schedule: Schedule, drive: DriveBase | None) -> tuple[Column, tuple[Column, Column]]:
-    """Return the rows of the record, and one more for what is not kept; and the samples of the drive, of one
-    without samples some that are not read."""
+def _extras(schedule: Schedule, drive: DriveBase | None, blocks: int) -> tuple[Column, tuple[Column, Column]]:
+    """Return room for the rows of the record, and for one more of what is not kept; and the samples of the
+    drive, of one without samples some that are not read."""
     samples = with_integral((0.0, 0.0)) if drive is None else drive.samples()
-    return np.zeros(schedule.rows + 1, dtype=np.uint8), samples
+    return np.zeros(_room(schedule.rows, blocks) + 1, dtype=np.uint8), samples
+
+
+def _room(rows: int, blocks: int) -> int:
+    """Return so many rows or some more: each number of them is another program to compile, and whoever looks
+    at trajectories asks for one length after another."""
+    if rows == 1:
+        return rows
+    above = 1 << (rows - 1).bit_length()
+    if above <= ROUNDED_UP:
+        return ROUNDED_UP if blocks == 1 else max(above, LEAST_ROWS)
+    return -(-rows // (above // 16)) * (above // 16)
 
 
 def memory_bytes(
@@ -214,7 +231,7 @@ def memory_bytes(
     shape = of_program(program, shape)
     rows = np.zeros(shape, dtype=int)
     pace = _pace(_packed(steps, shape[1])[:1], schedule, shape[0])
-    arguments = (_gathered(inputs, rows), pace, *_extras(schedule, drive))
+    arguments = (_gathered(inputs, rows), pace, *_extras(schedule, drive, shape[0]))
     with backend.settings():
         analysis: Any = compiled(all_blocks, program, arguments, compiling).memory_analysis()
     return int(analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes)
