@@ -136,7 +136,7 @@ def cycle_branches(
     xarray.Dataset
         Along the dimensions of the slices: `branch_count`, and `status`, which tells what a slice without
         branches lacks. Along `point`, in order along each branch: `branch`, the parameter, what `cycles`
-        tells of a cycle, and `type`: AUTO's codes (HB, LPC, PD, TR, EP), or "unresolved" where a test
+        tells of a cycle, and `type`: AUTO's codes (HB, LPC, BP, PD, TR, EP), or "unresolved" where a test
         function changes its sign but the finer mesh can't make the multipliers sure, as in a canard
         explosion.
 
