@@ -26,14 +26,13 @@ from qifscan.limit_cycles.curve_bifurcations import BY_HOPF, BY_POINTS, BY_SADDL
 from qifscan.limit_cycles.homoclinic_columns import told
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.projection import USUAL
 from qifscan.limit_cycles.saddles import lengthened, saddles, swing
 from qifscan.limit_cycles.steps import BY_PERIOD, Extent, Step, at_value, conditions, tangents
 
 if TYPE_CHECKING:
     from qifscan.limit_cycles.branches import Starts
 
-SHORT, LONG = 18.0, 30.0
+SHORT, USUAL, LONG = 18.0, 22.0, 30.0
 """lambda T below and above which the period is changed, and what it is changed to."""
 
 BY_LENGTH = len(CUTS)

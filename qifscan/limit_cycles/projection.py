@@ -34,8 +34,8 @@ from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.saddles import Saddles, lengthened, swing
 from qifscan.theory.normal_forms import multilinear
 
-USUAL = 22.0
-"""T in the time constant of the saddle's leading eigenvalue: then d is some 1e-5, and d^3 rounding."""
+_LENGTH = 28.0
+"""T in the time constant of the saddle's leading eigenvalue: then d is some 1e-6, and d^3 rounding."""
 
 _MOST, _SMALL, _ROUNDING = 20, 1e-14, 1e-8
 """Most steps of Newton's method; the relative size of the next step, foretold from the last two, that need
@@ -104,7 +104,7 @@ class Homoclinic:
         return abs(self.by_ends) + self.by_mesh + self.by_rounding
 
 
-def homoclinic(problem: Problem, cycle: Orbits, own: Saddles, length: float = USUAL) -> Homoclinic | None:
+def homoclinic(problem: Problem, cycle: Orbits, own: Saddles, length: float = _LENGTH) -> Homoclinic | None:
     """Return the homoclinic orbit near one cycle that rests long beside a saddle, None: there is none.
 
     It is solved for on a mesh as fine as that of the cycle, then on ones twice as fine until p changes no
