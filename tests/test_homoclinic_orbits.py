@@ -184,3 +184,51 @@ def test_a_branch_that_rests_beside_the_saddle_for_a_hundred_time_constants_has_
     assert np.isnan(d["homoclinic_rate"])
     assert d["period"].max() * d["saddle_rate"] > 100.0
     assert abs(meeting(d["homoclinic"].item(), **given) - d["homoclinic"].item()) < 1e-11
+
+
+def parting(model, state, *etas, **given):
+    """Where beside the saddle two paths along its unstable manifold, at two values of eta, part on their way
+    back to it: in its unstable direction, by DOP853; NaN if they never do."""
+    row = FAMILY[model]
+    found = []
+    for eta in etas:
+        constants = row.constants({p.name: p.default for p in row.parameters} | given | {"eta": eta})
+        count = len(row.variables)
+
+        def slopes(t, x, constants=constants, count=count):
+            return np.array(row.field(tuple(x), (0.0,) * count, constants))
+
+        saddle = state
+        for _ in range(4):
+            matrix = np.array([slopes(0.0, saddle + 1e-30j * one).imag * 1e30 for one in np.eye(count)]).T
+            saddle = saddle - np.linalg.solve(matrix, slopes(0.0, saddle))
+        values, vectors = np.linalg.eig(matrix)
+        own = values.real.argmax()
+        size = np.sign(vectors[0, own].real)
+        away, dual = vectors[:, own].real * size, np.linalg.inv(vectors)[own].real * size
+        options = {"method": "DOP853", "rtol": 2.3e-14, "atol": 1e-16, "dense_output": True}
+        span = (0.0, 40.0 / values.real.max() + 60.0)
+        path = solve_ivp(slopes, span, saddle + 1e-7 * away, **options).sol
+        t = np.linspace(*span, 60_000)
+        found.append(dual @ (path(t) - saddle[:, None]))
+    apart = np.flatnonzero(np.abs(found[0] - found[1]) > 0.2)
+    return [one[apart[0]] if len(apart) else np.nan for one in found]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    "given",
+    [
+        # Of a branch that ends at a period of 48 ms, where the fit is off by 1e-7.
+        {"tau": 0.56, "delta": 0.32, "alpha": 0.0154, "tau_a": 5.54, "J": 19.41},
+        {"tau": 0.86, "delta": 0.33, "alpha": 0.0124, "tau_a": 4.75, "J": 10.15},
+    ],
+)
+def test_of_a_depressed_population_the_unstable_manifold_passes_the_saddle_on_either_side(given):
+    d = qs.cycle_branches("qif_depression_exponential", within=(-8.0, 4.0), points=200, **given)
+    at = d.isel(branches=np.flatnonzero(d["homoclinic_by"].values == BY.index("projection"))[0])
+    state = np.array([at[f"{name}_saddle"].item() for name in "rva"])
+    eta, width = at["homoclinic"].item(), max(1e-13, 3.0 * at["homoclinic_error"].item())
+    assert width < 1e-10
+    low, high = parting("qif_depression_exponential", state, eta - width, eta + width, **given)
+    assert low * high < 0.0
