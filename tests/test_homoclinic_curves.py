@@ -5,11 +5,12 @@ from functools import cache
 
 import numpy as np
 import pytest
-from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan.dynamics.models import FAMILY
 from qifscan.limit_cycles.curve_bifurcations import CUTS
+from qifscan.limit_cycles.homoclinic_columns import BY
+
+from .test_homoclinic_orbits import meeting
 
 GAST = {"delta": 2.0, "J": 15.0 * math.sqrt(2.0)}
 
@@ -20,35 +21,18 @@ def gap():
     return qs.curve("qif_gap", "homoclinic", through="g", points=50)
 
 
-def comes_to_rest(**given):
-    """Whether the unstable manifold of the saddle of gap junctions, on its way to higher rates and back,
-    passes by the saddle and falls to the state of low rate: by DOP853."""
-    row = FAMILY["qif_gap"]
-    constants = row.constants({p.name: p.default for p in row.parameters} | given)
-
-    def field(t, x):
-        return np.array(row.field(tuple(x), (0.0, 0.0), constants))
-
-    rest = qs.equilibria("qif_gap", **given)
-    node, saddle = (
-        np.array([rest[name].values[k] for name in ("r", "v")])
-        for k in (0, int(np.flatnonzero(rest["kind"].values == 3)[0]))
-    )
-    matrix = np.array([field(0.0, saddle + 1e-30j * one).imag * 1e30 for one in np.eye(2)]).T
-    values, vectors = np.linalg.eig(matrix)
-    away = vectors[:, values.argmax()]
-    begin = saddle + 1e-9 * np.sign(away[0]) * away
-    end = solve_ivp(field, (0.0, 150.0), begin, method="DOP853", rtol=1e-12, atol=1e-14).y[:, -1]
-    return bool(np.abs(end - node).max() < 1e-2)
-
-
-def test_where_the_curve_is_the_unstable_manifold_of_the_saddle_comes_back_to_it():
+@pytest.mark.parametrize("g", [1.05, 0.74, 0.8275, 0.83])
+def test_on_the_curve_both_manifolds_of_the_saddle_meet(g):
     found = gap()
-    for g in (0.78, 1.05):
-        point = found.isel(point=np.abs(found["g"].values - g).argmin())
-        at, other = point["homoclinic"].item(), point["g"].item()
-        assert abs(point["eta"].item() - at) == pytest.approx(point["homoclinic_error"].item(), rel=1e-3)
-        assert comes_to_rest(eta=at - 1e-8, g=other) != comes_to_rest(eta=at + 1e-8, g=other)
+    point = found.isel(point=np.abs(found["g"].values - g).argmin())
+    other, at = point["g"].item(), point["homoclinic"].item()
+    exact = meeting(at, g=other)
+    assert abs(exact - at) < point["homoclinic_error"].item() + 1e-12
+    assert point["homoclinic_error"] < 1e-10
+    assert BY[point["homoclinic_by"].item()] == "projection"
+    if 0.82 < g < 0.831:
+        # Beside a saddle that is about to meet a node cycles of a long period alone are less sure.
+        assert abs(point["homoclinic_difference"].item()) > 1e-8
 
 
 def test_the_curve_begins_at_the_bogdanov_takens_point_and_ends_where_the_saddle_meets_a_node():
@@ -87,7 +71,7 @@ def test_the_curve_goes_through_the_homoclinic_orbit_that_a_branch_comes_to():
     options = {"through": "alpha", "at": 0.05, "between": (-5.75, -5.6), "points": 2}
     found = qs.curve("qif_depression_alpha", "homoclinic", **options, **GAST)
     here = found.isel(point=np.abs(found["alpha"].values - 0.05).argmin())
-    assert here["homoclinic"].item() == pytest.approx(-5.672729947111515, abs=1e-11)
+    assert here["homoclinic"].item() == pytest.approx(-5.672729947111515, abs=1e-13)
     assert here["saddle_quantity"] > 0.0
     assert not here["stable"]
 

@@ -4,7 +4,8 @@
 and tori on the way, `located` puts each in its place, and `meeting` sees where two branches are the same.
 `curves` follows such a bifurcation of cycles in two parameters, with what it meets in `curve_bifurcations`.
 `homoclinic` tells where the homoclinic orbit is that a branch comes to, `homoclinic_curves` follows it in two
-parameters. `forced` has the responses to a sine. What is different with a delay has files of its own:
-`delayed_problem`, `delayed_collocation`, `delayed_multipliers` and `delayed_settling`. `collocation`,
-`elimination` and `floquet` know no model by name and can be used alone. Begin with `cycles`.
+parameters, and `projection` solves for it. `forced` has the responses to a sine. What is different with a
+delay has files of its own: `delayed_problem`, `delayed_collocation`, `delayed_multipliers` and
+`delayed_settling`. `collocation`, `elimination` and `floquet` know no model by name and can be used alone.
+Begin with `cycles`.
 """

@@ -33,7 +33,7 @@ from qifscan.limit_cycles.steps import (
     summary_sizes,
     torus,
 )
-from qifscan.theory.codes import EP, LPC, PD, TR, UNRESOLVED, UZ
+from qifscan.theory.codes import BPC, EP, LPC, PD, TR, UNRESOLVED, UZ
 
 STILL, PATIENCE = 1e-12, 25
 """Change of the parameter in a step, in its unit, that is rounding; and how many such steps end a branch."""
@@ -45,6 +45,9 @@ pair. Of two real ones with the product 1, which are no bifurcation, it may be 1
 _NEAR = 0.1
 """Distance from 1 of a multiplier within which its side of 1 is left open: at a fold there are two of 1, and
 each is off by the square root of an error."""
+
+_STEEP = 1e-3
+"""Change of the parameter along a branch, in its unit, below which a multiplier of 1 is that of a fold."""
 
 _ASIDE = 0.15
 """Distance of an orbit from a step, in lengths of that, up to which the step passes by it. Where the tangent
@@ -78,19 +81,23 @@ class OnBranches:
     @property
     def codes(self) -> tuple[int, ...]:
         """What is where test functions are 0."""
-        return (LPC, PD, TR) if self.at_period is None else (LPC, PD, TR, UZ)
+        found = (LPC, PD, TR, BPC)
+        return found if self.at_period is None else (*found, UZ)
 
     def others(self, mu: Any) -> Any:
         """Return the multipliers but that of the flow; a drive leaves none."""
         return mu if self.forced else others(mu)[0]
 
     def tests(self, b: Branches, step: Step, row: dict[str, Any]) -> Array:
-        """Return what is 0 at a fold, a period doubling, a torus bifurcation, and at a period asked for."""
+        """Return what is 0 at a fold, a period doubling, a torus bifurcation, what changes its sign at a
+        branch point, and what is 0 at a period asked for."""
         rest = self.others(row["multipliers"])
-        found = [step.after.value, doubling(rest), torus(rest)]
+        sure: Any = self.forced | (row["quality"] < RESOLVED)
+        # By Cramer's rule both have the same sign everywhere, or on one side of a branch point.
+        crossed = np.where(sure, np.sign(crossing_one(rest)) * step.after.value, np.nan)
+        found = [step.after.value, doubling(rest), torus(rest), crossed]
         if self.at_period is not None:
             found.append(step.new.period - self.at_period)
-        sure: Any = self.forced | (row["quality"] < RESOLVED)
         outside = np.where(sure, row["unstable"], np.nan)
         largest = np.take_along_axis(rest, np.abs(rest).argmax(axis=1)[:, None], axis=1)[:, 0]
         return np.stack([*found, outside, np.where(largest.imag == 0.0, largest.real, np.nan)], axis=1)
@@ -108,7 +115,7 @@ class OnBranches:
         them crosses the unit circle, and if nothing else does it is sure that it is no bifurcation.
         """
         found: Any = before[:, :-2] * after[:, :-2] < 0.0
-        alone = found.sum(axis=1) == 1
+        alone = found.sum(axis=1) - found[:, self.codes.index(BPC)] == 1
         found[:, self.codes.index(TR)] &= ~(alone & (before[:, -2] == after[:, -2]))
         return found
 
@@ -159,7 +166,9 @@ class OnBranches:
         left = np.flatnonzero(there) if there.any() else np.arange(1)
         problem, orbits, good = system.chosen(left), orbits.chosen(left), good[left]
         row = measured(problem, orbits)
-        sure, keep = self._known(crossing.code, row, good, orbits.value - crossing.before.value[left])
+        moved = orbits.value - crossing.before.value[left]
+        steep = np.abs(looked.tangent.value[left]) / limits.unit
+        sure, keep = self._known(crossing.code, row, good, moved, steep)
         keep &= there[left]
         order = (crossing.order - 1.0 + np.clip(step / crossing.step, 0.0, 1.0))[left]
         code = np.where(sure, crossing.code, UNRESOLVED)
@@ -183,9 +192,11 @@ class OnBranches:
             sides.append(np.where(sure, _side(self.others(found.mu)), 0.0))
         return sides[0] * sides[1] > 0.0
 
-    def _known(self, code: int, row: dict[str, Any], good: Any, moved: Array) -> tuple[Any, Any]:
+    def _known(
+        self, code: int, row: dict[str, Any], good: Any, moved: Array, steep: Array
+    ) -> tuple[Any, Any]:
         """Tell of which points the kind is sure, and which are points at all; `moved`: by how much the
-        parameter has changed on the way."""
+        parameter has changed on the way, `steep`: how fast it changes along the branch, in its unit."""
         sure = good & (self.forced | (row["quality"] < RESOLVED)) & (row["residual"] < 1e-6)
         keep = np.ones(len(good), dtype=bool)
         rest = self.others(row["multipliers"])
@@ -195,6 +206,9 @@ class OnBranches:
             sure &= np.abs(moved) > 1e-10 * self.limits.unit
         if code in (EP, UZ):
             sure = good
+        if code == BPC:
+            sure &= (real & (np.abs(rest.real - 1.0) < 1e-3)).any(axis=1) & (steep > _STEEP)
+            keep = sure
         if code == PD:
             sure &= (real & (np.abs(rest.real + 1.0) < 1e-3)).any(axis=1)
         if code == TR:
@@ -216,11 +230,18 @@ class OnBranches:
                 return orbits.period - float(self.at_period or 0.0)
             of = stability(problem, orbits, linear_of(problem, orbits), quickly=True)
             rest = self.others(of.mu)
-            found = doubling(rest) if code == PD else torus(rest, _ALIKE)
+            kinds = {PD: doubling, BPC: crossing_one}
+            found = kinds[code](rest) if code in kinds else torus(rest, _ALIKE)
             sure: Any = self.forced | (of.error < RESOLVED)
             return np.where(sure, found, np.nan)
 
         return test
+
+
+def crossing_one(rest: Any) -> Array:
+    """Return the product of 1 - mu over multipliers, 0 where one of them is 1."""
+    found: Array = np.prod(1.0 - rest, axis=1).real
+    return found
 
 
 def _side(rest: Any) -> Array:

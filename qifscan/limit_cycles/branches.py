@@ -28,7 +28,7 @@ from qifscan.errors import (
     unknown,
 )
 from qifscan.lazy import LazyModule
-from qifscan.limit_cycles import collocation, continuation, steps
+from qifscan.limit_cycles import collocation, continuation, homoclinic_columns, steps
 from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
 from qifscan.limit_cycles.collocation import INTERVALS
 from qifscan.limit_cycles.cycle_columns import STATUS, columns_of, meanings, multiplier_axis
@@ -136,7 +136,7 @@ def cycle_branches(
     xarray.Dataset
         Along the dimensions of the slices: `branch_count`, and `status`, which tells what a slice without
         branches lacks. Along `point`, in order along each branch: `branch`, the parameter, what `cycles`
-        tells of a cycle, and `type`: AUTO's codes (HB, LPC, PD, TR, EP), or "unresolved" where a test
+        tells of a cycle, and `type`: AUTO's codes (HB, LPC, BP, PD, TR, EP), or "unresolved" where a test
         function changes its sign but the finer mesh can't make the multipliers sure, as in a canard
         explosion.
 
@@ -150,9 +150,13 @@ def cycle_branches(
         - `period_diverges`: the parameter all but stands still while the period doubles. Then `saddle_count`
           and `saddle_distance`, how near the last cycle comes to a saddle (relative): without a saddle there
           is nothing that could be homoclinic;
-        - with a saddle `homoclinic`, the parameter p_hom of the homoclinic orbit from p = p_hom + c exp(-rate
-          T) through the last cycles, `homoclinic_error`, and `homoclinic_rate`, the saddle's leading
-          eigenvalue (1/ms); NaN where the parameter approaches no limit like that.
+        - `homoclinic`, the parameter of the homoclinic orbit, with `homoclinic_error`. `homoclinic_by` says
+          what tells it: "projection", the orbit as a boundary value problem with projections onto the
+          saddle's subspaces at its ends; "period", p = p_hom + c exp(-rate T) through the last cycles, by
+          which it differs by `homoclinic_difference`, `homoclinic_rate` being the saddle's leading eigenvalue
+          (1/ms); "no_saddle" where there is no hyperbolic saddle, as at a saddle-node on the cycle;
+          "unresolved"; "none". And `<variable>_saddle`, `saddle_eigenvalue_real` and `_imag`, `saddle_rate`
+          (the leading one's size) and `saddle_quantity` as for `curve`.
 
     Raises
     ------
@@ -309,7 +313,7 @@ def _followed(
     tables, who, cuts = [], [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=np.intp)]
     kinds, queue = [np.empty(0, dtype=np.intp)], list(begin)
     seen: list[Array] = []
-    ends: dict[int, Array] = {}
+    ends: dict[int, Orbits] = {}
     first = 0
     for start in queue:
         number = first + np.arange(len(start.who))
@@ -463,29 +467,31 @@ def _ragged(
         "start": (own, branches["start"].astype(np.int8), start),
         "end": (own, branches["cut"].astype(np.int8), words.meaning("what cut the branch off") | flags(CUTS)),
     }
-    apart |= {name: (own, branches[name], said) for name, said in _at_ends(words, along).items()}
+    apart |= {name: (own, branches[name], said) for name, said in _at_ends(words).items()}
+    apart |= homoclinic_columns.columns_of(words, along, *own, branches)
     size_of = np.bincount(branches["slice"], minlength=int(np.prod(shape))).reshape(shape)
     missing = np.where(size_of > 0, 0, 1 if from_hopf else 2).astype(np.int8)
     status = words.meaning("whether the slice has a branch, or what it lacks within the range") | flags(
         STATUS
     )
+    axes = multiplier_axis(words, model) | homoclinic_columns.eigenvalue_axis(words)
     variables = {
         "branch_count": ((), size_of, words.meaning("number of branches of the slice", "1")),
         "status": ((), missing, status),
     }
-    return words.dataset(given, variables, multiplier_axis(words, model), apart)
+    return words.dataset(given, variables, axes, apart)
 
 
-def _at_ends(words: Words, along: str) -> dict[str, Any]:
+def _at_ends(words: Words) -> dict[str, Any]:
     """Return what the numbers of whole branches mean."""
     told = {
         "period_diverges": ("the parameter all but stands still while the period doubles",),
         "saddle_count": ("saddles and saddle-foci where the period diverges, -1: it does not", "1"),
         "duplicate_of": ("branch that has all of its cycles, -1: none; of two the first counts", "1"),
         "saddle_distance": ("least distance of the last cycle to a saddle, relative to its size", "1"),
-        "homoclinic_rate": ("rate over the period at which the homoclinic parameter is approached", "1/ms"),
+        "homoclinic_rate": (
+            "rate over the period at which the parameter approaches the homoclinic one",
+            "1/ms",
+        ),
     }
-    found = {name: words.meaning(*meaning) for name, meaning in told.items()}
-    for name, text in (("homoclinic", "of the homoclinic orbit"), ("homoclinic_error", "there, its error")):
-        found[name] = words.of_parameter(along, text)
-    return found
+    return {name: words.meaning(*meaning) for name, meaning in told.items()}

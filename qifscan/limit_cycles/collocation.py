@@ -96,7 +96,7 @@ class Linear:
     def solved(self, border: Border, orbits: Orbits) -> tuple[Orbits, Orbits]:
         """Return the change that fulfils the equations and the border, and the direction in which all of
         them stay but the last condition, which rises by 1."""
-        count, groups, _, size, _ = self.partial.shape
+        count, _, _, size, _ = self.partial.shape
         rows, fixed = self._lowered(*self._of_groups(border))
         z = solve(*self._matrix(rows, fixed, border.right, orbits))
         blocks = self.blocks.shape[1]
@@ -105,12 +105,7 @@ class Linear:
         ones[..., 0] = 1.0
         rest = np.concatenate((scalars, ones), axis=1)
         begin = self._raised(z[:, : blocks * size].reshape(count, blocks, size, 2), rest, orbits)
-        inside = _with(begin[:, :-1], rest)
-        inner = self.partial[:, :, :-1].reshape(count, groups, -1, inside.shape[2]) @ inside
-        x = np.concatenate((inner.reshape(count, -1, size, 2), begin[:, -1:]), axis=1)
-        intervals = x.shape[1] - 1
-        stages = self.stages.reshape(count, intervals, STAGES * size, -1) @ _with(x[:, :-1], rest)
-        stages = stages.reshape(count, intervals, STAGES, size, 2)
+        x, stages = filled(self.stages, self.partial, begin, rest)
         change, direction = (
             Orbits(orbits.s, x[..., i].copy(), stages[..., i].copy(), scalars[..., i]) for i in range(2)
         )
@@ -185,6 +180,17 @@ def _with(states: Array, rest: Array) -> Array:
     """Return changes of states `(orbits, places, n, r)` with those of (scalars, 1) below each."""
     wide = np.broadcast_to(rest[:, None], (*states.shape[:2], *rest.shape[1:]))
     return np.concatenate((states, wide), axis=2)
+
+
+def filled(stages: Array, partial: Array, begin: Array, rest: Array) -> tuple[Array, Array]:
+    """Return the changes of mesh points `(orbits, N + 1, n, r)` and stages `(orbits, N, 4, n, r)` from those
+    of the beginnings of groups and the end, and of (scalars, 1); `stages` and `partial` as in `Linear`."""
+    count, groups, _, size, _ = partial.shape
+    inside = _with(begin[:, :-1], rest)
+    inner = partial[:, :, :-1].reshape(count, groups, -1, inside.shape[2]) @ inside
+    x = np.concatenate((inner.reshape(count, -1, size, rest.shape[2]), begin[:, -1:]), axis=1)
+    flat = stages.reshape(count, x.shape[1] - 1, STAGES * size, -1) @ _with(x[:, :-1], rest)
+    return x, flat.reshape(count, x.shape[1] - 1, STAGES, size, rest.shape[2])
 
 
 def linear_of(system: OrbitProblem, orbits: Orbits) -> Any:

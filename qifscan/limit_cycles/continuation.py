@@ -116,7 +116,7 @@ class Branches:
     still: Index
     first: Array
     farthest: Array
-    ends: dict[int, Array] = field(default_factory=dict)
+    ends: dict[int, Orbits] = field(default_factory=dict)
     waiting: list[Waiting] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     crossings: list[Crossing] = field(default_factory=list)
@@ -411,7 +411,7 @@ def _accept(b: Branches, step: Step, rules: Rules) -> None:
     if b.fronts is not None and b.fronts.pairs.size and not beyond.all():
         b.fronts.moved(step.chosen(~beyond))
     last = np.flatnonzero(~beyond & (ended >= 0))
-    b.ends |= {int(who[k]): step.new.u[k].copy() for k in last.tolist()}
+    b.ends |= {int(who[k]): step.new.chosen([k]) for k in last.tolist()}
 
 
 def _note(b: Branches, entry: Waiting, code: int, which: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from qifscan.arrays import Index
 from qifscan.lazy import LazyModule
+from qifscan.limit_cycles import homoclinic_columns
 from qifscan.limit_cycles.asked import Wanted
 from qifscan.limit_cycles.curve_bifurcations import CUTS
 from qifscan.limit_cycles.cycle_columns import columns_of, meanings, multiplier_axis
@@ -33,10 +34,8 @@ class Lines:
     duplicate_of: Index
 
 
-def dataset(
-    asked: Wanted, given: Mapping[str, xr.DataArray], lines: Lines, of_saddles: Callable[..., dict[str, Any]]
-) -> xr.Dataset:
-    """Return the dataset of curves, a contiguous ragged array; `of_saddles`: of homoclinic ones."""
+def dataset(asked: Wanted, given: Mapping[str, xr.DataArray], lines: Lines) -> xr.Dataset:
+    """Return the dataset of curves, a contiguous ragged array."""
     model, table = asked.model, lines.table
     words = Words(model, model.reference)
     meant = meanings(model, words)
@@ -59,8 +58,10 @@ def dataset(
     apart["stable"] = (point, apart["stable"][1] & free, apart["stable"][2])
     if not free:
         apart |= _of_the_bifurcation(words, apart)
+    axes = multiplier_axis(words, model)
     if asked.kind == "homoclinic":
-        apart |= of_saddles(model, asked.names[0], words, table)
+        apart |= homoclinic_columns.columns_of(words, asked.names[0], "point", table)
+        axes |= homoclinic_columns.eigenvalue_axis(words)
     size = words.meaning("number of points of the curve", "1") | {"sample_dimension": "point"}
     again = words.meaning("curve that has all of its points, -1: none; of two the first counts", "1")
     apart |= {
@@ -72,7 +73,7 @@ def dataset(
             CUTS
         )
         apart[name] = (own, lines.cuts[:, k].astype(np.int8), text)
-    found = words.dataset(given, {}, multiplier_axis(words, model), apart)
+    found = words.dataset(given, {}, axes, apart)
     found.attrs["kind"] = asked.kind
     return found
 

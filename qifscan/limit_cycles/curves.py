@@ -15,7 +15,7 @@ from qifscan.dynamics.model import Model
 from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, check_count, show
 from qifscan.lazy import LazyModule
-from qifscan.limit_cycles import continuation, homoclinic_curves, resonances
+from qifscan.limit_cycles import continuation, homoclinic_columns, homoclinic_curves, resonances
 from qifscan.limit_cycles.asked import KINDS, Wanted, refuse, values_at, wanted
 from qifscan.limit_cycles.bautin import Place, bautin_points, beside, nearest, smallest, takens_points
 from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
@@ -145,10 +145,12 @@ def curve(
           diverges, with "saddle_node" where the saddle is about to meet a node, with "period_doubling" where
           a doubled cycle becomes another one run through twice. `duplicate_of`: the curve that has all of its
           points.
-        - Of homoclinic orbits also `homoclinic`, the value of `along`. The cycles rest so long beside the
-          saddle that they differ from the orbit by `homoclinic_error` alone. `<variable>_saddle` is the
-          saddle's state, `saddle_rate` the size of its leading eigenvalue (1/ms), `saddle_quantity` the sum
-          of the leading ones on both sides, 0 at a neutral saddle.
+        - Of homoclinic orbits also `homoclinic`, the value of `along`, with `homoclinic_error`: that of the
+          orbit itself, solved for from each cycle with projections onto the saddle's subspaces at its ends
+          (`homoclinic_by` "projection"), else that of the cycle, extrapolated ("period"), which differs by
+          `homoclinic_difference`. `<variable>_saddle` is the saddle's state, `saddle_eigenvalue_real` and
+          `_imag` (1/ms), `saddle_rate` the leading one's size, `saddle_quantity` the sum of the leading ones
+          on both sides, 0 at a neutral saddle.
 
     Raises
     ------
@@ -158,7 +160,7 @@ def curve(
     Notes
     -----
     Kuznetsov, Elements of Applied Bifurcation Theory (2004), ch. 8 to 10; Govaerts, Kuznetsov, Dhooge, SIAM
-    J. Sci. Comput. 27, 231 (2005).
+    J. Sci. Comput. 27, 231 (2005); Champneys, Kuznetsov, Sandstede, Int. J. Bifurcation Chaos 6, 867 (1996).
 
     Examples
     --------
@@ -194,16 +196,16 @@ def curve(
     with np.errstate(all="ignore"):
         places = _places(asked, slices) if at is None and drive is None else []
         lines = _curves(asked, flat, values, places, resonant=at is None)
-    return dataset(asked, given, lines, homoclinic_curves.columns_of)
+    return dataset(asked, given, lines)
 
 
 def _taken(model: Model, pair: tuple[str, str]) -> set[str]:
     """Return the names that columns have."""
+    words = Words(model, model.reference)
     found = {*pair, *(p.name for p in model.parameters), *model.variable_names}
-    found |= {*meanings(model, Words(model, model.reference)), "piece", "type", "angle", "coefficient"}
-    found |= {f"{name}_saddle" for name in model.variable_names}
-    found |= {"row_size", "duplicate_of", "start", "end"}
-    return found | {"homoclinic", "homoclinic_error", "saddle_rate", "saddle_quantity", "multiplier"}
+    found |= {*meanings(model, words), "piece", "type", "angle", "coefficient", "multiplier", "eigenvalue"}
+    found |= {*homoclinic_columns.columns_of(words, pair[0], "point", homoclinic_columns.nothing(model, 0))}
+    return found | {"row_size", "duplicate_of", "start", "end"}
 
 
 def _places(asked: Wanted, slices: Mapping[str, Values]) -> list[Place]:
@@ -226,6 +228,8 @@ def _curves(
         found += _resonant(asked, met)
     if not found:
         hint = "give other values of `at`, or widen the ranges"
+        if asked.kind == "homoclinic":
+            hint += "; `homoclinic_by` of cycle_branches says where a period diverges beside no saddle"
         what = f"no {asked.kind} that a curve can begin with on "
         what += "responses of equilibria" if asked.forced else "branches from Hopf points"
         where = f"{what} at {asked.names[1]} = {show(values.tolist())}"

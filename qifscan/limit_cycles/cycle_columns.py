@@ -10,7 +10,7 @@ import numpy as np
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles.delayed_multipliers import MULTIPLIERS
 from qifscan.limit_cycles.steps import RESOLVED
-from qifscan.theory.codes import HB, LPC, PD, TR
+from qifscan.theory.codes import BPC, HB, LPC, PD, TR
 from qifscan.theory.tables import Attributes, Words, flags
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def columns_of(model: Model, table: Mapping[str, Any]) -> dict[str, Any]:
     }
     if "quality" in table:
         resolved = table["quality"] < RESOLVED
-        told = resolved & ~np.isin(table["type"], (HB, LPC, PD, TR))
+        told = resolved & ~np.isin(table["type"], (HB, LPC, BPC, PD, TR))
         found |= {
             "multiplier_error": table["quality"],
             "resolved": resolved,

@@ -2,7 +2,8 @@
 
 A cycle near a homoclinic orbit of a saddle spends -ln|p - p_hom|/lambda + const beside it, lambda the size of
 the saddle's leading eigenvalue, the one nearest to the imaginary axis. So p = p_hom + c exp(-lambda T) along
-the branch.
+the branch. From the last cycle the orbit itself is solved for, see `projection`; the two differ by what the
+fit is off.
 
 Yu. A. Kuznetsov, Elements of Applied Bifurcation Theory, 3rd ed., Springer 2004, section 6.2.
 """
@@ -18,6 +19,11 @@ import numpy as np
 from qifscan.arrays import Array, Index
 from qifscan.dynamics.model import Model
 from qifscan.limit_cycles import steps
+from qifscan.limit_cycles.delayed_multipliers import problem_of
+from qifscan.limit_cycles.homoclinic_columns import nothing, told
+from qifscan.limit_cycles.orbits import Orbits
+from qifscan.limit_cycles.saddles import nowhere
+from qifscan.limit_cycles.saddles import saddles as saddles_beside
 from qifscan.limit_cycles.steps import Extent
 from qifscan.theory import equilibria
 from qifscan.theory.zeros import halved
@@ -51,12 +57,13 @@ def divergence(
     branches: Mapping[str, Any],
     limits: Extent,
 ) -> dict[str, Any]:
-    """Return whether the period of each branch diverges at its end, the saddles that there are then, and
-    where the homoclinic orbit is."""
+    """Return whether the period of each branch diverges at its end, the saddles that there are then, where
+    the homoclinic orbit is, and what tells that."""
     count = len(branches["cut"])
     diverges = np.zeros(count, dtype=bool)
     saddles, distance = np.full(count, -1), np.full(count, np.nan)
-    fits = np.full((count, 3), np.nan)
+    rates = np.full(count, np.nan)
+    orbits = nothing(model, count)
     long = np.isin(branches["cut"], (steps.BY_PERIOD, steps.BY_STANDSTILL))
     for k in np.flatnonzero(long).tolist():
         rows = np.flatnonzero(table["number"] == k)
@@ -66,13 +73,26 @@ def divergence(
         diverges[k] = bool((moved < DIVERGING * limits.unit).all()) and len(half) > 0
         if diverges[k]:
             here = {name: float(values[branches["slice"][k]]) for name, values in flat.items()}
-            rest = _saddles(model, here | {along: float(value[-1])}, branches["ends"][k])
+            last = branches["ends"][k]
+            rest = _saddles(model, here | {along: float(value[-1])}, last.u[0])
             saddles[k] = len(rest)
-            distance[k] = _nearest(branches["ends"][k], rest)
-            if len(rest):
-                fits[k] = fitted(period, value, _ROUNDING * limits.unit)
+            distance[k] = _nearest(last.u[0], rest)
+            fit = fitted(period, value, _ROUNDING * limits.unit) if len(rest) else (math.nan,) * 3
+            rates[k] = fit[2]
+            for name, values in _orbit(model, along, here, last, fit).items():
+                orbits[name][k] = values[0]
     found = {"period_diverges": diverges, "saddle_count": saddles, "saddle_distance": distance}
-    return found | dict(zip(("homoclinic", "homoclinic_error", "homoclinic_rate"), fits.T, strict=True))
+    return found | {"homoclinic_rate": rates} | orbits
+
+
+def _orbit(
+    model: Model, along: str, here: Mapping[str, float], last: Orbits, fit: tuple[float, float, float]
+) -> dict[str, Any]:
+    """Return what is told of the homoclinic orbit by a branch's last cycle and the fit. With a delay the
+    unstable subspace has the past in it: there is the fit alone."""
+    problem = problem_of(model, {name: np.array([x]) for name, x in here.items()}, (along,))
+    own = nowhere(last) if model.delay else saddles_beside(problem, last)
+    return told(problem, last, own, np.array(fit[:1]), np.array(fit[1:2]))
 
 
 def _saddles(model: Model, here: Mapping[str, float], cycle: Array) -> Array:

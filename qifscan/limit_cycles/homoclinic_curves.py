@@ -2,33 +2,32 @@
 
 A cycle near a homoclinic orbit has p = p_hom + c exp(-lambda T), lambda the size of the saddle's leading
 eigenvalue. With lambda T between `SHORT` and `LONG` all along a curve its cycles are homoclinic orbits but
-for some 1e-8, and p_hom = p + p'(T)/lambda is right to the square of that. Where lambda T leaves the range
-the time that the cycle rests beside the saddle is made longer or shorter, and the curve goes on. Such cycles
-are where the period of a branch diverges, and beside every Bogdanov-Takens point: there the branch from the
-Hopf point to the homoclinic orbit is as short as one likes.
+for some 1e-8, and p_hom = p + p'(T)/lambda is right to the square of that; `projection` solves for the orbit
+itself. Where lambda T leaves the range the time that the cycle rests beside the saddle is made longer or
+shorter, and the curve goes on. Such cycles are where the period of a branch diverges, and beside every
+Bogdanov-Takens point: there the branch from the Hopf point to the homoclinic orbit is as short as one likes.
 
 Yu. A. Kuznetsov, Elements of Applied Bifurcation Theory, 3rd ed., Springer 2004, sections 6.2, 8.4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.dynamics.model import Model
 from qifscan.limit_cycles import continuation
 from qifscan.limit_cycles.branch_bifurcations import OnBranches
 from qifscan.limit_cycles.collocation import Border, linearised
 from qifscan.limit_cycles.continuation import Branches
 from qifscan.limit_cycles.curve_bifurcations import BY_HOPF, BY_POINTS, BY_SADDLE, CUTS, FLAT, OnCurves
-from qifscan.limit_cycles.orbits import Orbits, evaluated, from_function, inverted, joined
+from qifscan.limit_cycles.homoclinic_columns import told
+from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import Problem
+from qifscan.limit_cycles.saddles import lengthened, saddles, swing
 from qifscan.limit_cycles.steps import BY_PERIOD, Extent, Step, at_value, conditions, tangents
-from qifscan.theory.tables import Words
 
 if TYPE_CHECKING:
     from qifscan.limit_cycles.branches import Starts
@@ -39,109 +38,8 @@ SHORT, USUAL, LONG = 18.0, 22.0, 30.0
 BY_LENGTH = len(CUTS)
 """An end that is none: the curve goes on with another period."""
 
-_ALIKE = 0.02
-"""Least share of the saddle's leading eigenvalue in the one on the other side: with less it is about to meet
-a node, and directions grow by more than collocation follows in the time that the orbit takes."""
-
-_NEWTON, _BESIDE = 12, 0.05
-"""Most steps to the saddle from the slowest point of a cycle, and how far it may be from that, relative."""
-
 _TIMES, _LAPS = 6.0, 20.0
 """The longest period of a branch, in those at the Hopf point: beside a Bogdanov-Takens point, and not."""
-
-
-# The saddle
-
-
-@dataclass(frozen=True)
-class Saddles:
-    """The equilibria beside cycles: states, whether there are such, the leading eigenvalue's size, and the
-    sum and the difference of the real parts of the leading unstable and the leading stable eigenvalue."""
-
-    state: Array
-    there: Any
-    rate: Array
-    quantity: Array
-    spread: Array
-
-    def chosen(self, which: Any) -> Saddles:
-        """Return some of them."""
-        return Saddles(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
-
-
-def swing(problem: Any, orbits: Orbits) -> Array:
-    """Return the largest range of a variable, relative."""
-    found: Array = (np.ptp(orbits.u, axis=1) / problem.scales(orbits.u)).max(axis=1)
-    return found
-
-
-def slowest(problem: Problem, orbits: Orbits) -> Index:
-    """Return the mesh point of each orbit at which it moves least."""
-    speed = problem.slopes(orbits.s, orbits.u, orbits.scalars) / problem.scales(orbits.u)[:, None]
-    found: Index = np.abs(speed).max(axis=2)[:, :-1].argmin(axis=1)
-    return found
-
-
-def saddles(problem: Problem, orbits: Orbits) -> Saddles:
-    """Return the saddle beside each orbit, by Newton's method from its slowest point."""
-    row = np.arange(len(orbits.s))
-    begin = orbits.u[row, slowest(problem, orbits)]
-    state, zero = begin[:, None].copy(), np.zeros((len(row), 1))
-    change, jacobian = np.zeros_like(state), np.zeros((*state.shape, state.shape[-1]))
-    for _ in range(_NEWTON):
-        f, jacobian, _ = problem.derivatives(zero, state, orbits.scalars)
-        change = _solved(jacobian, f)
-        state = state - change
-    mu = np.linalg.eigvals(np.where(np.isfinite(jacobian), jacobian, 0.0))[:, 0].real
-    scales = problem.scales(orbits.u)
-    far = (np.abs(state[:, 0] - begin) / scales).max(axis=1)
-    step = (np.abs(change[:, 0]) / scales).max(axis=1)
-    up = np.where(mu > 0.0, mu, np.inf).min(axis=1)
-    down = np.where(mu < 0.0, mu, -np.inf).max(axis=1)
-    rate = np.minimum(up, -down)
-    there: Any = (far < _BESIDE) & (step < 1e-9) & np.isfinite(up + down)
-    there &= rate > _ALIKE * np.maximum(up, -down)
-    rate = np.where(there, rate, np.nan)
-    return Saddles(state[:, 0], there, rate, np.where(there, up + down, np.nan), up - down)
-
-
-def _solved(matrix: Array, right: Array) -> Array:
-    """Return solutions of small systems, of a singular one what least squares gives."""
-    found = np.full(right.shape, np.nan)
-    for where in np.ndindex(*right.shape[:-1]):
-        if np.isfinite(matrix[where]).all() and np.isfinite(right[where]).all():
-            found[where] = np.linalg.lstsq(matrix[where], right[where], rcond=None)[0]
-    return found
-
-
-def lengthened(problem: Problem, orbits: Orbits, own: Saddles, period: Array) -> Orbits:
-    """Return orbits of other periods: the time at the slowest point is made longer or shorter, on its way in
-    and out in proportion to how long these take, and they begin there."""
-    which = slowest(problem, orbits)
-    share = 0.5 * (1.0 + own.quantity / own.spread)
-    several = zip(range(len(which)), which.tolist(), period.tolist(), share.tolist(), strict=True)
-    return joined([_of_period(orbits.chosen([k]), *rest) for k, *rest in several])
-
-
-def _of_period(orbit: Orbits, at: int, period: float, share: float) -> Orbits:
-    own, begin = float(orbit.period[0]), float(orbit.s[0, at])
-    out, back = (1.0 - share) * (period - own), share * (period - own)
-    # Times since the slowest point, and with what there is of rest after and before it.
-    since = np.append(np.sort((orbit.s[0, :-1] - begin) % 1.0), 1.0) * own
-    kept = since[(since > -out) & (since < own + back)]
-    times = np.unique(np.concatenate(([0.0], kept + out, [period]))) / period
-    # Half the mesh points of an even mesh for a rest, as many as before elsewhere.
-    rest = np.diff(times) > np.diff(since).max() / period
-    total = np.append(0.0, np.cumsum(np.where(rest, 0.5 * len(since) * np.diff(times), 1.0)))
-    mesh = inverted(times[None], total[None] / total[-1], orbit.stages.shape[1])
-
-    def states(s: Array) -> Array:
-        inside = np.clip(s * period - out, 0.0, own) / own
-        return evaluated(orbit, np.where(inside >= 1.0, begin, (begin + inside) % 1.0))
-
-    scalars = orbit.scalars.copy()
-    scalars[:, 0] = period
-    return from_function(mesh, states, scalars)
 
 
 # Where curves begin
@@ -237,17 +135,11 @@ class AlongHomoclinic(OnCurves):
         return found, beyond | (found == BY_SADDLE)
 
     def _measured(self, system: Any, orbits: Orbits) -> dict[str, Any]:
-        """Return the numbers of the cycles, of the saddle, and of the homoclinic orbit."""
+        """Return the numbers of the cycles, of the homoclinic orbit beside each, and of the saddle."""
         row, own = super()._measured(system, orbits), saddles(system, orbits)
         # p - p_hom = c exp(-lambda T) is -1/lambda of its derivative by T.
         apart = by_period(system, orbits) / own.rate
-        return row | {
-            "saddle": np.where(own.there[:, None], own.state, np.nan),
-            "saddle_rate": own.rate,
-            "saddle_quantity": own.quantity,
-            "homoclinic": row["value"] + apart,
-            "homoclinic_error": np.abs(apart),
-        }
+        return row | told(system, orbits, own, row["value"] + apart, np.abs(apart))
 
 
 def by_period(problem: Problem, orbits: Orbits) -> Array:
@@ -278,25 +170,6 @@ def half(
         if not len(orbits.period) or count + 1 >= rules.most:
             return rows, np.array([BY_SADDLE if not len(orbits.period) else BY_POINTS])
         along = tangents(problem, orbits, _of_scalars(orbits, step.after), rules.units)
-
-
-def columns_of(model: Model, along: str, words: Words, table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is told of saddles and homoclinic orbits, for a dataset."""
-    point = ("point",)
-    found: dict[str, Any] = {}
-    for i, name in enumerate(model.variable_names):
-        said = words.of_state(name)
-        meant = said | {"long_name": f"{said['long_name']}, at the saddle"}
-        found[f"{name}_saddle"] = (point, table["saddle"][:, i], meant)
-    rate = words.meaning("size of the saddle's leading eigenvalue", "1/ms")
-    both = words.meaning("sum of the leading eigenvalues on both sides: below 0 the cycle is stable", "1/ms")
-    found |= {
-        "saddle_rate": (point, table["saddle_rate"], rate),
-        "saddle_quantity": (point, table["saddle_quantity"], both),
-    }
-    for name, text in (("homoclinic", "of the homoclinic orbit"), ("homoclinic_error", "there, its error")):
-        found[name] = (point, table[name], words.of_parameter(along, text))
-    return found
 
 
 def _of_scalars(orbits: Orbits, along: Orbits) -> Orbits:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
+from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.steps import BY_HOPF, BY_PERIOD, BY_POINTS, Step, stepped, summary, summary_sizes
 from qifscan.theory.codes import POINT, UNRESOLVED
 
@@ -46,7 +47,7 @@ class Fronts:
     partner: Index
     at: Index
     leaps: Any
-    long: dict[tuple[int, int], Array] = field(default_factory=dict)
+    long: dict[tuple[int, int], Orbits] = field(default_factory=dict)
 
     @classmethod
     def of(cls, slices: Index, longest: Array, size: int) -> Fronts:
@@ -65,7 +66,7 @@ class Fronts:
         for k, second in enumerate(who.tolist()):
             for first in self.pairs[0][self.pairs[1] == second].tolist():
                 if step.new.period[k] > self.longest[first]:
-                    self.long[first, second] = step.new.u[k].copy()
+                    self.long[first, second] = step.new.chosen([k])
 
     def look(self, who: Index, before: Array, after: Array) -> None:
         """Note where a real multiplier, the largest, has another sign after a step: it can't have been 0."""
@@ -139,7 +140,7 @@ def _reached(
 
 
 def completed(
-    rows: list[dict[str, Any]], fronts: Fronts, most: int, cut: Index, ends: dict[int, Array]
+    rows: list[dict[str, Any]], fronts: Fronts, most: int, cut: Index, ends: dict[int, Orbits]
 ) -> list[dict[str, Any]]:
     """Return the rows of all branches, to those that have met another one also its rows; note in `cut` and
     `ends` how these end."""

@@ -65,7 +65,7 @@ MARKS = {
 }
 """The special points that are drawn. A neutral saddle is no bifurcation, and is not."""
 
-OF_CYCLES = ("LPC", "PD", "TR", "unresolved")
+OF_CYCLES = ("LPC", "BP", "PD", "TR", "unresolved")
 
 EIGENVALUES = ("eigenvalue_real", "eigenvalue_imag")
 """Names under which all eigenvalues of an equilibrium are drawn; each has a column, with its number."""
