@@ -261,6 +261,18 @@ def test_without_a_main_guard_a_cluster_of_this_machine_is_refused_in_one_line(t
     assert os.listdir(tmp_path) == ["script.py"]
 
 
+def test_a_cluster_that_does_not_start_leaves_no_client_that_all_of_dask_then_waits_for(monkeypatch):
+    async def failing(*_, **__):
+        raise TimeoutError("no worker")
+
+    monkeypatch.setattr(distributed.Nanny, "start_unsafe", failing)
+    with pytest.raises(TimeoutError):
+        qs.local_cluster(1)
+    with pytest.raises(ValueError, match="No clients found"):
+        distributed.default_client()
+    assert dask.config.get("scheduler", None) is None
+
+
 def test_a_chunk_whose_workers_stop_answering_is_not_handed_on_for_ever(client, monkeypatch):
     made = tasks.Tasks(client, pow, None)
     client.cluster.scale(2)

@@ -66,8 +66,27 @@ def local_cluster(workers: int | None = None, **options: Any) -> Any:
         "env": environment | options.pop("env", {}),
     }
     _check_options(options)
-    # A client that starts its cluster itself also ends it.
-    return distributed.Client(**(chosen | options))
+    return _started(chosen | options)
+
+
+def _started(options: Mapping[str, Any]) -> Any:
+    """Return a client that starts its cluster itself, and so ends it; leave none behind where that fails."""
+    before = _default()
+    try:
+        return distributed.Client(**options)
+    except BaseException:
+        # By now it is the one that every computation of dask asks, and without workers that waits for ever.
+        left = _default()
+        if left is not None and left is not before:
+            left.close()
+        raise
+
+
+def _default() -> Any:
+    try:
+        return distributed.default_client()
+    except ValueError:
+        return None
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
