@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import functools
 import graphlib
 import subprocess
 import sys
@@ -64,18 +65,26 @@ FILES = {
     for path in PACKAGE.rglob("*.py")
     if path.name != "__init__.py"
 }
-TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
+
+
+@functools.cache
+def trees():
+    """Return every file, parsed: once, and not by processes that only list the tests."""
+    return {name: ast.parse(path.read_text()) for name, path in FILES.items()}
 
 
 def walked(tree, types=True):
-    """Yield every node; without those that are there for type checkers alone, if types are left out."""
-    yield tree
-    for child in ast.iter_child_nodes(tree):
-        if isinstance(tree, ast.If) and getattr(tree.test, "id", "") == "TYPE_CHECKING" and not types:
-            if child in tree.orelse:
-                yield from walked(child, types)
-        else:
-            yield from walked(child, types)
+    """Yield every statement; without those that are there for type checkers alone, if types are left out."""
+    left = [tree]
+    while left:
+        node = left.pop()
+        yield node
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            only_types = isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+            if name != "body" or types or not only_types:
+                # Of an expression, as that of a lambda, `body` is no list of statements.
+                below = getattr(node, name, [])
+                left += below if isinstance(below, list) else []
 
 
 def imported(tree, types=True):
@@ -98,8 +107,16 @@ def imported(tree, types=True):
     return inside, outside
 
 
-IMPORTS = {name: imported(tree) for name, tree in TREES.items()}
-LOADED = {name: imported(tree, types=False)[0] for name, tree in TREES.items()}
+@functools.cache
+def imports():
+    """Return what every file imports, from inside and outside of the package."""
+    return {name: imported(tree) for name, tree in trees().items()}
+
+
+@functools.cache
+def loaded():
+    """Return what every file of the package loads of the others."""
+    return {name: imported(tree, types=False)[0] for name, tree in trees().items()}
 
 
 def folder(name):
@@ -107,7 +124,7 @@ def folder(name):
 
 
 def knowing(library):
-    return {name for name, (_, outside) in IMPORTS.items() if library in outside}
+    return {name for name, (_, outside) in imports().items() if library in outside}
 
 
 def test_every_file_has_its_place_in_the_order():
@@ -120,15 +137,15 @@ def test_a_file_imports_only_from_its_folder_and_those_before_it():
             return True
         return folder(name) in ORDER and ORDER.index(folder(other)) <= ORDER.index(folder(name))
 
-    wrong = [(name, other) for name in FILES for other in IMPORTS[name][0] if not may(name, other)]
+    wrong = [(name, other) for name in FILES for other in imports()[name][0] if not may(name, other)]
     assert not wrong
 
 
 def test_the_longest_chain_of_imports_is_short():
     depth = {}
     # A cycle raises here.
-    for name in graphlib.TopologicalSorter(LOADED).static_order():
-        depth[name] = 1 + max((depth[other] for other in LOADED[name]), default=0)
+    for name in graphlib.TopologicalSorter(loaded()).static_order():
+        depth[name] = 1 + max((depth[other] for other in loaded()[name]), default=0)
     assert max(depth.values()) <= DEEPEST, sorted(depth, key=depth.get)[-5:]
 
 
@@ -146,7 +163,7 @@ def test_no_folder_or_file_has_the_name_of_something_public():
 
 
 def test_no_two_classes_have_one_name():
-    names = [n.name for tree in TREES.values() for n in ast.walk(tree) if isinstance(n, ast.ClassDef)]
+    names = [n.name for tree in trees().values() for n in ast.walk(tree) if isinstance(n, ast.ClassDef)]
     assert [name for name, count in collections.Counter(names).items() if count > 1] == []
 
 
@@ -229,7 +246,7 @@ def test_names_are_looked_up_where_they_enter():
         return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
     tables = {"model_named", "INTEGRATORS", "DRIVES"}
-    knowing = {name for name, tree in TREES.items() if names(tree) & tables}
+    knowing = {name for name, tree in trees().items() if names(tree) & tables}
     assert knowing - {"dynamics.integrators", "dynamics.drive"} == LOOKING_UP
 
 
@@ -237,7 +254,7 @@ def test_one_file_compiles():
     def attributes(tree):
         return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
 
-    compiling = {name for name, tree in TREES.items() if attributes(tree) & {"jit", "vmap", "pmap"}}
+    compiling = {name for name, tree in trees().items() if attributes(tree) & {"jit", "vmap", "pmap"}}
     assert compiling == {"engine.compiler"}
 
 
@@ -269,7 +286,7 @@ def test_every_public_name_exists_and_has_a_docstring():
 def test_functions_are_short():
     """A function body, without its docstring, has at most 40 lines."""
     long = []
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
                 body = node.body[1:] if ast.get_docstring(node) else node.body

@@ -19,6 +19,7 @@ import numpy as np
 if TYPE_CHECKING:
     from qifscan.arrays import Column
     from qifscan.dynamics.observables import Observable
+    from qifscan.scan.scan import Scan
     from qifscan.theory.rest import Rest
 
 MOST_CHECKS = 4
@@ -81,6 +82,13 @@ the number, the quadratic mean of the variable, and whether that is a rate."""
 def compared(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the observables that two runs of a model with these variables are compared by."""
     return tuple(f"{name}_{kind}" for name in names for kind in STATISTICS)
+
+
+def comparable(scan: Scan) -> Scan:
+    """Return a scan in float64 with all observables that runs are compared by, and its own."""
+    always = compared(scan.mean_field.variable_names)
+    wanted = (*always, *(name for name in scan.observables if name not in always))
+    return scan.in_double().model_copy(update={"observables": wanted})
 
 
 def remembered(modes: Column, unit: Column, dt: Column, steps: Column) -> Column:

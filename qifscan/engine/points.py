@@ -124,10 +124,9 @@ class Points:
         """Return the program that runs the points at these steps."""
         bridged = bool(np.any(steps.halvings != steps.noise_halvings)) or self.scan.noise == "common"
         averaged = bool(self.averaged(steps).any())
-        scan = self.scan
-        if schedule.every is not None and scan.precision == "float64" and not scan.noisy:
-            # Then the program of the runs that it is compared with needs no compiling of its own.
-            scan = _comparable(scan)
+        recorded = schedule.every is not None and self.scan.precision == "float64" and not self.scan.noisy
+        # Then the program of the runs that it is compared with needs no compiling of its own.
+        scan = convergence.comparable(self.scan) if recorded else self.scan
         program = Program.of(scan, bridged=bridged, averaged=averaged).on(schedule)
         program = program.sampled(schedule, int(np.max(steps.halvings, initial=0)))
         return replace(program, history=self._history(steps)) if self.rest.model.delay else program
@@ -294,7 +293,9 @@ class _Against:
     @classmethod
     def of(cls, points: Points, schedule: Schedule, shape: tuple[int, int]) -> _Against:
         """Return it for the points of a scan."""
-        return cls(replace(points, scan=_comparable(points.scan)), points.scan.measures, schedule, shape)
+        return cls(
+            replace(points, scan=convergence.comparable(points.scan)), points.scan.measures, schedule, shape
+        )
 
     def run(self, rows: Column, halvings: Column) -> Result:
         """Run some of the points at these steps; without noise its grid is that of the steps."""
@@ -317,13 +318,6 @@ class _Against:
         own = found | {name: result.observables[name][rows] for name in self.asked}
         state = convergence.final_apart(result.final[rows], coarse.final, rest, found)
         return convergence.Apart(state, self.apart(rows, own, found).asked)
-
-
-def _comparable(scan: Scan) -> Scan:
-    """Return a scan in float64 with all observables that runs are compared by, and its own."""
-    always = convergence.compared(scan.mean_field.variable_names)
-    wanted = (*always, *(name for name in scan.observables if name not in always))
-    return scan.in_double().model_copy(update={"observables": wanted})
 
 
 def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, int]) -> _Ran:
