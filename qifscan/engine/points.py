@@ -17,7 +17,6 @@ from qifscan.engine.inputs import initial_state, prepare
 from qifscan.engine.measured import CHECKPOINT, Measured, diagnostics, noisy_rate
 from qifscan.engine.program import Program, Result, joined
 from qifscan.engine.schedule import Schedule, Steps
-from qifscan.engine.step_size import most_redos
 from qifscan.theory.rest import Rest
 
 if TYPE_CHECKING:
@@ -201,7 +200,7 @@ def run_points(
     while True:
         # A run that left the finite numbers has no estimate, and is not below the tolerance either.
         failed = ~(integrator.relative_error(result.estimate) <= tolerance)
-        finer = (steps.halvings < most) & (redos < most_redos(points.rest.model))
+        finer = (steps.halvings < most) & (redos < step_size.most_redos(points.rest.model))
         again = np.flatnonzero(failed & finer)
         if not len(again):
             break
@@ -293,9 +292,8 @@ class _Against:
     @classmethod
     def of(cls, points: Points, schedule: Schedule, shape: tuple[int, int]) -> _Against:
         """Return it for the points of a scan."""
-        return cls(
-            replace(points, scan=convergence.comparable(points.scan)), points.scan.measures, schedule, shape
-        )
+        scan = points.scan
+        return cls(replace(points, scan=convergence.comparable(scan)), scan.measures, schedule, shape)
 
     def run(self, rows: Column, halvings: Column) -> Result:
         """Run some of the points at these steps; without noise its grid is that of the steps."""
