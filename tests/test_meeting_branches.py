@@ -63,17 +63,18 @@ def test_a_branch_that_has_met_another_one_ends_where_it_would_alone(longest, mo
 
 
 def test_two_real_multipliers_with_the_product_1_are_not_looked_at_and_a_pair_on_the_circle_is():
-    """Rows: slope, doubling, torus, how many multipliers are outside of the circle, NaN: not sure; and the
-    largest, which tells no bifurcation."""
+    """Rows: slope, doubling, torus, branch point, how many multipliers are outside of the circle, NaN: not
+    sure; and the largest, which tells no bifurcation."""
     rules = OnBranches(Extent(-1.0, 1.0, 10, 1.0), np.array([10.0]))
-    before = np.array([1.0, 1.0, -1.0, 2.0, 3.0])
+    before = np.array([1.0, 1.0, -1.0, 1.0, 2.0, 3.0])
     cases = {
-        (1.0, 1.0, 1.0, 2.0): [False, False, False],
-        (1.0, 1.0, 1.0, 0.0): [False, False, True],
-        (1.0, 1.0, 1.0, np.nan): [False, False, True],
+        (1.0, 1.0, 1.0, 1.0, 2.0): [False, False, False, False],
+        (1.0, 1.0, 1.0, 1.0, 0.0): [False, False, True, False],
+        (1.0, 1.0, 1.0, 1.0, np.nan): [False, False, True, False],
         # With a fold on the same step the number may have changed back.
-        (-1.0, 1.0, 1.0, 2.0): [True, False, True],
-        (1.0, -1.0, -1.0, 1.0): [False, True, False],
+        (-1.0, 1.0, 1.0, 1.0, 2.0): [True, False, True, False],
+        (1.0, -1.0, -1.0, 1.0, 1.0): [False, True, False, False],
+        (1.0, 1.0, -1.0, -1.0, 1.0): [False, False, False, True],
     }
     for after, expected in cases.items():
         assert rules.changed(before[None], np.array([[*after, 3.0]]))[0].tolist() == expected
