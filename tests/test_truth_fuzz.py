@@ -95,6 +95,20 @@ def test_the_solver_remembers_a_delay():
     assert found["v_final"][0] == pytest.approx(y[1], rel=1e-6)
 
 
+@pytest.mark.parametrize("model", [name for name in truth.MODELS if name != "qif_delay"])
+def test_equations_of_the_solver_let_an_imaginary_part_through_which_is_how_it_has_tangents(model):
+    equations, rng = truth.MODELS[model], np.random.default_rng(3)
+    known = qs.models()[model]
+    names = {p.name for p in known.parameters} | {f"{name}_ou_mean" for name in known.input_names}
+    p = {name: rng.uniform(0.2, 1.0, 20) for name in sorted(names)}
+    y = rng.uniform(0.2, 1.0, (len(equations.variables), 20))
+    for k in range(len(y)):
+        along = np.eye(len(y))[:, k, None]
+        after, before = (np.array(equations.slopes(y + h * along, p, 0.7, None)) for h in (1e-6, -1e-6))
+        found = np.array(equations.slopes(y + 1e-30j * along, p, 0.7, None)).imag * 1e30
+        np.testing.assert_allclose(found, (after - before) / 2e-6, rtol=1e-6, atol=1e-6)
+
+
 def test_exponents_of_the_solver_are_eigenvalues_at_rest():
     r = np.array([0.5])
     v = -1.0 / (2.0 * np.pi * r)

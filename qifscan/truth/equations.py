@@ -157,14 +157,23 @@ def _izhikevich(y: Any, p: Values, current: Any, past: Any) -> Any:
 
 
 def _cumulants(y: Any, p: Values, current: Any, past: Any) -> Any:
-    first = math.pi * p["tau"] * y[0] - 1j * y[1]
-    second, third = y[2] + 1j * y[3], y[4] + 1j * y[5]
+    # In pairs of real numbers, as the imaginary part of y is that of tangents.
+    def times(one: Any, other: Any) -> Any:
+        return one[0] * other[0] - one[1] * other[1], one[0] * other[1] + one[1] * other[0]
+
+    first, second, third = (math.pi * p["tau"] * y[0], -y[1]), (y[2], y[3]), (y[4], y[5])
     push = p["eta"] + current + p["v_ou_mean"] + p["J"] * p["tau"] * y[0]
     width = p["delta"] + math.pi * p["tau"] * p["r_ou_mean"]
-    one = width - 1j * push + 1j * (first**2 - second)
-    two = 2.0 * p["sigma"] ** 2 + 2j * (first * second + second * first - 2.0 * third)
-    three = 3j * (first * third + second**2 + third * first)
-    slopes = (one.real / math.pi / p["tau"], -one.imag, two.real, two.imag, three.real, three.imag)
+    square, with_second, with_third = (times(first, other) for other in (first, second, third))
+    of_second = times(second, second)
+    slopes = (
+        (width - square[1] + second[1]) / math.pi / p["tau"],
+        push - square[0] + second[0],
+        2.0 * p["sigma"] ** 2 - 4.0 * (with_second[1] - third[1]),
+        4.0 * (with_second[0] - third[0]),
+        -3.0 * (2.0 * with_third[1] + of_second[1]),
+        3.0 * (2.0 * with_third[0] + of_second[0]),
+    )
     return tuple(slope / p["tau"] for slope in slopes)
 
 
