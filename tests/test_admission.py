@@ -145,6 +145,14 @@ def test_an_attribute_of_another_kind_is_none(half, origin):
     assert admission.Origin.of(store.load(half)) is None
 
 
+def test_a_change_of_attributes_reads_the_metadata_of_each_array_once(half, monkeypatch):
+    read, own = [], record._node
+    monkeypatch.setattr(record, "_node", lambda file: read.append(str(file)) or own(file))
+    store.change_attributes(store.load(half), {"note": "one"})
+    assert len(read) == len({*read}) > 20
+    assert store.attributes_of(store.load(half))["note"] == "one"
+
+
 def test_a_region_is_computed_first_and_no_bit_differs(whole, tmp_path, monkeypatch):
     order, compute = [], driver.compute_chunk
 

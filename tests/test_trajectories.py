@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import qifscan as qs
-from qifscan.engine import batch, compiler
+from qifscan.engine import batch, compiler, points
 
 mpl.use("agg")
 
@@ -58,6 +58,17 @@ def test_common_noise_is_the_same_at_every_point_and_another_in_every_replicate(
     assert np.abs(apart[0, 0] - apart[1, 0]).max() > 1e-6
 
 
+def test_a_trajectory_and_the_finer_run_that_it_is_compared_with_are_one_program(monkeypatch):
+    monkeypatch.setattr(compiler, "_executables", {})
+    compared, converged = [], points._converged
+    monkeypatch.setattr(
+        points, "_converged", lambda *of: compared.append(points._suspects(*of[:3])) or converged(*of)
+    )
+    qs.simulate(t_end=20.0, eta=2.0, initial={"r": 0.5, "v": 1.0})
+    assert len(compared[0][0]) == 1
+    assert compiler.compile_count() == 1
+
+
 def test_trajectories_of_many_lengths_are_one_program_and_have_the_states_that_were_asked_for(monkeypatch):
     """Each length was a program of its own, a second of compiling for whoever tries one after another."""
     monkeypatch.setattr(compiler, "_executables", {})
@@ -73,7 +84,7 @@ def test_trajectories_of_many_lengths_are_one_program_and_have_the_states_that_w
 
 @pytest.mark.parametrize("blocks", [1, 5])
 def test_a_record_has_room_for_its_rows_and_little_more(blocks):
-    rooms = [batch._room(rows, blocks) for rows in range(2, 100_000)]
+    rooms = [batch.room(rows, blocks) for rows in range(2, 100_000)]
     assert all(room >= rows for rows, room in enumerate(rooms, 2))
     assert all(8 * room <= 9 * rows + 8 for rows, room in enumerate(rooms, 2) if rows > 4096)
     assert len(set(rooms)) < 50

@@ -199,10 +199,10 @@ def _extras(schedule: Schedule, drive: DriveBase | None, blocks: int) -> tuple[C
     """Return room for the rows of the record, and for one more of what is not kept; and the samples of the
     drive, of one without samples some that are not read."""
     samples = with_integral((0.0, 0.0)) if drive is None else drive.samples()
-    return np.zeros(_room(schedule.rows, blocks) + 1, dtype=np.uint8), samples
+    return np.zeros(room(schedule.rows, blocks) + 1, dtype=np.uint8), samples
 
 
-def _room(rows: int, blocks: int) -> int:
+def room(rows: int, blocks: int) -> int:
     """Return so many rows or some more: each number of them is another program to compile, and whoever looks
     at trajectories asks for one length after another."""
     if rows == 1:

@@ -13,7 +13,7 @@ import numpy as np
 
 from qifscan.dynamics.observables import needed_accumulators
 from qifscan.engine import backend
-from qifscan.engine.batch import memory_bytes
+from qifscan.engine.batch import memory_bytes, room
 from qifscan.engine.carries import Noise
 from qifscan.engine.chunk_work import SEARCHED, first_points, sample_of_turns
 from qifscan.engine.chunks import Chunks, grain_of
@@ -407,9 +407,10 @@ def least_memory(chunks: Chunks, workers: int) -> int:
 def _trace_bytes(chunks: Chunks) -> int:
     if not chunks.traces:
         return 0
-    width = math.prod(batch_shape(chunks.trace_batch))
-    # The record exists on the device, on the host, and once more while it is turned round.
-    return 3 * width * chunks.trace_bytes
+    blocks, lanes = batch_shape(chunks.trace_batch)
+    row = chunks.trace_bytes // chunks.trace_rows
+    # The record exists on the device, with more room, on the host, and once more while it is turned round.
+    return blocks * lanes * row * (room(chunks.trace_rows, blocks) + 2 * chunks.trace_rows)
 
 
 def _batch_bytes(chunks: Chunks, points: Points, compiling: Callable[[], None]) -> int:
