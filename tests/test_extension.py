@@ -448,14 +448,22 @@ def test_what_can_not_be_gone_on_with_is_refused(bare, tmp_path):
         run(scan_of(replicates=3), tmp_path / "new.zarr", extend=bare)
 
 
+def without_a_checkpoint(path):
+    return not (path / "checkpoint").exists() and state.state_of(path)[0].chunks > 0
+
+
 def test_a_store_keeps_to_what_it_was_begun_with(bare, tmp_path):
-    """With or without a checkpoint; what extends one without has none, and a frequency can have none."""
+    """With or without a checkpoint; what extends one without has none."""
     run(scan_of(), bare)
     run(scan_of(replicates=3), tmp_path / "extended.zarr", extend=bare)
+    assert without_a_checkpoint(bare)
+    assert without_a_checkpoint(tmp_path / "extended.zarr")
+
+
+@pytest.mark.thorough
+def test_a_frequency_has_no_checkpoint(tmp_path):
     run(longer(30.0, observables=["r_frequency"]), tmp_path / "frequency.zarr")
-    for path in (bare, tmp_path / "extended.zarr", tmp_path / "frequency.zarr"):
-        assert not (path / "checkpoint").exists()
-        assert state.state_of(path)[0].chunks > 0
+    assert without_a_checkpoint(tmp_path / "frequency.zarr")
 
 
 def test_points_are_found_by_value_wherever_they_stand():

@@ -160,6 +160,8 @@ def end_slopes(scan, kept):
     protocol = scan.protocol
     longer = {"integrator": "euler", "window": protocol.window + protocol.dt}
     changes = {"protocol": protocol.model_copy(update=longer), "precision": "float64"}
+    # Its path alone is asked for, and what is observed takes long to compile.
+    changes["observables"] = ("r_mean",)
     _, _, path = run_all(scan.model_copy(update=changes))
     columns = scan.columns(tuple(np.array(scan.select()).T))
     constants = {name: x[:, None] for name, x in QIF.constants(columns).items()}
@@ -377,7 +379,8 @@ def driven_frequencies(periods, window, amplitude=0.05, **protocol):
         points={"drive_period": periods, "drive_amplitude": [amplitude] * len(periods)},
         drive=qs.Sine(amplitude=1.0, period=1.0),
         protocol=qs.Protocol(initial="down", window=window, **{"transient": 20.0} | protocol),
-        observables=FREQUENCIES,
+        # With moments it is the program that runs are compared by, and none else is compiled.
+        observables=[*MOMENTS, *FREQUENCIES],
         precision="float64",
     )
     found, status, _ = run_all(scan, keep=False)
