@@ -236,7 +236,8 @@ def test_blocks_side_by_side_as_on_a_gpu_give_the_numbers_of_blocks_one_by_one(m
     scan = qs.Scan(
         points={"eta": eta, "tau": np.where(eta < -2.0, 1.0, 0.1)},
         fixed={"v_ou_sigma": 0.3},
-        protocol=qs.Protocol(transient=1.0, window=4.0),
+        # Of few operations, and run once: all of it is compiled twice.
+        protocol=qs.Protocol(transient=1.0, window=4.0, integrator="heun", tolerance=0.1),
         observables=["r_mean", "v_max"],
         precision="float64",
     )
