@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.integrate import solve_ivp
 
 import qifscan as qs
 from qifscan.truth.equations import MODELS as EQUATIONS
@@ -30,6 +31,36 @@ def test_the_field_is_that_of_the_equations_of_the_truth(name):
         means = {f"{v}_ou_mean": 0.0 for v in equations.variables}
         wanted = np.array(equations.slopes(y, p | means, 0.7, y[0]))
         np.testing.assert_allclose(found, wanted, atol=1e-13 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(
+    "name", ["qif_cumulants", pytest.param("qif_pair_alpha", marks=pytest.mark.thorough)]
+)
+def test_slow_variables_that_begin_at_0_are_right_at_no_step_that_shrinks_without_end(name, tmp_path):
+    """The estimate of a step alone judges points with noise, here of no size; the right values are DOP853's.
+
+    A third pseudo-cumulant grows as t^3, the current of an alpha synapse as t^2: relative to themselves the
+    errors of their first steps are the same at any dt.
+    """
+    names, equations = qs.models()[name].variable_names, EQUATIONS[name]
+    begin = {v: {"r": 0.2, "v": -0.5}.get(v[0], 0.0) for v in names}
+    points = {f"{v}_initial": [x, x or 0.1] for v, x in begin.items()}
+    scan = qs.Scan(
+        model=name,
+        points=points,
+        fixed={f"{v}_ou_sigma": 1e-9 for v in qs.models()[name].input_names},
+        protocol=qs.Protocol(transient=0.0, window=5.0),
+        observables=[f"{v}_final" for v in names],
+    )
+    found = qs.run(scan, tmp_path / "scan.zarr", client="serial").load()
+    assert (found["status"] == 1).all()
+    from_zero, beside = found["dt"].values
+    assert from_zero >= beside / 16
+    p = defaults(name) | {f"{v}_ou_mean": 0.0 for v in names}
+    slope, times = (lambda t, y: equations.slopes(y, p, 0.0, y[0])), (0.0, 5.0)
+    exact = solve_ivp(slope, times, [*begin.values()], "DOP853", rtol=1e-12, atol=1e-14)
+    ends = np.array([found[f"{v}_final"].values[0] for v in names])
+    np.testing.assert_allclose(ends, exact.y[:, -1], rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", SEARCHED)

@@ -34,6 +34,11 @@ with this a step of 0.5 has a relative error of 1e-3.
 """
 
 
+def least_size(group: int) -> str:
+    """Return the name among the constants of the least squared size of a group of variables."""
+    return f"least size of group {group}"
+
+
 @dataclass(frozen=True)
 class Flow:
     """What a step is taken of: the model at the constants of its points, and the variables with noise."""
@@ -58,6 +63,10 @@ class Flow:
         found = cast("State", self.model.squares(state, cast("Constants", self.constants)))
         squares = [jnp.abs(x) for x in found]
         return [cast("jax.Array", sum(squares[i] for i in group)) for group in self.model.groups]
+
+    def least(self, group: int) -> jax.Array | None:
+        """Return the squared size of a group below which its errors are not relative to it, if it has one."""
+        return self.constants.get(least_size(group))
 
 
 def _nothing(parameters: Mapping[str, Array], highest: Array, dt: Array) -> dict[str, Array]:
@@ -113,12 +122,18 @@ def _ahead(state: State, dt: jax.Array, slope: State) -> State:
 
 
 def _relative(system: Flow, difference: State, start: State, end: State) -> jax.Array:
-    """Return the squared size of a difference, relative to the larger of two states, over all groups."""
+    """Return the squared size of a difference, relative to the larger of two states, over all groups.
+
+    A group that begins at 0 grows as a power of time, and relative to it the error of the first steps is the
+    same at any dt: so there it is relative to the least size of the group.
+    """
     first, *others = zip(*(system.squares(y) for y in (difference, start, end)), strict=True)
     total: jax.Array = first[0] / _larger(first[1], first[2])
-    for apart, before, after in others:
+    for group, (apart, before, after) in enumerate(others, 1):
+        size, least = _larger(before, after), system.least(group)
+        size = size if least is None else _larger(least, size)
         # A variable that nothing drives stays 0.
-        total = total + jnp.where(apart == 0.0, 0.0, apart / _larger(before, after))
+        total = total + jnp.where(apart == 0.0, 0.0, apart / size)
     return total
 
 

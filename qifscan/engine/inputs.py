@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from qifscan.dynamics.drive import DriveBase
+from qifscan.dynamics.integrators import least_size
 from qifscan.dynamics.model import absorbing
 from qifscan.dynamics.noise import (
     average_constants,
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 DEPTHS = 16
 """Times that the step of a path of the noise can be halved."""
+
+SMALL = 1e-3
+"""Part of the size of slow variables at rest below which errors of a step are relative to that."""
 
 
 def prepare(
@@ -54,6 +58,7 @@ def prepare(
     still = absorbing(model, columns, program.still)
     constants = cast("dict[str, Column]", model.constants(still)) | ou_constants(model, still, noise_dt)
     constants |= program.integrator.prepare(still, rest.highest, dt)
+    constants |= least_sizes(rest)
     if program.averaged:
         constants |= average_constants(model, still, dt)
     if program.levels:
@@ -90,6 +95,18 @@ def thresholds(columns: Mapping[str, Column], rest: Rest) -> dict[str, Array]:
     # The mean of the noise on r widens the distribution, and moves the folds as it moves the equilibria.
     folds_at = dict(zip(names, rest.fold_rates(rest.model.with_inputs(columns)), strict=True))
     return {name: columns.get(name, folds_at[name]) for name in names}
+
+
+def least_sizes(rest: Rest) -> dict[str, Array]:
+    """Return the least squared sizes of the groups of variables but the first, whose rate is never 0.
+
+    They are a part of the smallest at an equilibrium; 0 of points without one.
+    """
+    found = {}
+    for group, sizes in enumerate(rest.sizes(rest.states)[1:], 1):
+        there = np.where(np.isfinite(sizes), sizes, np.inf).min(axis=1, initial=np.inf)
+        found[least_size(group)] = np.where(np.isfinite(there), SMALL**2 * there, 0.0)
+    return found
 
 
 def initial_state(program: Program, columns: Mapping[str, Column], rest: Rest) -> tuple[Array, ...]:
