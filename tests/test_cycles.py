@@ -449,6 +449,14 @@ def test_a_branch_that_has_a_part_of_anothers_cycles_is_a_duplicate_of_it_in_its
     assert found.tolist() == [-1, 0, 0, 5, -1, -1]
 
 
+def test_a_variable_whose_mean_is_0_but_for_rounding_tells_no_two_branches_apart():
+    """b of the alpha kernels is tau_a a', so its mean over a cycle is 0."""
+    rows = [invented(0, np.linspace(0.0, 1.5, 90)), invented(1, np.linspace(1.5, 0.0, 71))]
+    table = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    table["mean"][:, 1] = 1e-16 * np.random.default_rng(1).standard_normal(len(table["mean"]))
+    assert duplicates(table, np.zeros(2, dtype=np.intp)).tolist() == [-1, 0]
+
+
 def test_stability_changes_at_folds_of_cycles_and_nowhere_else_on_the_branch_of_the_pair():
     d = pair().isel(point=np.flatnonzero(pair()["branch"].values == 0))
     stable, kind = d["stable"].values, d["type"].values

@@ -63,6 +63,8 @@ BEGINNINGS = ("hopf_point", "simulation", "period_doubling")
 _ON_BRANCH = 0.1
 """Distance to a branch up to which a cycle is one of it, in lengths of the nearest step. Where the tangent
 turns by as much as a step is allowed (`following.COSINE`), an arc rises over its chord by 0.04 of it."""
+_ROUNDING = 1e-9
+"""Means that differ by less, of the range of their variable, tell no two cycles apart."""
 _PERIODS = 20.0
 
 
@@ -399,7 +401,18 @@ def duplicates(table: Mapping[str, Any], slices: Index) -> Index:
 
     A cycle is recognised by the parameter, its period, and the extremes and means of its variables.
     """
-    columns = (table["value"], np.log(table["period"]), table["low"], table["high"], table["mean"])
+    if not len(slices):
+        return np.empty(0, dtype=np.intp)
+    # The mean of another variable's rate of change is 0 but for rounding, which would be stretched to 1.
+    extent = table["high"].max(axis=0) - table["low"].min(axis=0)
+    telling = np.ptp(table["mean"], axis=0) > _ROUNDING * extent
+    columns = (
+        table["value"],
+        np.log(table["period"]),
+        table["low"],
+        table["high"],
+        table["mean"][:, telling],
+    )
     cycles = np.column_stack(columns)
     of = [cycles[table["number"] == k] for k in range(len(slices))]
     found = np.full(len(slices), -1)
