@@ -53,7 +53,7 @@ import qifscan as qs
 from qifscan.dynamics.model import Model
 from qifscan.dynamics.models import FAMILY
 from qifscan.errors import ScanError
-from qifscan.limit_cycles.branches import places_on
+from qifscan.limit_cycles.duplicates import places_on
 from qifscan.theory.codes import HB, LP, LPC, PD, TR
 
 MODELS = {name: BOXES[name] for name in BOXES if name != "qif"}

@@ -12,7 +12,7 @@ from scipy.integrate import solve_ivp
 
 import qifscan as qs
 from qifscan.dynamics.models import FAMILY, MODELS
-from qifscan.limit_cycles.branches import duplicates
+from qifscan.limit_cycles.duplicates import duplicates
 from qifscan.limit_cycles.homoclinic import fitted
 from qifscan.limit_cycles.located import Search
 from qifscan.limit_cycles.orbits import from_function

@@ -34,7 +34,8 @@ from qifscan.limit_cycles.collocation import INTERVALS
 from qifscan.limit_cycles.cycle_columns import STATUS, columns_of, meanings, multiplier_axis
 from qifscan.limit_cycles.delayed_multipliers import problem_of
 from qifscan.limit_cycles.doubled import twice
-from qifscan.limit_cycles.found import SAME, found_cycles, no_rows
+from qifscan.limit_cycles.duplicates import duplicates
+from qifscan.limit_cycles.found import found_cycles, no_rows
 from qifscan.limit_cycles.homoclinic import divergence
 from qifscan.limit_cycles.hopf_points import hopf_modes, hopf_points
 from qifscan.limit_cycles.meeting import Fronts, completed
@@ -60,11 +61,6 @@ _BLOCK = 128
 
 BEGINNINGS = ("hopf_point", "simulation", "period_doubling")
 
-_ON_BRANCH = 0.1
-"""Distance to a branch up to which a cycle is one of it, in lengths of the nearest step. Where the tangent
-turns by as much as a step is allowed (`following.COSINE`), an arc rises over its chord by 0.04 of it."""
-_ROUNDING = 1e-9
-"""Means that differ by less, of the range of their variable, tell no two cycles apart."""
 _PERIODS = 20.0
 
 
@@ -394,59 +390,6 @@ def _once(table: dict[str, Any], limits: Extent) -> dict[str, Any]:
     near = np.abs(np.diff(table["value"])) < 1e-6 * limits.unit
     again[1:] = unresolved[1:] & unresolved[:-1] & (np.diff(table["number"]) == 0) & near
     return {name: values[~again] for name, values in table.items()}
-
-
-def duplicates(table: Mapping[str, Any], slices: Index) -> Index:
-    """Return of each branch the one of its slice that has all of its cycles, -1: none.
-
-    A cycle is recognised by the parameter, its period, and the extremes and means of its variables.
-    """
-    if not len(slices):
-        return np.empty(0, dtype=np.intp)
-    # The mean of another variable's rate of change is 0 but for rounding, which would be stretched to 1.
-    extent = table["high"].max(axis=0) - table["low"].min(axis=0)
-    telling = np.ptp(table["mean"], axis=0) > _ROUNDING * extent
-    columns = (
-        table["value"],
-        np.log(table["period"]),
-        table["low"],
-        table["high"],
-        table["mean"][:, telling],
-    )
-    cycles = np.column_stack(columns)
-    of = [cycles[table["number"] == k] for k in range(len(slices))]
-    found = np.full(len(slices), -1)
-    for k in range(len(slices)):
-        for other in np.flatnonzero(slices == slices[k]).tolist():
-            if other == k or not _lie_on(of[k], of[other]):
-                continue
-            if other < k or not _lie_on(of[other], of[k]):
-                found[k] = other
-                break
-    return found
-
-
-def _lie_on(points: Array, line: Array) -> bool:
-    """Tell whether points, `(points, n)`, lie on the line through others, each variable in its own range."""
-    return bool(np.isfinite(places_on(points, line)).all())
-
-
-def places_on(points: Array, line: Array) -> Array:
-    """Return where on the line through others points lie, in steps of the line; NaN: they don't."""
-    if len(line) < 2:
-        return np.full(len(points), np.nan)
-    size = np.ptp(line, axis=0)
-    size[size == 0.0] = 1.0
-    points, line = points / size, line / size
-    step = np.diff(line, axis=0)
-    length = np.sqrt((step**2).sum(axis=1))
-    apart = points[:, None] - line[None, :-1]
-    share = (apart * step).sum(axis=2) / np.where(length > 0.0, length, 1.0) ** 2
-    share = np.clip(share, 0.0, 1.0)
-    distance = np.sqrt(((apart - share[..., None] * step) ** 2).sum(axis=2))
-    beside = np.where(distance <= _ON_BRANCH * length + SAME, distance, np.inf)
-    nearest, row = beside.argmin(axis=1), np.arange(len(points))
-    return np.where(np.isfinite(beside[row, nearest]), nearest + share[row, nearest], np.nan)
 
 
 def _ragged(

@@ -19,11 +19,12 @@ from qifscan.limit_cycles import continuation, homoclinic_columns, homoclinic_cu
 from qifscan.limit_cycles.asked import KINDS, Wanted, refuse, values_at, wanted
 from qifscan.limit_cycles.bautin import Place, bautin_points, beside, nearest, smallest, takens_points
 from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
-from qifscan.limit_cycles.branches import Starts, branch_starts, doubled_starts, duplicates, places_on
+from qifscan.limit_cycles.branches import Starts, branch_starts, doubled_starts
 from qifscan.limit_cycles.curve_bifurcations import BY_RETURN, OnCurves
 from qifscan.limit_cycles.curve_columns import Lines, dataset
 from qifscan.limit_cycles.cycle_columns import meanings
 from qifscan.limit_cycles.directions import with_direction
+from qifscan.limit_cycles.duplicates import duplicates, places_on
 from qifscan.limit_cycles.forced_curves import response_starts, with_sine
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.meeting import Fronts
