@@ -47,6 +47,10 @@ CALLS = {
         "qs.cycle_branches(**adapting, within=(-0.6, 0.0), points=10)",
         ["cycle_branches: following branches"],
     ),
+    "forced_cycles": (
+        "qs.forced_cycles(drive=qs.Sine(amplitude=0.2, period=10.0), eta=-5.0, J=15.0, starts=1)",
+        ["forced_cycles: simulating, trajectories 0 of 1", "forced_cycles: refining cycles"],
+    ),
 }
 
 
@@ -95,6 +99,7 @@ STOPPED = {
     "verify": ("verify", "solving", "verify: stopped while solving it adaptively"),
     "cycles": ("cycles", "refining", "cycles: stopped while refining cycles on"),
     "cycle_branches": ("cycle_branches", "following", "cycle_branches: stopped while following branches"),
+    "forced_cycles": ("forced_cycles", "refining", "forced_cycles: stopped while refining cycles on"),
 }
 
 

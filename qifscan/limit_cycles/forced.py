@@ -46,6 +46,7 @@ from qifscan.limit_cycles.orbits import (
 )
 from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.steps import FINE, at_value, stability
+from qifscan.phases import phased
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import equilibria
 from qifscan.theory.codes import POINT
@@ -68,6 +69,7 @@ _RAMP = 8
 _BLOCK = 128
 
 
+@phased("forced_cycles")
 def forced_cycles(
     model: str = "qif",
     drive: Sine | None = None,
