@@ -163,6 +163,63 @@ def test_curves_and_points_of_codimension_two_are_drawn_in_the_plane():
     assert sorted(np.concatenate(ends)) == pytest.approx([-4.039818600838, -0.534080541355], rel=1e-9)
 
 
+@pytest.fixture(scope="module")
+def folds_of_cycles():
+    """Folds of cycles of the pair between a generalised Hopf point and a cusp."""
+    pair = {"along": "eta_i", "through": "J_ie", "at": 15.0, "between": (-1.0, 2.6)}
+    return qs.curve("qif_pair", "LPC", points=10, **pair)
+
+
+def labelled(axes, text):
+    """Return x and y of the lines that the legend calls so."""
+    found = [line.get_data() for line in axes.get_lines() if line.get_label() == text]
+    x, y = (np.concatenate([line[i] for line in found]) for i in (0, 1))
+    return x[np.isfinite(x)], y[np.isfinite(y)]
+
+
+def test_a_curve_of_bifurcations_of_cycles_is_drawn_in_its_plane_and_called_what_it_is(folds_of_cycles):
+    figure = qs.show(folds_of_cycles)
+    axes = figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (r"$\eta_i$", "J_ie")
+    assert texts(figure) == ["folds of cycles"]
+    for drawn, name in zip(labelled(axes, "folds of cycles"), ("eta_i", "J_ie"), strict=True):
+        assert np.sort(drawn) == pytest.approx(np.sort(folds_of_cycles[name].values))
+    hopf = qs.curve("qif_pair", "HB", through="J_ie", within=(10.0, 20.0))
+    both = qs.show(hopf, over=[folds_of_cycles])
+    assert {"Hopf points (exact)", "folds of cycles"} <= set(texts(both))
+
+
+def test_a_column_of_a_curve_is_drawn_over_one_of_its_parameters(folds_of_cycles):
+    axes = qs.show(folds_of_cycles, ["period"]).axes[0]
+    assert axes.get_ylabel() == "period (ms)"
+    assert np.sort(labelled(axes, "folds of cycles")[1]) == pytest.approx(
+        np.sort(folds_of_cycles["period"].values)
+    )
+
+
+def test_period_doublings_of_responses_are_drawn_over_the_amplitude_of_their_sine():
+    memory = {"tau": 20.0, "eta": -10.0, "delta": 2.0, "J": 21.2132}
+    sine = qs.Sine(amplitude=1.0, period=30.0)
+    found = qs.curve("qif", "PD", drive=sine, through="drive_period", at=30.0, points=3, **memory)
+    figure = qs.show(found)
+    assert figure.axes[0].get_xlabel() == "drive_amplitude"
+    assert figure.axes[0].get_ylabel() == "drive_period (ms)"
+    assert texts(figure) == ["period doublings"]
+
+
+def test_slices_that_were_selected_without_their_points_are_refused():
+    found = qs.cycle_branches(**ADAPTING, alpha=[0.0, 0.9, 1.0], within=(-3.0, 2.0), points=2)
+    assert found["branch_count"].values.tolist() == [0, 1, 1]
+    parts = [found.sel(alpha=1.0), found.isel(branches=0), found.isel(branches=[1])]
+    points = qs.special_points(**ADAPTING, alpha=[0.5, 1.0])
+    for part in (*parts, points.sel(alpha=1.0)):
+        with pytest.raises(qs.ScanError, match="data: found slices or branches that were selected without"):
+            qs.show(part)
+    left = found.isel(point=found["branch"].values == 1)
+    x, _ = lines(qs.show(left).axes[0], "--")
+    assert set(x) <= set(left["eta"].values)
+
+
 def test_special_points_of_slices_are_drawn_over_the_slices_parameter():
     found = qs.special_points(**ADAPTING, alpha=[0.5, 1.0])
     axes = qs.show(found).axes[0]

@@ -58,7 +58,15 @@ def paper() -> str:
     return str(mpl.rcParams["axes.facecolor"])
 
 
-LINES = {"LP": ("-", FOLD_COLOUR, "folds (exact)"), "HB": ("-", HOPF_COLOUR, "Hopf points (exact)")}
+LINES = {
+    "LP": ("-", FOLD_COLOUR, "folds (exact)"),
+    "HB": ("-", HOPF_COLOUR, "Hopf points (exact)"),
+    "LPC": ("-", MARKS["LPC"].colour, "folds of cycles"),
+    "PD": ("-", MARKS["PD"].colour, "period doublings"),
+    "NS": ("-", MARKS["TR"].colour, "torus bifurcations"),
+    "homoclinic": ("-", MARKS["BT"].colour, "homoclinic orbits"),
+    "period": ("-", CYCLE_COLOUR, "cycles of one period"),
+}
 """Style, colour and name of curves in two parameters, by what they are made of."""
 
 MARGINAL = frozenset({"BP", "LP", "HB", "CP", "BT", "GH", "LPC", "PD", "TR"})
@@ -91,6 +99,8 @@ def draw(axes: Axes, points: Table, x: str, y: str) -> None:
         elif points.kind in ("branch", "cycle_branches"):
             for number in np.unique(points.line):
                 _line(axes, across, up, points, points.line == number, colour, name)
+        elif points.kind == "curve":
+            _curve(axes, across, up, points)
         if y not in EIGENVALUES:
             _marks(axes, across, up, points, MARKS)
     if y in EIGENVALUES:
@@ -116,14 +126,19 @@ def _line(axes: Axes, x: Array, y: Array, points: Table, here: Array, colour: st
             axes.plot(*line, style, color=colour, gapcolor=gaps, linewidth=1.4, label=f"{name}, {told}")
 
 
+def _curve(axes: Axes, x: Array, y: Array, points: Table) -> None:
+    """Draw curves of bifurcations, with a rim that sets them off from a map."""
+    style, colour, name = LINES[points.made_of]
+    line = _joined(x, y, points.line[1:] == points.line[:-1])
+    axes.plot(*line, color=paper(), linewidth=2.6, alpha=0.7)
+    axes.plot(*line, style, color=colour, linewidth=1.4, label=name)
+
+
 def draw_plane(axes: Axes, points: Table, x: str, y: str) -> None:
     """Draw the bifurcations of a table in the plane of two parameters."""
     across, up = points.columns[x], points.columns[y]
     if points.kind == "curve":
-        style, colour, name = LINES["HB" if points.of_hopf else "LP"]
-        line = _joined(across, up, points.line[1:] == points.line[:-1])
-        axes.plot(*line, color=paper(), linewidth=2.6, alpha=0.7)
-        axes.plot(*line, style, color=colour, linewidth=1.4, label=name)
+        _curve(axes, across, up, points)
     _marks(axes, across, up, points, OF_CYCLES if points.of_cycles else MARKS)
 
 

@@ -61,6 +61,17 @@ MARKS = {
     "LPC": Mark("v", "#edae49", "fold of cycles (LPC)"),
     "PD": Mark("P", "#66a182", "period doubling (PD)"),
     "TR": Mark("X", "#a44a3f", "torus (TR)"),
+    "CPC": Mark("^", "#b07d12", "cusp of cycles (CPC)"),
+    "GPD": Mark("*", "#66a182", "generalised period doubling (GPD)"),
+    "CH": Mark("*", "#a44a3f", "Chenciner (CH)"),
+    "R1": Mark("D", "#2e4057", "resonance 1:1 (R1)"),
+    "R2": Mark("s", "#2e4057", "resonance 1:2 (R2)"),
+    "R3": Mark("^", "#2e4057", "resonance 1:3 (R3)"),
+    "R4": Mark("p", "#2e4057", "resonance 1:4 (R4)"),
+    "LPPD": Mark("d", "#8d5a97", "fold and period doubling (LPPD)"),
+    "LPNS": Mark("h", "#8d5a97", "fold and torus (LPNS)"),
+    "PDNS": Mark("H", "#8d5a97", "period doubling and torus (PDNS)"),
+    "NSNS": Mark("8", "#8d5a97", "two tori (NSNS)"),
     "unresolved": Mark("o", "0.4", "unresolved"),
 }
 """The special points that are drawn. A neutral saddle is no bifurcation, and is not."""
@@ -69,6 +80,9 @@ OF_CYCLES = ("LPC", "BP", "PD", "TR", "unresolved")
 
 EIGENVALUES = ("eigenvalue_real", "eigenvalue_imag")
 """Names under which all eigenvalues of an equilibrium are drawn; each has a column, with its number."""
+
+OF_DRIVE = ("drive_amplitude", "drive_period")
+"""What varies along curves of responses to a sine, beside parameters of the model."""
 
 ON_GRID = ("cycles", "equilibria")
 """Kinds of datasets whose points lie on a grid of parameters, and on no line."""
@@ -80,7 +94,7 @@ class Table:
 
     `kind` is what the dataset is of; `columns` are parameters, states, extremes and periods; `line` is the
     number of the branch, piece or curve; `sure` tells which are converged and resolved; `cuts` are what the
-    lines are cut off by; `of_hopf` tells a curve of Hopf points from one of folds.
+    lines are cut off by; `made_of` is what the points of a curve are, by the kinds of `qifscan.curve`.
     """
 
     kind: str
@@ -92,7 +106,7 @@ class Table:
     sure: Array
     type: Array
     cuts: tuple[str, ...] = ()
-    of_hopf: bool = False
+    made_of: str = "LP"
 
     def chosen(self, which: Array) -> Table:
         """Return some of the points."""
@@ -134,7 +148,8 @@ def _kind(dataset: xr.Dataset) -> str | None:
     if "branches" in dims:
         return "cycle_branches"
     if "pieces" in dims:
-        return "branch" if "stable" in names else "curve"
+        # Bifurcations of cycles have a stability too; `kind` is what their curve is made of.
+        return "branch" if "stable" in names and "kind" not in dataset.attrs else "curve"
     if "cycle" in dims:
         return "cycles"
     if "equilibrium" in dims and {"stable", "kind"} <= names:
@@ -150,14 +165,14 @@ def read(dataset: xr.Dataset, where: str = "data") -> Table:
         raise ScanError([Fault(where, found, f"a dataset of qifscan.{makers}")])
     kind, model = str(_kind(dataset)), stored_model(dataset.attrs["model"])
     dataset = dataset.compute()
-    points = _of_grid(dataset, kind, model) if kind in ON_GRID else _of_points(dataset, kind, model)
+    points = _of_grid(dataset, kind, model) if kind in ON_GRID else _of_points(dataset, kind, model, where)
     drawn = np.isin(points.type, list(MARKS)) if kind == "special_points" else np.ones(len(points.line))
     if not drawn.any():
         raise ScanError([Fault(where, *_why_nothing(dataset, kind, points))])
     return points
 
 
-def _of_points(dataset: xr.Dataset, kind: str, model: Model) -> Table:
+def _of_points(dataset: xr.Dataset, kind: str, model: Model, where: str) -> Table:
     """Return the table of a ragged array, along `point`."""
     values = {str(n): a.values for n, a in dataset.data_vars.items() if a.dims == ("point",)}
     for name in EIGENVALUES:
@@ -166,18 +181,41 @@ def _of_points(dataset: xr.Dataset, kind: str, model: Model) -> Table:
     size = len(values["type"])
     like, of_slice = xr.DataArray(0.0), np.zeros(size, dtype=int)
     if kind == "special_points":
-        like, of_slice = dataset["row_size"], values["slice"]
+        like, of_slice = dataset["row_size"], dataset["slice"].values
+        _check_whole(like, of_slice, where)
     if kind == "cycle_branches":
-        like, of_slice = dataset["branch_count"], dataset["slice"].values[values["branch"]]
+        like, numbers = dataset["branch_count"], dataset["slice"].values
+        _check_whole(like, numbers, where)
+        _check_whole(dataset["row_size"], values["branch"], where)
+        of_slice = numbers[values["branch"]]
     fixed = {name: array.ravel()[of_slice] for name, array in _parameters(dataset, model, like).items()}
     line = values.get("branch", values.get("piece", np.arange(size)))
     stable = values.get("stable", np.zeros(size)).astype(bool)
     types = _meanings(dataset["type"])
     sure = (values["converged"] != 0) & (values.get("resolved", np.ones(size)) != 0) & (types != "unresolved")
-    varied = tuple(p.name for p in model.parameters if p.name in values)
+    varied = tuple(name for name in (*OF_DRIVE, *(p.name for p in model.parameters)) if name in values)
+    made_of = _made_of(dataset, values)
+    return Table(kind, model, varied, fixed | values, line, stable, sure, types, _cuts(dataset), made_of)
+
+
+def _check_whole(counts: xr.DataArray, numbers: Array, where: str) -> None:
+    """Raise `ScanError` where slices or branches were selected, but not what is on them.
+
+    `counts` has how many are on each, and `numbers` says which each is on: a part of them may be left out.
+    """
+    there = np.bincount(numbers) if numbers.ndim else np.empty(0)
+    if numbers.ndim and len(there) <= counts.size and (there <= counts.values.ravel()[: len(there)]).all():
+        return
+    found = "slices or branches that were selected without their points"
+    hint = "draw the dataset as it was made, with select={...}, or with points left out"
+    raise ScanError([Fault(where, found, "both", hint)])
+
+
+def _made_of(dataset: xr.Dataset, values: Mapping[str, Array]) -> str:
+    """Return what the points of a curve are, by the kinds of `qifscan.curve`."""
     # A curve of another program may lack its frequencies, but says what it is a curve of.
-    of_hopf = dataset.attrs.get("curve") == "HB" or bool(np.isfinite(values.get("omega", np.nan)).any())
-    return Table(kind, model, varied, fixed | values, line, stable, sure, types, _cuts(dataset), of_hopf)
+    told = dataset.attrs.get("kind", dataset.attrs.get("curve"))
+    return str(told or ("HB" if np.isfinite(values.get("omega", np.nan)).any() else "LP"))
 
 
 def _of_grid(dataset: xr.Dataset, kind: str, model: Model) -> Table:
