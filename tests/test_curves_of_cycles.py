@@ -311,6 +311,10 @@ def test_cycles_of_one_period_have_it():
         ({"kind": "period"}, "a period in ms"),
         ({"kind": "LPC", "period": 3.0}, "a period in ms"),
         ({"kind": "LPC", "at": "x"}, "values of alpha"),
+        (
+            {"kind": "LPC", "at": [0.5, 2.0], "within": (0.0, 1.0)},
+            "at: found [0.5, 2.0], expected values of alpha in [0, 1]",
+        ),
         ({"kind": "LP", "at": 1.0}, "None for LP"),
         ({"kind": "PD", "between": (3.0, 2.0)}, "two ascending numbers"),
     ],

@@ -115,8 +115,9 @@ def _domain(row: Parameter) -> Range:
     return low, math.inf if row.domain.holds(2.0) else 1.0
 
 
-def values_at(model: Model, through: str, at: Any) -> Array:
+def values_at(asked: Wanted, model: Model, at: Any) -> Array:
     """Return the values of the second parameter at which branches are followed."""
+    through, (low, high) = asked.names[1], asked.ranges[1]
     row = next(p for p in model.parameters if p.name == through)
     try:
         found = np.atleast_1d(np.asarray(row.default if at is None else at, dtype=float)).ravel()
@@ -124,4 +125,7 @@ def values_at(model: Model, through: str, at: Any) -> Array:
         found = np.empty(0)
     if not found.size or not all(row.domain.holds(x) for x in found.tolist()):
         raise ScanError([Fault("at", show(at), f"values of {through}, {row.domain.words}")])
+    if at is not None and not ((found >= low) & (found <= high)).all():
+        expected = f"values of {through} in [{low:g}, {high:g}]"
+        raise ScanError([Fault("at", show(at), expected, "widen `within`")])
     return found

@@ -193,7 +193,7 @@ def curve(
     flat = {name: array.values.ravel() for name, array in labelled(given).items()}
     if next(iter(flat.values())).size != 1:
         raise ScanError([Fault("slices", "several", "numbers", "call curve for each")])
-    values = values_at(chosen, through, at)
+    values = values_at(asked, chosen, at)
     with np.errstate(all="ignore"):
         places = _places(asked, slices) if at is None and drive is None else []
         lines = _curves(asked, flat, values, places, resonant=at is None)
