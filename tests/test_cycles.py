@@ -21,7 +21,7 @@ from qifscan.limit_cycles.steps import at_value
 from qifscan.theory.normal_forms import lyapunov_coefficient
 
 GAST = {"delta": 2.0, "J": 15.0 * math.sqrt(2.0)}
-NONE, HB, LPC, PD, TR, EP = 0, 3, 5, 7, 8, 9
+NONE, HB, LPC, PD, TR, EP, UNRESOLVED = 0, 3, 5, 7, 8, 9, 31
 
 
 def field_of(model, drive=None, **given):
@@ -455,6 +455,21 @@ def test_a_variable_whose_mean_is_0_but_for_rounding_tells_no_two_branches_apart
     table = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     table["mean"][:, 1] = 1e-16 * np.random.default_rng(1).standard_normal(len(table["mean"]))
     assert duplicates(table, np.zeros(2, dtype=np.intp)).tolist() == [-1, 0]
+
+
+def test_what_lies_on_the_first_step_of_a_doubled_branch_is_found_as_from_its_other_end():
+    """A branch of doubled cycles joins two period doublings, and its own are just beside both."""
+    plastic = {"tau": 0.8, "delta": 0.6, "J": 70.0, "U": 0.4, "tau_f": 55.0, "tau_d": 20.0}
+    d = qs.cycle_branches("qif_plasticity", within=(-2.7, -2.6), points=60, doublings=1, **plastic)
+    doubled = np.flatnonzero(d["start"].values == 2)
+    found = [d["eta"].values[(d["branch"].values == k) & (d["type"].values == PD)].tolist() for k in doubled]
+    assert len(found) == 2
+    assert {len(places) for places in found} == {4}
+    # DOP853 at 1e-12 from the cycles there: a multiplier of -1.000000.
+    assert found[0][0] == pytest.approx(-2.6131829452, abs=1e-9)
+    assert found[1][0] == pytest.approx(-2.6099664064, abs=1e-9)
+    assert sorted(found[0]) == pytest.approx(sorted(found[1]), abs=1e-9)
+    assert not (d["type"].values == UNRESOLVED).any()
 
 
 def test_stability_changes_at_folds_of_cycles_and_nowhere_else_on_the_branch_of_the_pair():

@@ -20,6 +20,10 @@ _BEYOND = 0.01
 """Share of a step beyond its ends up to which chords may have a test function 0: what has changed its sign on
 one mesh may do so next to an end on a finer one. Twice as far is looked."""
 
+_BESIDE = 0.01
+"""Share of a step from its beginning at which is looked where the beginning itself tells nothing: where a
+doubled branch leaves the other one, Newton's method has two orbits to go to."""
+
 Test = Callable[[Index, Any, Orbits, Orbits], Array]
 """The test function of some orbits: which, their system, they themselves and the tangents there. NaN where it
 can't be told: then nothing is located."""
@@ -99,6 +103,13 @@ class Search:
         low, high = np.zeros(len(width)), width.copy()
         f_low, below, fine = self.trial(everyone, low, None)
         f_high, above, good = self.trial(everyone, high, None)
+        lost = np.flatnonzero(good & ~(fine & np.isfinite(f_low)))
+        if len(lost):
+            low[lost] = _BESIDE * width[lost]
+            f_low[lost], orbits, fine[lost] = self.trial(lost, low[lost], None)
+            below.put(lost, orbits)
+            # Where the sign is the same there, it has changed before.
+            fine[lost] &= f_low[lost] * f_high[lost] <= 0.0
         good = good & fine
         root = high - f_high * width / (f_high - f_low)
         for end, f, there, way in ((low, f_low, below, -1.0), (high, f_high, above, 1.0)):
