@@ -223,3 +223,15 @@ def test_a_store_that_has_gone_gets_one_line(store, tmp_path):
     dataset.encoding["source"] = str(tmp_path / "gone.zarr")
     with pytest.raises(qs.ScanError, match=r"no store at .*gone.zarr any more"):
         dataset.qs.replay(eta=-5.0, J=15.0, initial="up")
+
+
+def test_what_is_selected_of_slices_has_their_points_alone():
+    """As if asked for there alone; the first slice has no Hopf point in the range."""
+    adapting = {"delta": 2.0, "J": 21.2132, "within": (-1.0, 1.0), "points": 3}
+    several = qs.cycle_branches("qif_adaptation_alpha", **adapting, alpha=[0.85, 1.0, 1.1])
+    for alpha in (0.85, 1.1):
+        alone = qs.cycle_branches("qif_adaptation_alpha", **adapting, alpha=alpha)
+        xr.testing.assert_allclose(several.qs.select(alpha=alpha), alone, rtol=1e-9, atol=1e-9)
+    assert (several.qs.select(branches=1)["branch"] == 0).all()
+    special = qs.special_points("qif", J=[10.0, 15.0, 20.0])
+    xr.testing.assert_allclose(special.qs.select(J=20.0), qs.special_points("qif", J=20.0))

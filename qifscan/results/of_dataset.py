@@ -102,7 +102,10 @@ def _completed(dataset: xr.Dataset, given: Mapping[str, Any], names: Iterable[st
 
 def selected(dataset: xr.Dataset, labels: Mapping[str, Any], method: str | None) -> xr.Dataset:
     """Return a dataset at these values of its dimensions, which may differ from them by rounding; with
-    `method="nearest"` at the nearest ones between the ends."""
+    `method="nearest"` at the nearest ones between the ends.
+
+    Of special points, and of branches of cycles with their points, those of the slices that are left stay.
+    """
     faults: list[Fault] = []
     if method not in (None, "nearest"):
         faults.append(Fault("method", show_value(method), 'None or "nearest"'))
@@ -110,7 +113,39 @@ def selected(dataset: xr.Dataset, labels: Mapping[str, Any], method: str | None)
     at = locate("select", labels, known, faults, nearest=method == "nearest")
     if faults:
         raise ScanError(faults)
-    return dataset.isel(at)
+    ragged = "slice" in dataset and len(dataset["slice"].dims) == 1
+    return _with_rows(dataset, at) if ragged else dataset.isel(at)
+
+
+def _with_rows(dataset: xr.Dataset, at: Mapping[str, int]) -> xr.Dataset:
+    """Return a dataset at indices, with the rows that belong to what is left, counted anew."""
+    rows = str(dataset["slice"].dims[0])
+    counts = dataset["branch_count" if rows == "branches" else "row_size"]
+    of_slices = {dim: index for dim, index in at.items() if dim in counts.dims}
+    whole = counts.copy(data=np.arange(counts.size).reshape(counts.shape))
+    slices = whole.isel(of_slices).values.ravel()
+    left = _left(dataset["slice"], slices, at)
+    found = dataset.isel({**of_slices, rows: left}).assign(slice=_anew(dataset["slice"][left], slices))
+    if rows == "branches":
+        points = _left(dataset["branch"], left, at)
+        branch, same = dataset["branch"][points], found["duplicate_of"]
+        found = found.isel(point=points).assign(branch=_anew(branch, left), duplicate_of=_anew(same, left))
+    # A dimension at which an index is asked for goes, as it does with `isel`, if its row is left.
+    return found.isel({dim: 0 for dim in (rows, "point") if dim in at and found.sizes[dim]})
+
+
+def _left(numbers: xr.DataArray, left: Any, at: Mapping[str, int]) -> Any:
+    """Return the rows that belong to what is left, of these the one that is asked for."""
+    (rows,) = numbers.dims
+    there = np.isin(numbers.values, left)
+    there &= np.arange(numbers.size) == at[str(rows)] if str(rows) in at else True
+    return np.flatnonzero(there)
+
+
+def _anew(numbers: xr.DataArray, left: Any) -> xr.DataArray:
+    """Return the places of numbers in what is left, -1 of one that is not."""
+    places = {number: place for place, number in enumerate(left.tolist())}
+    return numbers.copy(data=np.array([places.get(n, -1) for n in numbers.values.tolist()], dtype=int))
 
 
 def _labels(dataset: xr.Dataset, dim: str) -> np.ndarray[Any, Any]:
