@@ -86,6 +86,7 @@ MEMORY = Model(
     squares=_squares,
     rest=None,
     driven="v_1",
+    graph="eta_1",
     meaning="tau_a r_a' = delta_a/(pi tau_a) + 2 r_a v_a, tau_a v_a' = v_a^2 + eta_a + I_a + tau_a K_a "
     "- (pi tau_a r_a)^2, K_a = J_same u_a x_a r_a + J_other u_b x_b r_b + J_ei r_i, "
     "u_a' = (U - u_a)/tau_f + U (1 - u_a) r_a, x_a' = (1 - x_a)/tau_d - u_a x_a r_a of a, b = 1, 2; "
