@@ -144,6 +144,7 @@ REQUESTS = {
         ({"longest": True}, "longest: found true, expected a number of ms above 0"),
         ({"doublings": 0.5}, "doublings: found 0.5, expected an integer of at least 0"),
         ({"doublings": -1}, "doublings: found -1, expected an integer of at least 0"),
+        ({"switches": "a"}, 'switches: found "a", expected an integer of at least 0'),
     ),
     "forced_cycles": (
         *((SINE | wrong, line) for wrong, line in (*EVERYWHERE, *STARTS, *TIMES)),

@@ -16,7 +16,7 @@ from qifscan.arrays import Array, Index
 from qifscan.dynamics.model import Model
 from qifscan.errors import ScanError
 from qifscan.limit_cycles.asked import Wanted
-from qifscan.limit_cycles.branch_bifurcations import Met
+from qifscan.limit_cycles.steps import Met
 from qifscan.scan.labels import Values
 from qifscan.theory import curves as of_equilibria
 from qifscan.theory.codes import BT, GH, LPC

@@ -14,6 +14,7 @@ from qifscan.limit_cycles.located import Bracket, Test, search
 from qifscan.limit_cycles.orbits import Orbits, halves_apart
 from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.steps import (
+    BY_BRANCH_POINT,
     BY_DOUBLING,
     BY_HOPF,
     BY_PERIOD,
@@ -24,6 +25,7 @@ from qifscan.limit_cycles.steps import (
     RESOLVED,
     Crossing,
     Extent,
+    Met,
     Step,
     doubling,
     measured,
@@ -31,7 +33,9 @@ from qifscan.limit_cycles.steps import (
     stability,
     summary,
     summary_sizes,
+    tangents,
     torus,
+    units_of,
 )
 from qifscan.theory.codes import BPC, EP, LPC, PD, TR, UNRESOLVED, UZ
 
@@ -49,20 +53,14 @@ each is off by the square root of an error."""
 _STEEP = 1e-3
 """Change of the parameter along a branch, in its unit, below which a multiplier of 1 is that of a fold."""
 
+_FLAT, _TOGETHER, _CONSTANT, _BESIDE_ONE = 0.02, 0.05, 1e-9, 1e-6
+"""Changes of the period and the parameter along a branch below which both may be about to turn; share of a
+step within which they do so together; change of a period that is but rounding; and distance from 1 of a
+multiplier whose side of 1 is sure."""
+
 _ASIDE = 0.15
 """Distance of an orbit from a step, in lengths of that, up to which the step passes by it. Where the tangent
 turns by as much as a step is allowed, an arc rises over its chord by 0.04 of it."""
-
-
-@dataclass(frozen=True)
-class Met:
-    """Bifurcations on branches: of which kind, on which branches, the cycles there and where they go."""
-
-    code: int
-    number: Index
-    problem: Any
-    orbits: Orbits
-    tangent: Orbits
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,7 @@ class OnBranches:
     forced: bool = False
     at_period: float | None = None
     doubled: bool = False
+    switched: bool = False
     kept: list[Met] = field(default_factory=list)
     leaving: tuple[int, ...] = (BY_RANGE,)
     unmoved: int = UNRESOLVED
@@ -96,6 +95,10 @@ class OnBranches:
         # By Cramer's rule both have the same sign everywhere, or on one side of a branch point.
         crossed = np.where(sure, np.sign(crossing_one(rest)) * step.after.value, np.nan)
         found = [step.after.value, doubling(rest), torus(rest), crossed]
+        if self.switched:
+            # Beginnings at branch points have a multiplier of 1, and no tangent that is known.
+            begins = b.count[step.who] == 0
+            found[0], found[3] = (np.where(begins, 0.0, values) for values in (found[0], found[3]))
         if self.at_period is not None:
             found.append(step.new.period - self.at_period)
         outside = np.where(sure, row["unstable"], np.nan)
@@ -133,16 +136,22 @@ class OnBranches:
         found = np.full(len(who), -1)
         found[b.count[who] + 1 >= limits.most] = BY_POINTS
         found[returned(b, step)] = BY_RETURN
+        late = b.count[who] > 1
         if not self.forced:
-            found[mirrored(step) & (b.count[who] > 1)] = BY_HOPF
-        if self.doubled:
-            found[_undoubled(step) & (b.count[who] > 1)] = BY_DOUBLING
+            hopf = mirrored(step) & late
+            undoubled = _undoubled(step) & late if self.doubled else np.zeros(len(who), dtype=bool)
+            past = _past_branch_points(b, step, late & ~hopf & ~undoubled)
+            if b.fronts is not None:
+                b.fronts.part(who[past], b.cut)
+            found[past] = BY_BRANCH_POINT
+            found[hopf] = BY_HOPF
+            found[undoubled] = BY_DOUBLING
         found[b.still[who] >= PATIENCE] = BY_STANDSTILL
         found[new.period > self.longest[who]] = BY_PERIOD
         found[(new.value < limits.low) | (new.value > limits.high)] = BY_RANGE
         if b.fronts is not None:
             found[b.fronts.partner[who] >= 0] = BY_HOPF
-        return found, np.isin(found, (BY_RANGE, BY_HOPF, BY_DOUBLING))
+        return found, np.isin(found, (BY_RANGE, BY_HOPF, BY_DOUBLING, BY_BRANCH_POINT))
 
     def measured(self, system: Problem, orbits: Orbits, tangent: Orbits) -> dict[str, Any]:
         """Return the numbers of cycles."""
@@ -155,7 +164,8 @@ class OnBranches:
         system: Any = b.system.chosen(crossing.number)
         looked = search(system, crossing, self._test(crossing), limits.units, finer)
         ends = looked.ends(crossing.step)
-        step, orbits, good, denied = looked.root(crossing.step, ends)
+        root = looked.root_between if crossing.code == BPC else looked.root
+        step, orbits, good, denied = root(crossing.step, ends)
         there = ~denied
         if crossing.code == LPC:
             there &= ~self._goes_straight_on(system, ends)
@@ -280,3 +290,44 @@ def _undoubled(step: Step) -> Any:
     new, before = halves_apart(step.new), halves_apart(step.before)
     scales = step.system.scales(step.new.u)
     return (new * before / scales[:, None] ** 2).sum(axis=(1, 2)) < 0.0
+
+
+def _past_branch_points(b: Branches, step: Step, which: Any) -> Any:
+    """Tell which steps lead past a branch point at which the branch goes on as its own image.
+
+    So do branches that end in a pitchfork, by the symmetry that they break. There the period and the
+    parameter both turn; at a fold the parameter does alone, and a multiplier goes through 1.
+    """
+    found = np.zeros(len(step.who), dtype=bool)
+    ends = (step.tangent, step.before), (step.after, step.new)
+    first, last = (along.scalars / units_of(orbits, b.units) for along, orbits in ends)
+    # Tangents are those one step of Newton's before, and beside a branch point may have any sign.
+    flat = np.minimum(np.abs(first).max(axis=1), np.abs(last).max(axis=1)) < _FLAT
+    leaving = (first * last > 0.0).all(axis=1) & (np.abs(last) > np.abs(first)).all(axis=1)
+    some = np.flatnonzero(which & ((first[:, 1] * last[:, 1] < 0.0) | (flat & ~leaving)))
+    if not len(some):
+        return found
+    part = step.chosen(some)
+    first, last = (
+        tangents(part.system, orbits, part.tangent, b.units).scalars / units_of(orbits, b.units)
+        for orbits in (part.before, part.new)
+    )
+    turned, share = first * last < 0.0, first / (first - last)
+    constant = np.maximum(np.abs(first[:, 0]), np.abs(last[:, 0])) < _CONSTANT
+    together = turned[:, 0] & (np.abs(share[:, 0] - share[:, 1]) < _TOGETHER)
+    both = np.flatnonzero(turned[:, 1] & (constant | together))
+    if len(both):
+        crosses, stays = _through_one(part.chosen(both))
+        found[some[both]] = np.where(constant[both], stays, ~crosses)
+    return found
+
+
+def _through_one(step: Step) -> tuple[Any, Any]:
+    """Tell on which steps a multiplier surely goes through 1, and on which none surely does."""
+    signs, sure = [], np.ones(len(step.who), dtype=bool)
+    for orbits in (step.before, step.new):
+        of = stability(step.system, orbits, linear_of(step.system, orbits))
+        rest = others(of.mu)[0]
+        signs.append(crossing_one(rest))
+        sure &= (of.error < RESOLVED) & (np.abs(rest - 1.0) > _BESIDE_ONE).all(axis=1)
+    return sure & (signs[0] * signs[1] < 0.0), sure & (signs[0] * signs[1] > 0.0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,24 +27,29 @@ from qifscan.errors import (
     unknown,
 )
 from qifscan.lazy import LazyModule
-from qifscan.limit_cycles import collocation, continuation, homoclinic_columns, steps
-from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
-from qifscan.limit_cycles.collocation import INTERVALS
+from qifscan.limit_cycles import continuation, homoclinic_columns, steps
+from qifscan.limit_cycles.branch_bifurcations import OnBranches
 from qifscan.limit_cycles.cycle_columns import STATUS, columns_of, meanings, multiplier_axis
-from qifscan.limit_cycles.delayed_multipliers import problem_of
-from qifscan.limit_cycles.doubled import twice
 from qifscan.limit_cycles.duplicates import duplicates
-from qifscan.limit_cycles.found import found_cycles, no_rows
+from qifscan.limit_cycles.found import SAME, no_rows
 from qifscan.limit_cycles.homoclinic import divergence
-from qifscan.limit_cycles.hopf_points import hopf_modes, hopf_points
 from qifscan.limit_cycles.meeting import Fronts, completed
-from qifscan.limit_cycles.orbits import Orbits, from_function
-from qifscan.limit_cycles.problem import Problem
+from qifscan.limit_cycles.orbits import Orbits
+from qifscan.limit_cycles.starts import (
+    AT_BRANCH_POINT,
+    AT_HOPF,
+    BEGINNINGS,
+    Starts,
+    branch_starts,
+    doubled_starts,
+    simulated_starts,
+    switched_starts,
+)
 from qifscan.limit_cycles.steps import CUTS, Extent
 from qifscan.phases import phased
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import off_graph
-from qifscan.theory.codes import HB, OF_CYCLES, PD, UNRESOLVED
+from qifscan.theory.codes import BPC, HB, OF_CYCLES, POINT, UNRESOLVED
 from qifscan.theory.rate_curve import degree_in
 from qifscan.theory.tables import Words, flags
 from qifscan.theory.zeros import part
@@ -56,34 +60,15 @@ else:
     xr = LazyModule("xarray")
 
 
-_BLOCK = 128
+_BESIDE = 3.0
+"""Distance of a branch point from the last cycle of a branch, in lengths of the last step, up to which the
+branch may end there: a step grows by half at most."""
 
-
-BEGINNINGS = ("hopf_point", "simulation", "period_doubling")
 
 _PERIODS = 20.0
 
 
 # Branches
-
-
-@dataclass(frozen=True)
-class Starts:
-    """Where branches begin: slice of each, orbits, directions, the row of the Hopf point if it is one, and
-    of how many of the laps there first were a cycle is one by now: 1, 2, 4."""
-
-    who: Index
-    problem: Problem
-    orbits: Orbits
-    tangent: Orbits
-    hopf: dict[str, Any] | None
-    laps: int = 1
-
-    def chosen(self, which: Any) -> Starts:
-        """Return some of them."""
-        hopf = None if self.hopf is None else {name: values[which] for name, values in self.hopf.items()}
-        orbits, tangent = self.orbits.chosen(which), self.tangent.chosen(which)
-        return Starts(self.who[which], self.problem.chosen(which), orbits, tangent, hopf, self.laps)
 
 
 @phased("cycle_branches")
@@ -97,6 +82,7 @@ def cycle_branches(
     longest: float | None = None,
     starts: int = 4,
     doublings: int = 0,
+    switches: int = 0,
     **slices: Values,
 ) -> xr.Dataset:
     """Return branches of limit cycles in one parameter, stable and unstable ones, with their bifurcations.
@@ -126,6 +112,10 @@ def cycle_branches(
         With `at`: trajectories of each slice, as for `cycles`.
     doublings
         How often the branches of doubled cycles that begin at period doublings are followed as well.
+    switches
+        How often the branches that begin at branch points are followed as well: those of cycles without the
+        symmetry that the model has. The two halves of a pitchfork are each other's images by that, with the
+        same parameters, periods and multipliers; one of them is followed, of others both.
     **slices
         The other parameters, each a number, a sequence or a DataArray; they broadcast by dimension.
 
@@ -141,9 +131,10 @@ def cycle_branches(
         Along `branches`:
 
         - `row_size`, and `slice`, its index in C order;
-        - `start` ("hopf_point", "simulation", "period_doubling") and `end`, what cut it off: the number of
-          points, the range, the longest period, a Hopf point, its own start, failure, a parameter that stands
-          still to rounding, for doubled cycles a period doubling;
+        - `start` ("hopf_point", "simulation", "period_doubling", "branch_point") and `end`, what cut it off:
+          the number of points, the range, the longest period, a Hopf point, its own start, failure, a
+          parameter that stands still to rounding, for doubled cycles a period doubling, and a branch point
+          where it would go on as its own image;
         - `duplicate_of`, the branch that has all of its cycles, -1 if none: the first of two counts;
         - `period_diverges`: the parameter all but stands still while the period doubles. Then `saddle_count`
           and `saddle_distance`, how near the last cycle comes to a saddle (relative): without a saddle there
@@ -176,7 +167,12 @@ def cycle_branches(
     """
     chosen = model_of(model, delayed=True, restless=True, along=(along,))
     name = chosen.graph if along is None else along
-    _check(chosen, name, at, within, points, doublings, slices)
+    _check(chosen, name, at, within, points, slices)
+    check_count("doublings", doublings, least=0)
+    check_count("switches", switches, least=0)
+    if switches and chosen.delay:
+        hint = "with a delay models have r and v alone, and no symmetry"
+        raise ScanError([Fault("switches", show(switches), f'0 for "{model}"', hint)])
     if chosen.rest is None and at is None:
         within = off_graph.range_of(chosen, name, within)
     check_count("starts", starts)
@@ -189,8 +185,8 @@ def cycle_branches(
     limits = Extent(*(within or whole), points, abs(row.default or 1.0))
     with np.errstate(all="ignore"):
         begin = branch_starts(chosen, name, flat, limits) if at is None else []
-        begin = begin if at is None else _simulated_starts(chosen, name, flat, at, starts, limits)
-        table, branches = _followed(chosen, begin, limits, longest, doublings)
+        begin = begin if at is None else simulated_starts(chosen, name, flat, at, starts, limits)
+        table, branches = _followed(chosen, begin, limits, longest, (doublings, switches))
         branches |= divergence(chosen, name, flat, table, branches, limits)
         branches["duplicate_of"] = duplicates(table, branches["slice"])
     return _ragged(chosen, name, given, shape, at is None, table, branches)
@@ -202,7 +198,6 @@ def _check(
     at: float | None,
     within: Range | None,
     points: int,
-    doublings: int,
     slices: Mapping[str, Values],
 ) -> None:
     """Raise `ScanError` with a line for every mistake in what is asked for."""
@@ -232,7 +227,6 @@ def _check(
     if faults:
         raise ScanError(faults)
     check_count("points", points)
-    check_count("doublings", doublings, least=0)
 
 
 def _has_hopf_points(model: Model, name: str) -> bool:
@@ -240,83 +234,21 @@ def _has_hopf_points(model: Model, name: str) -> bool:
     return name in (model.graph, model.delay) or degree_in(model, name) in (1, 2)
 
 
-def branch_starts(model: Model, along: str, flat: Mapping[str, Array], limits: Extent) -> list[Starts]:
-    """Return the Hopf points in the range, with the directions in which their cycles grow."""
-    who, state, given, omega = hopf_points(model, along, flat, (limits.low, limits.high))
-    inside = (given[along] >= limits.low) & (given[along] <= limits.high)
-    who, state, given, omega = who[inside], state[inside], part(given, inside), omega[inside]
-    found = []
-    for first in range(0, len(who), _BLOCK):
-        some = slice(first, first + _BLOCK)
-        found.append(_of_hopf(model, along, who[some], state[some], part(given, some), omega[some]))
-    return found
-
-
-def _of_hopf(
-    model: Model, along: str, who: Index, state: Array, given: dict[str, Array], omega: Array
-) -> Starts:
-    q, real, imag = hopf_modes(model, state, given, omega)
-    mesh = np.tile(np.linspace(0.0, 1.0, INTERVALS + 1), (len(state), 1))
-    period = 2.0 * math.pi / omega
-    scalars = np.stack((period, given[along]), axis=1)
-    rest = from_function(mesh, lambda s: state[:, None] + 0.0 * s[..., None], scalars)
-    turning = from_function(
-        mesh, lambda s: (q[:, None] * np.exp(2j * math.pi * s)[..., None]).real, 0.0 * scalars
-    )
-    mu = np.exp((real + 1j * imag) * period[:, None])
-    nearest = np.argsort(np.abs(np.abs(imag) - omega[:, None]) + np.abs(real), axis=1)
-    row = np.arange(len(state))
-    # The pair on the axis gives the multiplier 1 twice: that of the flow, and that of the cycle's size.
-    for k in range(2):
-        mu[row, nearest[:, k]] = 1.0
-    rest_mu = np.sort(np.abs(mu), axis=1)
-    mu = np.take_along_axis(mu, np.argsort(-np.abs(mu), axis=1, kind="stable"), axis=1)
-    zero = np.zeros(len(state))
-    hopf = {"value": given[along], "period": period, "low": state, "high": state, "mean": state}
-    hopf["first"] = state
-    exponents = np.take_along_axis(real, np.argsort(-real, axis=1, kind="stable"), axis=1)
-    hopf |= {"multipliers": mu, "exponents": exponents}
-    hopf |= {"trivial_error": zero, "quality": zero, "residual": zero, "mesh_error": zero}
-    hopf |= {"intervals": zero.astype(np.intp), "unstable": (rest_mu > 1.0).sum(axis=1)}
-    return Starts(who, problem_of(model, given, (along,)), rest, turning, hopf)
-
-
-def _simulated_starts(
-    model: Model, along: str, flat: Mapping[str, Array], at: float, starts: int, limits: Extent
-) -> list[Starts]:
-    """Return the cycles that simulation finds at a value of the parameter, in both directions of it."""
-    count = len(next(iter(flat.values())))
-    found = []
-    for first in range(0, count, _BLOCK):
-        some = np.arange(first, min(count, first + _BLOCK))
-        given = {name: values[some] for name, values in flat.items()} | {along: np.full(len(some), at)}
-        _, groups = found_cycles(problem_of(model, given), starts, None, None)
-        for group, cycles in groups:
-            problem = problem_of(model, part(given, group), (along,))
-            scalars = np.stack((cycles.period, np.full(len(group), at)), axis=1)
-            orbits = cycles.with_scalars(scalars)
-            border = steps.conditions(problem, orbits, None, np.empty(0))
-            _, tangent = collocation.linear_of(problem, orbits).solved(border, orbits)
-            for sign in (1.0, -1.0):
-                way = tangent.times(np.full(len(group), sign))
-                found.append(Starts(some[group], problem, orbits, way, None))
-    return found
-
-
 def _followed(
-    model: Model, begin: list[Starts], limits: Extent, longest: float | None, doublings: int
+    model: Model, begin: list[Starts], limits: Extent, longest: float | None, turns: tuple[int, int]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the rows of all branches in order, and of each branch its slice, what it begins with, its cut
-    and its last orbit."""
+    and its last orbit; `turns`: how often to go on with doubled cycles, and with other branches."""
     tables, who, cuts = [], [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=np.intp)]
     kinds, queue = [np.empty(0, dtype=np.intp)], list(begin)
-    seen: list[Array] = []
+    seen: tuple[list[Array], list[Array]] = [], []
     ends: dict[int, Orbits] = {}
     first = 0
     for start in queue:
         number = first + np.arange(len(start.who))
         most = _PERIODS * start.orbits.period if longest is None else np.full(len(number), float(longest))
-        rules = OnBranches(limits, most, doubled=start.laps > 1)
+        at_branch_point = start.beginning == AT_BRANCH_POINT
+        rules = OnBranches(limits, most, doubled=start.laps > 1, switched=at_branch_point)
         group = continuation.begun(start.problem, start.orbits, start.tangent, limits.units, rules.columns)
         if start.hopf is not None:
             group.fronts = Fronts.of(start.who, most, group.first.shape[1])
@@ -325,14 +257,16 @@ def _followed(
             rows = completed(rows, group.fronts, limits.most, group.cut, group.ends)
         rows = [row | {"number": first + row["number"]} for row in rows]
         head = start.hopf or steps.measured(start.problem, start.orbits)
-        code = np.full(len(number), HB if start.hopf is not None else 0)
+        code = np.full(len(number), {AT_HOPF: HB, AT_BRANCH_POINT: BPC}.get(start.beginning, POINT))
         rows.append(head | {"number": number, "order": np.zeros(len(number)), "type": code})
         tables += rows
         who.append(start.who)
         cuts.append(group.cut)
-        kinds.append(np.full(len(number), 2 if start.laps > 1 else int(start.hopf is None)))
-        if start.laps < 2**doublings:
-            queue += doubled_starts(start, rules.kept, seen)
+        kinds.append(np.full(len(number), start.beginning))
+        if start.laps < 2 ** turns[0]:
+            queue += doubled_starts(start, rules.kept, seen[0])
+        if start.switches < turns[1]:
+            queue += switched_starts(start, rules.kept, seen[1], limits.units)
         ends |= {first + k: end for k, end in group.ends.items()}
         first += len(number)
     if not tables:
@@ -346,41 +280,43 @@ def _followed(
     return table, of | {"ends": ends}
 
 
-def doubled_starts(start: Starts, kept: list[Met], seen: list[Array]) -> list[Starts]:
-    """Return the beginnings of doubled cycles at the period doublings on branches, each once: `seen` are
-    those so far."""
-    found = []
-    for met in [one for one in kept if one.code == PD]:
-        slices = start.who[met.number]
-        numbers = np.column_stack((slices, met.orbits.scalars))
-        new = []
-        for k in range(len(slices)):
-            if all((np.abs(numbers[k] - other) > 1e-6 * (1.0 + np.abs(other))).any() for other in seen):
-                seen.append(numbers[k])
-                new.append(k)
-        if new:
-            which = np.array(new)
-            orbits, along = (both.chosen(which) for both in twice(met))
-            problem = met.problem.chosen(which)
-            found.append(Starts(slices[which], problem, orbits, along, None, 2 * start.laps))
-    return found
-
-
 def _with_ends(table: dict[str, Any], heads: list[dict[str, Any]], who: Index, cuts: Index) -> dict[str, Any]:
-    """Return the rows with the Hopf points in which branches end: those that others begin with."""
+    """Return the rows with the points in which branches end: Hopf points that others begin with, and branch
+    points on others."""
     added = []
-    for k in np.flatnonzero(cuts == steps.BY_HOPF).tolist():
+    for k in np.flatnonzero(np.isin(cuts, (steps.BY_HOPF, steps.BY_BRANCH_POINT))).tolist():
         own = np.flatnonzero((table["number"] == k) & (table["type"] == 0))
         # Points are in the order in which they were measured.
         last = own[np.argsort(table["order"][own])[-1:]]
-        for rows in heads:
-            near = np.abs(rows["period"] / table["period"][last] - 1.0) < 0.1
-            near &= (who[rows["number"]] == who[k]) & (rows["number"] != k)
-            swing = np.ptp([table["low"][last], table["high"][last]], axis=0)
-            near &= (np.abs(rows["mean"] - table["mean"][last]) < swing + 1e-12).all(axis=1)
-            row = {name: values[near][:1] for name, values in rows.items()}
-            added.append(row | {"number": 0 * row["number"] + k, "order": row["order"] + np.inf})
+        if cuts[k] == steps.BY_BRANCH_POINT:
+            found = [_branch_point(table, own, who)]
+        else:
+            found = [part(rows, _same_hopf_point(table, last, rows, who, k)) for rows in heads]
+        added += [row | {"number": 0 * row["number"] + k, "order": row["order"] + np.inf} for row in found]
     return {name: np.concatenate([values, *(row[name] for row in added)]) for name, values in table.items()}
+
+
+def _same_hopf_point(
+    table: dict[str, Any], last: Index, rows: dict[str, Any], who: Index, number: int
+) -> Index:
+    """Return which of the Hopf points is that beside the last cycle of a branch, if one is."""
+    near = np.abs(rows["period"] / table["period"][last] - 1.0) < 0.1
+    near &= (who[rows["number"]] == who[number]) & (rows["number"] != number)
+    swing = np.ptp([table["low"][last], table["high"][last]], axis=0)
+    near &= (np.abs(rows["mean"] - table["mean"][last]) < swing + 1e-12).all(axis=1)
+    return np.flatnonzero(near)[:1]
+
+
+def _branch_point(table: dict[str, Any], own: Index, who: Index) -> dict[str, Any]:
+    """Return the branch point beside the last cycle of a branch, if one is known, as rows."""
+    own = own[np.argsort(table["order"][own])]
+    cycles = _numbers(table)
+    # What does not change but for rounding tells nothing.
+    unit = np.ptp(cycles[own], axis=0) + SAME * (1.0 + np.abs(cycles[own]).max(axis=0))
+    apart = np.linalg.norm((cycles - cycles[own[-1]]) / unit, axis=1)
+    there = (table["type"] == BPC) & (who[table["number"]] == who[table["number"][own[-1]]])
+    nearest = np.argsort(np.where(there, apart, np.inf), kind="stable")[:1]
+    return part(table, nearest[there[nearest] & (apart[nearest] < _BESIDE * apart[own[-2:]].max())])
 
 
 def _once(table: dict[str, Any], limits: Extent) -> dict[str, Any]:
@@ -390,6 +326,12 @@ def _once(table: dict[str, Any], limits: Extent) -> dict[str, Any]:
     near = np.abs(np.diff(table["value"])) < 1e-6 * limits.unit
     again[1:] = unresolved[1:] & unresolved[:-1] & (np.diff(table["number"]) == 0) & near
     return {name: values[~again] for name, values in table.items()}
+
+
+def _numbers(table: Mapping[str, Any]) -> Array:
+    """Return the numbers that tell a cycle, one row each."""
+    columns = (table["value"], np.log(table["period"]), table["low"], table["high"], table["mean"])
+    return np.column_stack(columns)
 
 
 def _ragged(

@@ -96,20 +96,29 @@ class Linear:
     def solved(self, border: Border, orbits: Orbits) -> tuple[Orbits, Orbits]:
         """Return the change that fulfils the equations and the border, and the direction in which all of
         them stay but the last condition, which rises by 1."""
-        count, _, _, size, _ = self.partial.shape
         rows, fixed = self._lowered(*self._of_groups(border))
         z = solve(*self._matrix(rows, fixed, border.right, orbits))
-        blocks = self.blocks.shape[1]
-        scalars = z[:, blocks * size :]
-        ones = np.zeros((count, 1, 2))
-        ones[..., 0] = 1.0
-        rest = np.concatenate((scalars, ones), axis=1)
-        begin = self._raised(z[:, : blocks * size].reshape(count, blocks, size, 2), rest, orbits)
-        x, stages = filled(self.stages, self.partial, begin, rest)
-        change, direction = (
-            Orbits(orbits.s, x[..., i].copy(), stages[..., i].copy(), scalars[..., i]) for i in range(2)
-        )
+        change, direction = self._whole(z, np.array([1.0, 0.0]), orbits)
         return change, direction
+
+    def critical(self, border: Border, orbits: Orbits) -> Orbits:
+        """Return the direction in which all equations and the border stay, where there is one."""
+        rows, fixed = self._lowered(*self._of_groups(border))
+        matrix, _ = self._matrix(rows, fixed, border.right, orbits)
+        (direction,) = self._whole(np.linalg.svd(matrix)[2][:, -1, :, None], np.zeros(1), orbits)
+        return direction
+
+    def _whole(self, z: Array, ones: Array, orbits: Orbits) -> list[Orbits]:
+        """Return changes from those of the beginnings that are left and of the scalars, and of 1."""
+        count, _, _, size, _ = self.partial.shape
+        blocks, several = self.blocks.shape[1], len(ones)
+        scalars = z[:, blocks * size :]
+        rest = np.concatenate((scalars, np.broadcast_to(ones, (count, 1, several))), axis=1)
+        begin = self._raised(z[:, : blocks * size].reshape(count, blocks, size, several), rest, orbits)
+        x, stages = filled(self.stages, self.partial, begin, rest)
+        return [
+            Orbits(orbits.s, x[..., i].copy(), stages[..., i].copy(), scalars[..., i]) for i in range(several)
+        ]
 
     def _of_groups(self, border: Border) -> tuple[Array, Array]:
         """Return the border by the beginnings of the groups and the end `(orbits, G + 1, k, n)`, and by

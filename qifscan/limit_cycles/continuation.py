@@ -324,7 +324,8 @@ def _without_met(b: Branches, fronts: Fronts, step: Step, done: Index, rules: Ru
     step.new.put(done, some.new)
     step.after.put(done, some.after)
     b.step[some.who] = length
-    b.cut[(fronts.partner >= 0) & (b.cut < 0)] = BY_HOPF
+    fronts.going = b.cut < 0
+    b.cut[(fronts.partner >= 0) & fronts.going] = BY_HOPF
     return np.asarray(done[taken])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles import conditioning
-from qifscan.limit_cycles.branch_bifurcations import Met, mirrored, returned
+from qifscan.limit_cycles.branch_bifurcations import mirrored, returned
 from qifscan.limit_cycles.collocation import linearised
 from qifscan.limit_cycles.continuation import Branches
 from qifscan.limit_cycles.cycle_normal_forms import angle, coefficient
@@ -19,7 +19,17 @@ from qifscan.limit_cycles.located import search
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits, adapted, halves_apart, mesh_error, remeshed
 from qifscan.limit_cycles.recorded import Record, recorded
-from qifscan.limit_cycles.steps import RESOLVED, Crossing, Step, doubling, measured, others, stepped, torus
+from qifscan.limit_cycles.steps import (
+    RESOLVED,
+    Crossing,
+    Met,
+    Step,
+    doubling,
+    measured,
+    others,
+    stepped,
+    torus,
+)
 from qifscan.theory.codes import EP, OF_CURVES_OF_CYCLES, R1, R2, UNRESOLVED
 
 CUTS = (

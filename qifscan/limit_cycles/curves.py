@@ -18,8 +18,7 @@ from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import continuation, homoclinic_columns, homoclinic_curves, resonances
 from qifscan.limit_cycles.asked import KINDS, Wanted, refuse, values_at, wanted
 from qifscan.limit_cycles.bautin import Place, bautin_points, beside, nearest, smallest, takens_points
-from qifscan.limit_cycles.branch_bifurcations import Met, OnBranches
-from qifscan.limit_cycles.branches import Starts, branch_starts, doubled_starts
+from qifscan.limit_cycles.branch_bifurcations import OnBranches
 from qifscan.limit_cycles.curve_bifurcations import BY_RETURN, OnCurves
 from qifscan.limit_cycles.curve_columns import Lines, dataset
 from qifscan.limit_cycles.cycle_columns import meanings
@@ -31,7 +30,8 @@ from qifscan.limit_cycles.meeting import Fronts
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import AMPLITUDE
 from qifscan.limit_cycles.recorded import Record, checked
-from qifscan.limit_cycles.steps import Extent, at_value, forward, tangents
+from qifscan.limit_cycles.starts import Starts, branch_starts, doubled_starts
+from qifscan.limit_cycles.steps import Extent, Met, at_value, forward, tangents
 from qifscan.phases import phased, tell
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import curves as of_equilibria

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from qifscan.arrays import Array
-from qifscan.limit_cycles.branch_bifurcations import Met
 from qifscan.limit_cycles.delayed_multipliers import DelayedProblem, doubled_direction
 from qifscan.limit_cycles.directions import with_direction
 from qifscan.limit_cycles.orbits import Orbits
+from qifscan.limit_cycles.steps import Met
 
 
 def twice(met: Met) -> tuple[Orbits, Orbits]:

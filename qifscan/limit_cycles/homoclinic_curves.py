@@ -30,7 +30,7 @@ from qifscan.limit_cycles.saddles import lengthened, saddles, swing
 from qifscan.limit_cycles.steps import BY_PERIOD, Extent, Step, at_value, conditions, tangents
 
 if TYPE_CHECKING:
-    from qifscan.limit_cycles.branches import Starts
+    from qifscan.limit_cycles.starts import Starts
 
 SHORT, USUAL, LONG = 18.0, 22.0, 30.0
 """lambda T below and above which the period is changed, and what it is changed to."""

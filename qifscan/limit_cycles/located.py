@@ -24,6 +24,10 @@ _BESIDE = 0.01
 """Share of a step from its beginning at which is looked where the beginning itself tells nothing: where a
 doubled branch leaves the other one, Newton's method has two orbits to go to."""
 
+_BETWEEN, _MOST_PAIRS = 3e-4, 12
+"""Distance, in steps, of two orbits from one that is interpolated between them, and how many pairs are tried:
+nearer to a branch point rounding makes more of an error than chords do."""
+
 Test = Callable[[Index, Any, Orbits, Orbits], Array]
 """The test function of some orbits: which, their system, they themselves and the tangents there. NaN where it
 can't be told: then nothing is located."""
@@ -96,6 +100,36 @@ class Search:
             left = left[~close & fine & (f != 0.0)]
         good[left] = False
         return at, found, good, denied
+
+    def root_between(self, width: Array, ends: Bracket) -> tuple[Array, Orbits, Any, Any]:
+        """Return what `root` does where the equations are singular, as at branch points: orbits interpolated
+        between two that lie close to them on both sides."""
+        low, high, f_low, f_high = (x.copy() for x in (ends.low, ends.high, ends.f_low, ends.f_high))
+        below, above, good = ends.below.copy(), ends.above.copy(), ends.good
+        denied = good & (f_low * f_high > 0.0)
+        good = good & (f_low * f_high <= 0.0)
+        sides = (low, f_low, below), (high, f_high, above)
+        for trial in range(2 * _MOST_PAIRS):
+            root = low - f_low * (high - low) / (f_high - f_low)
+            wide = good & (high - low > 3.0 * _BETWEEN * width)
+            if not wide.any():
+                break
+            # On one side of the root, then on the other one.
+            at = root + (-1.0, 1.0)[trial % 2] * _BETWEEN * width
+            left = np.flatnonzero(wide & (at > low) & (at < high))
+            if not len(left):
+                continue
+            share = ((at - low) / (high - low))[left]
+            start = below.chosen(left).times(1.0 - share).moved(share, above.chosen(left))
+            f, orbits, fine = self.trial(left, at[left], start)
+            good[left] &= fine
+            first: Any = f * f_low[left] > 0.0
+            for (place, value, there), mask in zip(sides, (first, ~first), strict=True):
+                place[left[mask]], value[left[mask]] = at[left[mask]], f[mask]
+                there.put(left[mask], orbits.chosen(mask))
+        share = (root - low) / (high - low)
+        good &= high - low <= 3.0 * _BETWEEN * width
+        return root, below.times(1.0 - share).moved(share, above), good, denied
 
     def ends(self, width: Array) -> Bracket:
         """Return 0 and a width, or beyond that end next to which the chord says that the function is 0."""

@@ -37,7 +37,8 @@ class Fronts:
     `pairs`, in two rows, are each branch and every other one of its slice. `partner`: the branch that was
     met, -1: none; `at`: how many cycles a branch has then. `leaps`: whether a step was too long to see what
     multipliers do on it, where another branch may see more and is not met. `long`: of two branches the last
-    cycle of the second whose period is too long for the first.
+    cycle of the second whose period is too long for the first. `going`: which branches had not ended before
+    the last meeting.
     """
 
     pairs: Index
@@ -48,6 +49,7 @@ class Fronts:
     at: Index
     leaps: Any
     long: dict[tuple[int, int], Orbits] = field(default_factory=dict)
+    going: Any = None
 
     @classmethod
     def of(cls, slices: Index, longest: Array, size: int) -> Fronts:
@@ -107,6 +109,15 @@ class Fronts:
                 back = (new[other] - before[other]) / sizes[k]
                 taken[other] = not _passes(begin, way, new[other] / sizes[k], back)
         return taken, length
+
+    def part(self, who: Index, cut: Index) -> None:
+        """Forget whom branches have met: beyond a branch point they were their own images, and so are those
+        branches that came from there, which go on."""
+        for one in who.tolist():
+            other = self.partner[one]
+            if other >= 0:
+                self.partner[[one, other]] = -1
+                cut[other] = np.where(self.going[other], -1, cut[other])
 
 
 def _passes(begin: Array, way: Array, place: Array, back: Array) -> bool:

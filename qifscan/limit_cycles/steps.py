@@ -24,8 +24,10 @@ CUTS = (
     "unresolved",
     "standstill",
     "period_doubling",
+    "branch_point",
 )
-BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE, BY_STANDSTILL, BY_DOUBLING = range(len(CUTS))
+BY_POINTS, BY_RANGE, BY_PERIOD, BY_HOPF, BY_RETURN, BY_FAILURE, BY_STANDSTILL = range(7)
+BY_DOUBLING, BY_BRANCH_POINT = range(7, len(CUTS))
 
 ACCURATE, RESOLVED = 1e-6, 1e-3
 """Error of the flow's own multiplier above which the mesh is made finer, and stability is not told."""
@@ -95,6 +97,22 @@ class Crossing:
     tangent: Orbits
     bend: Orbits
     step: Array
+
+
+@dataclass(frozen=True)
+class Met:
+    """Bifurcations on branches: of which kind, on which branches, the cycles there and where they go."""
+
+    code: int
+    number: Index
+    problem: Any
+    orbits: Orbits
+    tangent: Orbits
+
+    def chosen(self, which: Any) -> Met:
+        """Return some of them."""
+        parts = (self.problem, self.orbits, self.tangent)
+        return Met(self.code, self.number[which], *(part.chosen(which) for part in parts))
 
 
 def summary(system: OrbitProblem, orbits: Orbits) -> Array:
