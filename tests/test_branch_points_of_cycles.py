@@ -251,6 +251,20 @@ def test_between_a_pitchfork_and_a_hopf_point_of_unequal_rates_is_one_branch_fro
     assert (duplicates[number] in from_hopf) or number in duplicates[from_hopf]
 
 
+def test_unequal_cycles_that_simulation_finds_end_at_the_pitchfork_that_no_other_branch_has_met():
+    """Both populations fire more in one of two stable cycles, and both of their branches end in the fork."""
+    found = qs.cycle_branches("crossing_pair:pair", "eta", at=1.15, within=(1.0, 1.5), points=30)
+    ends = [CUTS[k] for k in found["end"].values]
+    assert sorted(ends) == ["branch_point", "branch_point", "hopf_point", "hopf_point"]
+    at = pair()["eta"].values[pair()["type"].values == BPC][0]
+    for k, end in enumerate(ends):
+        rows = of(found, k)
+        if end == "branch_point":
+            # The fold on the way, and none at the pitchfork.
+            assert (rows["type"].values == LPC).sum() == 1
+            assert 0.0 < rows["eta"].values[-1] - at < 0.01
+
+
 def test_with_a_delay_switches_are_refused_in_one_line():
     with pytest.raises(qs.ScanError) as error:
         qs.cycle_branches("qif_delay", switches=1)

@@ -119,7 +119,7 @@ def sizes(problem: Problem) -> Array:
 def durations(problem: Problem, asked: float | None) -> Array:
     """Return how long a trajectory runs until it has settled, in ms."""
     rows = [p.name for p in problem.model.parameters if p.unit == "ms"]
-    membranes = {f"tau{rate.population}" for rate in problem.model.rates}
+    membranes = {"tau"} | {f"tau{rate.population}" for rate in problem.model.rates}
     own = [problem.parameters[name] for name in rows if name in membranes]
     other = [problem.parameters[name] for name in rows if name not in membranes]
     found: Array = 10.0 * np.max(other, axis=0) if other else 0.0 * next(iter(problem.parameters.values()))

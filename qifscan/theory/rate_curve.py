@@ -331,10 +331,13 @@ def distances(domain: Domain) -> list[Callable[[Any], Any]]:
 
 
 def rate_unit(model: Model, parameters: Mapping[str, Array]) -> Array:
-    """Return sqrt(delta)/(pi tau) in 1/ms, of the first population; defaults for what is solved for."""
+    """Return sqrt(delta)/(pi tau) in 1/ms, of the first population; defaults for what is solved for.
+
+    A model may have one delta or tau for several populations, or none.
+    """
     of = model.variable_names[0].removeprefix("r")
-    defaults = {p.name: p.default for p in model.parameters if p.default is not None}
-    delta, tau = (np.asarray(parameters.get(n, defaults.get(n))) for n in (f"delta{of}", f"tau{of}"))
+    known = {p.name: p.default for p in model.parameters if p.default is not None} | dict(parameters)
+    delta, tau = (np.asarray(known.get(f"{n}{of}", known.get(n, 1.0))) for n in ("delta", "tau"))
     like = next(iter(parameters.values()))
     unit: Array = np.sqrt(delta) / (math.pi * tau) + 0.0 * like
     return unit
