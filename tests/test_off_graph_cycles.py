@@ -337,7 +337,7 @@ def test_simulation_finds_the_stable_cycle_of_pseudo_cumulants_that_is_on_the_br
 def test_what_cycles_of_such_models_are_not_asked_for_is_refused_in_a_line():
     model = "own_models:gained"
     for call, line in (
-        (lambda: qs.cycle_branches("qif_memory"), 'along: found "eta", expected one of'),
+        (lambda: qs.cycle_branches("qif_memory", "eta"), 'along: found "eta", expected one of'),
         (
             lambda: qs.cycle_branches(model, within=(-float("inf"), 1.0)),
             "within: found [-Infinity, 1.0], expected finite ends, of own_models:gained, which has no `rest`",
