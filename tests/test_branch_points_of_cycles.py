@@ -1,6 +1,7 @@
 """Branches that begin at branch points of cycles, beside closed forms and long simulations."""
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -263,6 +264,37 @@ def test_unequal_cycles_that_simulation_finds_end_at_the_pitchfork_that_no_other
             # The fold on the way, and none at the pitchfork.
             assert (rows["type"].values == LPC).sum() == 1
             assert 0.0 < rows["eta"].values[-1] - at < 0.01
+
+
+@pytest.mark.thorough
+def test_of_random_equal_pairs_no_multiplier_crosses_the_circle_between_points_that_are_told():
+    """And every branch that begins at a branch point goes somewhere, with no fold at the pitchfork."""
+    draw = np.random.default_rng(11)
+    changes, crossings = 0, 0
+    for _ in range(20):
+        given = {"J_same": draw.uniform(-12.0, 6.0), "J_other": draw.uniform(-16.0, 6.0)}
+        given |= {"tau_s": 10.0 ** draw.uniform(-0.5, 0.8), "delta": 10.0 ** draw.uniform(-1.3, 0.0)}
+        found = qs.cycle_branches(
+            "crossing_pair:pair", "eta", within=(-3.0, 10.0), points=60, switches=1, **given
+        )
+        at = found["eta"].values[found["type"].values == BPC]
+        for number in range(found.sizes["branches"]):
+            rows = of(found, number)
+            kind, sure = rows["type"].values, rows["resolved"].values.astype(bool)
+            mu = rows["multiplier_real"].values + 1j * rows["multiplier_imag"].values
+            mu[np.arange(len(mu)), np.abs(mu - 1.0).argmin(axis=1)] = 0.0
+            outside, points = (np.abs(mu) > 1.0).sum(axis=1), np.flatnonzero((kind == 0) & sure)
+            for one, other in pairwise(points):
+                if outside[one] != outside[other]:
+                    assert kind[one + 1 : other].any()
+                    changes, crossings = changes + 1, crossings + (BPC in kind[one + 1 : other])
+            folds = rows["eta"].values[kind == LPC]
+            assert not len(at) or (np.abs(folds[:, None] - at) > 1e-4).all()
+        for number in begun_at_branch_points(found):
+            assert CUTS[int(found["end"][number])] in ("within", "points", "hopf_point", "branch_point")
+            assert len(of(found, number)["eta"]) > 5
+    assert changes > 10
+    assert crossings > 3
 
 
 def test_with_a_delay_switches_are_refused_in_one_line():
