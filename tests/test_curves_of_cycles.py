@@ -349,6 +349,9 @@ def test_at_a_period_doubling_a_branch_of_doubled_cycles_begins_and_ends_at_the_
     assert np.abs(at - rows["eta_e"].values[0]).min() < 1e-9
     half = found["period"].values[found["type"].values == 7]
     assert np.abs(2.0 * half - rows["period"].values[0]).min() < 1e-6
+    # From the other one it is the same branch.
+    assert doubled.size == 2
+    assert found["duplicate_of"].values[doubled[1]] == doubled[0]
     point = rows.isel(point=5)
     mu = np.linalg.eigvals(monodromy("qif_pair_synapse", point, ("eta_e",), eps=12.0))
     assert np.abs(mu - 1.0).min() < 1e-6

@@ -37,6 +37,7 @@ from qifscan.limit_cycles.meeting import Fronts, completed
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.starts import (
     AT_BRANCH_POINT,
+    AT_DOUBLING,
     AT_HOPF,
     BEGINNINGS,
     Starts,
@@ -61,8 +62,8 @@ else:
 
 
 _BESIDE = 3.0
-"""Distance of a branch point from the last cycle of a branch, in lengths of the last step, up to which the
-branch may end there: a step grows by half at most."""
+"""Distance of a point from the last cycle of a branch, in lengths of the last step, up to which the branch
+may end there: a step grows by half at most."""
 
 
 _PERIODS = 20.0
@@ -273,23 +274,30 @@ def _followed(
         return no_rows(model), {"slice": who[0], "cut": cuts[0], "start": kinds[0], "ends": ends}
     table = {name: np.concatenate([rows[name] for rows in tables]) for name in tables[0]}
     heads = [rows for rows in tables if (rows["type"] == HB).any()]
-    table = _with_ends(table, heads, np.concatenate(who), np.concatenate(cuts))
+    of_all = {"slice": np.concatenate(who), "cut": np.concatenate(cuts), "start": np.concatenate(kinds)}
+    table = _with_ends(table, heads, of_all)
     order = np.lexsort((table["order"], table["number"]))
     table = _once({name: values[order] for name, values in table.items()}, limits)
-    of = {"slice": np.concatenate(who), "cut": np.concatenate(cuts), "start": np.concatenate(kinds)}
-    return table, of | {"ends": ends}
+    return table, of_all | {"ends": ends}
 
 
-def _with_ends(table: dict[str, Any], heads: list[dict[str, Any]], who: Index, cuts: Index) -> dict[str, Any]:
-    """Return the rows with the points in which branches end: Hopf points that others begin with, and branch
-    points on others."""
-    added = []
-    for k in np.flatnonzero(np.isin(cuts, (steps.BY_HOPF, steps.BY_BRANCH_POINT))).tolist():
+def _with_ends(
+    table: dict[str, Any], heads: list[dict[str, Any]], branches: Mapping[str, Index]
+) -> dict[str, Any]:
+    """Return the rows with the points in which branches end: Hopf points and period doublings that others
+    begin with, and branch points on others."""
+    who, cuts, added = branches["slice"], branches["cut"], []
+    # Doubled cycles begin closer to their period doubling than others step past it.
+    doubled = (table["order"] == 0.0) & (branches["start"][table["number"]] == AT_DOUBLING)
+    ending = steps.BY_HOPF, steps.BY_BRANCH_POINT, steps.BY_DOUBLING
+    for k in np.flatnonzero(np.isin(cuts, ending)).tolist():
         own = np.flatnonzero((table["number"] == k) & (table["type"] == 0))
         # Points are in the order in which they were measured.
         last = own[np.argsort(table["order"][own])[-1:]]
         if cuts[k] == steps.BY_BRANCH_POINT:
-            found = [_branch_point(table, own, who)]
+            found = [_beside(table, own, table["type"] == BPC, who)]
+        elif cuts[k] == steps.BY_DOUBLING:
+            found = [_beside(table, own, doubled & (table["number"] != k), who)]
         else:
             found = [part(rows, _same_hopf_point(table, last, rows, who, k)) for rows in heads]
         added += [row | {"number": 0 * row["number"] + k, "order": row["order"] + np.inf} for row in found]
@@ -307,14 +315,15 @@ def _same_hopf_point(
     return np.flatnonzero(near)[:1]
 
 
-def _branch_point(table: dict[str, Any], own: Index, who: Index) -> dict[str, Any]:
-    """Return the branch point beside the last cycle of a branch, if one is known, as rows."""
+def _beside(table: dict[str, Any], own: Index, able: Any, who: Index) -> dict[str, Any]:
+    """Return the row beside the last cycle of a branch, of those of its slice that are able to be its end,
+    if there is one."""
     own = own[np.argsort(table["order"][own])]
     cycles = _numbers(table)
     # What does not change but for rounding tells nothing.
     unit = np.ptp(cycles[own], axis=0) + SAME * (1.0 + np.abs(cycles[own]).max(axis=0))
     apart = np.linalg.norm((cycles - cycles[own[-1]]) / unit, axis=1)
-    there = (table["type"] == BPC) & (who[table["number"]] == who[table["number"][own[-1]]])
+    there = able & (who[table["number"]] == who[table["number"][own[-1]]])
     nearest = np.argsort(np.where(there, apart, np.inf), kind="stable")[:1]
     return part(table, nearest[there[nearest] & (apart[nearest] < _BESIDE * apart[own[-2:]].max())])
 
