@@ -286,8 +286,8 @@ def test_distances_lead_to_the_hopf_points_with_a_delay():
     ("call", "line"),
     [
         (
-            lambda: qs.curve("qif_delay", "LPC", through="delay"),
-            'model: found "qif_delay", which has a delay, expected a model without one; its cycles are those',
+            lambda: qs.curve("qif_delay", "homoclinic", through="delay"),
+            'model: found "qif_delay", which has a delay, expected a model without one for homoclinic;',
         ),
         (
             lambda: qs.cycle_branches("qif_delay", "tau"),

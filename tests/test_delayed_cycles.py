@@ -125,7 +125,7 @@ def one_cycle(which, eta):
     return given | {"eta": row["eta"].item()}, row, cycle
 
 
-def after_a_period(given, period, cycle, size):
+def after_a_period(given, period, cycle, size, drive=lambda t: 0.0):
     """Return the state one period after a cycle's, and the map of small changes of its past over a period.
 
     These are r at Chebyshev's points of [-delay, 0], the last one now, and v now.
@@ -144,7 +144,7 @@ def after_a_period(given, period, cycle, size):
         r, v = state[:, 0]
         dr = 2.0 * (v * changes[0] + r * changes[1])
         dv = 2.0 * v * changes[1] - 2.0 * math.pi**2 * r * changes[0] + given["J"] * ago[1:]
-        own = rates(state[:, 0], ago[0], given)
+        own = rates(state[:, 0], ago[0], given, drive(t))
         return np.concatenate(([own[0]], dr, [own[1]], dv))
 
     start = np.zeros((2, count + 1))

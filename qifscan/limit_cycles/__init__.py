@@ -7,7 +7,7 @@ sees while they are followed where two branches are the same, and `duplicates` a
 `curves` follows such a bifurcation of cycles in two parameters, with what it meets in `curve_bifurcations`.
 `homoclinic` tells where the homoclinic orbit is that a branch comes to, `homoclinic_curves` follows it in two
 parameters, and `projection` solves for it. `forced` has the responses to a sine. What is different with a
-delay has files of its own: `delayed_problem`, `delayed_collocation`, `delayed_multipliers` and
-`delayed_settling`. `collocation`, `elimination` and `floquet` know no model by name and can be used alone.
-Begin with `cycles`.
+delay has files of its own: `delayed_problem`, `delayed_collocation`, `delayed_multipliers`,
+`delayed_marginal` and `delayed_settling`. `collocation`, `elimination` and `floquet` know no model by name
+and can be used alone. Begin with `cycles`.
 """

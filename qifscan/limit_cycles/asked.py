@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 
 from qifscan.arrays import Array, Range
 from qifscan.dynamics.model import Model, Parameter
-from qifscan.errors import Fault, ScanError, check_count, check_time, is_range, show, unknown
+from qifscan.errors import Fault, ScanError, check_count, check_time, is_range, one_of, show, unknown
 from qifscan.limit_cycles.forced_curves import PERIOD
+from qifscan.limit_cycles.hopf_points import has_hopf_points
 from qifscan.limit_cycles.problem import AMPLITUDE
 from qifscan.limit_cycles.recorded import Record
 from qifscan.theory import off_graph
@@ -94,6 +95,7 @@ def wanted(
     if (kind == "period") != (period is not None):
         found = "none" if period is None else show(period)
         faults.append(Fault("period", found, 'a period in ms with kind="period", and with no other'))
+    faults += _not_there(model, kind, pair[0], rows)
     if faults:
         raise ScanError(faults)
     count = 200 if points is None else points
@@ -108,6 +110,19 @@ def wanted(
         # The other sign is a shift in time.
         whole[0] = (max(0.0, whole[0][0]), whole[0][1])
     return Wanted(model, kind, pair, (whole[0], whole[1]), count, longest, period)
+
+
+def _not_there(model: Model, kind: str, along: str, names: Iterable[str]) -> list[Fault]:
+    """Return what keeps curves from beginning with Hopf points along a parameter, or with what is there."""
+    found, expected = f'"{model.name}", which has a delay', "a model without one"
+    if model.delay and kind == "homoclinic":
+        return [Fault("model", found, f"{expected} for {kind}", "a saddle's unstable subspace has a past")]
+    if model.delay and model.rest is None:
+        return [Fault("model", f"{found}, but no `rest`", f"{expected}, or a graph over the rate")]
+    if along == AMPLITUDE or model.rest is None or has_hopf_points(model, along):
+        return []
+    able = [name for name in names if has_hopf_points(model, name)]
+    return [Fault("along", f'"{along}"', one_of(able), "branches have to begin with Hopf points along it")]
 
 
 def _domain(row: Parameter) -> Range:

@@ -33,6 +33,7 @@ from qifscan.limit_cycles.cycle_columns import STATUS, columns_of, meanings, mul
 from qifscan.limit_cycles.duplicates import duplicates
 from qifscan.limit_cycles.found import SAME, no_rows
 from qifscan.limit_cycles.homoclinic import divergence
+from qifscan.limit_cycles.hopf_points import has_hopf_points
 from qifscan.limit_cycles.meeting import Fronts, completed
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.starts import (
@@ -51,7 +52,6 @@ from qifscan.phases import phased
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import off_graph
 from qifscan.theory.codes import BPC, HB, OF_CYCLES, POINT, UNRESOLVED
-from qifscan.theory.rate_curve import degree_in
 from qifscan.theory.tables import Words, flags
 from qifscan.theory.zeros import part
 
@@ -212,8 +212,8 @@ def _check(
         faults.append(Fault("model", found, "a graph over the rate, or a model without a delay", hint))
     if name in slices:
         faults.append(Fault(name, "a value", "none", "it is followed, and so can't be fixed"))
-    if at is None and model.rest is not None and not _has_hopf_points(model, name):
-        able = [n for n in rows if _has_hopf_points(model, n)]
+    if at is None and model.rest is not None and not has_hopf_points(model, name):
+        able = [n for n in rows if has_hopf_points(model, n)]
         hint = "give `at`, to begin with cycles found by simulation"
         faults.append(Fault("along", f'"{name}"', one_of(able), hint))
     if at is not None and not (is_number(at) and rows[name].domain.holds(at)):
@@ -228,11 +228,6 @@ def _check(
     if faults:
         raise ScanError(faults)
     check_count("points", points)
-
-
-def _has_hopf_points(model: Model, name: str) -> bool:
-    """Tell whether Hopf points can be looked for along a parameter, of a graph over the rate."""
-    return name in (model.graph, model.delay) or degree_in(model, name) in (1, 2)
 
 
 def _followed(

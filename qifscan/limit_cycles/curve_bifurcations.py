@@ -11,13 +11,15 @@ import numpy as np
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles import conditioning
 from qifscan.limit_cycles.branch_bifurcations import mirrored, returned
-from qifscan.limit_cycles.collocation import linearised
+from qifscan.limit_cycles.collocation import linear_of
 from qifscan.limit_cycles.continuation import Branches
 from qifscan.limit_cycles.cycle_normal_forms import angle, coefficient
+from qifscan.limit_cycles.delayed_marginal import DelayedMarginal, on_finer_mesh
 from qifscan.limit_cycles.floquet import multipliers
 from qifscan.limit_cycles.located import search
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits, adapted, halves_apart, mesh_error, remeshed
+from qifscan.limit_cycles.problem import WithMemory
 from qifscan.limit_cycles.recorded import Record, recorded
 from qifscan.limit_cycles.steps import (
     RESOLVED,
@@ -27,6 +29,7 @@ from qifscan.limit_cycles.steps import (
     doubling,
     measured,
     others,
+    stability,
     stepped,
     torus,
 )
@@ -89,6 +92,11 @@ _SAME = 1e-6
 FLAT = 1e-3
 """Relative range of the variables below which a cycle is about to be an equilibrium."""
 
+_SMALL, _HALF = 0.2, 0.5
+"""Relative range of the variables, and the share of it that a step with a past leaves at most, from which the
+next step reaches an equilibrium. There the curve meets that of Hopf points, and its direction is lost: the
+small steps with a past would come too near to that."""
+
 ALIKE = 0.05
 """Distance of the laps of a doubled cycle, in ranges of its variables, below which they are about to be the
 same. Nearer, the difference of their meshes bends a curve of folds away: by an error over the third power of
@@ -136,10 +144,10 @@ class OnCurves:
 
     def tests(self, b: Branches, step: Step, row: dict[str, Any]) -> Array:
         """Return the test functions `(orbits, tests)`; that of a cusp changes its sign where it is passed."""
-        rest = self._rest(row["multipliers"], _problem(step.system).drive is not None)
-        found = np.empty((len(rest), len(self.names)))
+        mu = row["multipliers"]
+        found = np.empty((len(mu), len(self.names)))
         for k, name in enumerate(self.names):
-            found[:, k] = self._test(name, step.system, rest, step.new, step.after, step.tangent)
+            found[:, k] = self._test(name, step.system, mu, step.new, step.after, step.tangent)
             if name == "CPC":
                 found[:, k] *= np.where(b.tests[step.who, k] < 0.0, -1.0, 1.0)
         return found
@@ -156,7 +164,7 @@ class OnCurves:
             return _without(_without(rest, apart), _sorted_again(rest, apart))
         return rest
 
-    def _test(self, name: str, system: Any, rest: Any, new: Orbits, after: Orbits, before: Orbits) -> Array:
+    def _test(self, name: str, system: Any, mu: Any, new: Orbits, after: Orbits, before: Orbits) -> Array:
         """Return one test function: at a cusp both parameters turn back along the curve."""
         what = _TESTS[self.kind][name]
         if what == "cusp":
@@ -166,6 +174,13 @@ class OnCurves:
             return coefficient(system, new)
         if what in _COSINES:
             return new.scalars[:, -1] - _COSINES[what]
+        forced = _problem(system).drive is not None
+        if isinstance(system, DelayedMarginal) and what != "pair":
+            value = 1.0 if what == "fold" else -1.0
+            known = {"LPC": 1.0, "PD": -1.0}.get(self.kind) == value
+            mu = _without_pair(mu, new.scalars[:, -1]) if self.kind == "NS" else mu
+            return _another(mu, value, int(known) + int(value == 1.0 and not forced))
+        rest = self._rest(mu, forced)
         if what == "fold":
             return np.asarray(np.prod(1.0 - rest, axis=1).real)
         return doubling(rest) if what == "flip" else torus(rest)
@@ -191,6 +206,8 @@ class OnCurves:
         size = len(_problem(step.system).model.variables)
         swing = np.ptp(new.u[..., :size], axis=1) / step.system.scales(new.u)[:, :size]
         flat = swing.max(axis=1) < FLAT
+        if isinstance(step.system, WithMemory):
+            flat |= _vanishing(step, swing.max(axis=1))
         if _problem(step.system).drive is None:
             # Beyond a Hopf point laps are apart the other way as well.
             found[_alike(step, size) & (b.count[who] > 1)] = BY_DOUBLING
@@ -255,7 +272,7 @@ class OnCurves:
         """Return the numbers of the cycles, and how well their direction is one."""
         cycles = system.cycles(orbits) if isinstance(system, Marginal) else orbits
         row = measured(_problem(system), cycles)
-        linear = linearised(system, orbits)
+        linear = linear_of(system, orbits)
         extra = angle(orbits) if self.kind == "NS" else np.full(len(orbits.period), np.nan)
         size = cycles.u.shape[2]
         error = mesh_error(orbits, system.scales(orbits.u))
@@ -272,16 +289,26 @@ class OnCurves:
         }
         if not isinstance(system, Marginal):
             return row
-        by_mesh, by_rounding = conditioning.errors(system, orbits, groups, error)
-        off = self._off(row, system.problem.drive is not None)
+        off, by_mesh, by_rounding = self._errors(system, orbits, row, groups, error)
         mesh = np.maximum(by_mesh, _MORE * np.nan_to_num(off, nan=np.inf))
         quality = np.maximum(row["quality"], mesh + by_rounding)
         return row | {"off": off, "by_mesh": by_mesh, "by_rounding": by_rounding, "quality": quality}
 
+    def _errors(
+        self, system: Marginal, orbits: Orbits, row: Mapping[str, Any], groups: Array, error: Array
+    ) -> tuple[Array, Array, Array]:
+        """Return how far multipliers are from those of the bifurcation, with a delay on a finer mesh, and by
+        how much they may be off by the mesh and by rounding, which are not told apart with a delay."""
+        forced = system.problem.drive is not None
+        off = self._off(row, forced)
+        if not isinstance(system, DelayedMarginal):
+            return off, *conditioning.errors(system, orbits, groups, error)
+        finer = {"multipliers": on_finer_mesh(system, orbits), "angle": row["angle"]}
+        return np.maximum(off, self._off(finer, forced)), 0.0 * off, 0.0 * off
+
     def located(self, b: Branches, crossing: Crossing) -> dict[str, Any]:
         """Return rows of the points at which test functions are 0."""
         system: Any = b.system.chosen(crossing.number)
-        forced = _problem(system).drive is not None
         name = next((name for name, code in OF_CURVES_OF_CYCLES.items() if code == crossing.code), "")
         low = np.array([r[0] for r in self.ranges])
         high = np.array([r[1] for r in self.ranges])
@@ -293,9 +320,8 @@ class OnCurves:
                 if self.kind == "NS":
                     apart = np.maximum(apart, np.abs(orbits.scalars[:, -1]) - 1.0)
                 return apart
-            mu = multipliers(self._states(part, orbits)).mu if name not in _OF_ITSELF else None
-            rest = None if mu is None else self._rest(mu, forced)
-            return self._test(name, part, rest, orbits, tangent, looked.tangent.chosen(which))
+            mu = self._multipliers(part, orbits) if name not in _OF_ITSELF else None
+            return self._test(name, part, mu, orbits, tangent, looked.tangent.chosen(which))
 
         looked = search(system, crossing, test, self.units, 1)
         step, orbits, good, denied = looked.root(crossing.step, looked.ends(crossing.step))
@@ -329,9 +355,24 @@ class OnCurves:
                 chosen = orbits.chosen(which), tangent.chosen(which)
                 self.kept.append(Met(kind, crossing.number[which], system.chosen(which), *chosen))
 
-    def _states(self, system: Any, orbits: Orbits) -> Array:
+    def _multipliers(self, system: Any, orbits: Orbits) -> Any:
         cycles = system.cycles(orbits) if isinstance(system, Marginal) else orbits
-        return linearised(_problem(system), cycles).states
+        problem = _problem(system)
+        linear = linear_of(problem, cycles)
+        if problem.model.delay:
+            return stability(problem, cycles, linear).mu
+        return multipliers(linear.states).mu
+
+
+def _another(mu: Any, value: float, known: int) -> Array:
+    """Return what is 0 where another multiplier is 1 or -1, besides so many that are known to be.
+
+    Where they meet each is off by the square root of an error; their mean is not.
+    """
+    apart = 1.0 - value * mu
+    apart = np.take_along_axis(apart, np.argsort(np.abs(apart), axis=1), axis=1)
+    found: Array = (apart[:, : known + 1].sum(axis=1) * apart[:, known + 1 :].prod(axis=1)).real
+    return found
 
 
 def _growth(groups: Array) -> Array:
@@ -348,6 +389,13 @@ def _finer(system: Any, orbits: Orbits, tangent: Orbits) -> tuple[Orbits, Orbits
     """Return orbits and directions on meshes twice as fine."""
     mesh = adapted(orbits, system.scales(orbits.u), 2 * orbits.stages.shape[1])
     return remeshed(orbits, mesh), remeshed(tangent, mesh)
+
+
+def _vanishing(step: Step, swing: Array) -> Any:
+    """Tell which cycles, of some relative range, have lost so much of it that the next step has none."""
+    before = np.ptp(step.before.u, axis=1) / step.system.scales(step.before.u)
+    size = len(_problem(step.system).model.variables)
+    return (swing < _SMALL) & (swing < _HALF * before[:, :size].max(axis=1))
 
 
 def _alike(step: Step, size: int) -> Any:
@@ -367,6 +415,14 @@ def _without(rest: Any, distance: Array) -> Any:
     """Return numbers without the one of each row whose distance is the least."""
     own = np.where(np.isnan(distance), np.inf, distance).argmin(axis=1)
     return rest[np.arange(rest.shape[1]) != own[:, None]].reshape(len(rest), rest.shape[1] - 1)
+
+
+def _without_pair(mu: Any, cosine: Array) -> Any:
+    """Return multipliers without the two whose mean is this and whose product is 1."""
+    root = np.sqrt(cosine.astype(complex) ** 2 - 1.0)
+    for one in (cosine + root, cosine - root):
+        mu = _without(mu, np.abs(mu - one[:, None]))
+    return mu
 
 
 def _sorted_again(rest: Any, distance: Array) -> Array:

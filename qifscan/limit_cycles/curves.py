@@ -22,6 +22,7 @@ from qifscan.limit_cycles.branch_bifurcations import OnBranches
 from qifscan.limit_cycles.curve_bifurcations import BY_RETURN, OnCurves
 from qifscan.limit_cycles.curve_columns import Lines, dataset
 from qifscan.limit_cycles.cycle_columns import meanings
+from qifscan.limit_cycles.delayed_marginal import marginal_of
 from qifscan.limit_cycles.directions import with_direction
 from qifscan.limit_cycles.duplicates import duplicates, places_on
 from qifscan.limit_cycles.forced_curves import response_starts, with_sine
@@ -74,7 +75,8 @@ def curve(
     solve u' = T f(u), v' = T (f_u v + b f), with v(1) = v(0), -v(0) or e^(i theta) v(0) for a direction v of
     size 1, by collocation. Cycles are followed in `along` from every Hopf point at `through` = `at`; from
     each bifurcation found there, or where the period diverges, a curve goes in both directions. A bifurcation
-    that no branch at `at` meets begins no curve: none found is no proof that there is none.
+    that no branch at `at` meets begins no curve: none found is no proof that there is none. With a delay v is
+    its own past but for its multiplier, and at a fold a change of the period moves the place of the past.
 
     Parameters
     ----------
@@ -83,7 +85,7 @@ def curve(
     kind
         Of equilibria "LP" (folds) or "HB" (Hopf points). Of cycles "LPC" (folds), "PD" (period doublings),
         "NS" (torus bifurcations), "period" (cycles of one period) or "homoclinic" (homoclinic orbits of
-        saddles).
+        saddles, not with a delay).
     along
         The first parameter: by default the model's graph parameter (eta; eta_i of qif_pair).
     through
@@ -93,7 +95,8 @@ def curve(
         For cycles: value of `through`, or several, at which curves begin. By default that of the model; then
         curves of folds begin beside every generalised Hopf point of the plane as well, homoclinic ones beside
         every Bogdanov-Takens point, and curves of torus bifurcations at the resonances R1 and R2 on curves of
-        folds and period doublings, or these where those end. The latter also where nothing else is found.
+        folds and period doublings, or these where those end. The latter also where nothing else is found, and
+        with a delay not at all.
     period
         For "period": the period, ms.
     between
@@ -138,10 +141,11 @@ def curve(
           delay, and of a model without `rest`.
         - Of cycles also what `cycles` tells of a cycle with its multipliers, and `angle` (theta of "NS").
           Marked are cusps of cycles (CPC), generalised period doublings (GPD) and Chenciner points (CH),
-          where `coefficient`, that of the normal form, is 0, the resonances R1 to R4, and where two
-          bifurcations meet (LPPD, LPNS, PDNS, NSNS). `multiplier_error` is an upper estimate of how far the
-          multipliers of the bifurcation are off, from the mesh, rounding, and what errors do to them;
-          `resolved`: below 1e-3. A curve ends with "no_amplitude" at a generalised Hopf
+          where `coefficient`, that of the normal form, is 0 (with a delay it is NaN, and neither is marked),
+          the resonances R1 to R4, and where two bifurcations meet (LPPD, LPNS, PDNS, NSNS).
+          `multiplier_error` is an upper estimate of how far the multipliers of the bifurcation are off, from
+          the mesh, rounding, and what errors do to them, with a delay from a mesh twice as fine; `resolved`:
+          below 1e-3. A curve ends with "no_amplitude" at a generalised Hopf
           point (of homoclinic orbits a Bogdanov-Takens point), with "longest_period" where the period
           diverges, with "saddle_node" where the saddle is about to meet a node, with "period_doubling" where
           a doubled cycle becomes another one run through twice. `duplicate_of`: the curve that has all of its
@@ -176,7 +180,7 @@ def curve(
         count = PER_DECADE if points is None else points
         options: dict[str, Any] = {"rates": rates, "between": between, "within": within, "points": count}
         return of_equilibria.curve(model, kind, along, through, **{**options, **slices})
-    own = model_of(model, restless=True, along=(along if drive is None else None,))
+    own = model_of(model, delayed=True, restless=True, along=(along if drive is None else None,))
     chosen = own if drive is None else with_sine(own, drive, kind, along, through)
     first = along if along is not None else chosen.graph if drive is None else AMPLITUDE
     pair = (first, through)
@@ -268,7 +272,9 @@ def _traced(
 def _resonant(asked: Wanted, met: list[Met]) -> list[tuple[Any, Orbits, Orbits]]:
     """Return the beginnings of curves at resonances of curves of other kinds, which begin at what branches
     have met."""
-    found = []
+    found: list[tuple[Any, Orbits, Orbits]] = []
+    if asked.model.delay:
+        return found
     for kind, code in resonances.OTHERS.get(asked.kind, {}).items():
         other = replace(asked, kind=kind, record={})
         for one in _traced(other, _begun_once(other, met))[2]:
@@ -442,7 +448,7 @@ def _begun(asked: Wanted, found: Met) -> tuple[Any, Orbits, Orbits]:
         return problem, orbits, tangents(problem, orbits, forward(orbits, 2), asked.units)
     wide = with_direction(found.problem, found.orbits, asked.kind, along)
     extra = wide.scalars[:, found.orbits.scalars.shape[1] :]
-    return _settled(asked, Marginal(problem, asked.kind), wide.with_scalars(np.hstack((scalars, extra))))
+    return _settled(asked, marginal_of(problem, asked.kind), wide.with_scalars(np.hstack((scalars, extra))))
 
 
 def _settled(asked: Wanted, system: Marginal, guess: Orbits) -> tuple[Any, Orbits, Orbits]:

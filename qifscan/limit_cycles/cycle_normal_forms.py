@@ -25,6 +25,7 @@ import numpy as np
 
 from qifscan.arrays import Array
 from qifscan.limit_cycles.collocation import Border, linearised
+from qifscan.limit_cycles.delayed_marginal import DelayedMarginal
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import phase_row
@@ -135,9 +136,9 @@ class Along:
 
 def coefficient(system: Any, orbits: Orbits) -> Array:
     """Return the real part of the coefficient that decides, in 1/ms for directions of size 1, NaN where none
-    does: at folds, cycles of which nothing is asked, and where a pair is no longer one."""
+    does: at folds, cycles of which nothing is asked, where a pair is no longer one, and with a delay."""
     kind = system.kind if isinstance(system, Marginal) else ""
-    if kind not in ("PD", "NS"):
+    if kind not in ("PD", "NS") or isinstance(system, DelayedMarginal):
         return np.full(len(orbits.period), np.nan)
     along = Along.of(system, orbits)
     return _of_doubling(along, orbits) if kind == "PD" else _of_torus(along, orbits)

@@ -20,7 +20,7 @@ from qifscan.arrays import Array, Index
 from qifscan.limit_cycles.delayed_problem import CyclePast, ProblemWithPast
 from qifscan.limit_cycles.elimination import solve
 from qifscan.limit_cycles.gauss import END, MATRIX, STAGES
-from qifscan.limit_cycles.orbits import Orbits
+from qifscan.limit_cycles.orbits import Orbits, spread
 
 if TYPE_CHECKING:
     from qifscan.limit_cycles.collocation import Border
@@ -47,20 +47,38 @@ class Entries:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How the past of c variables at the stages, each the first of so many parts of the state, changes.
+
+    `weights` `(orbits, N, 4, c, c, 5)`: by the nodes of those of the interval that it is read from; `shift`
+    `(orbits, N, 4, c, k)`: by the scalars, as it is read at other places.
+    """
+
+    weights: Array
+    shift: Array
+
+    @property
+    def count(self) -> int:
+        """Of how many variables it is."""
+        return int(self.weights.shape[3])
+
+
+@dataclass(frozen=True)
 class DelayedLinear:
     """The equations linearised at cycles.
 
-    `stages` `(orbits, N, 4, n, n + 4 + k + 1)`: changes of the stages by those of (left mesh point, past at
-    the stages, scalars, 1); `transfer` `(orbits, N, n, ...)`: of the right mesh point. `shift`: of the past
-    by the scalars, as it is read at other places, `(orbits, N, 4, k)`. `gap`: u(1) - u(0); `residual`: the
-    largest error of an equation, relative to the variable's size.
+    `stages` `(orbits, N, 4, n, n + 4 c + k + 1)`: changes of the stages by those of (left mesh point, past at
+    the stages, scalars, 1); `transfer` `(orbits, N, n, ...)`: of the right mesh point. The past is that of c
+    variables, see `Reading`. `gap`: u(1) - R u(0); `turn`: R and the derivatives of R u(0) by the scalars, if
+    R is not 1; `residual`: the largest error of an equation, relative to the variable's size.
     """
 
     past: CyclePast
     stages: Array
     transfer: Array
-    shift: Array
+    reading: Reading
     gap: Array
+    turn: tuple[Array, Array] | None
     residual: Array
 
     @property
@@ -72,16 +90,36 @@ class DelayedLinear:
     @property
     def block(self) -> int:
         """Unknowns of an interval."""
-        return int(self.gap.shape[1]) + STAGES
+        return int(self.gap.shape[1]) + STAGES * self.reading.count
 
     @cached_property
     def read(self) -> Array:
         """The changes of the past by those of what the stages depend on, in the interval that it is read
-        from: `(orbits, N, 4, n + 4 + k + 1)`."""
+        from: `(orbits, N, 4 c, n + 4 c + k + 1)`."""
         orbit = np.arange(len(self.gap))[:, None, None]
-        rates = self.stages[orbit, self.past.interval, :, 0]
-        found: Array = (self.past.weights[..., None, 1:] @ rates)[..., 0, :]
-        found[..., 0] += self.past.weights[..., 0]
+        count = self.reading.count
+        size = self.gap.shape[1] // count
+        own = slice(0, None, size)
+        rates = self.stages[orbit, self.past.interval][..., own, :]
+        weights = self.reading.weights
+        shape = *rates.shape[:3], STAGES * count, rates.shape[-1]
+        inner = np.moveaxis(weights[..., 1:], -1, -2).reshape(*weights.shape[:4], -1)
+        found: Array = inner @ rates.reshape(shape)
+        found[..., : size * count : size] += weights[..., 0]
+        return found.reshape(*found.shape[:2], -1, found.shape[-1])
+
+    @cached_property
+    def begins(self) -> Array:
+        """The changes of the mesh points without the last by those of the interval before each, around the
+        cycle: `(orbits, N, n, n + 4 c + k + 1)`."""
+        found = np.roll(self.transfer, 1, axis=1)
+        if self.turn is None:
+            found[:, 0, :, -1] += self.gap
+            return found
+        matrix, by = self.turn
+        found[:, 0, :, -1 - by.shape[2] : -1] -= by
+        found[:, 0, :, -1] += self.gap
+        found[:, 0] = np.linalg.solve(matrix, found[:, 0])
         return found
 
     def entries(self, orbit: int) -> Entries:
@@ -89,16 +127,19 @@ class DelayedLinear:
         intervals, size, wide = self.transfer.shape[1], self.gap.shape[1], self.block
         each, own = np.arange(intervals)[:, None, None], np.arange(wide)
         shape = (intervals, size, wide)
-        after = np.broadcast_to((each + 1) % intervals * wide + own[:size, None], shape)
-        before = np.broadcast_to(each * wide + own, shape)
-        around = np.broadcast_to(each == intervals - 1, shape)
-        shape = (intervals, STAGES, wide)
+        after = np.broadcast_to(each * wide + own[:size, None], shape)
+        before = np.broadcast_to((each - 1) % intervals * wide + own, shape)
+        around = np.broadcast_to(each == 0, shape)
+        shape = (intervals, wide - size, wide)
         here = np.broadcast_to(each * wide + own[size:, None], shape)
-        from_ = self.past.interval[orbit][..., None] * wide + own
-        periods = np.broadcast_to(self.past.periods[orbit][..., None], shape)
-        pairs = ((after, here), (before, from_), (around, periods))
+        count = self.reading.count
+        from_, periods = (
+            np.broadcast_to(np.repeat(x[orbit], count, axis=1)[..., None], shape)
+            for x in (self.past.interval, self.past.periods)
+        )
+        pairs = ((after, here), (before, from_ * wide + own), (around, periods))
         row, column, ago = (np.concatenate([part.ravel() for part in pair]).astype(np.intp) for pair in pairs)
-        parts = self.transfer[orbit, ..., :wide], self.read[orbit, ..., :wide]
+        parts = self.begins[orbit, ..., :wide], self.read[orbit, ..., :wide]
         value = np.concatenate([part.ravel() for part in parts])
         return Entries(row, column, value, ago, intervals * wide)
 
@@ -117,6 +158,9 @@ class DelayedLinear:
         stages = self.stages.reshape(count, intervals, STAGES * size, -1) @ wide
         stages = stages.reshape(count, intervals, STAGES, size, 2)
         last = y[:, :1, :size] - self.gap[:, None, :, None] * ones[:, None]
+        if self.turn is not None:
+            matrix, by = self.turn
+            last = (matrix @ y[:, 0, :size] + by @ scalars - self.gap[..., None] * ones)[:, None]
         u = np.concatenate((y[:, :, :size], last), axis=1)
         change, direction = (
             Orbits(orbits.s, u[..., i].copy(), stages[..., i].copy(), scalars[..., i]) for i in range(2)
@@ -131,14 +175,18 @@ class DelayedLinear:
         intervals, size, wide = self.transfer.shape[1], self.gap.shape[1], self.block
         k = border.scalars.shape[1]
         by_rest = np.zeros((intervals, wide, k + 1))
-        by_rest[:, :size] = np.roll(self.transfer[orbit, ..., wide:], 1, axis=0)
-        by_rest[0, :size, -1] += self.gap[orbit]
+        by_rest[:, :size] = self.begins[orbit, ..., wide:]
         by_rest[:, size:] = self.read[orbit, ..., wide:]
-        by_rest[:, size:, :-1] += self.shift[orbit]
-        rows = np.zeros((k, intervals, wide))
+        by_rest[:, size:, :-1] += self.reading.shift[orbit].reshape(intervals, -1, k)
+        rows, scalars = np.zeros((k, intervals, wide)), border.scalars[orbit]
         rows[..., :size] = border.states[orbit, :, :-1]
         last = border.states[orbit, :, -1]
-        rows[:, 0, :size] += last
+        if self.turn is None:
+            rows[:, 0, :size] += last
+        else:
+            matrix, by = (x[orbit] for x in self.turn)
+            rows[:, 0, :size] += last @ matrix
+            scalars = scalars + last @ by
         right = np.zeros((intervals * wide + k, 2))
         right[:-k, 0] = by_rest[..., -1].ravel()
         right[-k:, 0] = border.right[orbit] + last @ self.gap[orbit]
@@ -147,7 +195,7 @@ class DelayedLinear:
         square = eye_array(entries.size, format="csc") - entries.matrix(np.ones_like)
         beside = csc_array(-by_rest[..., :-1].reshape(-1, k))
         whole = block_array(
-            [[square, beside], [csc_array(rows.reshape(k, -1)), csc_array(border.scalars[orbit])]],
+            [[square, beside], [csc_array(rows.reshape(k, -1)), csc_array(scalars)]],
             format="csc",
         )
         if not (np.isfinite(whole.data).all() and np.isfinite(right).all()):
@@ -162,23 +210,35 @@ class DelayedLinear:
 
 def delayed_linear(problem: ProblemWithPast, orbits: Orbits) -> DelayedLinear:
     """Return the equations linearised at cycles."""
-    count, intervals, stages, size = orbits.stages.shape
-    k = orbits.scalars.shape[1]
     past = problem.past(orbits, orbits.gauss_times)
     f, jacobian, by_past, by = problem.with_past(
         orbits.gauss_times, orbits.stages, past.value, orbits.scalars
     )
+    shift = moved(problem, orbits, past.slope[..., None], orbits.scalars.shape[1])
+    reading = Reading(past.weights[..., None, None, :], shift)
+    return linear_with_past(problem, orbits, past, (f, jacobian, by_past[..., None], by), reading)
+
+
+def linear_with_past(
+    system: Any, orbits: Orbits, past: CyclePast, derivatives: tuple[Array, ...], reading: Reading
+) -> DelayedLinear:
+    """Return the equations linearised at orbits from their rates of change at the stages, the Jacobians of
+    these, and their derivatives by the past `(..., n, c)` and by the parameters."""
+    count, intervals, stages, size = orbits.stages.shape
+    k, many = orbits.scalars.shape[1], reading.count
+    f, jacobian, by_past, by = derivatives
+    wide = size + stages * many
     time = (orbits.steps * orbits.period[:, None])[..., None, None]
     summed = MATRIX @ f
-    right = np.zeros((count, intervals, stages, size, size + stages + k + 1))
+    right = np.zeros((count, intervals, stages, size, wide + k + 1))
     right[..., :size] = np.eye(size)
-    right[..., size : size + stages] = (
-        time[..., None] * MATRIX[:, None] * np.moveaxis(by_past, 2, 3)[:, :, None]
-    )
-    right[..., size + stages] = orbits.steps[..., None, None] * summed
+    spread_out = np.moveaxis(by_past, 2, 3)[:, :, None]
+    inner = time[..., None, None] * MATRIX[:, None, :, None] * spread_out
+    right[..., size:wide] = inner.reshape(*inner.shape[:4], -1)
+    right[..., wide] = orbits.steps[..., None, None] * summed
     if k > 1:
         varied = MATRIX @ by.reshape(count, intervals, stages, -1)
-        right[..., size + stages + 1 : -1] = (time * varied).reshape(by.shape)
+        right[..., wide + 1 : -1] = (time * varied).reshape(by.shape)
     wrong = orbits.stages - orbits.u[:, :-1, None] - time * summed
     right[..., -1] = -wrong
     within = np.einsum("jl,oilab->oijalb", MATRIX, jacobian) * -time[..., None, None]
@@ -188,17 +248,22 @@ def delayed_linear(problem: ProblemWithPast, orbits: Orbits) -> DelayedLinear:
     transfer[..., :size] += END[0] * np.eye(size)
     jump = END[0] * orbits.u[:, :-1] + END[1:] @ orbits.stages - orbits.u[:, 1:]
     transfer[..., -1] += jump
-    gap = orbits.u[:, -1] - orbits.u[:, 0]
+    turn, begin = system.turn(orbits.scalars), orbits.u[:, 0]
+    if turn is not None:
+        turn = turn[0], np.einsum("bijk,bj->bik", turn[1], begin)
+        begin = (turn[0] @ begin[..., None])[..., 0]
+    gap = orbits.u[:, -1] - begin
     worst = np.maximum(np.abs(wrong).max(axis=(1, 2)), np.abs(jump).max(axis=1))
-    residual = (np.maximum(worst, np.abs(gap)) / problem.scales(orbits.u)).max(axis=1)
-    return DelayedLinear(past, found, transfer, _shift(problem, orbits, past), gap, residual)
+    residual = (np.maximum(worst, np.abs(gap)) / system.scales(orbits.u)).max(axis=1)
+    return DelayedLinear(past, found, transfer, reading, gap, turn, residual)
 
 
-def _shift(problem: ProblemWithPast, orbits: Orbits, past: CyclePast) -> Array:
-    """Return the change of the past by the scalars as it is read at other places: at s - D/T."""
-    found = np.zeros((*past.slope.shape, orbits.scalars.shape[1]))
-    period = orbits.period[:, None, None]
-    found[..., 0] = past.slope * problem.delays(orbits.scalars)[:, None, None] / period**2
+def moved(problem: ProblemWithPast, orbits: Orbits, slope: Array, scalars: int) -> Array:
+    """Return the changes by the scalars of what has such slopes by scaled time, `(orbits, N, 4, c)`, as it is
+    read at other places: at s - D/T."""
+    found = np.zeros((*slope.shape, scalars))
+    period = spread(orbits.period, slope.ndim)
+    found[..., 0] = slope * spread(problem.delays(orbits.scalars), slope.ndim) / period**2
     if problem.model.delay in problem.along:
-        found[..., 1 + problem.along.index(problem.model.delay)] = -past.slope / period
+        found[..., 1 + problem.along.index(problem.model.delay)] = -slope / period
     return found

@@ -78,27 +78,28 @@ def problem_of(model: Model, parameters: Mapping[str, Array], along: tuple[str, 
     return (DelayedProblem if model.delay else Problem)(model, parameters, along)
 
 
-def doubled_direction(problem: DelayedProblem, orbits: Orbits) -> tuple[Array, Array]:
-    """Return the direction of the multiplier nearest to -1 of cycles, by inverse iteration: at the mesh
-    points and at the stages, of size 1 relative to the variables."""
+def critical_direction(problem: DelayedProblem, orbits: Orbits, mu: Any) -> tuple[Any, Any]:
+    """Return the directions of multipliers next to some numbers `(orbits,)`, by inverse iteration: at the
+    mesh points and at the stages, of size 1 relative to the variables."""
     from scipy.sparse import eye_array
     from scipy.sparse.linalg import splu
 
     linear = delayed_linear(problem, orbits)
     (count, intervals, size), wide = linear.transfer.shape[:3], linear.block
-    y = np.empty((count, intervals, wide))
+    y = np.empty((count, intervals, wide), dtype=mu.dtype)
     for orbit in range(count):
         entries = linear.entries(orbit)
-        # Beside -1, where the matrix would be singular.
-        solver = splu(eye_array(entries.size, format="csc") - entries.matrix(lambda k: (-1.0 - 1e-9) ** -k))
-        found = np.random.default_rng(0).standard_normal(entries.size)
+        # Beside the multiplier, where the matrix would be singular.
+        near = mu[orbit] * (1.0 + 1e-9)
+        solver = splu(eye_array(entries.size, format="csc") - entries.matrix(lambda k, near=near: near**-k))
+        found = np.random.default_rng(0).standard_normal(entries.size).astype(mu.dtype)
         for _ in range(3):
             found = solver.solve(found)
             found = found / np.linalg.norm(found)
         y[orbit] = found.reshape(intervals, wide)
     stages = (linear.stages[..., :wide] @ y[:, :, None, :, None])[..., 0]
-    u = np.concatenate((y[..., :size], -y[:, :1, :size]), axis=1)
-    square = (orbits.weights[..., None] * (u / problem.scales(orbits.u)[:, None]) ** 2).sum(axis=(1, 2))
+    u = np.concatenate((y[..., :size], mu[:, None, None] * y[:, :1, :size]), axis=1)
+    square = (orbits.weights[..., None] * np.abs(u / problem.scales(orbits.u)[:, None]) ** 2).sum(axis=(1, 2))
     return u / spread(np.sqrt(square), 3), stages / spread(np.sqrt(square), 4)
 
 

@@ -5,6 +5,7 @@ A cycle is its own past: r a delay ago is its polynomial at (s - D/T) mod 1.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,17 +21,29 @@ _POWERS = np.linalg.inv(np.vander(NODES, increasing=True))
 """Coefficients of the polynomials of the nodes of an interval: `(powers, nodes)`."""
 
 
+def node_weights(inside: Array, length: Array, order: int) -> Array:
+    """Return the weights of the nodes of intervals in a derivative of their polynomials, at places in [0, 1]
+    of intervals of some lengths: `(..., 5)`."""
+    power = np.arange(order, len(NODES))
+    factor = [float(math.perm(k, order)) for k in power.tolist()]
+    powers = inside[..., None] ** (power - order) * np.array(factor) / length[..., None] ** order
+    found: Array = powers @ _POWERS[order:]
+    return found
+
+
 @dataclass(frozen=True)
 class CyclePast:
     """The first variable one delay before some places of orbits, `(orbits, ...)`: its value and slope by
-    scaled time, the interval it is read from, how many periods before, and the weights of the interval's
-    nodes `(orbits, ..., 5)`."""
+    scaled time, the interval it is read from, how many periods before, the place in the interval in [0, 1],
+    and the weights that the interval's nodes have in the value and in the slope `(orbits, ..., 5)`."""
 
     value: Array
     slope: Array
     interval: Index
     periods: Index
+    inside: Array
     weights: Array
+    steep: Array
 
 
 @dataclass(frozen=True)
@@ -58,17 +71,18 @@ class ProblemWithPast(Problem):
         interval = np.stack(inner)
         row = np.arange(len(s))[:, None]
         length = orbits.steps[row, interval]
-        powers = ((place - orbits.s[row, interval]) / length)[..., None] ** np.arange(len(NODES))
-        raised = powers[..., :-1] * np.arange(1.0, len(NODES)) / length[..., None]
+        inside = (place - orbits.s[row, interval]) / length
         nodes = orbits.nodes[..., 0][row, interval]
-        weights = powers @ _POWERS
-        value, slope = (weights * nodes).sum(axis=-1), ((raised @ _POWERS[1:]) * nodes).sum(axis=-1)
+        weights, steep = (node_weights(inside, length, order) for order in range(2))
+        value, slope = (weights * nodes).sum(axis=-1), (steep * nodes).sum(axis=-1)
         return CyclePast(
             value.reshape(s.shape),
             slope.reshape(s.shape),
             interval.reshape(s.shape),
             periods.astype(np.intp),
+            inside.reshape(s.shape),
             weights.reshape(*s.shape, -1),
+            steep.reshape(*s.shape, -1),
         )
 
     def velocity(self, orbits: Orbits) -> Array:

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from qifscan.arrays import Array
-from qifscan.limit_cycles.collocation import Linear, linearised
+from qifscan.arrays import Array, Index
+from qifscan.limit_cycles.collocation import Linear, linear_of, linearised
+from qifscan.limit_cycles.delayed_multipliers import DelayedProblem, critical_direction
 from qifscan.limit_cycles.floquet import multiplied
 from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.steps import tangents
+from qifscan.limit_cycles.steps import stability, tangents
 
 
 def with_direction(problem: Problem, orbits: Orbits, kind: str, before: Orbits) -> Orbits:
@@ -23,6 +24,8 @@ def with_direction(problem: Problem, orbits: Orbits, kind: str, before: Orbits) 
     if kind == "LPC":
         along = tangents(problem, orbits, before, np.ones(orbits.scalars.shape[1] - 1))
         u, stages, extra = along.u, along.stages, along.scalars[:, :1] / orbits.period[:, None]
+    elif isinstance(problem, DelayedProblem):
+        u, stages, extra = _with_past(problem, orbits, kind)
     else:
         u, stages, extra = _eigenvector(linearised(problem, orbits), kind)
     size = _size(problem, orbits, u)
@@ -53,11 +56,7 @@ def _eigenvector(linear: Linear, kind: str) -> tuple[Array, Array, Array]:
     """Return the direction of the multiplier nearest to -1, or both of a pair nearest to the circle: at the
     mesh points, at the stages, and the cosine of the pair's angle."""
     mu, vectors = np.linalg.eig(multiplied(linear.groups))
-    if kind == "PD":
-        pick = np.abs(mu + 1.0).argmin(axis=1)
-    else:
-        upper = np.where(mu.imag > 1e-9, np.abs(np.abs(mu) - 1.0), np.inf)
-        pick = upper.argmin(axis=1)
+    pick = np.abs(mu + 1.0).argmin(axis=1) if kind == "PD" else _pair(mu)
     row = np.arange(len(mu))
     x: Any = vectors[row, :, pick]
     x = x.real.astype(complex) if kind == "PD" else x
@@ -70,6 +69,29 @@ def _eigenvector(linear: Linear, kind: str) -> tuple[Array, Array, Array]:
     cosine = np.cos(np.angle(mu[row, pick]))[:, None]
     if kind == "PD":
         return whole.real, stages.real, cosine
+    return _parts(whole, stages, cosine)
+
+
+def _pair(mu: Any) -> Index:
+    """Return which multipliers are those of a pair nearest to the circle, above the real axis."""
+    upper = np.where(mu.imag > 1e-9, np.abs(np.abs(mu) - 1.0), np.inf)
+    found: Index = upper.argmin(axis=1)
+    return found
+
+
+def _with_past(problem: DelayedProblem, orbits: Orbits, kind: str) -> tuple[Array, Array, Array]:
+    """Return the same of cycles with a delay."""
+    row = np.arange(len(orbits.period))
+    if kind == "PD":
+        u, stages = critical_direction(problem, orbits, np.full(len(row), -1.0))
+        return u, stages, np.zeros((len(row), 1))
+    mu = stability(problem, orbits, linear_of(problem, orbits)).mu
+    own = mu[row, _pair(mu)]
+    return _parts(*critical_direction(problem, orbits, own), np.cos(np.angle(own))[:, None])
+
+
+def _parts(whole: Any, stages: Any, cosine: Array) -> tuple[Array, Array, Array]:
+    """Return q and w of complex directions q + i w sin theta, and the cosine."""
     sine = np.sqrt(1.0 - cosine**2)
     both = np.concatenate((whole.real, whole.imag / sine[..., None]), axis=-1)
     return both, np.concatenate((stages.real, stages.imag / sine[..., None, None]), axis=-1), cosine

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from qifscan.arrays import Array
-from qifscan.limit_cycles.delayed_multipliers import DelayedProblem, doubled_direction
 from qifscan.limit_cycles.directions import with_direction
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.steps import Met
@@ -15,7 +14,7 @@ def twice(met: Met) -> tuple[Orbits, Orbits]:
     """Return cycles at period doublings run through twice, and the directions in which doubled cycles grow:
     that of the multiplier -1 on the first lap, the opposite on the second."""
     size = met.problem.size
-    both = _with_direction(met)
+    both = with_direction(met.problem, met.orbits, "PD", met.tangent)
     s = np.concatenate((0.5 * both.s, 0.5 + 0.5 * both.s[:, 1:]), axis=1)
 
     def laps(part: slice, sign: float) -> tuple[Array, Array]:
@@ -29,12 +28,3 @@ def twice(met: Met) -> tuple[Orbits, Orbits]:
         Orbits(s, *laps(slice(0, size), 1.0), scalars),
         Orbits(s, *laps(slice(size, None), -1.0), 0.0 * scalars),
     )
-
-
-def _with_direction(met: Met) -> Orbits:
-    """Return cycles with the direction of the multiplier -1."""
-    if not isinstance(met.problem, DelayedProblem):
-        return with_direction(met.problem, met.orbits, "PD", met.tangent)
-    orbits, along = met.orbits, doubled_direction(met.problem, met.orbits)
-    u, stages = (np.concatenate(pair, axis=-1) for pair in zip((orbits.u, orbits.stages), along, strict=True))
-    return Orbits(orbits.s, u, stages, orbits.scalars)

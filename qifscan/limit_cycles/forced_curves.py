@@ -14,6 +14,7 @@ from qifscan.dynamics.model import Model
 from qifscan.errors import Fault, ScanError, show
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles.collocation import INTERVALS
+from qifscan.limit_cycles.delayed_multipliers import problem_of
 from qifscan.limit_cycles.orbits import Orbits, from_function
 from qifscan.limit_cycles.problem import AMPLITUDE, Problem
 from qifscan.limit_cycles.steps import tangents
@@ -57,7 +58,7 @@ def response_starts(model: Model, flat: Mapping[str, Array]) -> tuple[Index, Pro
     state = states[who, rank]
     given = {name: values[who] for name, values in own.items()}
     drive = (0.0 * given[next(iter(given))], flat[PHASE][who], np.ones(len(who)))
-    problem = Problem(model, given, (AMPLITUDE,), drive, fixed=True)
+    problem = replace(problem_of(model, given, (AMPLITUDE,)), drive=drive, fixed=True)
     mesh = np.tile(np.linspace(0.0, 1.0, INTERVALS + 1), (len(who), 1))
     scalars = np.stack((flat[PERIOD][who], drive[0]), axis=1)
     orbits = from_function(mesh, lambda s: state[:, None] + 0.0 * s[..., None], scalars)

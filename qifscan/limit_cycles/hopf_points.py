@@ -24,10 +24,15 @@ from qifscan.theory.normal_forms import (
     states,
 )
 from qifscan.theory.on_branch import Request
-from qifscan.theory.rate_curve import paths
+from qifscan.theory.rate_curve import degree_in, paths
 from qifscan.theory.special_points import special_on
 from qifscan.theory.spectrum import spectrum_of
 from qifscan.theory.zeros import part
+
+
+def has_hopf_points(model: Model, name: str) -> bool:
+    """Tell whether Hopf points can be looked for along a parameter, of a graph over the rate."""
+    return name in (model.graph, model.delay) or degree_in(model, name) in (1, 2)
 
 
 def hopf_points(

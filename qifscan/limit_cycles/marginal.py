@@ -27,7 +27,7 @@ from qifscan.arrays import Array
 from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.problem import Problem, phase_row
 
-_SHIFT = 1e-4
+SHIFT = 1e-4
 """Share of a direction over which derivatives of the Jacobian are differences: exact for quadratic fields.
 They serve Newton's method alone: what it converges to does not depend on them."""
 
@@ -100,12 +100,12 @@ class Marginal:
         for k in range(self.copies):
             part = slice((k + 1) * n, (k + 2) * n)
             v = u[..., part]
-            _, above, by_above = problem.derivatives(s, state + _SHIFT * v, own)
-            _, below, by_below = problem.derivatives(s, state - _SHIFT * v, own)
+            _, above, by_above = problem.derivatives(s, state + SHIFT * v, own)
+            _, below, by_below = problem.derivatives(s, state - SHIFT * v, own)
             rates[..., part] = (jacobian @ v[..., None])[..., 0] + b * f
             whole[..., part, part] = jacobian
-            whole[..., part, :n] = (above - below) / (2.0 * _SHIFT)
-            by_all[..., part, : by.shape[-1]] = (by_above - by_below) / (2.0 * _SHIFT)
+            whole[..., part, :n] = (above - below) / (2.0 * SHIFT)
+            by_all[..., part, : by.shape[-1]] = (by_above - by_below) / (2.0 * SHIFT)
             if extra:
                 whole[..., part, :n] += b[..., None] * jacobian
                 by_all[..., part, : by.shape[-1]] += b[..., None] * by
