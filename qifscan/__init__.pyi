@@ -1,5 +1,6 @@
 """The public names: `__init__.py` reads them here, and so do type checkers."""
 
+from qifscan.cycle_curves.curves import curve as curve
 from qifscan.dynamics.drive import Constant as Constant
 from qifscan.dynamics.drive import Pulse as Pulse
 from qifscan.dynamics.drive import Ramp as Ramp
@@ -18,7 +19,6 @@ from qifscan.interop.parameters import from_pyrates as from_pyrates
 from qifscan.interop.parameters import from_tvb as from_tvb
 from qifscan.interop.pycobi import read_pycobi as read_pycobi
 from qifscan.limit_cycles.branches import cycle_branches as cycle_branches
-from qifscan.limit_cycles.curves import curve as curve
 from qifscan.limit_cycles.cycles import cycles as cycles
 from qifscan.limit_cycles.forced import forced_cycles as forced_cycles
 from qifscan.models import models as models

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
+from qifscan.roots.taylor import RATE, Taylor
+from qifscan.roots.zeros import Nodes, resolved, zeros
 from qifscan.theory.rate_curve import coefficients, series
-from qifscan.theory.taylor import RATE, Taylor
-from qifscan.theory.zeros import Nodes, resolved, zeros
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "bifurcation.py"
 

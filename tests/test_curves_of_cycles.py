@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import qifscan as qs
-from qifscan.limit_cycles import curves
-from qifscan.limit_cycles.curve_bifurcations import CUTS
+from qifscan.cycle_curves import curves
+from qifscan.cycle_curves.curve_bifurcations import CUTS
 from qifscan.limit_cycles.steps import at_value
 from qifscan.theory import codes
 

@@ -15,9 +15,9 @@ from qifscan.dynamics.models import FAMILY, MODELS
 from qifscan.limit_cycles.duplicates import duplicates
 from qifscan.limit_cycles.homoclinic import fitted
 from qifscan.limit_cycles.located import Search
-from qifscan.limit_cycles.orbits import from_function
-from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.steps import at_value
+from qifscan.periodic_orbits.orbits import from_function
+from qifscan.periodic_orbits.problem import Problem
 from qifscan.theory.normal_forms import lyapunov_coefficient
 
 GAST = {"delta": 2.0, "J": 15.0 * math.sqrt(2.0)}

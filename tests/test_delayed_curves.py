@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import qifscan as qs
-from qifscan.limit_cycles import curve_bifurcations
-from qifscan.limit_cycles.curve_bifurcations import CUTS
-from qifscan.limit_cycles.orbits import evaluated
+from qifscan.cycle_curves import curve_bifurcations
+from qifscan.cycle_curves.curve_bifurcations import CUTS
+from qifscan.periodic_orbits.orbits import evaluated
 from qifscan.theory.codes import GH, LPC, LPPD, PD, R1, R2, TR
 from tests.test_delayed_cycles import BRUSSELATOR, after_a_period
 

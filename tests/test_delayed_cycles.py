@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 
 import qifscan as qs
 from qifscan.limit_cycles import branch_bifurcations
-from qifscan.limit_cycles.orbits import evaluated
+from qifscan.periodic_orbits.orbits import evaluated
 
 LPC, PD, TR, HB = 5, 7, 8, 3
 

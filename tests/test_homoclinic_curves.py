@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import qifscan as qs
-from qifscan.limit_cycles.curve_bifurcations import CUTS
+from qifscan.cycle_curves.curve_bifurcations import CUTS
 from qifscan.limit_cycles.homoclinic_columns import BY
 
 from .test_homoclinic_orbits import meeting

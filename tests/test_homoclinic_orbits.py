@@ -10,11 +10,11 @@ from scipy.optimize import brentq
 import qifscan as qs
 from qifscan.dynamics.models import FAMILY
 from qifscan.limit_cycles.homoclinic_columns import BY, told
-from qifscan.limit_cycles.orbits import adapted, from_function, remeshed
-from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.projection import _corrected, homoclinic
-from qifscan.limit_cycles.saddles import saddles
 from qifscan.models import Model, Parameter, Variable
+from qifscan.periodic_orbits.orbits import adapted, from_function, remeshed
+from qifscan.periodic_orbits.problem import Problem
+from qifscan.periodic_orbits.projection import _corrected, homoclinic
+from qifscan.periodic_orbits.saddles import saddles
 
 
 def field(y, inputs, c):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from qifscan.limit_cycles.branch_bifurcations import OnBranches
-from qifscan.limit_cycles.elimination import eliminated
-from qifscan.limit_cycles.gauss import MATRIX
 from qifscan.limit_cycles.meeting import Fronts, completed
 from qifscan.limit_cycles.steps import BY_HOPF, BY_PERIOD, BY_POINTS, Extent
+from qifscan.periodic_orbits.elimination import eliminated
+from qifscan.periodic_orbits.gauss import MATRIX
 from qifscan.theory.codes import LPC, POINT
 
 

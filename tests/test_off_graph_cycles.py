@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
-from qifscan.limit_cycles.curve_bifurcations import CUTS
+from qifscan.cycle_curves.curve_bifurcations import CUTS
 
 from .test_arclength import jacobian, memory
 from .test_no_graph import own  # noqa: F401

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from qifscan.theory import tracing
-from qifscan.theory.tracing import AT_LEVEL, AT_SIDE, CLOSED, Plane, traced
+from qifscan.roots import tracing
+from qifscan.roots.tracing import AT_LEVEL, AT_SIDE, CLOSED, Plane, traced
 
 LEVELS = np.linspace(0.0, 4.0, 9)
 

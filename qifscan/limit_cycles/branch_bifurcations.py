@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import linear_of
 from qifscan.limit_cycles.continuation import Branches
 from qifscan.limit_cycles.located import Bracket, Test, search
-from qifscan.limit_cycles.orbits import Orbits, halves_apart
-from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.steps import (
     BY_BRANCH_POINT,
     BY_DOUBLING,
@@ -37,6 +34,9 @@ from qifscan.limit_cycles.steps import (
     torus,
     units_of,
 )
+from qifscan.periodic_orbits.collocation import linear_of
+from qifscan.periodic_orbits.orbits import Orbits, halves_apart
+from qifscan.periodic_orbits.problem import Problem
 from qifscan.theory.codes import BPC, EP, LPC, PD, TR, UNRESOLVED, UZ
 
 STILL, PATIENCE = 1e-12, 25

@@ -35,7 +35,6 @@ from qifscan.limit_cycles.found import SAME, no_rows
 from qifscan.limit_cycles.homoclinic import divergence
 from qifscan.limit_cycles.hopf_points import has_hopf_points
 from qifscan.limit_cycles.meeting import Fronts, completed
-from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.starts import (
     AT_BRANCH_POINT,
     AT_DOUBLING,
@@ -48,12 +47,13 @@ from qifscan.limit_cycles.starts import (
     switched_starts,
 )
 from qifscan.limit_cycles.steps import CUTS, Extent
+from qifscan.periodic_orbits.orbits import Orbits
 from qifscan.phases import phased
+from qifscan.roots.zeros import part
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import off_graph
 from qifscan.theory.codes import BPC, HB, OF_CYCLES, POINT, UNRESOLVED
 from qifscan.theory.tables import Words, flags
-from qifscan.theory.zeros import part
 
 if TYPE_CHECKING:
     import xarray as xr

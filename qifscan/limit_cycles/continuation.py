@@ -16,10 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import INTERVALS
 from qifscan.limit_cycles.meeting import Fronts
-from qifscan.limit_cycles.orbits import Orbits, adapted, all_remeshed, inner, joined
-from qifscan.limit_cycles.problem import OrbitProblem, WithMemory
 from qifscan.limit_cycles.steps import (
     BY_FAILURE,
     BY_HOPF,
@@ -32,6 +29,9 @@ from qifscan.limit_cycles.steps import (
     unit_length,
     units_of,
 )
+from qifscan.periodic_orbits.collocation import INTERVALS
+from qifscan.periodic_orbits.orbits import Orbits, adapted, all_remeshed, inner, joined
+from qifscan.periodic_orbits.problem import OrbitProblem, WithMemory
 from qifscan.phases import tell
 from qifscan.theory.codes import EP, POINT
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.lazy import LazyModule
-from qifscan.limit_cycles.delayed_multipliers import MULTIPLIERS
 from qifscan.limit_cycles.steps import RESOLVED
+from qifscan.periodic_orbits.delayed_multipliers import MULTIPLIERS
 from qifscan.theory.codes import BPC, HB, LPC, PD, TR
 from qifscan.theory.tables import Attributes, Words, flags
 

@@ -14,8 +14,8 @@ from qifscan.errors import check_count, check_time
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import steps
 from qifscan.limit_cycles.cycle_columns import columns_of, grid
-from qifscan.limit_cycles.delayed_multipliers import problem_of
 from qifscan.limit_cycles.found import found_cycles, no_rows
+from qifscan.periodic_orbits.delayed_multipliers import problem_of
 from qifscan.phases import phased, tell
 from qifscan.scan.labels import Values, complete, labelled
 

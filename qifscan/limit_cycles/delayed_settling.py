@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.delayed_multipliers import DelayedProblem
 from qifscan.limit_cycles.settling import NODES_IN_STEP, Now, Trajectories, stepped
+from qifscan.periodic_orbits.delayed_multipliers import DelayedProblem
 from qifscan.phases import tell
 
 _TRIMMED = 4096

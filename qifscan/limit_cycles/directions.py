@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import Linear, linear_of, linearised
-from qifscan.limit_cycles.delayed_multipliers import DelayedProblem, critical_direction
-from qifscan.limit_cycles.floquet import multiplied
-from qifscan.limit_cycles.marginal import Marginal
-from qifscan.limit_cycles.orbits import Orbits
-from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.steps import stability, tangents
+from qifscan.periodic_orbits.collocation import Linear, linear_of, linearised
+from qifscan.periodic_orbits.delayed_multipliers import DelayedProblem, critical_direction
+from qifscan.periodic_orbits.floquet import multiplied
+from qifscan.periodic_orbits.marginal import Marginal
+from qifscan.periodic_orbits.orbits import Orbits
+from qifscan.periodic_orbits.problem import Problem
 
 
 def with_direction(problem: Problem, orbits: Orbits, kind: str, before: Orbits) -> Orbits:

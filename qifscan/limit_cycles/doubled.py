@@ -6,8 +6,8 @@ import numpy as np
 
 from qifscan.arrays import Array
 from qifscan.limit_cycles.directions import with_direction
-from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.steps import Met
+from qifscan.periodic_orbits.orbits import Orbits
 
 
 def twice(met: Met) -> tuple[Orbits, Orbits]:

@@ -20,9 +20,7 @@ from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, check_count, check_time, show
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import delayed_settling, settling
-from qifscan.limit_cycles.collocation import INTERVALS, linear_of
 from qifscan.limit_cycles.cycle_columns import columns_of, grid, multiplier_count
-from qifscan.limit_cycles.delayed_multipliers import DelayedProblem, problem_of
 from qifscan.limit_cycles.found import (
     Group,
     Method,
@@ -34,7 +32,10 @@ from qifscan.limit_cycles.found import (
     sizes,
     starting,
 )
-from qifscan.limit_cycles.orbits import (
+from qifscan.limit_cycles.steps import FINE, at_value, stability
+from qifscan.periodic_orbits.collocation import INTERVALS, linear_of
+from qifscan.periodic_orbits.delayed_multipliers import DelayedProblem, problem_of
+from qifscan.periodic_orbits.orbits import (
     Orbits,
     adapted,
     extremes,
@@ -44,8 +45,7 @@ from qifscan.limit_cycles.orbits import (
     mesh_error,
     remeshed,
 )
-from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.steps import FINE, at_value, stability
+from qifscan.periodic_orbits.problem import Problem
 from qifscan.phases import phased
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import equilibria

@@ -10,11 +10,12 @@ import numpy as np
 
 from qifscan.arrays import Array, Index
 from qifscan.limit_cycles import delayed_settling, settling, steps
-from qifscan.limit_cycles.collocation import INTERVALS, linear_of
 from qifscan.limit_cycles.continuation import FINEST
 from qifscan.limit_cycles.cycle_columns import OUTCOMES, multiplier_count
-from qifscan.limit_cycles.delayed_multipliers import DelayedProblem
-from qifscan.limit_cycles.orbits import (
+from qifscan.limit_cycles.steps import ACCURATE, FINE, own_error, stability
+from qifscan.periodic_orbits.collocation import INTERVALS, linear_of
+from qifscan.periodic_orbits.delayed_multipliers import DelayedProblem
+from qifscan.periodic_orbits.orbits import (
     Orbits,
     adapted,
     evaluated,
@@ -24,8 +25,7 @@ from qifscan.limit_cycles.orbits import (
     mesh_error,
     remeshed,
 )
-from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.steps import ACCURATE, FINE, own_error, stability
+from qifscan.periodic_orbits.problem import Problem
 from qifscan.phases import tell
 from qifscan.theory import newton
 from qifscan.theory.normal_forms import states

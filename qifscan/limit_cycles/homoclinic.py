@@ -19,14 +19,14 @@ import numpy as np
 from qifscan.arrays import Array, Index
 from qifscan.dynamics.model import Model
 from qifscan.limit_cycles import steps
-from qifscan.limit_cycles.delayed_multipliers import problem_of
 from qifscan.limit_cycles.homoclinic_columns import nothing, told
-from qifscan.limit_cycles.orbits import Orbits
-from qifscan.limit_cycles.saddles import nowhere
-from qifscan.limit_cycles.saddles import saddles as saddles_beside
 from qifscan.limit_cycles.steps import Extent
+from qifscan.periodic_orbits.delayed_multipliers import problem_of
+from qifscan.periodic_orbits.orbits import Orbits
+from qifscan.periodic_orbits.saddles import nowhere
+from qifscan.periodic_orbits.saddles import saddles as saddles_beside
+from qifscan.roots.zeros import halved
 from qifscan.theory import equilibria
-from qifscan.theory.zeros import halved
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.limit_cycles.projection import homoclinic
-from qifscan.limit_cycles.saddles import Saddles
+from qifscan.periodic_orbits.projection import homoclinic
+from qifscan.periodic_orbits.saddles import Saddles
 from qifscan.theory.tables import Words, flags
 
 if TYPE_CHECKING:
     from qifscan.arrays import Array
     from qifscan.dynamics.model import Model
-    from qifscan.limit_cycles.orbits import Orbits
-    from qifscan.limit_cycles.problem import Problem
+    from qifscan.periodic_orbits.orbits import Orbits
+    from qifscan.periodic_orbits.problem import Problem
 
 BY = ("none", "no_saddle", "unresolved", "period", "projection")
 """What tells where a homoclinic orbit is. No period that diverges; a period that diverges beside no saddle,

@@ -10,7 +10,8 @@ import numpy as np
 
 from qifscan.arrays import Array, Index, Range
 from qifscan.dynamics.model import Model
-from qifscan.limit_cycles.delayed_multipliers import MULTIPLIERS
+from qifscan.periodic_orbits.delayed_multipliers import MULTIPLIERS
+from qifscan.roots.zeros import part
 from qifscan.theory import crossings, off_graph
 from qifscan.theory.certain import zeros_along
 from qifscan.theory.codes import HB
@@ -27,7 +28,6 @@ from qifscan.theory.on_branch import Request
 from qifscan.theory.rate_curve import degree_in, paths
 from qifscan.theory.special_points import special_on
 from qifscan.theory.spectrum import spectrum_of
-from qifscan.theory.zeros import part
 
 
 def has_hopf_points(model: Model, name: str) -> bool:

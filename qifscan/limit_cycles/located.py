@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.orbits import Orbits, adapted, all_remeshed
-from qifscan.limit_cycles.problem import OrbitProblem
 from qifscan.limit_cycles.steps import Crossing, stepped, unit_length
+from qifscan.periodic_orbits.orbits import Orbits, adapted, all_remeshed
+from qifscan.periodic_orbits.problem import OrbitProblem
 
 _LOCATED = 1e-9
 _MOST_TRIALS = 40

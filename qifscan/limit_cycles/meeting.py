@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.steps import BY_HOPF, BY_PERIOD, BY_POINTS, Step, stepped, summary, summary_sizes
+from qifscan.periodic_orbits.orbits import Orbits
 from qifscan.theory.codes import POINT, UNRESOLVED
 
 _ASIDE, _OPPOSITE = 0.15, -0.7

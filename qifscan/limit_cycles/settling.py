@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.problem import Problem
+from qifscan.periodic_orbits.problem import Problem
 from qifscan.phases import tell
-from qifscan.theory.zeros import halved
+from qifscan.roots.zeros import halved
 
 PERIODIC, AT_REST, NOT_PERIODIC, DIVERGED = range(4)
 

@@ -11,18 +11,19 @@ import numpy as np
 
 from qifscan.arrays import Array, Index
 from qifscan.dynamics.model import Model
-from qifscan.limit_cycles import collocation, steps
-from qifscan.limit_cycles.collocation import INTERVALS
-from qifscan.limit_cycles.delayed_multipliers import problem_of
+from qifscan.limit_cycles import steps
 from qifscan.limit_cycles.doubled import twice
 from qifscan.limit_cycles.found import found_cycles
 from qifscan.limit_cycles.hopf_points import hopf_modes, hopf_points
-from qifscan.limit_cycles.orbits import Orbits, from_function
-from qifscan.limit_cycles.problem import Problem
 from qifscan.limit_cycles.steps import Extent, Met
 from qifscan.limit_cycles.switched import switched
+from qifscan.periodic_orbits import collocation
+from qifscan.periodic_orbits.collocation import INTERVALS
+from qifscan.periodic_orbits.delayed_multipliers import problem_of
+from qifscan.periodic_orbits.orbits import Orbits, from_function
+from qifscan.periodic_orbits.problem import Problem
+from qifscan.roots.zeros import part
 from qifscan.theory.codes import BPC, PD
-from qifscan.theory.zeros import part
 
 _BLOCK = 128
 

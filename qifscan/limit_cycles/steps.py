@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import Border, Corrected, corrected, linear_of
-from qifscan.limit_cycles.floquet import quick, resolved
-from qifscan.limit_cycles.gauss import WEIGHTS
-from qifscan.limit_cycles.orbits import Orbits, extremes, inner, means, mesh_error, quadratic_means
-from qifscan.limit_cycles.problem import OrbitProblem, Problem, WithMemory
+from qifscan.periodic_orbits.collocation import Border, Corrected, corrected, linear_of
+from qifscan.periodic_orbits.floquet import quick, resolved
+from qifscan.periodic_orbits.gauss import WEIGHTS
+from qifscan.periodic_orbits.orbits import Orbits, extremes, inner, means, mesh_error, quadratic_means
+from qifscan.periodic_orbits.problem import OrbitProblem, Problem, WithMemory
 from qifscan.theory.codes import POINT
 
 CUTS = (

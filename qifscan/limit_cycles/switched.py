@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import linear_of
-from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.steps import Met, conditions, stepped, unit_length, units_of
+from qifscan.periodic_orbits.collocation import linear_of
+from qifscan.periodic_orbits.orbits import Orbits
 
 _TRIAL = 0.02
 """Length of a step to each side, in sizes of the states."""

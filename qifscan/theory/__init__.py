@@ -3,5 +3,5 @@
 Every result stands beside a proof or a bound: try `benchmarks/exact.py` after a change. Begin with `plain`
 (the plain model in closed form), then `rate_curve` (all others), `special_points` (folds, Hopf points, cusps
 of a slice) and `curves` (folds and Hopf points of equilibria in two parameters; those of cycles are in
-`limit_cycles`). `off_graph` has the models that are no graph over the rate.
+`cycle_curves`). `off_graph` has the models that are no graph over the rate.
 """

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.dynamics.domain import FRACTION, NON_NEGATIVE, POSITIVE
+from qifscan.roots.zeros import part
 from qifscan.theory.newton import eliminated
 from qifscan.theory.rate_curve import slopes_and_derivatives
-from qifscan.theory.zeros import part
 
 if TYPE_CHECKING:
     from qifscan.arrays import Array, Index, Mask, Range

@@ -12,6 +12,7 @@ import numpy as np
 
 from qifscan.errors import Fault, ScanError, check_count, show
 from qifscan.lazy import LazyModule
+from qifscan.roots.zeros import Nodes, walled
 from qifscan.theory import codes
 from qifscan.theory.certain import nodes_of
 from qifscan.theory.normal_forms import states
@@ -27,7 +28,6 @@ from qifscan.theory.special_points import (
 )
 from qifscan.theory.spectrum import kinds, spectrum_of
 from qifscan.theory.tables import Words, flags
-from qifscan.theory.zeros import Nodes, walled
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.arrays import Array
-from qifscan.theory.algebra import Polynomial, Ratio, Ring, Tied
+from qifscan.roots.algebra import Polynomial, Ratio, Ring, Tied
+from qifscan.roots.isolation import Roots, isolated, narrowed, narrowed_near, table
+from qifscan.roots.taylor import PARAMETER, RATE, Taylor, coefficient
+from qifscan.roots.whole import Bracket, roots_between, sharpened, square_root
+from qifscan.roots.zeros import Nodes, part, walled
 from qifscan.theory.conditions import FOLD, REST, Exact, Kind, OnSlices, vanishing, walls
-from qifscan.theory.isolation import Roots, isolated, narrowed, narrowed_near, table
 from qifscan.theory.normal_forms import states
 from qifscan.theory.rate_curve import PER_DECADE, SPAN, Path, coefficients, graph_value, rate_unit
-from qifscan.theory.taylor import PARAMETER, RATE, Taylor, coefficient
-from qifscan.theory.whole import Bracket, roots_between, sharpened, square_root
-from qifscan.theory.zeros import Nodes, part, walled
 
 if TYPE_CHECKING:
     from qifscan.arrays import Array, Function, Index, Range

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.theory.algebra import Polynomial, Ratio, Ring, Tied
-from qifscan.theory.isolation import table
+from qifscan.roots.algebra import Polynomial, Ratio, Ring, Tied
+from qifscan.roots.isolation import table
+from qifscan.roots.taylor import PARAMETER, Taylor, characteristic, coefficient, is_zero
+from qifscan.roots.whole import Whole, primitive, squarefree
+from qifscan.roots.zeros import part
 from qifscan.theory.rate_curve import Path, at_once, distances, graph_value, hurwitz, jacobian
-from qifscan.theory.taylor import PARAMETER, Taylor, characteristic, coefficient, is_zero
-from qifscan.theory.whole import Whole, primitive, squarefree
-from qifscan.theory.zeros import part
 
 if TYPE_CHECKING:
     from qifscan.arrays import Array, Function, Index, Values

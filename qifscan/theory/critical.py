@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qifscan.roots.taylor import STATE, Gradient, Taylor, coefficient
+from qifscan.roots.zeros import part
 from qifscan.theory.arclength import DIFFERENCE, Continuation
 from qifscan.theory.normal_forms import DIRECTIONS, lyapunov_coefficient, matrices, multilinear
-from qifscan.theory.taylor import STATE, Gradient, Taylor, coefficient
-from qifscan.theory.zeros import part
 
 if TYPE_CHECKING:
     from qifscan.arrays import Array, Index, Mask, Range

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.errors import Fault, ScanError
+from qifscan.roots.taylor import sine_and_cosine
+from qifscan.roots.zeros import Nodes, part, walled, zeros
 from qifscan.theory.certain import nodes_of
 from qifscan.theory.delayed import Terms, at_states, terms
 from qifscan.theory.rate_curve import Path, coefficients, hurwitz, rate_unit
-from qifscan.theory.taylor import sine_and_cosine
-from qifscan.theory.zeros import Nodes, part, walled, zeros
 
 if TYPE_CHECKING:
     from qifscan.arrays import Array, Function, Index, Range, Values

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qifscan.roots.zeros import geometric_mean, halved
 from qifscan.theory.codes import BT, GH
 from qifscan.theory.crossings import SPIKES, UNITS, crossing_cells, turning
 from qifscan.theory.delayed import at_states
 from qifscan.theory.hopf_curves import CLOSED, CUT_AT_BT, CUT_BY_RANGE, CUT_BY_RATES, Line
 from qifscan.theory.normal_forms import lyapunov_coefficient, states
 from qifscan.theory.rate_curve import completed, default_range, paths, rate_unit
-from qifscan.theory.zeros import geometric_mean, halved
 
 if TYPE_CHECKING:
     from qifscan.arrays import Array, Index, Range

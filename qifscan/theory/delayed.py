@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.theory.taylor import STATE, Gradient, coefficient, square_root
-from qifscan.theory.zeros import halved
+from qifscan.roots.taylor import STATE, Gradient, coefficient, square_root
+from qifscan.roots.zeros import halved
 
 if TYPE_CHECKING:
     from qifscan.arrays import Array, Values

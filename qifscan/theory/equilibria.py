@@ -12,6 +12,7 @@ from qifscan.dynamics.models import model_of
 from qifscan.dynamics.population import QIF
 from qifscan.errors import Fault, ScanError, check_count, is_range, show, unknown
 from qifscan.lazy import LazyModule
+from qifscan.roots.zeros import part
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import newton
 from qifscan.theory.certain import nodes_of
@@ -21,7 +22,6 @@ from qifscan.theory.rate_curve import Path, paths
 from qifscan.theory.resting import Pieces, pieces, resting
 from qifscan.theory.spectrum import KINDS, Modes, kinds, spectrum_of
 from qifscan.theory.tables import Words, flags
-from qifscan.theory.zeros import part
 
 if TYPE_CHECKING:
     import xarray as xr

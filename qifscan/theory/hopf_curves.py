@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.dynamics.domain import POSITIVE
-from qifscan.theory import tracing
+from qifscan.roots import tracing
 from qifscan.theory.certain import zeros_along
 from qifscan.theory.codes import BT, GH
 from qifscan.theory.conditions import FOLD, HOPF, Kind

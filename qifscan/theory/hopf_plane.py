@@ -12,6 +12,8 @@ import numpy as np
 from qifscan.arrays import Array, Values
 from qifscan.dynamics.domain import POSITIVE
 from qifscan.dynamics.model import Model
+from qifscan.roots.taylor import PARAMETER, RATE, Taylor, characteristic, coefficient
+from qifscan.roots.zeros import Nodes, walled, zeros
 from qifscan.theory.normal_forms import lyapunov_coefficient, matrices, squared_frequency, states
 from qifscan.theory.rate_curve import (
     UNSURE,
@@ -23,8 +25,6 @@ from qifscan.theory.rate_curve import (
     paths,
     series,
 )
-from qifscan.theory.taylor import PARAMETER, RATE, Taylor, characteristic, coefficient
-from qifscan.theory.zeros import Nodes, walled, zeros
 
 CELLS = 96
 """Cells of the second parameter's range."""

@@ -11,10 +11,10 @@ from qifscan.dynamics.models import model_of
 from qifscan.dynamics.noise import ou_parameters
 from qifscan.errors import Fault, ScanError
 from qifscan.lazy import LazyModule
+from qifscan.roots.taylor import Taylor, coefficient
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory.normal_forms import DIRECTIONS, Linearised
 from qifscan.theory.rest import Rest
-from qifscan.theory.taylor import Taylor, coefficient
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qifscan.roots.taylor import Taylor, characteristic, coefficient, determinant, without
 from qifscan.theory.rate_curve import at_once, frequency_squared, jacobian
-from qifscan.theory.taylor import Taylor, characteristic, coefficient, determinant, without
 
 if TYPE_CHECKING:
     from qifscan.arrays import Array, Values

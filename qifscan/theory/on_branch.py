@@ -11,10 +11,10 @@ import numpy as np
 from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, counted, is_range, one_of, show, unknown
 from qifscan.lazy import LazyModule
+from qifscan.roots.zeros import part
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory.codes import OF_EQUILIBRIA
 from qifscan.theory.rate_curve import Path, coefficients, completed, degree_in, paths, rate_unit
-from qifscan.theory.zeros import part
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.dynamics.domain import FRACTION, NON_NEGATIVE, POSITIVE, Domain
-from qifscan.theory.taylor import (
+from qifscan.roots.taylor import (
     GRAPH,
     PARAMETER,
     RATE,

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qifscan.roots.zeros import part
 from qifscan.theory import delayed, newton, plain
 from qifscan.theory.certain import nodes_of
 from qifscan.theory.normal_forms import eigenvalues, matrices
 from qifscan.theory.rate_curve import paths
 from qifscan.theory.resting import pieces, resting
-from qifscan.theory.zeros import part
 
 if TYPE_CHECKING:
     from qifscan.dynamics.model import Model

@@ -17,12 +17,12 @@ import numpy as np
 
 from qifscan.arrays import Array, Index, Values
 from qifscan.dynamics.model import Model
+from qifscan.roots.zeros import Nodes, blocks, part, ranks, solve
 from qifscan.theory.certain import counted_rates, nodes_of, rounding_of_graph, span, zeros_along
 from qifscan.theory.conditions import FOLD
 from qifscan.theory.newton import arrived
 from qifscan.theory.normal_forms import residual, states
 from qifscan.theory.rate_curve import Path, coefficients, paths, series, walled_variables
-from qifscan.theory.zeros import Nodes, blocks, part, ranks, solve
 
 _LOST = 1e3
 """By how much a relative error of the rate may grow in another variable."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from qifscan.errors import Fault, ScanError
 from qifscan.lazy import LazyModule
+from qifscan.roots.zeros import part
 from qifscan.scan.labels import Values, labelled
 from qifscan.theory import codes, hopf_curves, off_graph
 from qifscan.theory.certain import CountedZeros, nodes_of, zeros_along
@@ -38,7 +39,6 @@ from qifscan.theory.rate_curve import Path, default_range, paths
 from qifscan.theory.resting import growth, pieces, roots
 from qifscan.theory.spectrum import spectrum_of
 from qifscan.theory.tables import Attributes, Words, flags
-from qifscan.theory.zeros import part
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qifscan.roots.zeros import part, resolved, zeros
 from qifscan.theory import crossings, delayed, normal_forms
 from qifscan.theory.certain import nodes_of, zeros_along
 from qifscan.theory.conditions import HOPF
 from qifscan.theory.normal_forms import eigenvalues, matrices
 from qifscan.theory.rate_curve import UNSURE
-from qifscan.theory.zeros import part, resolved, zeros
 
 if TYPE_CHECKING:
     from qifscan.arrays import Array, Index, Range, Values

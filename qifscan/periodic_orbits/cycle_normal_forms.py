@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array
-from qifscan.limit_cycles.collocation import Border, linearised
-from qifscan.limit_cycles.delayed_marginal import DelayedMarginal
-from qifscan.limit_cycles.marginal import Marginal
-from qifscan.limit_cycles.orbits import Orbits
-from qifscan.limit_cycles.problem import phase_row
+from qifscan.periodic_orbits.collocation import Border, linearised
+from qifscan.periodic_orbits.delayed_marginal import DelayedMarginal
+from qifscan.periodic_orbits.marginal import Marginal
+from qifscan.periodic_orbits.orbits import Orbits
+from qifscan.periodic_orbits.problem import phase_row
 from qifscan.theory.normal_forms import multilinear
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.orbits import Orbits, evaluated, from_function, inverted, joined
-from qifscan.limit_cycles.problem import Problem
+from qifscan.periodic_orbits.orbits import Orbits, evaluated, from_function, inverted, joined
+from qifscan.periodic_orbits.problem import Problem
 
 _ALIKE = 0.02
 """Least share of the saddle's leading eigenvalue in the one on the other side: with less it is about to meet

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.delayed_collocation import DelayedLinear, Reading, linear_with_past, moved
-from qifscan.limit_cycles.delayed_multipliers import DelayedProblem
-from qifscan.limit_cycles.delayed_problem import CyclePast, node_weights
-from qifscan.limit_cycles.marginal import SHIFT, Marginal
-from qifscan.limit_cycles.orbits import Orbits, remeshed, spread
-from qifscan.limit_cycles.problem import Problem
+from qifscan.periodic_orbits.delayed_collocation import DelayedLinear, Reading, linear_with_past, moved
+from qifscan.periodic_orbits.delayed_multipliers import DelayedProblem
+from qifscan.periodic_orbits.delayed_problem import CyclePast, node_weights
+from qifscan.periodic_orbits.marginal import SHIFT, Marginal
+from qifscan.periodic_orbits.orbits import Orbits, remeshed, spread
+from qifscan.periodic_orbits.problem import Problem
 
 
 @dataclass(frozen=True)

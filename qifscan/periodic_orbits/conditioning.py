@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array
-from qifscan.limit_cycles.floquet import multiplied
-from qifscan.limit_cycles.marginal import Marginal
-from qifscan.limit_cycles.orbits import Orbits
+from qifscan.periodic_orbits.floquet import multiplied
+from qifscan.periodic_orbits.marginal import Marginal
+from qifscan.periodic_orbits.orbits import Orbits
 
 _PIECES = 32
 """The most pieces of an orbit between which is looked."""

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.elimination import eliminated, grouped, halved, solve, to_ends
-from qifscan.limit_cycles.gauss import END, MATRIX, STAGES
-from qifscan.limit_cycles.orbits import Orbits
-from qifscan.limit_cycles.problem import OrbitProblem, WithMemory
+from qifscan.periodic_orbits.elimination import eliminated, grouped, halved, solve, to_ends
+from qifscan.periodic_orbits.gauss import END, MATRIX, STAGES
+from qifscan.periodic_orbits.orbits import Orbits
+from qifscan.periodic_orbits.problem import OrbitProblem, WithMemory
 
 INTERVALS = 64
 """Intervals of an orbit unless asked for otherwise; always a power of two, or one and a half of that."""

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Range
+from qifscan.cycle_curves.forced_curves import PERIOD
+from qifscan.cycle_curves.recorded import Record
 from qifscan.dynamics.model import Model, Parameter
 from qifscan.errors import Fault, ScanError, check_count, check_time, is_range, one_of, show, unknown
-from qifscan.limit_cycles.forced_curves import PERIOD
 from qifscan.limit_cycles.hopf_points import has_hopf_points
-from qifscan.limit_cycles.problem import AMPLITUDE
-from qifscan.limit_cycles.recorded import Record
+from qifscan.periodic_orbits.problem import AMPLITUDE
 from qifscan.theory import off_graph
 from qifscan.theory.codes import EP, LPC, PD, TR, UZ
 

@@ -18,10 +18,10 @@ import numpy as np
 
 from qifscan.arrays import Array
 from qifscan.dynamics.model import Model
-from qifscan.limit_cycles.delayed_collocation import DelayedLinear, Entries, delayed_linear
-from qifscan.limit_cycles.delayed_problem import ProblemWithPast
-from qifscan.limit_cycles.orbits import Orbits, spread
-from qifscan.limit_cycles.problem import Problem
+from qifscan.periodic_orbits.delayed_collocation import DelayedLinear, Entries, delayed_linear
+from qifscan.periodic_orbits.delayed_problem import ProblemWithPast
+from qifscan.periodic_orbits.orbits import Orbits, spread
+from qifscan.periodic_orbits.problem import Problem
 
 MULTIPLIERS = 12
 """Multipliers of a cycle with a delay that are computed, the largest ones."""

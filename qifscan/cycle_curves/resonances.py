@@ -19,11 +19,11 @@ import math
 import numpy as np
 
 from qifscan.arrays import Array
-from qifscan.limit_cycles.collocation import corrected, linearised
-from qifscan.limit_cycles.floquet import multiplied
-from qifscan.limit_cycles.marginal import Marginal
-from qifscan.limit_cycles.orbits import Orbits
 from qifscan.limit_cycles.steps import Met, conditions, forward
+from qifscan.periodic_orbits.collocation import corrected, linearised
+from qifscan.periodic_orbits.floquet import multiplied
+from qifscan.periodic_orbits.marginal import Marginal
+from qifscan.periodic_orbits.orbits import Orbits
 from qifscan.theory.codes import R1, R2
 
 OTHERS = {"NS": {"LPC": R1, "PD": R2}, "LPC": {"NS": R1}, "PD": {"NS": R2}}

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
+from qifscan.cycle_curves.curve_bifurcations import BY_HOPF, BY_POINTS, BY_SADDLE, CUTS, FLAT, OnCurves
 from qifscan.limit_cycles import continuation
 from qifscan.limit_cycles.branch_bifurcations import OnBranches
-from qifscan.limit_cycles.collocation import Border, linearised
 from qifscan.limit_cycles.continuation import Branches
-from qifscan.limit_cycles.curve_bifurcations import BY_HOPF, BY_POINTS, BY_SADDLE, CUTS, FLAT, OnCurves
 from qifscan.limit_cycles.homoclinic_columns import told
-from qifscan.limit_cycles.orbits import Orbits
-from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.saddles import lengthened, saddles, swing
 from qifscan.limit_cycles.steps import BY_PERIOD, Extent, Step, at_value, conditions, tangents
+from qifscan.periodic_orbits.collocation import Border, linearised
+from qifscan.periodic_orbits.orbits import Orbits
+from qifscan.periodic_orbits.problem import Problem
+from qifscan.periodic_orbits.saddles import lengthened, saddles, swing
 
 if TYPE_CHECKING:
     from qifscan.limit_cycles.starts import Starts

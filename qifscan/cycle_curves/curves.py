@@ -10,29 +10,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.arrays import Array, Index, Range
+from qifscan.cycle_curves import homoclinic_curves, resonances
+from qifscan.cycle_curves.asked import KINDS, Wanted, refuse, values_at, wanted
+from qifscan.cycle_curves.bautin import Place, bautin_points, beside, nearest, smallest, takens_points
+from qifscan.cycle_curves.curve_bifurcations import BY_RETURN, OnCurves
+from qifscan.cycle_curves.curve_columns import Lines, dataset
+from qifscan.cycle_curves.forced_curves import response_starts, with_sine
+from qifscan.cycle_curves.recorded import Record, checked
 from qifscan.dynamics.drive import Sine
 from qifscan.dynamics.model import Model
 from qifscan.dynamics.models import model_of
 from qifscan.errors import Fault, ScanError, check_count, show
 from qifscan.lazy import LazyModule
-from qifscan.limit_cycles import continuation, homoclinic_columns, homoclinic_curves, resonances
-from qifscan.limit_cycles.asked import KINDS, Wanted, refuse, values_at, wanted
-from qifscan.limit_cycles.bautin import Place, bautin_points, beside, nearest, smallest, takens_points
+from qifscan.limit_cycles import continuation, homoclinic_columns
 from qifscan.limit_cycles.branch_bifurcations import OnBranches
-from qifscan.limit_cycles.curve_bifurcations import BY_RETURN, OnCurves
-from qifscan.limit_cycles.curve_columns import Lines, dataset
 from qifscan.limit_cycles.cycle_columns import meanings
-from qifscan.limit_cycles.delayed_marginal import marginal_of
 from qifscan.limit_cycles.directions import with_direction
 from qifscan.limit_cycles.duplicates import duplicates, places_on
-from qifscan.limit_cycles.forced_curves import response_starts, with_sine
-from qifscan.limit_cycles.marginal import Marginal
 from qifscan.limit_cycles.meeting import Fronts
-from qifscan.limit_cycles.orbits import Orbits
-from qifscan.limit_cycles.problem import AMPLITUDE
-from qifscan.limit_cycles.recorded import Record, checked
 from qifscan.limit_cycles.starts import Starts, branch_starts, doubled_starts
 from qifscan.limit_cycles.steps import Extent, Met, at_value, forward, tangents
+from qifscan.periodic_orbits.delayed_marginal import marginal_of
+from qifscan.periodic_orbits.marginal import Marginal
+from qifscan.periodic_orbits.orbits import Orbits
+from qifscan.periodic_orbits.problem import AMPLITUDE
 from qifscan.phases import phased, tell
 from qifscan.scan.labels import Values, complete, labelled
 from qifscan.theory import curves as of_equilibria

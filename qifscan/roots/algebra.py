@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from qifscan.theory.taylor import add, is_zero, multiply, subtract
+from qifscan.roots.taylor import add, is_zero, multiply, subtract
 
 Coefficients = tuple[Any, ...]
 

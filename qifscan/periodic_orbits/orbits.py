@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array
-from qifscan.limit_cycles.gauss import ERROR, NODES, POINTS, STAGES, TOP, WEIGHTS, lagrange
+from qifscan.periodic_orbits.gauss import ERROR, NODES, POINTS, STAGES, TOP, WEIGHTS, lagrange
 
 
 def spread(values: Array, ndim: int) -> Array:

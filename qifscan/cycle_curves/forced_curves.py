@@ -13,11 +13,11 @@ from qifscan.dynamics.drive import Sine
 from qifscan.dynamics.model import Model
 from qifscan.errors import Fault, ScanError, show
 from qifscan.lazy import LazyModule
-from qifscan.limit_cycles.collocation import INTERVALS
-from qifscan.limit_cycles.delayed_multipliers import problem_of
-from qifscan.limit_cycles.orbits import Orbits, from_function
-from qifscan.limit_cycles.problem import AMPLITUDE, Problem
 from qifscan.limit_cycles.steps import tangents
+from qifscan.periodic_orbits.collocation import INTERVALS
+from qifscan.periodic_orbits.delayed_multipliers import problem_of
+from qifscan.periodic_orbits.orbits import Orbits, from_function
+from qifscan.periodic_orbits.problem import AMPLITUDE, Problem
 from qifscan.theory import equilibria
 
 if TYPE_CHECKING:

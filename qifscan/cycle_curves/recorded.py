@@ -9,9 +9,9 @@ import numpy as np
 
 from qifscan.arrays import Array
 from qifscan.errors import Fault, ScanError, show
-from qifscan.limit_cycles.gauss import NODES, lagrange
-from qifscan.limit_cycles.orbits import Orbits
-from qifscan.limit_cycles.problem import Problem
+from qifscan.periodic_orbits.gauss import NODES, lagrange
+from qifscan.periodic_orbits.orbits import Orbits
+from qifscan.periodic_orbits.problem import Problem
 
 Record = Callable[[Array, Mapping[str, Array], Mapping[str, float]], float]
 """A number of a cycle: of times in ms from 0 to the period, the variables at these, and the parameters."""

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from qifscan.arrays import Array, Index
+from qifscan.cycle_curves.asked import Wanted
 from qifscan.dynamics.model import Model
 from qifscan.errors import ScanError
-from qifscan.limit_cycles.asked import Wanted
 from qifscan.limit_cycles.steps import Met
 from qifscan.scan.labels import Values
 from qifscan.theory import curves as of_equilibria

@@ -9,18 +9,10 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles import conditioning
+from qifscan.cycle_curves.recorded import Record, recorded
 from qifscan.limit_cycles.branch_bifurcations import mirrored, returned
-from qifscan.limit_cycles.collocation import linear_of
 from qifscan.limit_cycles.continuation import Branches
-from qifscan.limit_cycles.cycle_normal_forms import angle, coefficient
-from qifscan.limit_cycles.delayed_marginal import DelayedMarginal, on_finer_mesh
-from qifscan.limit_cycles.floquet import multipliers
 from qifscan.limit_cycles.located import search
-from qifscan.limit_cycles.marginal import Marginal
-from qifscan.limit_cycles.orbits import Orbits, adapted, halves_apart, mesh_error, remeshed
-from qifscan.limit_cycles.problem import WithMemory
-from qifscan.limit_cycles.recorded import Record, recorded
 from qifscan.limit_cycles.steps import (
     RESOLVED,
     Crossing,
@@ -33,6 +25,14 @@ from qifscan.limit_cycles.steps import (
     stepped,
     torus,
 )
+from qifscan.periodic_orbits import conditioning
+from qifscan.periodic_orbits.collocation import linear_of
+from qifscan.periodic_orbits.cycle_normal_forms import angle, coefficient
+from qifscan.periodic_orbits.delayed_marginal import DelayedMarginal, on_finer_mesh
+from qifscan.periodic_orbits.floquet import multipliers
+from qifscan.periodic_orbits.marginal import Marginal
+from qifscan.periodic_orbits.orbits import Orbits, adapted, halves_apart, mesh_error, remeshed
+from qifscan.periodic_orbits.problem import WithMemory
 from qifscan.theory.codes import EP, OF_CURVES_OF_CYCLES, R1, R2, UNRESOLVED
 
 CUTS = (

@@ -11,8 +11,8 @@ import numpy as np
 
 from qifscan.arrays import Array
 from qifscan.dynamics.model import Model
-from qifscan.limit_cycles.orbits import Orbits, spread
-from qifscan.theory.taylor import STATE, Gradient, coefficient
+from qifscan.periodic_orbits.orbits import Orbits, spread
+from qifscan.roots.taylor import STATE, Gradient, coefficient
 
 AMPLITUDE = "drive_amplitude"
 

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array
-from qifscan.limit_cycles.orbits import Orbits
-from qifscan.limit_cycles.problem import Problem, phase_row
+from qifscan.periodic_orbits.orbits import Orbits
+from qifscan.periodic_orbits.problem import Problem, phase_row
 
 SHIFT = 1e-4
 """Share of a direction over which derivatives of the Jacobian are differences: exact for quadratic fields.

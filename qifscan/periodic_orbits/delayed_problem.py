@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.gauss import NODES
-from qifscan.limit_cycles.orbits import Orbits, spread
-from qifscan.limit_cycles.problem import Problem
-from qifscan.theory.taylor import STATE, Gradient, coefficient
+from qifscan.periodic_orbits.gauss import NODES
+from qifscan.periodic_orbits.orbits import Orbits, spread
+from qifscan.periodic_orbits.problem import Problem
+from qifscan.roots.taylor import STATE, Gradient, coefficient
 
 _POWERS = np.linalg.inv(np.vander(NODES, increasing=True))
 """Coefficients of the polynomials of the nodes of an interval: `(powers, nodes)`."""

@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.collocation import condensed, filled
-from qifscan.limit_cycles.elimination import grouped, solve
-from qifscan.limit_cycles.orbits import Orbits, adapted, remeshed, spread
-from qifscan.limit_cycles.problem import Problem
-from qifscan.limit_cycles.saddles import Saddles, lengthened, swing
+from qifscan.periodic_orbits.collocation import condensed, filled
+from qifscan.periodic_orbits.elimination import grouped, solve
+from qifscan.periodic_orbits.orbits import Orbits, adapted, remeshed, spread
+from qifscan.periodic_orbits.problem import Problem
+from qifscan.periodic_orbits.saddles import Saddles, lengthened, swing
 from qifscan.theory.normal_forms import multilinear
 
 _LENGTH = 28.0

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.delayed_problem import CyclePast, ProblemWithPast
-from qifscan.limit_cycles.elimination import solve
-from qifscan.limit_cycles.gauss import END, MATRIX, STAGES
-from qifscan.limit_cycles.orbits import Orbits, spread
+from qifscan.periodic_orbits.delayed_problem import CyclePast, ProblemWithPast
+from qifscan.periodic_orbits.elimination import solve
+from qifscan.periodic_orbits.gauss import END, MATRIX, STAGES
+from qifscan.periodic_orbits.orbits import Orbits, spread
 
 if TYPE_CHECKING:
-    from qifscan.limit_cycles.collocation import Border
+    from qifscan.periodic_orbits.collocation import Border
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array
-from qifscan.limit_cycles.gauss import END, MATRIX
+from qifscan.periodic_orbits.gauss import END, MATRIX
 
 _GROUP, _FEW = 4, 16
 """Intervals in a group: along a canard a direction can grow tenfold in each. And of how many blocks it is

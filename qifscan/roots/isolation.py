@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.theory.taylor import is_zero
-from qifscan.theory.whole import Bracket, Whole, roots_between
+from qifscan.roots.taylor import is_zero
+from qifscan.roots.whole import Bracket, Whole, roots_between
 
 WIDEST = 8.0
 """Ratio of the ends of a cell before any is cut."""

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from qifscan.arrays import Array, Index
-from qifscan.limit_cycles.elimination import transfers
-from qifscan.limit_cycles.orbits import Orbits, remeshed, spread
-from qifscan.limit_cycles.problem import OrbitProblem
+from qifscan.periodic_orbits.elimination import transfers
+from qifscan.periodic_orbits.orbits import Orbits, remeshed, spread
+from qifscan.periodic_orbits.problem import OrbitProblem
 
 _ROUNDS = 2
 """Times around the orbit: the first tells the directions of the multipliers apart, the last measures."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qifscan.arrays import Index
+from qifscan.cycle_curves.asked import Wanted
+from qifscan.cycle_curves.curve_bifurcations import CUTS
 from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import homoclinic_columns
-from qifscan.limit_cycles.asked import Wanted
-from qifscan.limit_cycles.curve_bifurcations import CUTS
 from qifscan.limit_cycles.cycle_columns import columns_of, meanings, multiplier_axis
 from qifscan.limit_cycles.steps import RESOLVED
 from qifscan.theory.codes import OF_CURVES_OF_CYCLES
