@@ -204,7 +204,7 @@ def test_what_curves_of_such_models_are_not_asked_for_is_refused_in_a_line():
             lambda: qs.curve(model, "LP", "eta", "eta"),
             'through: found "eta", expected another parameter than eta',
         ),
-        (lambda: qs.curve("qif_memory", "HB", through="U"), 'along: found "eta", expected one of'),
+        (lambda: qs.curve("qif_memory", "HB", "eta", "U"), 'along: found "eta", expected one of'),
         (
             lambda: qs.curve(model, between=(1.0, 0.0)),
             "between: found [1.0, 0.0], expected two ascending numbers",

@@ -113,7 +113,8 @@ def selected(dataset: xr.Dataset, labels: Mapping[str, Any], method: str | None)
     at = locate("select", labels, known, faults, nearest=method == "nearest")
     if faults:
         raise ScanError(faults)
-    ragged = "slice" in dataset and len(dataset["slice"].dims) == 1
+    # An array has rows of no other variable.
+    ragged = "slice" in getattr(dataset, "data_vars", ()) and len(dataset["slice"].dims) == 1
     return _with_rows(dataset, at) if ragged else dataset.isel(at)
 
 
