@@ -799,3 +799,13 @@ def test_what_changes_its_sign_next_to_an_end_of_a_step_on_a_finer_mesh_is_found
     assert good[0] == (place != 1.2)
     if good[0]:
         assert at[0] == pytest.approx(2.0 * place, abs=1e-8)
+
+
+def test_what_is_told_as_a_fold_of_cycles_has_the_multiplier_of_one():
+    """In a canard the parameter stands still to rounding while period and multipliers take all values."""
+    depressed = {"tau": 5.3498, "delta": 1.3912, "J": 25.699, "alpha": 0.0248, "tau_a": 97.18}
+    found = qs.cycle_branches("qif_depression_exponential", within=(-8.0, 0.0), points=120, **depressed)
+    folds = found.isel(point=found["type"].values == 5)
+    assert folds.sizes["point"]
+    apart = np.sort(np.abs(folds["multiplier_real"] + 1j * folds["multiplier_imag"] - 1.0), axis=1)
+    assert (apart[:, 1] < 0.3).all()

@@ -50,6 +50,10 @@ _NEAR = 0.1
 """Distance from 1 of a multiplier within which its side of 1 is left open: at a fold there are two of 1, and
 each is off by the square root of an error."""
 
+_OF_FOLD = 0.3
+"""Distance from 1 up to which a fold has another multiplier than that of the flow: the square root of an
+error, 0.09 in canards where the fold is right."""
+
 _STEEP = 1e-3
 """Change of the parameter along a branch, in its unit, below which a multiplier of 1 is that of a fold."""
 
@@ -214,6 +218,9 @@ class OnBranches:
         if code == LPC:
             # Reject folds whose change of the parameter is within rounding.
             sure &= np.abs(moved) > 1e-10 * self.limits.unit
+            # A fold whose own multiplier is elsewhere has a place in the parameter alone: within rounding of
+            # it, in a canard, cycles are of all periods.
+            sure &= (np.abs(rest - 1.0) < _OF_FOLD).any(axis=1)
         if code in (EP, UZ):
             sure = good
         if code == BPC:
