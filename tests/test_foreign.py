@@ -206,6 +206,11 @@ def test_the_cycles_of_another_program_have_the_form_of_our_branches_of_cycles()
     assert all(theirs[name].dims == ours[name].dims for name in same)
 
 
+def test_a_branch_of_another_program_is_selected_with_its_points():
+    theirs = auto("cycles", model=MODEL)
+    xr.testing.assert_equal(theirs.qs.select(branches=0), theirs.isel(branches=0))
+
+
 def test_runs_that_were_appended_to_one_file_are_told_apart_by_kind(tmp_path):
     text = "".join((DATA / f"b.{name}").read_text() for name in ("equilibria", "cycles", "folds"))
     (tmp_path / "b.all").write_text(text)

@@ -30,7 +30,7 @@ from qifscan.lazy import LazyModule
 from qifscan.limit_cycles import continuation, homoclinic_columns, steps
 from qifscan.limit_cycles.branch_bifurcations import OnBranches
 from qifscan.limit_cycles.cycle_columns import STATUS, columns_of, meanings, multiplier_axis
-from qifscan.limit_cycles.duplicates import duplicates
+from qifscan.limit_cycles.duplicates import duplicates, numbers
 from qifscan.limit_cycles.found import SAME, no_rows
 from qifscan.limit_cycles.homoclinic import divergence
 from qifscan.limit_cycles.hopf_points import has_hopf_points
@@ -314,7 +314,7 @@ def _beside(table: dict[str, Any], own: Index, able: Any, who: Index) -> dict[st
     """Return the row beside the last cycle of a branch, of those of its slice that are able to be its end,
     if there is one."""
     own = own[np.argsort(table["order"][own])]
-    cycles = _numbers(table)
+    cycles = numbers(table)
     # What does not change but for rounding tells nothing.
     unit = np.ptp(cycles[own], axis=0) + SAME * (1.0 + np.abs(cycles[own]).max(axis=0))
     apart = np.linalg.norm((cycles - cycles[own[-1]]) / unit, axis=1)
@@ -330,12 +330,6 @@ def _once(table: dict[str, Any], limits: Extent) -> dict[str, Any]:
     near = np.abs(np.diff(table["value"])) < 1e-6 * limits.unit
     again[1:] = unresolved[1:] & unresolved[:-1] & (np.diff(table["number"]) == 0) & near
     return {name: values[~again] for name, values in table.items()}
-
-
-def _numbers(table: Mapping[str, Any]) -> Array:
-    """Return the numbers that tell a cycle, one row each."""
-    columns = (table["value"], np.log(table["period"]), table["low"], table["high"], table["mean"])
-    return np.column_stack(columns)
 
 
 def _ragged(

@@ -18,24 +18,21 @@ _ROUNDING = 1e-9
 """Means that differ by less, of the range of their variable, tell no two cycles apart."""
 
 
-def duplicates(table: Mapping[str, Any], slices: Index) -> Index:
-    """Return of each branch the one of its slice that has all of its cycles, -1: none.
-
-    A cycle is recognised by the parameter, its period, and the extremes and means of its variables.
-    """
-    if not len(slices):
-        return np.empty(0, dtype=np.intp)
+def numbers(table: Mapping[str, Any]) -> Array:
+    """Return the numbers that tell a cycle, one row each: the parameter, its period, the extremes and means
+    of its variables."""
     # The mean of another variable's rate of change is 0 but for rounding, which would be stretched to 1.
     extent = table["high"].max(axis=0) - table["low"].min(axis=0)
     telling = np.ptp(table["mean"], axis=0) > _ROUNDING * extent
-    columns = (
-        table["value"],
-        np.log(table["period"]),
-        table["low"],
-        table["high"],
-        table["mean"][:, telling],
-    )
-    cycles = np.column_stack(columns)
+    means = table["mean"][:, telling]
+    return np.column_stack((table["value"], np.log(table["period"]), table["low"], table["high"], means))
+
+
+def duplicates(table: Mapping[str, Any], slices: Index) -> Index:
+    """Return of each branch the one of its slice that has all of its cycles, -1: none."""
+    if not len(slices):
+        return np.empty(0, dtype=np.intp)
+    cycles = numbers(table)
     of = [cycles[table["number"] == k] for k in range(len(slices))]
     found = np.full(len(slices), -1)
     for k in range(len(slices)):

@@ -129,8 +129,10 @@ def _with_rows(dataset: xr.Dataset, at: Mapping[str, int]) -> xr.Dataset:
     found = dataset.isel({**of_slices, rows: left}).assign(slice=_anew(dataset["slice"][left], slices))
     if rows == "branches":
         points = _left(dataset["branch"], left, at)
-        branch, same = dataset["branch"][points], found["duplicate_of"]
-        found = found.isel(point=points).assign(branch=_anew(branch, left), duplicate_of=_anew(same, left))
+        found = found.isel(point=points).assign(branch=_anew(dataset["branch"][points], left))
+        # Diagrams of other programs don't tell it.
+        if "duplicate_of" in found:
+            found = found.assign(duplicate_of=_anew(found["duplicate_of"], left))
     # A dimension at which an index is asked for goes, as it does with `isel`, if its row is left.
     return found.isel({dim: 0 for dim in (rows, "point") if dim in at and found.sizes[dim]})
 
