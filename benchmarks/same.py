@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import truth
 
 import qifscan as qs
-from qifscan.errors import RunError, ScanError
+from qifscan.errors import RunError, ScanError, StoreError
 
 Array = np.ndarray[Any, Any]
 Values = dict[str, Any]
@@ -239,6 +239,16 @@ def look(
                 found, rows = WAYS[way](around)
             except (RunError, ScanError) as error:
                 verdict.refused[way] += 1
+                print(f"  {model} {number} {way}: {str(error)[:150]}", file=sys.stderr, flush=True)
+                continue
+            except StoreError as error:
+                # A store without a checkpoint can't be extended; of one that is replayed it is a difference.
+                verdict.refused[way] += way == "extended"
+                if way != "extended":
+                    verdict.runs[way] += 1
+                    verdict.different.append(
+                        {"model": model, "number": number, "way": way, "off": str(error)}
+                    )
                 print(f"  {model} {number} {way}: {str(error)[:150]}", file=sys.stderr, flush=True)
                 continue
         off, numbers = differences(reference, found, rows)

@@ -33,6 +33,14 @@ def test_points_of_a_random_scan_keep_their_bits_in_any_scan(model, number, ways
     assert verdict.different == []
 
 
+def test_a_replay_in_float64_without_noise_is_the_program_of_its_store():
+    """With more observables, for which simulate asks, the mean of s has another last bit here."""
+    verdict = same.Verdict()
+    same.look("qif_synapse", 6, 1, ["replayed"], verdict)
+    assert verdict.runs["replayed"] == 1
+    assert verdict.different == []
+
+
 def test_one_bit_of_one_point_is_seen_and_the_sign_of_zero_and_not_the_bits_of_nan():
     values = np.array([[1.0, np.nan], [0.0, -3.0], [7.0, 8.0]], dtype=np.float32)
     reference = xr.Dataset({"r_mean": (("point", "replicate"), values)})

@@ -123,10 +123,7 @@ class Points:
         """Return the program that runs the points at these steps."""
         bridged = bool(np.any(steps.halvings != steps.noise_halvings)) or self.scan.noise == "common"
         averaged = bool(self.averaged(steps).any())
-        recorded = schedule.every is not None and self.scan.precision == "float64" and not self.scan.noisy
-        # Then the program of the runs that it is compared with needs no compiling of its own.
-        scan = convergence.comparable(self.scan) if recorded else self.scan
-        program = Program.of(scan, bridged=bridged, averaged=averaged).on(schedule)
+        program = Program.of(self.scan, bridged=bridged, averaged=averaged).on(schedule)
         program = program.sampled(schedule, int(np.max(steps.halvings, initial=0)))
         return replace(program, history=self._history(steps)) if self.rest.model.delay else program
 
