@@ -41,13 +41,17 @@ class Start:
 
 @dataclass(frozen=True)
 class Points:
-    """Points of a scan with what is computed once of them: parameters, rest, replicate, `(points,)` each."""
+    """Points of a scan with what is computed once of them: parameters, rest, replicate, `(points,)` each.
+
+    `measuring` is the scan whose program runs them, where that measures more than is asked for, and judged.
+    """
 
     scan: Scan
     columns: Mapping[str, Column]
     rest: Rest
     replicate: Column
     start: Start | None = None
+    measuring: Scan | None = None
 
     @classmethod
     def of(cls, scan: Scan, indices: Indices) -> Points:
@@ -65,7 +69,9 @@ class Points:
         """Return some of the points."""
         columns = {name: column[rows] for name, column in self.columns.items()}
         start = None if self.start is None else self.start.take(rows)
-        return Points(self.scan, columns, self.rest.take(rows), self.replicate[rows], start)
+        return Points(
+            self.scan, columns, self.rest.take(rows), self.replicate[rows], start, measuring=self.measuring
+        )
 
     def steps(self) -> Steps:
         """Return the steps that the points are first run at."""
@@ -123,7 +129,8 @@ class Points:
         """Return the program that runs the points at these steps."""
         bridged = bool(np.any(steps.halvings != steps.noise_halvings)) or self.scan.noise == "common"
         averaged = bool(self.averaged(steps).any())
-        program = Program.of(self.scan, bridged=bridged, averaged=averaged).on(schedule)
+        scan = self.measuring or self.scan
+        program = Program.of(scan, bridged=bridged, averaged=averaged).on(schedule)
         program = program.sampled(schedule, int(np.max(steps.halvings, initial=0)))
         return replace(program, history=self._history(steps)) if self.rest.model.delay else program
 

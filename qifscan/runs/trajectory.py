@@ -127,15 +127,15 @@ def simulate(
             observables=[f"{rate}_final"],
         )
         check_precision(scan)
-    if precision == "float64" and not scan.noisy:
-        # Then the runs that these are compared with are the same program. What else is measured may show in
-        # the last bit of a mean, which is not told here.
-        scan = convergence.comparable(scan)
     points = {name: np.repeat(column, replicates) for name, column in points.items()}
     if replicates > 1:
         template = template.expand_dims(replicate=np.arange(replicates), axis=-1)
     columns = _all_columns(scan, points, template.size)
     chosen = Points.at(scan, columns, np.arange(template.size) % replicates)
+    if precision == "float64" and not scan.noisy:
+        # Then the runs that these are compared with are the same program. What else is measured may show in
+        # the last bit of a mean, which is not told here.
+        chosen = replace(chosen, measuring=convergence.comparable(scan))
     protocol = scan.protocol
     result = run_points(chosen, Schedule.of(protocol, every), batch_shape(template.size))
     made = _dataset(scan.mean_field, result, template, protocol, every, scan)
