@@ -417,27 +417,6 @@ def _adopted(result: Result, rows: Column, other: Result, theirs: Column) -> Res
     return result.replaced(rows, replace(given, **changed))
 
 
-@dataclass(frozen=True)
-class Finer:
-    """Observables of points at half their step in float64, and the size that errors of each variable are
-    relative to, in its own unit: of the final state."""
-
-    observables: dict[str, Column]
-    sizes: dict[str, Column]
-
-
-def run_finer(points: Points, dt: Column, schedule: Schedule, shape: tuple[int, int]) -> Finer:
-    """Run points at half of the steps `dt` (ms) that they had, in float64, along the same path of noise."""
-    scan = points.scan
-    first = points.steps()
-    halvings = np.rint(np.log2(scan.protocol.base / dt.astype(np.float64))).astype(np.int64)
-    steps = Steps(halvings + 1, first.noise_halvings)
-    doubled = replace(points, scan=scan.in_double())
-    result = doubled.run(steps, schedule, shape)
-    sizes = points.rest.sizes_of_variables(tuple(result.final.T))
-    return Finer(result.observables, dict(zip(points.rest.model.variable_names, sizes, strict=True)))
-
-
 def _beside_theory(points: Points, ran: _Ran) -> Measured:
     scan, result = points.scan, ran.result
     variables = {

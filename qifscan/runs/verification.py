@@ -12,8 +12,9 @@ import numpy as np
 
 from qifscan.dynamics.status import Status
 from qifscan.engine import backend, chunk_work
+from qifscan.engine.finer import run_finer
 from qifscan.engine.measured import Measured
-from qifscan.engine.points import Points, run_finer, run_points
+from qifscan.engine.points import Points, run_points
 from qifscan.engine.schedule import batch_shape
 from qifscan.errors import StoreError, check_count, check_flag, counted
 from qifscan.files import Where
