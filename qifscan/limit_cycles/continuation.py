@@ -190,9 +190,11 @@ def followed(b: Branches, rules: Rules) -> list[dict[str, Any]]:
     """Follow branches to their ends, told in `cut`; return rows of points and bifurcations."""
     _test_beginnings(b, rules)
     while b.pools:
-        for intervals in sorted(b.pools):
+        # All go on in step, whatever other branches there are: where two meet depends on it.
+        pools, b.pools = b.pools, {}
+        for intervals in sorted(pools):
             tell("following branches, cycles", int(b.count.sum()), None)
-            pool = b.pools.pop(intervals)
+            pool = pools[intervals]
             # One that another branch has met is not followed further.
             going = b.cut[pool.who] < 0
             if going.any():
@@ -220,7 +222,8 @@ def _test_beginnings(b: Branches, rules: Rules) -> None:
 
 
 def _together(crossings: list[Crossing]) -> list[Crossing]:
-    """Return the crossings of each kind on meshes of each size as one."""
+    """Return the crossings of each kind on meshes of each size as one, in an order of their own: the first
+    one of two at one place is told."""
     kinds: dict[tuple[int, int], list[Crossing]] = {}
     for crossing in crossings:
         kinds.setdefault((crossing.code, crossing.before.stages.shape[1]), []).append(crossing)
@@ -234,7 +237,7 @@ def _together(crossings: list[Crossing]) -> list[Crossing]:
             joined([c.bend for c in several]),
             np.concatenate([c.step for c in several]),
         )
-        for (code, _), several in kinds.items()
+        for (code, _), several in sorted(kinds.items())
     ]
 
 

@@ -58,7 +58,8 @@ def _eigenvector(linear: Linear, kind: str) -> tuple[Array, Array, Array]:
     mu, vectors = np.linalg.eig(multiplied(linear.groups))
     pick = np.abs(mu + 1.0).argmin(axis=1) if kind == "PD" else _pair(mu)
     row = np.arange(len(mu))
-    x: Any = vectors[row, :, pick]
+    # In order in memory: else the products below are summed in another order where there is one orbit alone.
+    x: Any = np.ascontiguousarray(vectors[row, :, pick])
     x = x.real.astype(complex) if kind == "PD" else x
     n, states = x.shape[1], linear.states
     points = [x]

@@ -107,7 +107,9 @@ class Fronts:
                         taken[other] = False
             elif other >= 0 and taken[other]:
                 back = (new[other] - before[other]) / sizes[k]
-                taken[other] = not _passes(begin, way, new[other] / sizes[k], back)
+                if _passes(begin, way, new[other] / sizes[k], back):
+                    measure()
+                    taken[other] = self.leaps[first] or self.leaps[second]
         return taken, length
 
     def part(self, who: Index, cut: Index) -> None:

@@ -51,8 +51,11 @@ class Floquet:
         return Floquet(self.mu[which], self.log[which])
 
 
-def multipliers(transfer: Array, group: int = _GROUP) -> Floquet:
+def multipliers(transfer: Array, group: int = _GROUP, given: Index | None = None) -> Floquet:
     """Return the Floquet multipliers from the transfer matrices of the intervals, `(orbits, N, n, n)`.
+
+    `given` tells of how many intervals each orbit has matrices; those after them must be 1, and leave no bit
+    in what is found.
 
     The transfer matrices are multiplied as Q R, twice around: then the directions are told apart by the size
     of their multipliers. Those that are belong each to a diagonal element of R, whose logarithm is added up
@@ -65,10 +68,13 @@ def multipliers(transfer: Array, group: int = _GROUP) -> Floquet:
     good: Any = np.isfinite(matrices).all(axis=(1, 2, 3))
     matrices = np.where(good[:, None, None, None], matrices, np.eye(size))
     last = np.broadcast_to(np.eye(size), (len(matrices), size, size))
+    groups = np.full(len(matrices), matrices.shape[1]) if given is None else -(-given // group)
     for _ in range(_ROUNDS):
         first, steps = last, []
         for k in range(matrices.shape[1]):
-            last, r = np.linalg.qr(matrices[:, k] @ last)
+            turned, r = np.linalg.qr(matrices[:, k] @ last)
+            own = (k < groups)[:, None, None]
+            last, r = np.where(own, turned, last), np.where(own, r, np.eye(size))
             steps.append(r)
     turn = first.swapaxes(-1, -2) @ last
     mu, log = _of_blocks(turn, np.stack(steps, axis=1))
@@ -121,7 +127,7 @@ def resolved(system: OrbitProblem, orbits: Orbits, transfer: Array) -> Floquet:
         if parts > 1:
             fine = _cut_transfer(system.chosen(who), _alone(orbits, who, which), parts)
         whole[who[:, None], first[who, which][:, None] + np.arange(parts)] = fine
-    return multipliers(whole)
+    return multipliers(whole, given=pieces.sum(axis=1))
 
 
 def _alone(orbits: Orbits, who: Index, which: Index) -> Orbits:
@@ -195,13 +201,16 @@ def _of_blocks(turn: Array, steps: Array) -> tuple[Any, Array]:
 
 def _of_product(turn: Array, steps: Array) -> tuple[Any, Array]:
     """Return the eigenvalues of turn R_N ... R_1 but for a factor, and the logarithm of that factor."""
-    product, scale = turn, np.zeros(len(turn))
+    product, scale = _of_size_one(turn, np.zeros(len(turn)))
     for k in reversed(range(steps.shape[1])):
-        product = product @ steps[:, k]
-        size = np.abs(product).max(axis=(1, 2))
-        size = np.where((size > 0.0) & np.isfinite(size), size, 1.0)
-        product, scale = product / size[:, None, None], scale + np.log(size)
+        product, scale = _of_size_one(product @ steps[:, k], scale)
     value: Any = np.full(product.shape[:2], complex(np.nan, np.nan))
     finite = np.isfinite(product).all(axis=(1, 2))
     value[finite] = np.linalg.eigvals(product[finite])
     return value, scale
+
+
+def _of_size_one(product: Array, scale: Array) -> tuple[Array, Array]:
+    size = np.abs(product).max(axis=(1, 2))
+    size = np.where((size > 0.0) & np.isfinite(size), size, 1.0)
+    return product / size[:, None, None], scale + np.log(size)

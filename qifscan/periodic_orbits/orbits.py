@@ -132,6 +132,9 @@ def evaluated(orbits: Orbits, s: Array) -> Array:
     found = np.searchsorted((orbits.s + shift).ravel(), (s + shift).ravel(), side="right").reshape(s.shape)
     interval = np.clip(found - 1 - np.arange(count)[:, None] * (last + 2), 0, last)
     row = np.arange(count)[:, None]
+    # The shift has rounded: a place within that of a mesh point may be on its other side.
+    interval -= (s < orbits.s[row, interval]) & (interval > 0)
+    interval += (s >= orbits.s[row, interval + 1]) & (interval < last)
     inside = (s - orbits.s[row, interval]) / orbits.steps[row, interval]
     basis = lagrange(NODES, inside.ravel()).reshape(count, places, 1, STAGES + 1)
     nodes = np.concatenate((orbits.u[row, interval][:, :, None], orbits.stages[row, interval]), axis=2)

@@ -203,14 +203,15 @@ def gamma_quantile(probability: float, shape: Any) -> Array:
     log_factorial = np.array([math.lgamma(value) for value in k])
     ninth = 1.0 / (9.0 * k)
     x = k * np.maximum(1.0 - ninth + NormalDist().inv_cdf(probability) * np.sqrt(ninth), 0.1) ** 3
+    last = np.zeros(len(x), dtype=bool)
     for _ in range(100):
         density = np.exp(-x + (k - 1.0) * np.log(x) - log_factorial)
         step = (density * _ratio(k, x) - (1.0 - probability)) / density
         # The density is no longer concave far below the mode: there a step is not to pass 0.
-        later = np.maximum(x + step, 0.5 * x)
-        last = np.abs(later - x) <= 1e-8 * x
+        later = np.where(last, x, np.maximum(x + step, 0.5 * x))
+        # Each step doubles the digits, as far as rounding lets it; then x stays, however long others take.
+        last |= np.abs(later - x) <= 1e-8 * x
         x = later
-        # Each step doubles the digits, as far as rounding lets it.
         if last.all():
             break
     return np.asarray(x[place].reshape(np.shape(shape)))

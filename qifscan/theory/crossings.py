@@ -118,8 +118,9 @@ def _finer(
         nodes = Nodes(nodes.rates, nodes.valid & (nodes.rates[:, :-1] < limit[:, None]))
     for _ in range(_PASSES):
         parts = np.maximum(1.0, np.ceil(_changes(path, parameters, nodes, which) / _TURN))
-        if parts.sum() * len(nodes.rates) > _MOST_CELLS:
-            found = f"rates and delays with {parts.sum():.3g} Hopf points or so in a slice"
+        most = parts.sum(axis=1).max(initial=0.0)
+        if most * len(nodes.rates) > _MOST_CELLS:
+            found = f"rates and delays with {most:.3g} Hopf points or so in a slice"
             hint = "give lower `rates`, or fewer slices at once"
             raise ScanError([Fault("rates", found, "fewer", hint)])
         if not np.any(parts > 1.0):
@@ -129,7 +130,7 @@ def _finer(
 
 
 def _changes(path: Path, parameters: Mapping[str, Array], nodes: Nodes, which: int) -> Array:
-    """Return by how much w D, or the phase it is to agree with, changes in a cell, in any slice, rad."""
+    """Return by how much w D, or the phase it is to agree with, changes in each cell, rad."""
     of = _on(path, nodes.rates, {name: values[:, None] for name, values in parameters.items()}, 0)
     w, sine, cosine = of.phase(of.squares()[which])
     turned, ahead = (
@@ -137,17 +138,26 @@ def _changes(path: Path, parameters: Mapping[str, Array], nodes: Nodes, which: i
         for x in (w * of.delay, np.arctan2(*(coefficients(x, 0, nodes.rates)[0] for x in (sine, cosine))))
     )
     change = np.maximum(np.abs(turned), np.abs(np.mod(ahead + math.pi, 2.0 * math.pi) - math.pi))
-    found: Array = np.nan_to_num(np.where(nodes.valid, change, 0.0)).max(axis=0)
+    found: Array = np.nan_to_num(np.where(nodes.valid, change, 0.0))
     return found
 
 
 def _divided(nodes: Nodes, parts: Index) -> Nodes:
-    """Return the grid with each of its cells in so many parts, alike on the logarithm."""
-    cell = np.repeat(np.arange(len(parts)), parts)
-    share = (np.arange(len(cell)) - np.repeat(np.cumsum(parts) - parts, parts)) / parts[cell]
-    low, high = nodes.rates[:, :-1][:, cell], nodes.rates[:, 1:][:, cell]
-    inner = np.where(share == 0.0, low, low * (high / low) ** share)
-    return Nodes(np.concatenate((inner, nodes.rates[:, -1:]), axis=1), nodes.valid[:, cell])
+    """Return the grid with each cell of each slice in so many parts, alike on the logarithm."""
+    slices, cells = parts.shape
+    total = parts.sum(axis=1)
+    row = np.repeat(np.arange(slices), total)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(total) - total, total)
+    cell = np.repeat(np.tile(np.arange(cells), slices), parts.ravel())
+    share = (place - (np.cumsum(parts, axis=1) - parts)[row, cell]) / parts[row, cell]
+    low, high = nodes.rates[row, cell], nodes.rates[row, cell + 1]
+    # What a slice has less than others is NaN, at its end, and not valid.
+    rates = np.full((slices, int(total.max(initial=0)) + 1), np.nan)
+    valid = np.zeros((slices, rates.shape[1] - 1), dtype=bool)
+    rates[row, place] = np.where(share == 0.0, low, low * (high / low) ** share)
+    rates[np.arange(slices), total] = nodes.rates[:, -1]
+    valid[row, place] = nodes.valid[row, cell]
+    return Nodes(rates, valid)
 
 
 def squared_frequency(model: Model, state: Array, parameters: Values) -> Array:

@@ -184,11 +184,14 @@ def _refined(of: Terms, k: Array, line: Array) -> tuple[Any, Any]:
     starts = np.stack([line + 1j * np.sqrt(np.maximum(0.0, x)) for x in (0.0 * line, *squares)])
     start = np.argmin([np.abs(of.value(z)[0]) for z in starts], axis=0)
     root = np.take_along_axis(starts, start[None], axis=0)[0]
+    arrived = np.zeros(root.shape, dtype=bool)
     for _ in range(_NEWTON_STEPS):
         value, slope = of.value(root)
-        step = np.nan_to_num(value / slope)
+        # One that has arrived stays, however long the others take.
+        step = np.where(arrived, 0.0, np.nan_to_num(value / slope))
         root = root - step
-        if np.all(np.abs(step) <= 2.0 * _EPS * np.abs(root)):
+        arrived |= np.abs(step) <= 2.0 * _EPS * np.abs(root)
+        if arrived.all():
             break
     near = _APART * (np.abs(root) + np.abs(of.a) + np.sqrt(np.abs(of.b) + np.abs(of.c)))
     left, right = (unstable(of.shifted(root.real + sign * near)) for sign in (-1.0, 1.0))

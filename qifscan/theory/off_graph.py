@@ -357,7 +357,9 @@ def _pairs(of: Continuation, who: Index, x: Array) -> tuple[Array, Array]:
     sign, size = (np.full(len(x), np.nan) for _ in range(2))
     roots = np.linalg.eigvals(a[fine]).astype(complex)
     i, j = np.triu_indices(a.shape[-1], 1)
-    sums = roots[:, i] + roots[:, j]
+    # What is picked by a list lies column by column in memory, and is then summed in another order where
+    # there is one point alone.
+    sums = np.take(roots, i, axis=1) + np.take(roots, j, axis=1)
     sign[fine] = np.sign(np.prod(np.sign(sums), axis=1).real)
     size[fine] = np.log(np.abs(sums)).sum(axis=1)
     return sign, size
