@@ -13,6 +13,7 @@ from qifscan.arrays import Array, Index, Range
 from qifscan.cycle_curves import homoclinic_curves, resonances
 from qifscan.cycle_curves.asked import KINDS, Wanted, refuse, values_at, wanted
 from qifscan.cycle_curves.bautin import Place, bautin_points, beside, nearest, smallest, takens_points
+from qifscan.cycle_curves.closing import joined, line_of
 from qifscan.cycle_curves.curve_bifurcations import BY_RETURN, OnCurves
 from qifscan.cycle_curves.curve_columns import Lines, dataset
 from qifscan.cycle_curves.forced_curves import response_starts, with_sine
@@ -263,8 +264,8 @@ def _traced(
             if known is not None:
                 tables.append(known)
                 continue
-            rows, ends = _both_ways(asked, *one, kept)
-            lines.append(_line(rows, closed=bool((ends == BY_RETURN).all())))
+            rows, ends = joined(*_both_ways(asked, *one, kept))
+            lines.append(line_of(rows, closed=bool((ends == BY_RETURN).all())))
             tables += [row | {"number": row["number"] + len(cuts)} for row in rows]
             cuts.append(ends)
     return tables, cuts, kept
@@ -299,19 +300,6 @@ def _known(
             held = forward(orbits, asked.plane[1])
             return _rules(asked, system, orbits).measured(system, orbits, held) | head
     return None
-
-
-def _line(rows: list[dict[str, Any]], *, closed: bool) -> tuple[Array, Array]:
-    """Return where the points of a curve are, by both parameters and the period, and their order; a closed
-    one goes on to its first point."""
-    names = ("order", "value", "second", "period")
-    columns = {name: np.concatenate([row[name] for row in rows]) for name in names}
-    line = np.column_stack((columns["value"], columns["second"], np.log(columns["period"])))
-    rank = np.argsort(columns["order"])
-    line, order = line[rank], columns["order"][rank]
-    if closed:
-        line, order = np.concatenate((line, line[:1])), np.append(order, order[-1] + 1.0)
-    return line, order
 
 
 def _both_ways(
