@@ -428,3 +428,10 @@ def test_doublings_that_are_not_followed_are_refused_in_one_line(options, words)
         qs.curve("qif", through=through, **options)
     assert words in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("at", ["2", True, [None], np.timedelta64(2, "s"), [[1.0], [2.0, 3.0]], 2.0 + 0.0j])
+def test_what_is_no_number_is_none_at_which_curves_begin(at):
+    with pytest.raises(qs.ScanError, match="^at: found") as error:
+        qs.curve("qif_gap", "period", through="tau", at=at, period=3.0)
+    assert len(str(error.value).splitlines()) == 1
