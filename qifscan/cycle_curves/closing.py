@@ -1,14 +1,15 @@
-"""Curves that are closed although neither direction came back to the beginning: both directions meet."""
+"""Curves that have points of their own twice, as both directions meet, or that have those of another one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from qifscan.arrays import Array, Index
 from qifscan.cycle_curves.curve_bifurcations import BY_POINTS, BY_RETURN
-from qifscan.limit_cycles.duplicates import places_on
+from qifscan.limit_cycles.duplicates import duplicates, places_on
 
 _OPPOSITE = -0.7
 """Cosine of the angle between two directions below which they are opposite."""
@@ -25,6 +26,20 @@ def line_of(rows: list[dict[str, Any]], *, closed: bool) -> tuple[Array, Array]:
     if closed:
         line, order = np.concatenate((line, line[:1])), np.append(order, order[-1] + 1.0)
     return line, order
+
+
+def again(table: Mapping[str, Any], ends: Index) -> Index:
+    """Return of each curve the one that has all of its points, -1: none."""
+    rows = np.arange(len(table["number"]))
+    begin = np.searchsorted(table["number"], np.arange(len(ends)))
+    # A closed curve goes on from its last point to its first.
+    closing = begin[(ends == BY_RETURN).all(axis=1)]
+    rows = np.concatenate((rows, closing))
+    rows = rows[np.argsort(table["number"][rows], kind="stable")]
+    columns = {name: table[name][rows] for name in ("number", "value", "period")}
+    # Two parameters and the period identify a curve; extremes have kinks, which a chord cuts off.
+    columns |= dict.fromkeys(("low", "high", "mean"), table["second"][rows, None])
+    return duplicates(columns, np.zeros(len(ends), dtype=np.intp))
 
 
 def joined(rows: list[dict[str, Any]], ends: Index) -> tuple[list[dict[str, Any]], Index]:
