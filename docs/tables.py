@@ -65,7 +65,9 @@ def model(name):
             for v in found.variables
         ],
     )
-    drive = f"The drive is added to the equation of `{found.stimulated}`."
+    reached = [f"`{name}`" for name in found.reached]
+    equations = f"equation{'s' * (len(reached) > 1)} of {' and '.join(reached)}"
+    drive = f"The drive is added to the {equations}."
     return "\n\n".join(
         [
             variables,

@@ -235,3 +235,17 @@ def test_what_is_selected_of_slices_has_their_points_alone():
     assert (several.qs.select(branches=1)["branch"] == 0).all()
     special = qs.special_points("qif", J=[10.0, 15.0, 20.0])
     xr.testing.assert_allclose(special.qs.select(J=20.0), qs.special_points("qif", J=20.0))
+
+
+def test_what_is_selected_of_curves_has_the_points_of_the_piece_alone():
+    both = qs.curve("qif_gap", "LP", through="g", points=10)
+    assert both.sizes["pieces"] == 2
+    for number in range(2):
+        one = both.qs.select(pieces=number)
+        assert (one["piece"] == 0).all()
+        assert one.sizes["point"] == one["row_size"] == both["row_size"][number]
+        assert one["g"].equals(both["g"][both["piece"].values == number])
+        assert one.qs.show().axes[0].lines
+    point = both.qs.select(pieces=1, point=both.sizes["point"] - 1)
+    assert point["g"].dims == ()
+    assert point["g"] == both["g"][-1]

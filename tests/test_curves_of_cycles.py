@@ -103,7 +103,20 @@ def test_without_a_start_curves_of_folds_begin_beside_generalised_hopf_points():
         near = apart[apart[:, 0].argmin()]
         assert near[0] < 1e-4
         swing = (rows["r_max"] - rows["r_min"]).values
+        # Both parameters turn back there with the amplitude, and it is no cusp.
+        assert (rows["type"].values[swing < 0.05] == 0).all()
+        # Of the last one the distance is 1e-9, and off by as much.
+        swing, near = swing[swing > 2e-3], near[swing > 2e-3]
         assert swing[:3] ** 2 / near[:3] == pytest.approx(np.full(3, swing[1] ** 2 / near[1]), rel=0.2)
+
+
+def test_folds_begin_beside_a_generalised_hopf_point_also_in_a_narrow_range():
+    """Where alpha is 2 % less than there the fold is at eta of -3.94."""
+    given = GAST | {"tau_a": 10.0, "through": "alpha", "within": (0.1, 0.2)}
+    found = qs.curve("qif_depression_alpha", "LPC", between=(-3.6, -3.3), points=10, **given)
+    nearest = np.abs(found["alpha"].values - 0.1469066).min()
+    assert found.sizes["pieces"] == 1
+    assert nearest < 1e-4
 
 
 def test_folds_meet_in_a_cusp_of_cycles():
@@ -427,4 +440,11 @@ def test_doublings_that_are_not_followed_are_refused_in_one_line(options, words)
     with pytest.raises(qs.ScanError) as error:
         qs.curve("qif", through=through, **options)
     assert words in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("at", ["2", True, [None], np.timedelta64(2, "s"), [[1.0], [2.0, 3.0]], 2.0 + 0.0j])
+def test_what_is_no_number_is_none_at_which_curves_begin(at):
+    with pytest.raises(qs.ScanError, match=r"^at: found") as error:
+        qs.curve("qif_gap", "period", through="tau", at=at, period=3.0)
     assert len(str(error.value).splitlines()) == 1

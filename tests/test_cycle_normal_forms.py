@@ -122,3 +122,76 @@ def test_doubled_cycles_are_stable_where_the_coefficient_is_below_0():
     doubled = np.flatnonzero(found["start"].values == 2)
     rows = found.isel(point=found["branch"].values == doubled[0])
     assert rows["stable"].values[1:4].all()
+
+
+# Without a drive
+
+
+def cumulants(x, eta, delta, sigma, J):
+    """The rates of change of three pseudo-cumulants, with tau = 1, in real numbers."""
+    r, v, a, b, e, f = x
+    w = math.pi * r
+    return np.array(
+        [
+            (delta + 2.0 * w * v + b) / math.pi,
+            eta + J * r - w * w + v * v + a,
+            2.0 * sigma**2 - 4.0 * (w * b - v * a - f),
+            4.0 * (w * a + v * b - e),
+            -6.0 * (w * f - v * e + a * b),
+            3.0 * (2.0 * (w * e + v * f) + a * a - b * b),
+        ]
+    )
+
+
+def bend_of_doubled_cycles(point, share, **given):
+    """By how much eta of doubled cycles is off, over the square of their amplitude, by shooting."""
+    fixed, own = given | {"delta": point["delta"].item()}, point["eta"].item()
+    begin = np.array([point[f"{name}_start"].item() for name in "rvabef"])
+    n, size = len(begin), np.linalg.norm(begin)
+
+    def flow(x, eta, period):
+        """The end, its derivatives by the start, and by eta, along the imaginary axis."""
+
+        def both(t, z):
+            columns = np.concatenate((np.zeros((n, 1)), z[n:].reshape(n, n + 1)), axis=1)
+            # The last column moves with eta.
+            values = eta + 1e-30j * (np.arange(n + 2) == n + 1)
+            found = cumulants(z[:n, None] + 1e-30j * columns, values, **fixed)
+            return np.concatenate((found[:, 0].real, (found[:, 1:].imag / 1e-30).ravel()))
+
+        z = np.concatenate((x, np.eye(n, n + 1).ravel()))
+        end = solve_ivp(both, (0.0, period), z, method="DOP853", rtol=1e-13, atol=1e-15).y[:, -1]
+        return end[:n], end[n:].reshape(n, n + 1)
+
+    mu, right = np.linalg.eig(flow(begin, own, point["period"].item())[1][:, :n])
+    at = np.abs(mu + 1.0).argmin()
+    assert abs(mu[at] + 1.0) < 1e-7
+    way, left = right[:, at].real, np.linalg.inv(right)[at].real
+    left, phase = left / (left @ way), cumulants(begin, own, **fixed)
+    x, period, eta = begin + share * size * way, 2.0 * point["period"].item(), own
+    for _ in range(12):
+        end, by = flow(x, eta, period)
+        rest = np.concatenate((end - x, [phase @ (x - begin), left @ (x - begin) - share * size]))
+        matrix = np.zeros((n + 2, n + 2))
+        matrix[:n, :n], matrix[:n, n] = by[:, :n] - np.eye(n), cumulants(end, eta, **fixed)
+        matrix[:n, n + 1], matrix[n, :n], matrix[n + 1, :n] = by[:, n], phase, left
+        change = np.linalg.solve(matrix, -rest)
+        x, period, eta = x + change[:n], period + change[n], eta + change[n + 1]
+        if np.abs(change).max() < 1e-9:
+            break
+    assert np.abs(change).max() < 1e-8
+    return (eta - own) / share**2
+
+
+@pytest.mark.thorough
+def test_doubled_cycles_bend_the_other_way_beyond_a_generalised_period_doubling():
+    given = {"J": -8.0, "sigma": 0.2}
+    options = {"along": "eta", "through": "delta", "at": 0.05, "between": (-1.0, 30.0), "points": 20}
+    found = qs.curve("qif_cumulants", "PD", within=(0.0475, 0.0505), **options, **given)
+    at = np.flatnonzero(found["type"].values == codes.GPD)
+    assert len(at) == 1
+    assert len(set(found["piece"].values[at[0] - 1 : at[0] + 3])) == 1
+    rows = [found.isel(point=int(at[0]) + k) for k in (-1, 0, 2)]
+    before, here, after = (bend_of_doubled_cycles(q, 0.01, **given) for q in rows)
+    assert before * after < 0.0
+    assert abs(here) < 1e-3 * min(abs(before), abs(after))

@@ -243,3 +243,13 @@ def test_along_a_parameter_that_is_added_to_another_no_point_is_lost():
     wide = qs.special_points("qif", along="delta", J=15.0, eta=-5.0)
     np.testing.assert_allclose(along["gamma"].values, wide["delta"].values - 0.7, rtol=1e-12)
     assert along.sizes["point"] == 1
+
+
+def test_a_model_names_every_equation_that_the_drive_is_in():
+    """Both halves of a population have it in common; of a pair one population has it."""
+    told = {
+        name: dict(qs.models()[name].rows())["input"] for name in ("qif_bimodal", "qif_pair", "qif_delay")
+    }
+    assert told["qif_bimodal"] == "the drive is added to the equations of v_1 and v_2"
+    assert told["qif_pair"] == "the drive is added to the equation of v_e"
+    assert told["qif_delay"] == "the drive is added to the equation of v"

@@ -104,6 +104,29 @@ def test_adaptation_there_is_as_strong_as_alpha_tau_a_here():
     assert qs.from_pyrates("qif_sfa", alpha=0.7).fixed["alpha"] == 0.7
 
 
+@pytest.mark.parametrize(
+    ("call", "own"),
+    [
+        (lambda y: qs.from_tvb("DumontGutkin", initial=dict.fromkeys(VARIABLES["DumontGutkin"], y)), "s_ee"),
+        (lambda y: qs.from_tvb("CoombesByrne", k=0.0, initial={"r": 0.1, "V": 0.0, "g": y, "q": 0.0}), "s"),
+        (lambda y: qs.from_tvb("CoombesByrne", k=0.0, initial={"r": 0.1, "V": 0.0, "g": y, "q": -y}), "s"),
+        (lambda y: qs.from_pyrates("qif_conduct", weight=0.0, initial={"r": 0.1, "v": 0.0, "s": y}), "s"),
+    ],
+)
+def test_synapses_of_strength_0_begin_at_0(call, own):
+    """Theirs decay from where they begin, and act until then; ours have no such state."""
+    assert call(0.0).protocol.initial[own] == 0.0
+    with pytest.raises(qs.ScanError, match="strength 0"):
+        call(0.3)
+
+
+def test_what_stands_before_a_name_of_pyrates_does_not_count():
+    begin = {"p/qif_sfa_op/r": 0.1, "p/qif_sfa_op/v": np.array([-1.0]), "p/qif_sfa_op/a": 2.0, "x": 0.5}
+    scan = qs.from_pyrates("qif_sfa", initial=begin, **{"p/qif_sfa_op/eta": 0.5})
+    assert dict(scan.protocol.initial) == {"r": 0.1, "v": -1.0, "a": 2.0, "b": 0.5}
+    assert scan.fixed["eta"] == 0.5
+
+
 def test_noise_has_as_much_power_at_slow_frequencies():
     """White noise of dX = (2 D)^(1/2) dW moves X by 2 D t in the mean square; an input z/tau by S(0)/tau^2 t.
 
@@ -130,6 +153,16 @@ def test_noise_has_as_much_power_at_slow_frequencies():
         (lambda: qs.from_tvb("MontbrioPazoRoxin", nsig=0.1, noise_amp=0.1), "one of them"),
         (lambda: qs.from_tvb(object()), "object"),
         (lambda: qs.from_pyrates("qif_sd"), "qif_sfa"),
+        (lambda: qs.from_tvb("CoombesByrne2D"), "GastSchmidtKnosche_SF, GastSchmidtKnosche_SD"),
+        (lambda: qs.from_tvb("GastSchmidtKnosche_SF", tau_A=0.0), "parameters.tau_A: .* above 0"),
+        (lambda: qs.from_tvb("CoombesByrne", alpha=0.0), "parameters.alpha: .* above 0"),
+        (lambda: qs.from_tvb("MontbrioPazoRoxin", nsig=(0.1, 0.2, 0.3)), "one number or two"),
+        (lambda: qs.from_tvb("MontbrioPazoRoxin", noise_amp="0.1"), 'noise_amp: found "0.1"'),
+        (lambda: qs.from_tvb("MontbrioPazoRoxin", initial=[0.1, 0.2]), "by name"),
+        (lambda: qs.from_tvb("MontbrioPazoRoxin", initial={"r": "a", "V": 0.0}), "initial.r"),
+        (lambda: qs.from_tvb("MontbrioPazoRoxin", initial={"r": [0.1, 0.2], "V": 0.0}), "one number"),
+        (lambda: qs.from_pyrates("qif", **{"p/qif_op/eta": 1.0, "q/qif_op/eta": 2.0}), "eta: found two"),
+        (lambda: qs.from_pyrates(None), "qif_sfa"),
     ],
 )
 def test_a_mistake_is_one_line(call, line):

@@ -22,6 +22,21 @@ def test_numbers_of_cycles_are_those_of_the_columns_that_tell_them_too():
     assert found["sum_of_both"].values == pytest.approx((found["eta"] + found["g"]).values, rel=1e-12)
 
 
+def test_what_a_function_changes_in_place_the_next_one_does_not_see():
+    def spoilt(t, state, parameters):
+        for array in (t, *state.values()):
+            array.sort()
+        parameters.clear()
+        return state["r"][0]
+
+    def whole(t, state, parameters):
+        return np.trapezoid(state["r"], t) + parameters["g"]
+
+    found = qs.curve("qif_gap", "period", record={"spoilt": spoilt, "whole": whole}, **GAP)
+    alone = qs.curve("qif_gap", "period", record={"whole": whole}, **GAP)
+    assert found["whole"].identical(alone["whole"])
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -135,9 +135,11 @@ def values_at(asked: Wanted, model: Model, at: Any) -> Array:
     through, (low, high) = asked.names[1], asked.ranges[1]
     row = next(p for p in model.parameters if p.name == through)
     try:
-        found = np.atleast_1d(np.asarray(row.default if at is None else at, dtype=float)).ravel()
-    except (TypeError, ValueError):
-        found = np.empty(0)
+        given = np.atleast_1d(np.asarray(row.default if at is None else at)).ravel()
+    except ValueError:
+        given = np.empty(0)
+    # A text, a truth value or a duration would be taken for the number that it can be turned into.
+    found = given.astype(float) if given.dtype.kind in "iuf" else np.empty(0)
     if not found.size or not all(row.domain.holds(x) for x in found.tolist()):
         raise ScanError([Fault("at", show(at), f"values of {through}, {row.domain.words}")])
     if at is not None and not ((found >= low) & (found <= high)).all():

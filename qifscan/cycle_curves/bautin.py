@@ -22,8 +22,8 @@ from qifscan.theory import curves as of_equilibria
 from qifscan.theory.codes import BT, GH, LPC
 from qifscan.theory.special_points import special_points
 
-_BESIDE = 0.02
-"""Distance in the second parameter, relative to it."""
+BESIDE = (0.02, 0.002, 0.0002)
+"""Distances in the second parameter, relative to it: nearer where there is nothing within the ranges."""
 
 Place = tuple[float, float]
 
@@ -59,11 +59,15 @@ def takens_points(asked: Wanted, slices: Mapping[str, Values]) -> list[Place]:
 
 
 def beside(
-    model: Model, names: tuple[str, str], flat: Mapping[str, Array], places: list[Place]
+    model: Model,
+    names: tuple[str, str],
+    flat: Mapping[str, Array],
+    places: list[Place],
+    distance: float = BESIDE[0],
 ) -> tuple[dict[str, Array], Array]:
     """Return parameters on both sides of each place, and the first one of the place for each."""
     domain = next(p.domain for p in model.parameters if p.name == names[1])
-    sides = [(x, y + sign * _BESIDE * (abs(y) or 1.0)) for x, y in places for sign in (-1.0, 1.0)]
+    sides = [(x, y + sign * distance * (abs(y) or 1.0)) for x, y in places for sign in (-1.0, 1.0)]
     first, second = np.array([(x, y) for x, y in sides if domain.holds(y)]).reshape(-1, 2).T
     return {name: np.repeat(values, len(first)) for name, values in flat.items()} | {names[1]: second}, first
 

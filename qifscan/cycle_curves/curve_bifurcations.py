@@ -89,8 +89,9 @@ _STEEP = 1e3
 _SAME = 1e-6
 """Distance of the cosine of a pair from 1 or -1 up to which it is that."""
 
-FLAT = 1e-3
-"""Relative range of the variables below which a cycle is about to be an equilibrium."""
+FLAT, _TINY = 1e-3, 1e-2
+"""Relative range of the variables below which a cycle is about to be an equilibrium, and below which errors
+may turn a curve back: they grow as a power of it, and the parameters change with its square."""
 
 _SMALL, _HALF = 0.2, 0.5
 """Relative range of the variables, and the share of it that a step with a past leaves at most, from which the
@@ -143,13 +144,18 @@ class OnCurves:
         return before * after < 0.0
 
     def tests(self, b: Branches, step: Step, row: dict[str, Any]) -> Array:
-        """Return the test functions `(orbits, tests)`; that of a cusp changes its sign where it is passed."""
+        """Return the test functions `(orbits, tests)`; that of a cusp changes its sign where it is passed.
+
+        Through a generalised Hopf point a curve goes on as its own mirror image: both parameters turn back
+        there, or already beside it, by errors. That is no cusp.
+        """
         mu = row["multipliers"]
         found = np.empty((len(mu), len(self.names)))
         for k, name in enumerate(self.names):
             found[:, k] = self._test(name, step.system, mu, step.new, step.after, step.tangent)
             if name == "CPC":
                 found[:, k] *= np.where(b.tests[step.who, k] < 0.0, -1.0, 1.0)
+                found[self._without_amplitude(step, _TINY), k] = np.nan
         return found
 
     def _rest(self, mu: Any, forced: bool) -> Any:
@@ -203,15 +209,11 @@ class OnCurves:
         found = np.full(len(who), -1)
         found[b.count[who] + 1 >= self.most] = BY_POINTS
         found[returned(b, step)] = BY_RETURN
-        size = len(_problem(step.system).model.variables)
-        swing = np.ptp(new.u[..., :size], axis=1) / step.system.scales(new.u)[:, :size]
-        flat = swing.max(axis=1) < FLAT
-        if isinstance(step.system, WithMemory):
-            flat |= _vanishing(step, swing.max(axis=1))
         if _problem(step.system).drive is None:
             # Beyond a Hopf point laps are apart the other way as well.
+            size = len(_problem(step.system).model.variables)
             found[_alike(step, size) & (b.count[who] > 1)] = BY_DOUBLING
-            found[(flat | mirrored(step, size)) & (b.count[who] > 1)] = BY_HOPF
+            found[self._without_amplitude(step) & (b.count[who] > 1)] = BY_HOPF
         found[b.still[who] >= 25] = BY_STANDSTILL
         found[new.period > self.longest[who]] = BY_PERIOD
         if self.kind == "NS":
@@ -219,6 +221,19 @@ class OnCurves:
             found[cosine >= 1.0], found[cosine <= -1.0] = BY_R1, BY_R2
         found[self._outside(new)] = BY_RANGE
         return found, np.isin(found, (BY_RANGE, BY_HOPF, BY_R1, BY_R2))
+
+    def _without_amplitude(self, step: Step, least: float = FLAT) -> Any:
+        """Tell which cycles, without a drive, have a relative range below `least`, so are about to be an
+        equilibrium, or lie beyond one."""
+        problem, new = _problem(step.system), step.new
+        if problem.drive is not None:
+            return np.zeros(len(step.who), dtype=bool)
+        size = len(problem.model.variables)
+        swing = np.ptp(new.u[..., :size], axis=1) / step.system.scales(new.u)[:, :size]
+        flat: Any = swing.max(axis=1) < least
+        if isinstance(step.system, WithMemory):
+            flat |= _vanishing(step, swing.max(axis=1))
+        return flat | mirrored(step, size)
 
     def _outside(self, orbits: Orbits) -> Any:
         found = np.zeros(len(orbits.scalars), dtype=bool)

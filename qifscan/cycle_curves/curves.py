@@ -12,7 +12,16 @@ import numpy as np
 from qifscan.arrays import Array, Index, Range
 from qifscan.cycle_curves import homoclinic_curves, resonances
 from qifscan.cycle_curves.asked import KINDS, Wanted, refuse, values_at, wanted
-from qifscan.cycle_curves.bautin import Place, bautin_points, beside, nearest, smallest, takens_points
+from qifscan.cycle_curves.bautin import (
+    BESIDE,
+    Place,
+    bautin_points,
+    beside,
+    nearest,
+    smallest,
+    takens_points,
+)
+from qifscan.cycle_curves.closing import again, joined, line_of
 from qifscan.cycle_curves.curve_bifurcations import BY_RETURN, OnCurves
 from qifscan.cycle_curves.curve_columns import Lines, dataset
 from qifscan.cycle_curves.forced_curves import response_starts, with_sine
@@ -26,7 +35,7 @@ from qifscan.limit_cycles import continuation, homoclinic_columns
 from qifscan.limit_cycles.branch_bifurcations import OnBranches
 from qifscan.limit_cycles.cycle_columns import meanings
 from qifscan.limit_cycles.directions import with_direction
-from qifscan.limit_cycles.duplicates import duplicates, places_on
+from qifscan.limit_cycles.duplicates import places_on
 from qifscan.limit_cycles.meeting import Fronts
 from qifscan.limit_cycles.starts import Starts, branch_starts, doubled_starts
 from qifscan.limit_cycles.steps import Extent, Met, at_value, forward, tangents
@@ -245,7 +254,7 @@ def _curves(
     order = np.lexsort((table["order"], table["number"]))
     table = {name: values[order] for name, values in table.items()}
     ends = np.concatenate(cuts)
-    return Lines(table, ends, _again(asked, table, ends))
+    return Lines(table, ends, again(table, ends))
 
 
 def _traced(
@@ -263,8 +272,8 @@ def _traced(
             if known is not None:
                 tables.append(known)
                 continue
-            rows, ends = _both_ways(asked, *one, kept)
-            lines.append(_line(rows, closed=bool((ends == BY_RETURN).all())))
+            rows, ends = joined(*_both_ways(asked, *one, kept))
+            lines.append(line_of(rows, closed=bool((ends == BY_RETURN).all())))
             tables += [row | {"number": row["number"] + len(cuts)} for row in rows]
             cuts.append(ends)
     return tables, cuts, kept
@@ -301,19 +310,6 @@ def _known(
     return None
 
 
-def _line(rows: list[dict[str, Any]], *, closed: bool) -> tuple[Array, Array]:
-    """Return where the points of a curve are, by both parameters and the period, and their order; a closed
-    one goes on to its first point."""
-    names = ("order", "value", "second", "period")
-    columns = {name: np.concatenate([row[name] for row in rows]) for name in names}
-    line = np.column_stack((columns["value"], columns["second"], np.log(columns["period"])))
-    rank = np.argsort(columns["order"])
-    line, order = line[rank], columns["order"][rank]
-    if closed:
-        line, order = np.concatenate((line, line[:1])), np.append(order, order[-1] + 1.0)
-    return line, order
-
-
 def _both_ways(
     asked: Wanted, system: Any, orbits: Orbits, along: Orbits, kept: list[Met]
 ) -> tuple[list[dict[str, Any]], Index]:
@@ -335,20 +331,6 @@ def _both_ways(
     return [*rows, rules.measured(system, orbits, held) | head], np.stack((back, forth), axis=1)
 
 
-def _again(asked: Wanted, table: Mapping[str, Any], ends: Index) -> Index:
-    """Return of each curve the one that has all of its points, -1: none."""
-    rows = np.arange(len(table["number"]))
-    begin = np.searchsorted(table["number"], np.arange(len(ends)))
-    # A closed curve goes on from its last point to its first.
-    closing = begin[(ends == BY_RETURN).all(axis=1)]
-    rows = np.concatenate((rows, closing))
-    rows = rows[np.argsort(table["number"][rows], kind="stable")]
-    columns = {name: table[name][rows] for name in ("number", "value", "period")}
-    # Two parameters and the period identify a curve; extremes have kinks, which a chord cuts off.
-    columns |= dict.fromkeys(("low", "high", "mean"), table["second"][rows, None])
-    return duplicates(columns, np.zeros(len(ends), dtype=np.intp))
-
-
 def _beginnings(
     asked: Wanted, flat: Mapping[str, Array], values: Array, places: list[Place]
 ) -> tuple[list[tuple[Any, Orbits, Orbits]], list[Met]]:
@@ -364,12 +346,22 @@ def _beginnings(
     if asked.kind == "homoclinic":
         return _homoclinic(asked, starts, flat, limits, places), []
     met = [one for start in starts for one in _met(asked, start, limits, asked.doublings)]
-    short = replace(limits, most=_BESIDE)
-    sides, first = beside(asked.model, asked.names, flat, places)
-    for start in branch_starts(asked.model, asked.names[0], sides, limits) if len(first) else []:
-        own = start.chosen(nearest(start.who, start.orbits.value, first))
-        met += smallest(_met(asked, own, short))
+    for place in places:
+        met += _folds_beside(asked, flat, place, replace(limits, most=_BESIDE))
     return _begun_once(asked, met), met
+
+
+def _folds_beside(asked: Wanted, flat: Mapping[str, Array], place: Place, limits: Extent) -> list[Met]:
+    """Return folds of cycles beside a generalised Hopf point: nearer to it if none is within the range."""
+    for distance in BESIDE:
+        sides, first = beside(asked.model, asked.names, flat, [place], distance)
+        found = []
+        for start in branch_starts(asked.model, asked.names[0], sides, limits) if len(first) else []:
+            own = start.chosen(nearest(start.who, start.orbits.value, first))
+            found += smallest(_met(asked, own, limits))
+        if found:
+            return found
+    return []
 
 
 def _begun_once(asked: Wanted, met: list[Met]) -> list[tuple[Any, Orbits, Orbits]]:

@@ -53,9 +53,10 @@ def recorded(problem: Problem, cycles: Orbits, record: Mapping[str, Record]) -> 
     varied = dict(zip(problem.along, cycles.scalars[:, 1:].T, strict=False))
     for k in range(len(states)):
         given = {name: float(column[k]) for name, column in {**problem.parameters, **varied}.items()}
-        state = dict(zip(problem.model.variable_names, states[k].T, strict=True))
         for name, function in record.items():
-            found[name][k] = _number(name, function, times[k], state, given)
+            # Copies: what one function sorts in place the next one does not see.
+            state = dict(zip(problem.model.variable_names, states[k].T.copy(), strict=True))
+            found[name][k] = _number(name, function, times[k].copy(), state, dict(given))
     return found
 
 

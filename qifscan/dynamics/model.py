@@ -178,7 +178,8 @@ class Model(Printed):
         yield "equations", ", ".join(part for part in (self.frame, self.meaning) if part)
         yield from (("variable", repr(variable)) for variable in self.variables)
         yield from (("parameter", repr(parameter)) for parameter in self.parameters)
-        yield "input", f"the drive is added to the equation of {self.stimulated}"
+        equations = " and ".join(self.reached)
+        yield "input", f"the drive is added to the equation{'s' * (' ' in equations)} of {equations}"
         yield "reference", self.reference
 
     @property
@@ -195,6 +196,24 @@ class Model(Printed):
     def stimulated(self) -> str:
         """Name of the variable whose equation the drive is added to."""
         return self.target or self.driven
+
+    @property
+    def reached(self) -> tuple[str, ...]:
+        """Names of the variables whose equations have the drive: populations may have it in common."""
+        names, own = self.variable_names, self.stimulated
+        state = tuple(0.1 + 0.07 * k for k in range(len(names)))
+        try:
+            given = {p.name: 1.0 if p.default is None else p.default for p in self.parameters}
+            constants = self.constants(given)
+            still, driven = (
+                self.field(state, tuple(size * (name == own) for name in names), constants)
+                for size in (0.0, 1.0)
+            )
+            found = tuple(name for name, a, b in zip(names, still, driven, strict=True) if a != b)
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            # A model of a user's own that has a mistake is printed all the same.
+            found = ()
+        return found or (own,)
 
     @property
     def rates(self) -> tuple[Variable, ...]:

@@ -7,13 +7,13 @@ read by name: neither program is imported.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from qifscan.errors import Fault, ScanError, is_number, show, unknown
+from qifscan.errors import Fault, Names, ScanError, is_number, near, show
 from qifscan.scan.protocol import Protocol
 from qifscan.scan.scan import Scan
 
@@ -26,6 +26,7 @@ class TheirModel:
 
     `parameters` and `state` turn numbers of theirs into ours; `state` gets the parameters too. `noisy` names
     the variables whose equations get noise there, with the time constants of ours that these are divided by.
+    Time constants, and the parameters `above`, are above 0.
     """
 
     model: str
@@ -34,6 +35,14 @@ class TheirModel:
     parameters: Callable[[Numbers], dict[str, float]]
     state: Callable[[Numbers, Numbers], dict[str, float]]
     noisy: tuple[tuple[str, str, str], ...] = (("r", "r", "tau"), ("V", "v", "tau"))
+    above: tuple[str, ...] = ()
+
+
+def _over(value: float, strength: float) -> float:
+    """Return what, times a strength, is a value: NaN where nothing is."""
+    if strength:
+        return value / strength
+    return math.nan if value else 0.0
 
 
 def _neurons(p: Numbers) -> dict[str, float]:
@@ -65,8 +74,7 @@ def _dumont_state(y: Numbers, p: Numbers) -> dict[str, float]:
     found = {f"{name}_{a}": y[f"{name.upper() if name == 'v' else name}_{a}"] for a in "ei" for name in "rv"}
     for a in "ei":
         for b in "ei":
-            strength = p[f"J_{a}{b}"]
-            found[f"s_{a}{b}"] = y[f"s_{a}{b}"] / strength if strength else 0.0
+            found[f"s_{a}{b}"] = _over(y[f"s_{a}{b}"], p[f"J_{a}{b}"])
     return found
 
 
@@ -97,9 +105,10 @@ TVB: dict[str, TheirModel] = {
         ("r", "V", "g", "q"),
         _coombes,
         lambda y, p: {
-            **{"r": y["r"], "v": y["V"], "s": y["g"] / (p["k"] * math.pi)},
-            **{"x": (y["g"] + y["q"]) / (p["k"] * math.pi)},
+            **{"r": y["r"], "v": y["V"], "s": _over(y["g"], p["k"] * math.pi)},
+            **{"x": _over(y["g"] + y["q"], p["k"] * math.pi)},
         },
+        above=("alpha",),
     ),
     "DumontGutkin": TheirModel(
         "qif_pair_couplings",
@@ -157,7 +166,7 @@ PYRATES: dict[str, TheirModel] = {
         _PYRATES | {"g": 5.0, "e_r": 1.0, "tau_s": 2.0, "weight": 1.0},
         ("r", "v", "s"),
         _conduct,
-        lambda y, p: {"r": y["r"], "v": y["v"], "w": 0.0, "s": y["s"] / p["weight"]},
+        lambda y, p: {"r": y["r"], "v": y["v"], "w": 0.0, "s": _over(y["s"], p["weight"])},
         (),
     ),
 }
@@ -206,7 +215,8 @@ def from_tvb(
     Raises
     ------
     ScanError
-        For a model that has no row, and for parameters of several nodes.
+        For a model that has no row, for parameters of several nodes, and for an initial state of synapses
+        that is not 0 though their strength is: ours hold spikes, which the strength multiplies.
 
     Notes
     -----
@@ -218,7 +228,7 @@ def from_tvb(
     >>> qs.from_tvb("MontbrioPazoRoxin", J=14.5).fixed["J"]
     14.5
     """
-    name, given = _read(model, TVB, "tvb")
+    name, given = _read(model, TVB)
     row = _row(name, TVB)
     values = _values(row, given | parameters, _BETWEEN_NODES)
     fixed = row.parameters(values) | _noise(row, row.parameters(values), nsig, noise_amp, noise_tau)
@@ -234,10 +244,10 @@ def from_pyrates(template: str, *, initial: Mapping[str, float] | None = None, *
         Name of the circuit, also with its path before it: "qif", "qif_sfa" (qif_adaptation_alpha), "qif_gap"
         or "qif_conduct" (qif_izhikevich without recovery).
     initial
-        The state by PyRates' names; x of adaptation is b.
+        The state by PyRates' names, with or without their path; x of adaptation is b.
     **parameters
         Numbers by PyRates' names in place of its defaults; what stands before the last "/" of a name does not
-        count. `weight`, that of the edge, is J; I_ext is added to eta.
+        count, so one name may be given once. `weight`, that of the edge, is J; I_ext is added to eta.
 
     Returns
     -------
@@ -247,7 +257,7 @@ def from_pyrates(template: str, *, initial: Mapping[str, float] | None = None, *
     Raises
     ------
     ScanError
-        For a circuit that has no row.
+        For a circuit that has no row, and for an initial state as `from_tvb` does.
 
     Notes
     -----
@@ -259,52 +269,83 @@ def from_pyrates(template: str, *, initial: Mapping[str, float] | None = None, *
     >>> qs.from_pyrates("qif", eta=-5.0).fixed["eta"]
     -5.0
     """
-    name = str(template).rpartition(".")[2]
+    name = template.rpartition(".")[2] if isinstance(template, str) else template
     row = _row(name, PYRATES)
-    short = {key.rpartition("/")[2]: value for key, value in parameters.items()}
-    values = _values(row, short, set())
+    values = _values(row, _without_paths("parameters", parameters), set())
+    if isinstance(initial, Mapping):
+        initial = _without_paths("initial", initial)
     return _scan(row, row.parameters(values), values, initial)
 
 
-def _read(model: Any, rows: Mapping[str, TheirModel], where: str) -> tuple[str, dict[str, Any]]:
+def _without_paths(where: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return numbers by their names without paths."""
+    short = [str(key).rpartition("/")[2] for key in given]
+    twice = [name for k, name in enumerate(short) if name in short[:k]]
+    if twice:
+        hint = "paths don't count: the circuit has one population"
+        raise ScanError([Fault(f"{where}.{name}", "two values", "one", hint) for name in twice])
+    return dict(zip(short, given.values(), strict=True))
+
+
+def _unknown(where: str, name: Any, known: Iterable[str], kind: str = "") -> Fault:
+    """Return the fault of a name that is not known, with all of those that are: no command lists them."""
+    names = tuple(known)
+    found = f"unknown {kind} {show(name)}" if kind else show(name)
+    return Fault(where, found, Names(f"one of {', '.join(names)}", names), near(str(name), names))
+
+
+def _read(model: Any, rows: Mapping[str, TheirModel]) -> tuple[str, dict[str, Any]]:
     """Return the name of a model and the parameters of an instance."""
     if isinstance(model, str):
         return model, {}
     name = type(model).__name__
     if name not in rows:
-        raise ScanError([unknown("model", name, rows)])
+        raise ScanError([_unknown("model", name, rows)])
     known = rows[name].defaults
     return name, {key: getattr(model, key) for key in known if hasattr(model, key)}
 
 
-def _row(name: str, rows: Mapping[str, TheirModel]) -> TheirModel:
-    if name not in rows:
-        raise ScanError([unknown("model", name, rows)])
+def _row(name: Any, rows: Mapping[str, TheirModel]) -> TheirModel:
+    if not isinstance(name, str) or name not in rows:
+        raise ScanError([_unknown("model", name, rows)])
     return rows[name]
+
+
+def _number(where: str, value: Any, hint: str = "") -> float | Fault:
+    """Return a number, also one that an array holds alone, or what is wrong with it."""
+    array = np.asarray(value, dtype=object).ravel()
+    if len(array) == 1:
+        alone = array[0].item() if hasattr(array[0], "item") else array[0]
+        if is_number(alone):
+            return float(alone)
+        hint = ""
+    return Fault(where, show(value), "one number", hint)
 
 
 def _values(row: TheirModel, given: Mapping[str, Any], ignored: set[str]) -> dict[str, float]:
     """Return every parameter of theirs as a number."""
     faults = [
-        unknown("parameters", n, row.defaults, "parameter")
+        _unknown("parameters", n, row.defaults, "parameter")
         for n in given
         if n not in {*row.defaults, *ignored}
     ]
     found = dict(row.defaults)
     for key, value in given.items():
-        array = np.asarray(value, dtype=object).ravel()
-        if len(array) != 1 or not is_number(array[0].item() if hasattr(array[0], "item") else array[0]):
-            hint = "make several nodes an axis: scan.replace(axes=...)"
-            faults.append(Fault(f"parameters.{key}", show(value), "one number", hint))
+        where = f"parameters.{key}"
+        number = _number(where, value, "make several nodes an axis: scan.replace(axes=...)")
+        if not isinstance(number, float):
+            faults.append(number)
+        elif (key.startswith("tau") or key in row.above) and not number > 0.0:
+            faults.append(Fault(where, show(number), "a number above 0"))
         elif key in found:
-            found[key] = float(array[0])
+            found[key] = number
     if faults:
         raise ScanError(faults)
     return found
 
 
 def _noise(
-    row: TheirModel, ours: Mapping[str, float], nsig: Any, noise_amp: float | None, noise_tau: float
+    row: TheirModel, ours: Mapping[str, float], nsig: Any, noise_amp: Any, noise_tau: float
 ) -> dict[str, float]:
     """Return sigma and tau of the inputs with as much power at frequency 0 as the white noise."""
     if nsig is not None and noise_amp is not None:
@@ -313,14 +354,16 @@ def _noise(
         return {}
     if not is_number(noise_tau) or not noise_tau > 0.0:
         raise ScanError([Fault("noise_tau", show(noise_tau), "a number above 0")])
-    both = (noise_amp, 2.0 * noise_amp) if noise_amp is not None else np.broadcast_to(nsig, (2,)).tolist()
-    if not all(is_number(x) and x >= 0.0 for x in both):
-        raise ScanError(
-            [Fault("nsig", show(nsig if noise_amp is None else noise_amp), "numbers, 0 or above")]
-        )
+    where, given, most = ("nsig", nsig, 2) if noise_amp is None else ("noise_amp", noise_amp, 1)
+    strengths = np.asarray(given, dtype=object).ravel().tolist()
+    if not (1 <= len(strengths) <= most and all(is_number(x) and x >= 0.0 for x in strengths)):
+        expected = "one number or two, 0 or above" if most == 2 else "a number, 0 or above"
+        raise ScanError([Fault(where, show(given), expected)])
+    on_r = float(strengths[0])
+    on_v = 2.0 * on_r if where == "noise_amp" else float(strengths[-1])
     found = {}
     for theirs, own, tau in row.noisy:
-        strength = both[0] if theirs[0] == "r" else both[1]
+        strength = on_r if theirs[0] == "r" else on_v
         if strength:
             found[f"{own}_ou_sigma"] = ours[tau] * math.sqrt(2.0 * strength) / noise_tau
             found[f"{own}_ou_tau"] = noise_tau
@@ -332,11 +375,22 @@ def _scan(
 ) -> Scan:
     if initial is None:
         return Scan(model=row.model, fixed=dict(fixed))
-    faults = [unknown("initial", n, row.variables, "variable") for n in initial if n not in row.variables]
+    if not isinstance(initial, Mapping):
+        raise ScanError([Fault("initial", show(initial), "a number for each variable, by name")])
+    faults = [_unknown("initial", n, row.variables, "variable") for n in initial if n not in row.variables]
     faults += [
         Fault("initial", f"no {n}", "a number for each variable") for n in row.variables if n not in initial
     ]
     if faults:
         raise ScanError(faults)
-    state = row.state({key: float(x) for key, x in initial.items()}, values)
+    read = {key: _number(f"initial.{key}", x) for key, x in initial.items()}
+    begin = {key: x for key, x in read.items() if isinstance(x, float)}
+    if len(begin) < len(read):
+        raise ScanError([x for x in read.values() if isinstance(x, Fault)])
+    state = row.state(begin, values)
+    hint = "ours hold spikes, which the strength multiplies"
+    lost = [name for name, value in state.items() if math.isnan(value)]
+    if lost:
+        what = f"synapses of strength 0 that are active ({', '.join(lost)} of ours)"
+        raise ScanError([Fault("initial", what, "0 there", hint)])
     return Scan(model=row.model, fixed=dict(fixed), protocol=Protocol(initial=state))

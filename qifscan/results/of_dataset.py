@@ -104,7 +104,8 @@ def selected(dataset: xr.Dataset, labels: Mapping[str, Any], method: str | None)
     """Return a dataset at these values of its dimensions, which may differ from them by rounding; with
     `method="nearest"` at the nearest ones between the ends.
 
-    Of special points, and of branches of cycles with their points, those of the slices that are left stay.
+    Of special points, and of branches of cycles with their points, those of the slices that are left stay; of
+    curves, and branches of equilibria, the points of the piece.
     """
     faults: list[Fault] = []
     if method not in (None, "nearest"):
@@ -114,8 +115,21 @@ def selected(dataset: xr.Dataset, labels: Mapping[str, Any], method: str | None)
     if faults:
         raise ScanError(faults)
     # An array has rows of no other variable.
-    ragged = "slice" in getattr(dataset, "data_vars", ()) and len(dataset["slice"].dims) == 1
-    return _with_rows(dataset, at) if ragged else dataset.isel(at)
+    columns = getattr(dataset, "data_vars", ())
+    if "slice" in columns and len(dataset["slice"].dims) == 1:
+        return _with_rows(dataset, at)
+    return _of_piece(dataset, at) if "piece" in columns and "pieces" in at else dataset.isel(at)
+
+
+def _of_piece(dataset: xr.Dataset, at: Mapping[str, int]) -> xr.Dataset:
+    """Return a dataset at indices, one of them a piece, with the points of that: it is the first one now."""
+    left = np.array([at["pieces"]])
+    points = _left(dataset["piece"], left, at)
+    found = dataset.isel({dim: index for dim, index in at.items() if dim != "point"}).isel(point=points)
+    found = found.assign(piece=_anew(dataset["piece"][points], left))
+    if "duplicate_of" in found:
+        found = found.assign(duplicate_of=found["duplicate_of"].copy(data=-1))
+    return found.isel(point=0) if "point" in at and len(points) else found
 
 
 def _with_rows(dataset: xr.Dataset, at: Mapping[str, int]) -> xr.Dataset:
