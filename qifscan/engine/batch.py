@@ -42,7 +42,8 @@ else:
 
 LEAST_ROWS, ROUNDED_UP = 256, 4096
 """Rows that a record has room for at least, and up to which they are rounded up to a power of 2, above that
-by an eighth at most. A single block has room for the latter at least: 4 MB of 64 lanes of two variables."""
+by an eighth at most. One block, or two, have room for the latter at least: 4 MB each, of 64 lanes of two
+variables."""
 
 WORTH_COMPILING = 2.0**28
 """Steps of lanes that a narrow batch has to save: 3 s of a pair in float64, with its exponents 40."""
@@ -71,7 +72,7 @@ def run_batch(
     if begun:
         (checkpoint,) = begun
         inputs = inputs._replace(checkpoint=checkpoint)
-    shape = shape_for(steps, schedule, of_program(program, shape))
+    shape = _of_several(shape_for(steps, schedule, of_program(program, shape)))
     blocks = _packed(steps, shape[1])
     order = np.concatenate([rows for _, _, rows in blocks])
     parts = []
@@ -104,6 +105,15 @@ def shape_for(steps: Steps, schedule: Schedule, shape: tuple[int, int]) -> tuple
     # JAX may not be asked for its device before it has its options.
     backend.prepare()
     return shape if backend.blocks_at_once() > 1 else (1, LANES)
+
+
+def _of_several(shape: tuple[int, int]) -> tuple[int, int]:
+    """Return a batch's shape with two blocks at least on a processor, where one can be empty and takes no
+    steps: of a single one XLA takes the loop over blocks away, and compiles what is in it in another way,
+    with other last bits."""
+    # JAX may not be asked for its device before it has its options.
+    backend.prepare()
+    return (2, shape[1]) if shape[0] == 1 and backend.blocks_at_once() == 1 else shape
 
 
 def of_program(program: Program, shape: tuple[int, int]) -> tuple[int, int]:
@@ -209,7 +219,7 @@ def room(rows: int, blocks: int) -> int:
         return rows
     above = 1 << (rows - 1).bit_length()
     if above <= ROUNDED_UP:
-        return ROUNDED_UP if blocks == 1 else max(above, LEAST_ROWS)
+        return ROUNDED_UP if blocks <= 2 else max(above, LEAST_ROWS)
     return -(-rows // (above // 16)) * (above // 16)
 
 
@@ -228,7 +238,7 @@ def memory_bytes(
     """
     # The program with tangents, if there is one, is the last and needs most memory.
     program = program.parts[-1]
-    shape = of_program(program, shape)
+    shape = _of_several(of_program(program, shape))
     rows = np.zeros(shape, dtype=int)
     pace = _pace(_packed(steps, shape[1])[:1], schedule, shape[0])
     arguments = (_gathered(inputs, rows), pace, *_extras(schedule, drive, shape[0]))
