@@ -7,6 +7,7 @@ own, as xarray replaces the attributes of the root when it writes into a store.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import struct
@@ -99,7 +100,7 @@ def _words_of(data: bytes | None, arrays: int) -> tuple[int, ...] | None:
 def read_json(path: Where) -> Any:
     """Return the data of a JSON file; raise `ValueError` where there is none that can be read."""
     try:
-        return json.loads(files.read(path, MOST_TEXT).decode("utf-8"))
+        return _parsed(files.read(path, MOST_TEXT))
     except (OSError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "it is nested too deeply"
         raise ValueError(f"{path.name} can't be read ({reason})") from None
@@ -117,7 +118,8 @@ def nodes(path: Where, under: str = "", depth: int = 1) -> Iterator[tuple[str, A
 
 
 def nodes_of(path: Where, names: Sequence[str]) -> list[Any]:
-    """Return the metadata of these arrays and groups, None for those that have none."""
+    """Return the metadata of these arrays and groups, None for those that have none that can be read; raise
+    `OSError` where it is the disk or the server that fails: what is there may not be taken for missing."""
     return files.each(_node, [path / name / METADATA for name in names])
 
 
@@ -135,11 +137,25 @@ def names_in(path: Where, under: str) -> list[str]:
     return sorted(found - {""})
 
 
+NO_FILE = frozenset(
+    getattr(errno, name) for name in ("ENOENT", "ENOTDIR", "EISDIR", "EINVAL", "EFBIG", "EACCES", "ELOOP")
+)
+"""Errors of what is no file, or none that may be read, whenever one asks: all others may pass."""
+
+
 def _node(file: Where) -> Any:
     try:
-        return read_json(file)
-    except ValueError:
+        return _parsed(files.read(file, MOST_TEXT))
+    except (ValueError, RecursionError):
         return None
+    except OSError as error:
+        if error.errno in NO_FILE:
+            return None
+        raise
+
+
+def _parsed(data: bytes) -> Any:
+    return json.loads(data.decode("utf-8"))
 
 
 def seal(path: Where, attributes: Mapping[str, Any], copied: bool = False) -> None:
@@ -160,11 +176,6 @@ def _second_copy(nodes: Mapping[str, Any], attributes: Mapping[str, Any]) -> dic
     kept = {"attributes": dict(attributes), "nodes": own}
     head = {"zarr_format": 3, "node_type": "group"}
     return {**head, "attributes": {**kept, "digest": _of_json(kept)}}
-
-
-def root(path: Where, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata of the root of a store."""
-    return root_of(dict(nodes(path)), attributes)
 
 
 def root_of(nodes: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str, Any]:

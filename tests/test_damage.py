@@ -1,5 +1,6 @@
 """Damage of every kind to a store: `verify` finds it, a rerun and --repair mend it, nothing is read wrong."""
 
+import errno
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 import qifscan as qs
-from qifscan import record
+from qifscan import files, record
 from qifscan.cli import main
 from qifscan.runs import state
 from qifscan.store import drafts, integrity, reader, store
@@ -318,3 +319,28 @@ def test_a_coordinate_of_zeros_alone_is_no_damage(tmp_path):
     )
     qs.run(scan, tmp_path / "zeros.zarr", progress=None)
     assert qs.verify(tmp_path / "zeros.zarr", points=2).faults == ()
+
+
+def test_metadata_that_a_disk_fails_to_give_is_not_taken_for_missing(whole, path, monkeypatch):
+    """It may give it the next time. An array would be gone from both copies, or from a packed store."""
+    own = files.read
+
+    def failing(file, most=None):
+        if str(file).endswith("r_mean/zarr.json"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
+        return own(file, most)
+
+    opened = store.load(path)
+    before = {name: (path / name / "zarr.json").read_bytes() for name in ("", record.RECORD)}
+    with monkeypatch.context() as broken:
+        broken.setattr(files, "read", failing)
+        with pytest.raises(OSError, match="Input/output"):
+            record.seal(path, {}, copied=True)
+        with pytest.raises(qs.StoreError, match="nothing in it was changed"):
+            store.begin_run(opened, "run again", None)
+        for ask in (lambda: qs.pack(path, path.with_name("packed.zarr")), lambda: qs.open_scan(path)):
+            with pytest.raises(qs.StoreError, match="Input/output error"):
+                ask()
+    assert {name: (path / name / "zarr.json").read_bytes() for name in before} == before
+    assert not path.with_name("packed.zarr").exists()
+    xr.testing.assert_identical(qs.open_scan(path).load(), qs.open_scan(whole).load())

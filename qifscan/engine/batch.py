@@ -40,10 +40,9 @@ if TYPE_CHECKING:
 else:
     jax = LazyModule("jax")
 
-LEAST_ROWS, ROUNDED_UP = 256, 4096
-"""Rows that a record has room for at least, and up to which they are rounded up to a power of 2, above that
-by an eighth at most. One block, or two, have room for the latter at least: 4 MB each, of 64 lanes of two
-variables."""
+ROOM = 4096
+"""Rows that the records of all blocks of a batch have room for at least, together: 4 MB of 64 lanes of two
+variables in float64."""
 
 WORTH_COMPILING = 2.0**28
 """Steps of lanes that a narrow batch has to save: 3 s of a pair in float64, with its exponents 40."""
@@ -214,13 +213,12 @@ def _extras(schedule: Schedule, drive: DriveBase | None, blocks: int) -> tuple[C
 
 def room(rows: int, blocks: int) -> int:
     """Return so many rows or some more: each number of them is another program to compile, and whoever looks
-    at trajectories asks for one length after another."""
+    at trajectories asks for one length after another. It is an eighth more at most, or what few blocks have
+    anyway: of many points that keep two states each, room for 256 took a hundred times the memory."""
     if rows == 1:
         return rows
-    above = 1 << (rows - 1).bit_length()
-    if above <= ROUNDED_UP:
-        return ROUNDED_UP if blocks <= 2 else max(above, LEAST_ROWS)
-    return -(-rows // (above // 16)) * (above // 16)
+    step = max((1 << (rows - 1).bit_length()) // 16, 1)
+    return max(ROOM // blocks, -(-rows // step) * step)
 
 
 def memory_bytes(

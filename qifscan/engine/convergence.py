@@ -168,13 +168,14 @@ def apart(
     return Apart(state, worst)
 
 
-def final_apart(coarse: Column, fine: Column, rest: Rest, found: Mapping[str, Column]) -> Column:
-    """Return how far two final states `(points, variables)` are apart, relative to what the run `found`."""
+def states_apart(coarse: Column, fine: Column, rest: Rest, found: Mapping[str, Column]) -> Column:
+    """Return how far states `(points, times, variables)` of two runs are apart at most, relative to what the
+    run `found`."""
     worst = np.zeros(len(fine))
     rates = {rate.name for rate in rest.model.rates}
     for i, (name, size) in enumerate(quadratic_means(rest, found).items()):
-        scale = _of_values(np.abs(fine[:, i]), size, name in rates)
-        worst = np.fmax(worst, _ratio(coarse[:, i], fine[:, i], scale))
+        scale = _of_values(np.abs(fine[..., i]), size[:, None], name in rates)
+        worst = np.fmax(worst, _ratio(coarse[..., i], fine[..., i], scale).max(axis=1))
     return worst
 
 

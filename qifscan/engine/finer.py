@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qifscan.engine import convergence
 from qifscan.engine.schedule import Steps
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Finer:
     """Observables of points at half their step in float64, and the size that errors of each variable are
-    relative to, in its own unit: of the final state."""
+    relative to, in its own unit: of the final state or, if that is more, the quadratic mean of the window."""
 
     observables: dict[str, Column]
     sizes: dict[str, Column]
@@ -30,7 +31,13 @@ def run_finer(points: Points, dt: Column, schedule: Schedule, shape: tuple[int, 
     first = points.steps()
     halvings = np.rint(np.log2(scan.protocol.base / dt.astype(np.float64))).astype(np.int64)
     steps = Steps(halvings + 1, first.noise_halvings)
-    doubled = replace(points, scan=scan.in_double())
-    result = doubled.run(steps, schedule, shape)
-    sizes = points.rest.sizes_of_variables(tuple(result.final.T))
-    return Finer(result.observables, dict(zip(points.rest.model.variable_names, sizes, strict=True)))
+    rest, names = points.rest, points.rest.model.variable_names
+    # With mean and standard deviation of every variable, whatever the store has.
+    result = replace(points, scan=convergence.comparable(scan)).run(steps, schedule, shape)
+    found = result.observables
+    quadratic = tuple(np.hypot(found[f"{name}_mean"], found[f"{name}_std"]) for name in names)
+    each = zip(
+        rest.sizes_of_variables(tuple(result.final.T)), rest.sizes_of_variables(quadratic), strict=True
+    )
+    sizes = [np.fmax(final, whole) for final, whole in each]
+    return Finer(found, dict(zip(names, sizes, strict=True)))

@@ -43,7 +43,7 @@ class Start:
 class Points:
     """Points of a scan with what is computed once of them: parameters, rest, replicate, `(points,)` each.
 
-    `measuring` is the scan whose program runs them, where that measures more than is asked for, and judged.
+    `told` whether their whole trajectories are told, and so judged, beside the observables.
     """
 
     scan: Scan
@@ -51,7 +51,7 @@ class Points:
     rest: Rest
     replicate: Column
     start: Start | None = None
-    measuring: Scan | None = None
+    told: bool = False
 
     @classmethod
     def of(cls, scan: Scan, indices: Indices) -> Points:
@@ -69,9 +69,7 @@ class Points:
         """Return some of the points."""
         columns = {name: column[rows] for name, column in self.columns.items()}
         start = None if self.start is None else self.start.take(rows)
-        return Points(
-            self.scan, columns, self.rest.take(rows), self.replicate[rows], start, measuring=self.measuring
-        )
+        return Points(self.scan, columns, self.rest.take(rows), self.replicate[rows], start, self.told)
 
     def steps(self) -> Steps:
         """Return the steps that the points are first run at."""
@@ -129,7 +127,10 @@ class Points:
         """Return the program that runs the points at these steps."""
         bridged = bool(np.any(steps.halvings != steps.noise_halvings)) or self.scan.noise == "common"
         averaged = bool(self.averaged(steps).any())
-        scan = self.measuring or self.scan
+        # No mean is told with a trajectory, whose last bit may depend on what else is measured: the runs that
+        # it is compared with can be the same program, which is compiled once.
+        shared = self.told and self.scan.precision == "float64" and not self.scan.noisy
+        scan = convergence.comparable(self.scan) if shared else self.scan
         program = Program.of(scan, bridged=bridged, averaged=averaged).on(schedule)
         program = program.sampled(schedule, int(np.max(steps.halvings, initial=0)))
         return replace(program, history=self._history(steps)) if self.rest.model.delay else program
@@ -307,19 +308,23 @@ class _Against:
         """Return how often the steps of some of the points are halved for a run that tells their error."""
         return step_size.halvings_that_tell(self.double.scan, self.double.take(rows).columns, halvings)
 
-    def apart(
-        self, rows: Column, coarse: Mapping[str, Column], fine: Mapping[str, Column]
-    ) -> convergence.Apart:
+    def apart(self, rows: Column, coarse: Result, fine: Result) -> convergence.Apart:
         """Return how far two runs of some of the points are apart."""
-        window = self.schedule.window * self.schedule.base
-        return convergence.apart(coarse, fine, self.asked, self.double.rest.take(rows), window)
+        window, rest = self.schedule.window * self.schedule.base, self.double.rest.take(rows)
+        found = convergence.apart(coarse.observables, fine.observables, self.asked, rest, window)
+        if not self.double.told or coarse.record is None or fine.record is None:
+            return found
+        along = convergence.states_apart(coarse.record, fine.record, rest, fine.observables)
+        return replace(found, asked=np.fmax(found.asked, along))
 
     def rounding(self, rows: Column, result: Result, coarse: Result) -> convergence.Apart:
         """Return how far runs of some of the points are from the same steps in float64."""
-        found, rest = coarse.observables, self.double.rest.take(rows)
-        own = found | {name: result.observables[name][rows] for name in self.asked}
-        state = convergence.final_apart(result.final[rows], coarse.final, rest, found)
-        return convergence.Apart(state, self.apart(rows, own, found).asked)
+        found, rest, own = coarse.observables, self.double.rest.take(rows), result.take(rows)
+        states = (own.final[:, None], coarse.final[:, None])
+        own = replace(own, observables=found | {name: own.observables[name] for name in self.asked})
+        return convergence.Apart(
+            convergence.states_apart(*states, rest, found), self.apart(rows, own, coarse).asked
+        )
 
 
 def _converged(points: Points, ran: _Ran, schedule: Schedule, shape: tuple[int, int]) -> _Ran:
@@ -363,7 +368,7 @@ def _compared(against: _Against, ran: _Ran, rows: Column, coarse: Result, most: 
             break
         finer = np.minimum(halvings[rows] + against.telling(rows, halvings[rows]), most[rows])
         fine = against.run(rows, finer)
-        found = against.apart(rows, coarse.observables, fine.observables)
+        found = against.apart(rows, coarse, fine)
         good = found.state <= allowed
         stuck, before = convergence.stuck(found.state, before, stuck), found.state
         if check == 0:

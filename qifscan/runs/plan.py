@@ -21,7 +21,7 @@ from qifscan.engine.compiler import nothing, seconds_of_compiling
 from qifscan.engine.measured import diagnostics
 from qifscan.engine.points import Points, run_points
 from qifscan.engine.program import Program
-from qifscan.engine.schedule import Schedule, batch_shape
+from qifscan.engine.schedule import Schedule, batch_shape, narrowed
 from qifscan.errors import Fault, ScanError, check_count, check_flag, counted
 from qifscan.files import Where
 from qifscan.machine import available_memory, resident_memory, usual_workers
@@ -407,8 +407,9 @@ def least_memory(chunks: Chunks, workers: int) -> int:
 def _trace_bytes(chunks: Chunks) -> int:
     if not chunks.traces:
         return 0
-    blocks, lanes = batch_shape(chunks.trace_batch)
-    row = chunks.trace_bytes // chunks.trace_rows
+    scan, row = chunks.scan, chunks.trace_bytes // chunks.trace_rows
+    shape = batch_shape(chunks.trace_batch)
+    blocks, lanes = narrowed(shape, len(scan.mean_field.variables), scan.precision)
     # The record exists on the device, with more room, on the host, and once more while it is turned round.
     return blocks * lanes * row * (room(chunks.trace_rows, blocks) + 2 * chunks.trace_rows)
 

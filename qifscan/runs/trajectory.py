@@ -15,7 +15,7 @@ from qifscan.dynamics.drive import DriveBase
 from qifscan.dynamics.model import Model
 from qifscan.dynamics.models import model_named
 from qifscan.dynamics.status import Status
-from qifscan.engine import backend, chunk_work, convergence
+from qifscan.engine import backend, chunk_work
 from qifscan.engine.measured import Measured
 from qifscan.engine.points import Points, run_points
 from qifscan.engine.schedule import Schedule, batch_shape
@@ -88,7 +88,8 @@ def simulate(
     -------
     xarray.Dataset
         Every variable of the model, such as `r` (1/ms) and `v`, with the dimensions of the parameters,
-        `replicate` and `time` (ms), and `status`.
+        `replicate` and `time` (ms), and `status`: without noise `under_resolved` is a trajectory that at any
+        time that is kept is further from one of a finer step than the tolerance.
 
     Raises
     ------
@@ -131,11 +132,7 @@ def simulate(
     if replicates > 1:
         template = template.expand_dims(replicate=np.arange(replicates), axis=-1)
     columns = _all_columns(scan, points, template.size)
-    chosen = Points.at(scan, columns, np.arange(template.size) % replicates)
-    if precision == "float64" and not scan.noisy:
-        # Then the runs that these are compared with are the same program. What else is measured may show in
-        # the last bit of a mean, which is not told here.
-        chosen = replace(chosen, measuring=convergence.comparable(scan))
+    chosen = replace(Points.at(scan, columns, np.arange(template.size) % replicates), told=True)
     protocol = scan.protocol
     result = run_points(chosen, Schedule.of(protocol, every), batch_shape(template.size))
     made = _dataset(scan.mean_field, result, template, protocol, every, scan)

@@ -41,7 +41,7 @@ NOT_TRUSTED = int(Status.diverged | Status.under_resolved)
 
 @dataclass(frozen=True)
 class HalfStep:
-    """How a sample compares with half its steps in float64, relative to the size of the state.
+    """How a sample compares with half its steps in float64, relative to the size of the state in the window.
 
     `apart` is the largest difference of an observable of a point without noise that is not flagged; `noisy`
     counts the points with noise, `parted` those of them whose path has gone another way.
@@ -138,13 +138,13 @@ def verify(path: str | os.PathLike[str], *, points: int = 256, repair: bool = Fa
     compared with what follows from the scan. The points of the sample are run again in the same way,
     which must give every bit; and at half of their step in float64 along the same path of noise. There the
     mean, std, lowest, highest and final values of a point that is not flagged must agree to the tolerance of
-    the scan, relative to the size of its state (|W|, W = pi tau r + i v, of a population; of a slow variable
-    its own): of each point without noise, and of those with noise on average. Points without noise, 32 at
-    most, are also run by an adaptive solver that shares nothing with the kernel, with equations of its own:
-    every observable of a point that is not flagged must be true to the tolerance. The number of equilibria of
-    each is counted again from the eigenvalues of the companion matrix of its polynomial, in other models than
-    the plain one from the changes of sign along the rate. In the whole store, points that settled must be at
-    the exact equilibrium to the tolerance.
+    the scan, relative to the size of its state in the window (|W|, W = pi tau r + i v, of a population; of a
+    slow variable its own): of each point without noise, and of those with noise on average. Points without
+    noise, 32 at most, are also run by an adaptive solver that shares nothing with the kernel, with equations
+    of its own: every observable of a point that is not flagged must be true to the tolerance. The number of
+    equilibria of each is counted again from the eigenvalues of the companion matrix of its polynomial, in
+    other models than the plain one from the changes of sign along the rate. In the whole store, points that
+    settled must be at the exact equilibrium to the tolerance.
 
     Parameters
     ----------

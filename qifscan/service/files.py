@@ -62,11 +62,13 @@ class StoreFiles:
             own = record.read_json(path / METADATA)
         except ValueError as error:
             raise ProblemError(404, f"the store can't be read: {error}") from None
-        copied = (own.get("consolidated_metadata") or {}).get("metadata")
-        nodes = copied if isinstance(copied, dict) else dict(record.nodes(path))
-        root = None
-        if not isinstance(copied, dict):
-            root = json.dumps(record.root(path, own.get("attributes", {}))).encode()
+        nodes, root = (own.get("consolidated_metadata") or {}).get("metadata"), None
+        if not isinstance(nodes, dict):
+            try:
+                nodes = dict(record.nodes(path))
+            except OSError as error:
+                raise ProblemError(404, f"the store can't be read: {error.strerror}") from None
+            root = json.dumps(record.root_of(nodes, own.get("attributes", {}))).encode()
         try:
             opened = store.load(path)
         except QifscanError:

@@ -104,7 +104,9 @@ def _check_shapes(store: Store) -> None:
     shapes = {name: variable.shape for name, variable in own.items()}
     shapes |= {name: values.shape for name, _, values, _ in coordinates_of(store.chunks)}
     names = record.names_in(store.path, "")
-    for name, node in zip(names, record.nodes_of(store.path, names), strict=True):
+    with record.reading(store.path):
+        nodes = record.nodes_of(store.path, names)
+    for name, node in zip(names, nodes, strict=True):
         shape = node.get("shape") if isinstance(node, dict) else None
         if name in shapes and shape is not None and shape != list(shapes[name]):
             raise StoreError(f"{store.path}: {name} has another shape than the scan; qifscan verify mends it")
