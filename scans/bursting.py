@@ -96,7 +96,7 @@ figure
 # until it turns.
 
 # %%
-values, most = (np.linspace(-4.0, 6.0, 6), 60) if size > 48 else (np.array([6.0]), 32)
+values, most = (np.linspace(-4.0, 6.0, 6), 100) if size > 48 else (np.array([6.0]), 48)
 upper = qs.special_points(**adapting, along="alpha", eta=values)
 upper = upper.isel(point=(upper["type"] == 3) & (upper["r"] > 1.0))
 turning = [
