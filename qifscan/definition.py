@@ -135,6 +135,10 @@ class Definition(BaseModel):
     def __str__(self) -> str:
         return repr(self)
 
+    def __dir__(self) -> list[str]:
+        # What is completed at a prompt: our own names, not the thirty of pydantic.
+        return [name for name in super().__dir__() if name.startswith("_") or not hasattr(BaseModel, name)]
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_"):
             super().__setattr__(name, value)
