@@ -191,7 +191,8 @@ def show(value: Any) -> str:
         is_data = isinstance(value, (str, int, list, tuple, dict))
         text = json.dumps(value, default=repr, ensure_ascii=False) if is_data else repr(value)
     except (TypeError, ValueError):
-        text = f"a {type(value).__name__}"
+        is_int = isinstance(value, int)
+        text = "an integer of too many digits" if is_int else f"a value of type {type(value).__name__}"
     text = " ".join(text.split())
     return text if len(text) <= 60 else f"{text[:57]}..."
 
