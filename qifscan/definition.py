@@ -135,6 +135,10 @@ class Definition(BaseModel):
     def __str__(self) -> str:
         return repr(self)
 
+    def __dir__(self) -> list[str]:
+        # What is completed at a prompt: our own names, not the thirty of pydantic.
+        return [name for name in super().__dir__() if name.startswith("_") or not hasattr(BaseModel, name)]
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_"):
             super().__setattr__(name, value)
@@ -174,6 +178,8 @@ def _is_told_already(item: Any, items: Sequence[Any], misspelt: set[str | None])
     return item["type"] == "missing" and item["loc"][-1] in misspelt
 
 
+_TABLE = "names with values: a dict, or in a file a table"
+
 _EXPECTED = {
     "finite_number": "a finite number",
     "float_type": "a finite number",
@@ -185,9 +191,9 @@ _EXPECTED = {
     "string_type": "a text",
     "too_short": "a list of at least {min_length}",
     "list_type": "a list",
-    "dict_type": "a table, NAME = VALUE for each entry",
-    "model_type": "a table, NAME = VALUE for each entry",
-    "model_attributes_type": "a table, NAME = VALUE for each entry",
+    "dict_type": _TABLE,
+    "model_type": _TABLE,
+    "model_attributes_type": _TABLE,
 }
 """What pydantic would call "Input should be ...", in our words."""
 

@@ -91,6 +91,13 @@ class ScanError(QifscanError, ValueError):
         return type(self), (self.faults,)
 
 
+class UnknownName(ScanError, KeyError):
+    """A name that is looked up in a table, and is not there."""
+
+    # That of a KeyError is its text in quotation marks.
+    __str__ = BaseException.__str__
+
+
 class ModelNotImported(ScanError):
     """A store names a model of the user's own that nobody has imported: what a store names is not run."""
 
@@ -184,9 +191,15 @@ def show(value: Any) -> str:
         is_data = isinstance(value, (str, int, list, tuple, dict))
         text = json.dumps(value, default=repr, ensure_ascii=False) if is_data else repr(value)
     except (TypeError, ValueError):
-        text = f"a {type(value).__name__}"
+        is_int = isinstance(value, int)
+        text = "an integer of too many digits" if is_int else f"a value of type {type(value).__name__}"
     text = " ".join(text.split())
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def without(value: Any, lack: str) -> str:
+    """Return what was found in place of a dataset: the value; or of a dataset, what it lacks."""
+    return f"a {type(value).__name__} {lack}" if hasattr(value, "dims") else show(value)
 
 
 def check_count(where: str, count: Any, least: int = 1) -> None:

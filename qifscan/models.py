@@ -66,4 +66,6 @@ class _Called(ModuleType):
         return models()
 
 
+# What Python says of a wrong call has this name in it.
+_Called.__call__.__qualname__ = "models"
 sys.modules[__name__].__class__ = _Called

@@ -48,12 +48,14 @@ for eta, period, kind in zip(hopf["eta"], hopf["period"], hopf["criticality"], s
 # ## The branch, and its cycles
 #
 # Solid is stable, dashed is not; of a cycle the least and the greatest rate are drawn. The branch of cycles
-# from the upper Hopf point turns at the fold of cycles (LPC) and is stable from there on. Between that eta
-# and the Hopf point bursts and a stable equilibrium exist side by side.
+# from the upper Hopf point turns at a fold of cycles (LPC) and is stable from there on, down to a second fold
+# near the lower Hopf point. Between the upper fold and the upper Hopf point bursts and a stable equilibrium
+# exist side by side. At the lower fold small cycles grow to large ones within a hair's breadth of eta, a
+# canard explosion; grey circles are what the finer mesh does not confirm there.
 
 # %%
 branch = qs.branch(**adapting, alpha=1.0)
-cycles = qs.cycle_branches(**adapting, alpha=1.0, within=(-4.2, 2.0), points=2 * size)
+cycles = qs.cycle_branches(**adapting, alpha=1.0, within=(-4.3, 2.0), points=200 if size > 48 else 2 * size)
 figure = qs.show(branch, over=[cycles])
 figure.savefig("bursting-branch.png")
 folds = cycles.isel(point=cycles["type"] == 5)
@@ -94,7 +96,7 @@ figure
 # until it turns.
 
 # %%
-values, most = (np.linspace(-4.0, 6.0, 6), 60) if size > 48 else (np.array([6.0]), 32)
+values, most = (np.linspace(-4.0, 6.0, 6), 100) if size > 48 else (np.array([6.0]), 48)
 upper = qs.special_points(**adapting, along="alpha", eta=values)
 upper = upper.isel(point=(upper["type"] == 3) & (upper["r"] > 1.0))
 turning = [

@@ -422,13 +422,16 @@ def test_an_axis_of_a_strange_type_is_refused_in_one_line(axis, found):
     ("definition", "start"),
     [
         ({"axes": {3: [1.0]}}, "axes[3]: found 3, expected a text"),
-        ({"axes": None}, "axes: found nothing, expected a table"),
+        ({"axes": None}, "axes: found nothing, expected names with values: a dict"),
         ({"axes": AXES, "fixed": {"J": None}}, "fixed.J: found nothing, expected a finite number"),
         ({"points": [{3: 1}]}, "points.3: found 3, expected the name of a parameter"),
         ({"points": {"eta", "J"}}, "points: found {"),
         ({"axes": AXES, "observables": {"r_mean", "r_std"}}, "observables: found {"),
-        ({"axes": AXES, "protocol": 3}, "protocol: found 3, expected a table"),
-        ({"axes": AXES, "fixed": {"J": 10**5000}}, "fixed.J: found a int, expected a finite number"),
+        ({"axes": AXES, "protocol": 3}, "protocol: found 3, expected names with values: a dict"),
+        (
+            {"axes": AXES, "fixed": {"J": 10**5000}},
+            "fixed.J: found an integer of too many digits, expected a finite number",
+        ),
         ({"axes": {"a\nb": [1.0]}}, 'axes.a b: found unknown parameter "a\\nb", expected one of tau'),
     ],
 )

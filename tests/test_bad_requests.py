@@ -17,9 +17,10 @@ EVERYWHERE = (
     ({"model": "nowhere:model"}, "put its directory on PYTHONPATH"),
     ({"Delta": 1.0}, "Delta: found an unknown parameter, expected one of"),
     ({"delta": NAN}, "delta: found nan, expected finite numbers"),
-    ({"delta": "a"}, "expected real numbers"),
-    ({"delta": True}, "expected real numbers"),
-    ({"delta": None}, "expected real numbers"),
+    ({"delta": "a"}, 'delta: found "a", expected real numbers'),
+    ({"delta": [1.0, "a"]}, 'delta: found [1.0, "a"], expected real numbers'),
+    ({"delta": True}, "delta: found true, expected real numbers"),
+    ({"delta": None}, "delta: found nothing, expected real numbers"),
     ({"delta": 0.0}, "delta: found 0, expected a number above 0"),
     ({"delta": [1.0, -1.0]}, "delta: found -1, expected a number above 0"),
     ({"delta": [[1.0, 2.0]]}, "give an xarray.DataArray with named dimensions"),
@@ -111,6 +112,11 @@ REQUESTS = {
         ({"through": None}, "found nothing, expected one of"),
         ({"kind": "HB", "through": None}, "through: found nothing, expected one of"),
         ({"kind": "HB"}, "eta, J: found no HB with"),
+        ({"kind": "TR"}, 'that kind is "NS" here'),
+        ({"through": "x"}, 'through: found "x", expected one of tau, eta, delta, J'),
+        ({"through": "eta"}, 'through: found "eta", expected another parameter than eta'),
+        ({"kind": "HB", "through": "eta"}, 'through: found "eta", expected another parameter than eta'),
+        ({"kind": "LPC", "through": "eta"}, 'through: found "eta", expected another parameter than eta'),
         ({"kind": "PD", "doublings": "a"}, 'doublings: found "a", expected an integer of at least 0'),
         (
             {"kind": "HB", "model": "qif_gap", "through": "g", "within": (-5.0, 5.0)},
@@ -155,6 +161,15 @@ REQUESTS = {
         (SINE | {"drive_period": -1.0}, "drive_period: found -1, expected a number above 0"),
     ),
 }
+
+
+def test_a_model_that_is_not_there_is_a_key_error_that_says_what_is():
+    with pytest.raises(KeyError) as error:
+        qs.models()["qif_pairs"]
+    assert isinstance(error.value, qs.ScanError)
+    assert str(error.value).startswith('model: found "qif_pairs", expected one of qif_pair, ')
+    assert qs.models().get("qif_pairs") is None
+    assert "qif_pairs" not in qs.models()
 
 
 @pytest.mark.parametrize(

@@ -440,7 +440,7 @@ def test_a_cell_that_is_wrong_is_named(tmp_path, change, words):
 
 
 def test_what_is_no_table_is_refused(tmp_path):
-    with pytest.raises(ScanError, match="table: found a list, expected a pandas DataFrame"):
+    with pytest.raises(ScanError, match=r"table: found \[1, 2\], expected a pandas DataFrame"):
         qs.read_pycobi([1, 2])
     with pytest.raises(ScanError, match=r"none\.csv: found no such file"):
         qs.read_pycobi(tmp_path / "none.csv")

@@ -81,7 +81,7 @@ REFUSED = {
     "one variable": (lambda ds: ds[[next(iter(ds.data_vars))]], "no status"),
     "an array": (lambda ds: ds["status"], "a DataArray without a scan"),
     "a tree": (xr.DataTree, "a DataTree without a scan"),
-    "an array of NumPy": (lambda ds: np.ones(3), "a ndarray without a scan"),
+    "an array of NumPy": (lambda ds: np.ones(3), "data: found [1.0, 1.0, 1.0], expected a dataset"),
 }
 
 

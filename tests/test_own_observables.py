@@ -145,7 +145,7 @@ def test_the_code_that_a_store_names_is_not_run(own, tmp_path):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("own_measures:no_row", "which is int, expected an Observable"),
+        ("own_measures:no_row", "which is of type int, expected an Observable"),
         ("own_measures:none", "which is nothing, expected an Observable"),
         ("own_measures:r_mean", "r_mean is taken in the dataset"),
         ("no_such_file:drift", "No module named"),

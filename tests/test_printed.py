@@ -68,6 +68,15 @@ def test_a_shipped_scan_is_written_as_it_stands_in_its_file(file):
     assert [name for name in written if written[name] != there[name]] == []
 
 
+def test_what_is_completed_at_a_prompt_are_the_names_of_a_scan_alone():
+    scan = qs.Scan(axes={"eta": [-5.0, -4.0]})
+    shown = {name for name in dir(scan) if not name.startswith("_")}
+    assert {"axes", "protocol", "replace", "to_toml", "sizes", "fingerprint", "select"} <= shown
+    assert not {name for name in shown if name.startswith("model_")}
+    assert not shown & {"json", "dict", "copy", "schema", "validate", "construct"}
+    assert {name for name in dir(scan.protocol) if not name.startswith("_")} >= {"window", "replace"}
+
+
 @pytest.mark.parametrize("name", ZOO)
 def test_replacing_nothing_gives_the_same_scan(name):
     assert ZOO[name].replace() == ZOO[name]

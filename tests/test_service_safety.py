@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qifscan as qs
+from qifscan.cli import main
 from qifscan.dynamics.imported import only
 from qifscan.service import safety
 from qifscan.service.bounds import Bounds
@@ -409,6 +411,14 @@ def test_a_fault_of_the_server_tells_nothing_of_itself(folder):
         answer = running.get("/broken")
         assert answer.status == 500
         assert b"secret" not in answer.data
+
+
+def test_a_folder_in_which_no_file_can_be_made_is_refused_in_one_line():
+    result = CliRunner().invoke(main, ["serve", "/proc"])
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: /proc: found no ")
+    assert line.endswith("expected a folder that new stores can be made in")
 
 
 def test_only_loopback_goes_without_a_token(tmp_path, capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,20 @@ from qifscan.theory.codes import EP, LPC, PD, TR, UZ
 KINDS = {"LPC": LPC, "PD": PD, "NS": TR, "period": UZ, "homoclinic": EP}
 """Folds, period doublings and torus bifurcations of cycles, cycles of one period, and homoclinic orbits: the
 points of branches that curves begin with, by AUTO's codes."""
+
+
+OTHER_NAMES = {
+    "tr": "NS",
+    "torus": "NS",
+    "sn": "LP",
+    "fold": "LP",
+    "h": "HB",
+    "hopf": "HB",
+    "snlc": "LPC",
+    "flip": "PD",
+    "hom": "homoclinic",
+}
+"""What other programs and papers call these kinds; TR is AUTO's name, and that of the points on branches."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,11 @@ class Wanted:
 def refuse(kind: str, only: Mapping[str, Any]) -> None:
     """Raise `ScanError` for an unknown kind, and for what kinds of equilibria don't take."""
     if kind not in ("LP", "HB"):
-        raise ScanError([unknown("kind", kind, ("LP", "HB", *KINDS))])
+        same = OTHER_NAMES.get(kind.casefold()) if isinstance(kind, str) else None
+        known = ("LP", "HB", *KINDS)
+        fault = unknown("kind", kind, known)
+        hint = f'that kind is "{same}" here' if same else fault.hint
+        raise ScanError([replace(fault, hint=hint)])
     faults = [
         Fault(name, show(value), f"None for {kind}") for name, value in only.items() if value is not None
     ]

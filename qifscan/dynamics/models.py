@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from dataclasses import replace
 from functools import lru_cache
+from typing import NoReturn
 
 from qifscan.dynamics.conductances import CONDUCTANCE, IZHIKEVICH
 from qifscan.dynamics.imported import check_trusted, imported
@@ -18,7 +19,7 @@ from qifscan.dynamics.noisy import CAUCHY, CUMULANTS
 from qifscan.dynamics.pairs import PAIRS
 from qifscan.dynamics.population import QIF
 from qifscan.dynamics.relatives import DELAY, RELATIVES
-from qifscan.errors import Fault, ScanError, unknown
+from qifscan.errors import Fault, ScanError, UnknownName, unknown
 from qifscan.printed import Printed
 
 FAMILY: dict[str, Model] = {
@@ -32,6 +33,9 @@ MODELS: dict[str, Model] = FAMILY | {model.name: model for model in (DELAY, CUMU
 
 class Models(Printed, dict[str, Model]):
     """Models by name. It prints as a list of them with their equations."""
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise UnknownName([unknown("model", name, self)])
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Return the lines that it prints as."""
@@ -90,7 +94,7 @@ def _own(name: str) -> Model:
     """Return a user's model."""
     found, _ = imported("model", name)
     if not isinstance(found, Model):
-        kind = "nothing" if found is None else type(found).__name__
+        kind = "nothing" if found is None else f"of type {type(found).__name__}"
         raise ScanError([Fault("model", f'"{name}", which is {kind}', "a Model")])
     if found.delay and found.variable_names[1:] != (found.driven,):
         known = f'"{name}", which has a delay and the variables {", ".join(found.variable_names)}'

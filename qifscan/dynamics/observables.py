@@ -336,7 +336,7 @@ def _own(name: str) -> Observable:
     """Return a user's observable, by the name that it has in datasets."""
     found, _ = imported("observables", name)
     if not isinstance(found, Observable):
-        kind = "nothing" if found is None else type(found).__name__
+        kind = "nothing" if found is None else f"of type {type(found).__name__}"
         raise ScanError([Fault("observables", f'"{name}", which is {kind}', "an Observable")])
     return _placed(found, name)
 

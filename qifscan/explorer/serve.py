@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from qifscan.errors import Fault, ScanError, StoreError
+from qifscan.errors import Fault, ScanError, StoreError, without
 from qifscan.explorer.answers import warm
 from qifscan.explorer.place import Place
 from qifscan.explorer.source import Source, open_source
@@ -191,9 +191,7 @@ def _path_of(data: Any) -> Where:
     source = getattr(data, "encoding", {}).get("source") or getattr(data, "attrs", {}).get("qifscan_path")
     if not source:
         hint = "give the path of the store"
-        raise ScanError(
-            [Fault("data", f"a {type(data).__name__} that does not know its store", "a store", hint)]
-        )
+        raise ScanError([Fault("data", without(data, "that does not know its store"), "a store", hint)])
     return located("data", source)
 
 

@@ -96,7 +96,7 @@ def _table_of(table: Any) -> tuple[str, _Table]:
     if isinstance(table, (str, Path)):
         return str(table), _of_csv(local("table", table))
     if not all(hasattr(table, name) for name in ("columns", "iloc", "index")):
-        found, expected = f"a {type(table).__name__}", "a pandas DataFrame or the path of a CSV file"
+        found, expected = show(table), "a pandas DataFrame or the path of a CSV file"
         raise ScanError([Fault("table", found, expected)])
     columns = tuple(_column(name) for name in table.columns)
     cells = [list(row) for row in zip(*(table.iloc[:, i].tolist() for i in range(len(columns))), strict=True)]

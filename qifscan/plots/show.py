@@ -12,7 +12,7 @@ import numpy as np
 
 from qifscan.definition import number
 from qifscan.dynamics.models import stored_model
-from qifscan.errors import Fault, ModelNotImported, ScanError, StoreError, check_flag, unknown
+from qifscan.errors import Fault, ModelNotImported, ScanError, StoreError, check_flag, unknown, without
 from qifscan.errors import show as show_value
 from qifscan.lazy import LazyModule
 from qifscan.place import located
@@ -176,7 +176,7 @@ def show(
         dataset = dataset.to_dataset(name="values" if dataset.name is None else str(dataset.name))
     if not isinstance(dataset, xr.Dataset):
         expected = "a dataset of a scan, or one of qifscan's theory"
-        raise ScanError([Fault("data", f"a {type(dataset).__name__} of something else", expected)])
+        raise ScanError([Fault("data", without(dataset, "of something else"), expected)])
     return _show_scan(dataset, asked)
 
 
@@ -308,7 +308,7 @@ def _check_of_a_scan(dataset: xr.Dataset, is_known: bool) -> None:
     if (not is_known and not {"eta", "delta"} & set(map(str, dataset.coords))) or not _drawable(dataset):
         expected = "a dataset of a scan, or one of branch, special_points, curve, cycles, cycle_branches"
         hint = "of other results draw a variable with xarray's own plot"
-        raise ScanError([Fault("data", f"a {type(dataset).__name__} of something else", expected, hint)])
+        raise ScanError([Fault("data", without(dataset, "of something else"), expected, hint)])
 
 
 def _drawable(dataset: xr.Dataset) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from qifscan.definition import number
-from qifscan.errors import Fault, ScanError, unknown
+from qifscan.errors import Fault, ScanError, unknown, without
 from qifscan.errors import show as show_value
 from qifscan.plots.diagrams import legend
 from qifscan.plots.panels import told_of
@@ -86,7 +86,7 @@ def _check(datasets: Sequence[xr.Dataset], chosen: Sequence[str]) -> None:
     for i, dataset in enumerate(datasets[1:]):
         if not is_over_frequency(dataset):
             expected = "one of linear_response or power_spectrum"
-            raise ScanError([Fault(f"over[{i}]", f"a {type(dataset).__name__} of something else", expected)])
+            raise ScanError([Fault(f"over[{i}]", without(dataset, "of something else"), expected)])
     known = list(dict.fromkeys(name for dataset in datasets for name in _names(dataset)))
     faults = [unknown("observable", name, known) for name in chosen if name not in known]
     models = {str(dataset.attrs.get("model")) for dataset in datasets}

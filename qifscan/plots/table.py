@@ -11,7 +11,7 @@ import numpy as np
 
 from qifscan.dynamics.model import Model
 from qifscan.dynamics.models import stored_model
-from qifscan.errors import Fault, ScanError, counted
+from qifscan.errors import Fault, ScanError, counted, without
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _kind(dataset: xr.Dataset) -> str | None:
 def read(dataset: xr.Dataset, where: str = "data") -> Table:
     """Return the points of a dataset of theory; raise `ScanError` for others, or if nothing can be drawn."""
     if not is_theory(dataset):
-        found = f"a {type(dataset).__name__} of something else"
+        found = without(dataset, "of something else")
         makers = "branch, special_points, curve, cycles, cycle_branches or equilibria"
         raise ScanError([Fault(where, found, f"a dataset of qifscan.{makers}")])
     kind, model = str(_kind(dataset)), stored_model(dataset.attrs["model"])

@@ -10,7 +10,7 @@ import numpy as np
 
 from qifscan.definition import number
 from qifscan.dynamics.status import Status
-from qifscan.errors import Fault, ScanError, show, unknown
+from qifscan.errors import Fault, ScanError, show, unknown, without
 from qifscan.lazy import LazyModule
 from qifscan.place import located
 from qifscan.scan.scan import Scan
@@ -34,7 +34,7 @@ def opened(data: xr.Dataset | str | os.PathLike[str]) -> tuple[xr.Dataset, Scan]
     dataset: Any = read(located("data", data)) if isinstance(data, (str, os.PathLike)) else data
     if not isinstance(dataset, xr.Dataset) or "qifscan_scan" not in dataset.attrs:
         expected = "a dataset of qifscan.run or qifscan.open_scan, with its attributes"
-        raise ScanError([Fault("data", f"a {type(dataset).__name__} without a scan", expected)])
+        raise ScanError([Fault("data", without(dataset, "without a scan"), expected)])
     scan = Scan.from_json(dataset.attrs["qifscan_scan"])
     if "status" not in dataset.data_vars:
         hint = 'select several variables with it: dataset[["r_mean", "status"]]'

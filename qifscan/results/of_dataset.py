@@ -9,7 +9,7 @@ import numpy as np
 
 from qifscan.dynamics.models import stored_model
 from qifscan.dynamics.noise import ou_parameters
-from qifscan.errors import Fault, ScanError, counted
+from qifscan.errors import Fault, ScanError, counted, without
 from qifscan.errors import show as show_value
 from qifscan.lazy import LazyModule
 from qifscan.scan.axes import locate
@@ -39,7 +39,7 @@ def model_of_dataset(dataset: xr.Dataset) -> Model:
     scan = scan_of(dataset)
     name = dataset.attrs.get("model") if scan is None else scan.model
     if not isinstance(name, str):
-        raise ScanError([Fault("data", f"a {type(dataset).__name__} that names no model", OURS)])
+        raise ScanError([Fault("data", without(dataset, "that names no model"), OURS)])
     return stored_model(name)
 
 

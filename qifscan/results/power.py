@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qifscan.errors import Fault, ScanError, check_time, is_number
+from qifscan.errors import Fault, ScanError, check_time, is_number, without
 from qifscan.errors import show as show_value
 from qifscan.lazy import LazyModule
 from qifscan.results.of_dataset import model_of_dataset
@@ -99,7 +99,9 @@ def _series(data: Any, transient: float) -> tuple[dict[str, xr.DataArray], float
     """Return the time series of each variable after a transient, and the time between their values."""
     if not isinstance(data, xr.Dataset) or "time" not in data.dims:
         hint = "give what simulate or replay returns, or a scan with traces"
-        raise ScanError([Fault("data", f"a {type(data).__name__} without time series", "some", hint)])
+        raise ScanError(
+            [Fault("data", without(data, "without time series"), "a dataset with time series", hint)]
+        )
     time = np.asarray(data["time"].values, dtype=np.float64)
     if not (is_number(transient) and 0.0 <= transient < time[-1]):
         expected = f"a number of ms from 0 to {time[-1]:g}"

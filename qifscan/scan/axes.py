@@ -14,7 +14,7 @@ import numpy as np
 from qifscan.definition import number, plain
 from qifscan.dynamics.initial import NAMED_STATES
 from qifscan.dynamics.model import Parameter
-from qifscan.errors import AS_MS, Fault, is_time, near, nearest, one_of, show, unknown
+from qifscan.errors import AS_MS, Fault, counted, is_time, near, nearest, one_of, show, unknown
 from qifscan.printed import span
 
 logger = logging.getLogger(__name__)
@@ -252,7 +252,7 @@ def read_zipped(
             faults.append(unknown_parameter(f"{where}.{key}", key, [*known, "initial"]))
     lengths = {key: len(column) for key, column in columns.items()}
     if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{length} values of {key}" for key, length in lengths.items())
+        found = ", ".join(f"{counted(length, 'value')} of {key}" for key, length in lengths.items())
         faults.append(Fault(where, found, "one length for all"))
     axis = Axis(name, columns) if columns else None
     if axis is not None and len(faults) == before:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from qifscan.errors import AS_MS, Fault, ScanError, is_time, near, one_of
+from qifscan.errors import AS_MS, Fault, ScanError, is_time, near, one_of, show
 from qifscan.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _array(name: str, value: Values, faults: list[Fault]) -> xr.DataArray | None
         return None
     if data.dtype.kind not in "iuf":
         hint = AS_MS if is_time(data) else ""
-        faults.append(Fault(name, f"{type(value).__name__} of type {data.dtype}", "real numbers", hint))
+        faults.append(Fault(name, _told(value, data), "real numbers", hint))
         return None
     data = data.astype(np.float64)
     if not np.isfinite(data).all():
@@ -100,6 +100,13 @@ def _array(name: str, value: Values, faults: list[Fault]) -> xr.DataArray | None
         return None
     dims = (name,) * data.ndim
     return xr.DataArray(data, dims=dims, coords=dict.fromkeys(dims, data), name=name)
+
+
+def _told(value: Any, data: np.ndarray[Any, Any]) -> str:
+    """Return values that are no numbers: as they are, or of an array with a type of its own that too."""
+    if hasattr(value, "dtype") and data.ndim:
+        return f"{show(data)} of type {data.dtype}"
+    return show(value)
 
 
 def _relabelled(

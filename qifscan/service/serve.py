@@ -220,7 +220,14 @@ def _locked(folder: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    with open(folder / LOCK, "w") as file:
+    try:
+        file = open(folder / LOCK, "w")  # noqa: SIM115
+    except OSError as error:
+        # What the rights of a folder promise is not always so: not of /proc, and not on a full disk.
+        found = f"no file that can be made in it ({error.strerror or error})"
+        expected = "a folder that new stores can be made in"
+        raise ScanError([Fault(str(folder), found, expected)]) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

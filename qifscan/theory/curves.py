@@ -86,6 +86,7 @@ def curve(
         raise ScanError([unknown("kind", kind, ("LP", "HB"))])
     chosen = model_of(model, delayed=True, restless=True, along=(along,))
     pair = (along if along is not None else chosen.graph, through)
+    _check_pair(chosen, pair)
     if chosen.rest is None:
         return _off_graph(_followed_request(chosen, pair, slices), kind, rates, (between, within), points)
     if between is not None:
@@ -113,6 +114,16 @@ def curve(
     return words.dataset(request.given, proven, apart=table)
 
 
+def _check_pair(model: Model, pair: tuple[str, str]) -> None:
+    """Raise `ScanError` unless these are two parameters of the model, each said by its argument."""
+    names = column_names(model)
+    faults = [unknown(n, x, names) for n, x in zip(("along", "through"), pair, strict=True) if x not in names]
+    if not faults and pair[0] == pair[1]:
+        faults.append(Fault("through", f'"{pair[1]}"', f"another parameter than {pair[0]}"))
+    if faults:
+        raise ScanError(faults)
+
+
 def _check_allowed(model: Model, name: str, within: Range | None) -> None:
     """Raise `ScanError` for a range of a parameter that goes beyond what it can be; it may end at 0."""
     domain = next(p.domain for p in model.parameters if p.name == name)
@@ -122,11 +133,8 @@ def _check_allowed(model: Model, name: str, within: Range | None) -> None:
 
 def _hopf_request(model: Model, pair: tuple[str, str], slices: Mapping[str, Values]) -> Request:
     """Return what is asked for of Hopf curves: these need no parameter to be solved for but the graph's."""
-    names = column_names(model)
-    faults = [unknown(n, x, names) for n, x in zip(("along", "through"), pair, strict=True) if x not in names]
-    if faults:
-        raise ScanError(faults)
-    if pair[0] != model.graph or pair[1] == model.graph:
+    faults = []
+    if pair[0] != model.graph:
         faults.append(Fault("along, through", show(list(pair)), f"{model.graph} and another parameter"))
     elif model.delay and pair[1] != model.delay:
         hint = f"make {pair[1]} slices of qs.special_points"
@@ -140,13 +148,10 @@ def _hopf_request(model: Model, pair: tuple[str, str], slices: Mapping[str, Valu
 
 def _followed_request(model: Model, pair: tuple[str, str], slices: Mapping[str, Values]) -> Request:
     """Return what is asked for of curves of a model without `rest`: any two parameters."""
-    names = column_names(model)
-    faults = [unknown(n, x, names) for n, x in zip(("along", "through"), pair, strict=True) if x not in names]
+    faults = []
     if model.delay:
         found = f'"{model.name}", which has no `rest`, but a delay'
         faults = [Fault("model", found, "a graph over the rate, or a model without a delay")]
-    elif pair[0] == pair[1]:
-        faults.append(Fault("through", f'"{pair[1]}"', f"another parameter than {pair[0]}"))
     faults += [solved_for(name) for name in pair if name in slices]
     if faults:
         raise ScanError(faults)

@@ -10,7 +10,7 @@ import numpy as np
 
 from qifscan.dynamics.models import model_of
 from qifscan.dynamics.population import QIF
-from qifscan.errors import Fault, ScanError, check_count, is_range, show, unknown
+from qifscan.errors import Fault, ScanError, check_count, check_flag, is_range, show, unknown
 from qifscan.lazy import LazyModule
 from qifscan.roots.zeros import part
 from qifscan.scan.labels import Values, complete, labelled
@@ -343,6 +343,7 @@ def equilibria(
     >>> found["r"].sel(eta=-5.0).values.round(4)
     array([0.0811, 0.473 , 1.0306])
     """
+    check_flag("distances", distances)
     if model != QIF.name or starts is not None or within is not None:
         chosen = model_of(model, delayed=True, restless=True)
         return on_graph(chosen, parameters, distances=distances, starts=starts, within=within)

@@ -152,7 +152,7 @@ def _frequencies(given: Any, linear: Linearised, stable: Any) -> Array:
     f = labelled({"frequency": given})["frequency"].values.ravel()
     if not len(f) or (f < 0).any():
         found_text = "none" if not len(f) else f"{f.min():g}"
-        raise ScanError([Fault("frequency", found_text, "at least one, of at least 0, in 1/ms")])
+        raise ScanError([Fault("frequency", found_text, "numbers not below 0, in 1/ms, at least one")])
     if len(np.unique(f)) < len(f):
         raise ScanError([Fault("frequency", "a value twice", "each once")])
     return f

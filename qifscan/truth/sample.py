@@ -107,7 +107,7 @@ def _chosen(points: Points, stored: Mapping[str, Array]) -> tuple[dict[str, int]
     rows = np.flatnonzero(left)
     # Spread over the sample, which is in order.
     taken = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_POINTS)).round().astype(int))
-    left_out[f"beyond {MOST_POINTS} points"] = len(rows) - len(taken)
+    left_out[f"at most {MOST_POINTS} points are solved"] = len(rows) - len(taken)
     return left_out, rows[taken]
 
 
