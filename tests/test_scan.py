@@ -213,7 +213,7 @@ def test_the_fingerprint_is_the_sha256_of_the_resolved_scan_without_its_title():
             **{"tau": 1.0, "delta": 1.0, "J": 15.0},
             **{f"{v}_ou_{p}": x for v in "rv" for p, x in (("mean", 0.0), ("sigma", 0.0), ("tau", 5.0))},
         },
-        "numbers_version": 16,
+        "numbers_version": 17,
     }
     assert json.loads(scan.to_json()) == expected
     del expected["title"]

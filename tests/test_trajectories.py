@@ -93,6 +93,20 @@ def test_a_trajectory_is_flagged_where_it_is_wrong_though_it_ends_right():
     assert (found["status"].values[wrong] & int(qs.Status.under_resolved) > 0).all()
 
 
+def test_a_trace_of_a_store_is_flagged_where_it_is_wrong_though_its_observables_are_right(tmp_path):
+    """What is told of the window is right, the way to it is not, as before."""
+    scan = qs.Scan(
+        points={"r_initial": [5.0, 10.0], "v_initial": [-2.0, -2.0]},
+        fixed={"tau": 0.2, "eta": -5.0, "J": 5.0},
+        protocol=qs.Protocol(transient=2.0, window=0.5, dt=0.01, integrator="heun"),
+        traces=qs.Traces(points=[{"point": k} for k in range(2)]),
+    )
+    stored = qs.run(scan, tmp_path / "scan.zarr", client="serial", progress=None)
+    flagged = int(qs.Status.under_resolved)
+    assert (stored["status"].values & flagged == 0).all()
+    assert (stored["trace_status"].values & flagged > 0).all()
+
+
 def test_a_trajectory_is_not_flagged_for_a_mean_that_nobody_sees(tmp_path):
     """The mean of one step is that of its ends; the flow of the step is right to rounding."""
     points = {"eta": [-5.0, -4.0], "J": [15.0, 10.0], "r_initial": [0.3, 0.5], "v_initial": [-2.5, -2.0]}

@@ -137,8 +137,8 @@ def run_chunk(chunks: Chunks, chunk: int, rows: Column | None = None, begun: Beg
     schedule = chunks.trace_schedule if trace else chunks.schedule
     indices = chunks.indices(chunk)
     chosen = indices if rows is None else tuple(index[rows] for index in indices)
+    if trace:
+        return run_points(replace(started(chunks.scan, chosen), told=True), schedule, shape, begun)
     if chunks.scan.protocol.sweep is None:
         return run_points(Points.of(chunks.scan, chosen), schedule, shape, begun)
-    if trace:
-        return run_points(started(chunks.scan, chosen), schedule, shape)
     return run_lines(chunks.scan, chosen, schedule, shape)

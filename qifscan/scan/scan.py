@@ -45,7 +45,7 @@ from qifscan.scan.protocol import Protocol, Traces
 from qifscan.scan.readable import Readable
 from qifscan.scan.toml_text import as_tables, as_toml
 
-NUMBERS_VERSION = 16
+NUMBERS_VERSION = 17
 """Raised whenever the same scan would give other numbers; part of the fingerprint."""
 
 
