@@ -198,7 +198,7 @@ def test_of_a_delay_no_more_steps_are_remembered_than_memory_has_room_for(monkey
 
         def counting(program, *arguments):
             rows.append(program.history)
-            return run_batch(program, *arguments)
+            return run_batch(program, *arguments, **options)
 
         with monkeypatch.context() as patch:
             patch.setattr(batch, "run_batch", counting)

@@ -372,9 +372,9 @@ def test_a_longer_window_goes_on_from_the_checkpoint(old, tmp_path, computed, mo
     behind = []
     run_batch = batch.run_batch
 
-    def counting(program, inputs, steps, schedule, *arguments):
+    def counting(program, inputs, steps, schedule, *arguments, **options):
         behind.append((schedule.behind, len(steps.halvings)))
-        return run_batch(program, inputs, steps, schedule, *arguments)
+        return run_batch(program, inputs, steps, schedule, *arguments, **options)
 
     monkeypatch.setattr(batch, "run_batch", counting)
     computed.clear()

@@ -56,22 +56,27 @@ def run_batch(
     drive: DriveBase | None,
     shape: tuple[int, int],
     begun: tuple[Checkpoint, ...] = (),
+    *,
+    states_alone: bool = False,
 ) -> Result:
     """Run points, in as many calls of one program for `shape` = (blocks, lanes) as their steps need.
 
-    `begun` are the checkpoints that they go on from, one for each part of the program.
+    `begun` are the checkpoints that they go on from, one for each part of the program. With `states_alone` no
+    observable is told.
     """
     if len(program.parts) > 1:
         of_parts = [(each,) for each in begun] if begun else [()] * len(program.parts)
         runs = [
-            run_batch(part, inputs, steps, schedule, drive, shape, own)
+            run_batch(part, inputs, steps, schedule, drive, shape, own, states_alone=states_alone)
             for part, own in zip(program.parts, of_parts, strict=True)
         ]
         return reduce(_beside, runs)
     if begun:
         (checkpoint,) = begun
         inputs = inputs._replace(checkpoint=checkpoint)
-    shape = _of_several(shape_for(steps, schedule, of_program(program, shape)))
+    shape = shape_for(steps, schedule, of_program(program, shape))
+    # States are the same in any number of blocks, and an empty block has room for a record too.
+    shape = shape if states_alone else _of_several(shape)
     blocks = _packed(steps, shape[1])
     order = np.concatenate([rows for _, _, rows in blocks])
     parts = []

@@ -165,11 +165,17 @@ class Points:
             ]
             return joined(kinds, parts)
         program = self.program(steps, schedule)
-        inputs, drive = self.inputs(program, steps), self.scan.drive
-        if checkpoint is None:
-            return batch.run_batch(program, inputs, steps, schedule, drive, shape)
-        begun = checkpoints_of(program, checkpoint)
-        return batch.run_batch(program, inputs, steps, schedule, drive, shape, begun)
+        begun = () if checkpoint is None else checkpoints_of(program, checkpoint)
+        return batch.run_batch(
+            program,
+            self.inputs(program, steps),
+            steps,
+            schedule,
+            self.scan.drive,
+            shape,
+            begun,
+            states_alone=self.told,
+        )
 
 
 @dataclass(frozen=True)
