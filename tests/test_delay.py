@@ -196,7 +196,7 @@ def test_of_a_delay_no_more_steps_are_remembered_than_memory_has_room_for(monkey
     def ran():
         rows, run_batch = [], batch.run_batch
 
-        def counting(program, *arguments):
+        def counting(program, *arguments, **options):
             rows.append(program.history)
             return run_batch(program, *arguments, **options)
 
