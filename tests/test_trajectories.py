@@ -7,6 +7,7 @@ import xarray as xr
 from scipy.integrate import solve_ivp
 
 import qifscan as qs
+from qifscan.dynamics.models import MODELS
 from qifscan.engine import batch, compiler, points
 
 mpl.use("agg")
@@ -105,6 +106,21 @@ def test_a_trace_of_a_store_is_flagged_where_it_is_wrong_though_its_observables_
     flagged = int(qs.Status.under_resolved)
     assert (stored["status"].values & flagged == 0).all()
     assert (stored["trace_status"].values & flagged > 0).all()
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(m, marks=[] if m == "qif_bimodal" else pytest.mark.thorough) for m in MODELS]
+)
+def test_a_trajectory_alone_has_the_bits_of_one_among_several_blocks(model):
+    """Alone it is one block, for the sake of memory, which XLA compiles in another way than several."""
+    rows = MODELS[model].variables
+    first = {f"{row.name}_initial": 0.1 + 0.01 * k for k, row in enumerate(rows)}
+    name = f"{rows[0].name}_initial"
+    many = first | {name: xr.DataArray(np.linspace(0.05, 0.4, 300), dims="point")}
+    among = qs.simulate(model, t_end=20.0, dt=0.02, **many)
+    alone = qs.simulate(model, t_end=20.0, dt=0.02, **first | {name: float(many[name][7])})
+    for row in rows:
+        assert alone[row.name].values.tobytes() == among[row.name].values[7].tobytes()
 
 
 def test_a_trajectory_is_not_flagged_for_a_mean_that_nobody_sees(tmp_path):
